@@ -1,0 +1,170 @@
+"""Quantization: a float graph and its ranges become the bytes of a full-integer `.tflite` file.
+
+The numbers are Octavo's (`octavo.table`); litert-quantizer changes the graph by them, adding QUANTIZE and
+DEQUANTIZE ops where a tensor is read at another scale than it is stored at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from octavo import table as tables
+from octavo.affine import QParams
+from octavo.errors import ModelError
+from octavo.graph import Graph, Op, Tensor, serialize
+from octavo.ops import row
+from octavo.ranges import Ranges
+from octavo.table import Table
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An int8 model, the float graph it was made from, and the table that both obey.
+
+    Args:
+        content: The bytes of the int8 `.tflite` file.
+        source: The float graph with unshared constants, whose names the table uses.
+        table: Every tensor's parameters.
+    """
+
+    content: bytes
+    source: Graph
+    table: Table
+
+
+def quantize(graph: Graph, ranges: Ranges, allow_float: bool = False) -> Quantized:
+    """Quantizes a float graph: int8 weights, activations, input and output, int32 biases.
+
+    Args:
+        graph: A float `.tflite` graph.
+        ranges: Ranges of its activations, from `octavo.calibrate`.
+        allow_float: Keep in float what has no int8 form, instead of refusing the model.
+
+    Raises:
+        QuantizationError: The model cannot become fully integer; every op in the way is listed.
+        ModelError: The graph is quantized already, or its weights hold NaN or infinity.
+    """
+    _check(graph)
+    source = graph.unshared()
+    table = tables.build(source, ranges, allow_float)
+    return Quantized(_write(source, table), source, table)
+
+
+def _check(graph: Graph) -> None:
+    if any(t.qparams is not None for t in graph.tensors):
+        raise ModelError(
+            f"{graph.name} is quantized already: a float32 model was expected.",
+            "Give the float .tflite it came from.",
+        )
+    broken = [
+        t.name
+        for t in graph.tensors
+        if t.constant is not None and t.dtype == "float32" and not np.all(np.isfinite(t.constant))
+    ]
+    if broken:
+        raise ModelError(
+            f"{graph.name} has NaN or infinity in {len(broken)} of its constants.",
+            "Its training diverged: train again with a lower learning rate. Constants concerned:",
+            details=broken[:5],
+        )
+
+
+def _write(source: Graph, table: Table) -> bytes:
+    from litert_quantizer.model_modifier import ModelModifier
+
+    instructions = {t.name: found for t in source.tensors if (found := _instruction(source, table, t)) is not None}
+    float_model = flatbuffer_utils.read_model_from_bytearray(bytearray(source.content))
+    # A copy of the vector: the writer keeps views into what it is given.
+    written = bytes(ModelModifier(float_model).modify_model(instructions, enable_progress_bar=False))
+    # Reading and packing again moves the weights from behind the flatbuffer into it: TFLite Micro and older
+    # readers do not follow external buffers.
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
+    _set_versions(model, Graph(written))
+    return serialize(model)
+
+
+def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:
+    """What litert-quantizer is to do with one tensor, or None where it stays as it is."""
+    from litert_quantizer import qtyping
+
+    do = qtyping.QuantTransformation
+    params = table.of.get(tensor.name)
+    if params is None:
+        return None
+    floats = {item.op for item in table.left}
+    readers = source.consumers.get(tensor.index, ())
+
+    def reading(op: Op) -> Any:
+        if str(op) in floats:
+            return qtyping.OpToTensorParams(op.index, [do.NO_QUANTIZE])
+        at = table.at(op, tensor)
+        assert at is not None
+        step = do.ADD_QUANTIZE if tensor.constant is None else do.QUANTIZE_TENSOR
+        return qtyping.OpToTensorParams(op.index, [step], _uniform(at, tensor))
+
+    consumers = [reading(op) for op in readers]
+    if tensor.index in source.outputs:
+        consumers.append(qtyping.OpToTensorParams(-1, [do.ADD_QUANTIZE], _uniform(params, tensor)))
+    producer = source.producers.get(tensor.index)
+    if tensor.constant is not None:
+        made = None
+    elif producer is not None and str(producer) in floats:
+        made = qtyping.OpToTensorParams(producer.index, [do.NO_QUANTIZE])
+    else:
+        place = -1 if producer is None else producer.index
+        made = qtyping.OpToTensorParams(place, [do.ADD_DEQUANTIZE], _uniform(params, tensor))
+    return qtyping.TensorTransformationParams(tensor.name, made, consumers)
+
+
+def _uniform(params: QParams, tensor: Tensor) -> Any:
+    from litert_quantizer import qtyping
+
+    return qtyping.UniformQuantParams(
+        num_bits=params.bits,
+        quantized_dimension=params.axis,
+        scale=params.scale,
+        zero_point=params.zero_point.astype(np.int64),
+        symmetric=params.narrow or params.bits == 32,
+        quantized_data=None if tensor.constant is None else params.quantize(tensor.constant),
+    )
+
+
+def _set_versions(model: Any, graph: Graph) -> None:
+    """Gives every integer op the operator version of its int8 form, which the writer leaves at the float one."""
+    subgraph = model.subgraphs[0]
+    codes: dict[tuple[int, int, bytes | None], int] = {}
+    old = model.operatorCodes
+    model.operatorCodes = []
+    for raw, op in zip(subgraph.operators, graph.ops, strict=True):
+        code = old[raw.opcodeIndex]
+        builtin = flatbuffer_utils.get_builtin_code_from_operator_code(code)
+        version = _version(graph, op)
+        key = (builtin, version, code.customCode)
+        if key not in codes:
+            codes[key] = len(model.operatorCodes)
+            made = schema.OperatorCodeT()
+            made.builtinCode = builtin
+            # Readers from before 2020 know only the first 127 codes, in their own field.
+            made.deprecatedBuiltinCode = min(builtin, 127)
+            made.version = version
+            made.customCode = code.customCode
+            model.operatorCodes.append(made)
+        raw.opcodeIndex = codes[key]
+
+
+def _version(graph: Graph, op: Op) -> int:
+    rules = row(op)
+    tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
+    if op.kind == "DEQUANTIZE":
+        return max(op.version, 2)
+    if rules is None or not any(t.dtype == "int8" for t in tensors):
+        return op.version
+    if op.kind == "MUL":
+        scales = [float(t.qparams.scale[0]) for t in tensors if t.qparams is not None]
+        return 3 if scales[0] * scales[1] / scales[2] >= 1 else 2
+    return max(op.version, rules.version(graph, op))

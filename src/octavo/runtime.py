@@ -1,0 +1,251 @@
+"""LiteRT: batches through a model, on one interpreter per core, with the kernel family named."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.affine import QParams
+from octavo.errors import ModelError
+from octavo.graph import Graph
+
+Array = npt.NDArray[Any]
+Kernels = Literal["xnnpack", "builtin", "reference"]
+
+# What each family is called where people read it.
+KERNEL_NAMES: dict[Kernels, str] = {
+    "xnnpack": "LiteRT with XNNPACK",
+    "builtin": "LiteRT built-in kernels",
+    "reference": "LiteRT reference kernels",
+}
+
+
+def interpreter(content: bytes, kernels: Kernels = "xnnpack", threads: int = 1) -> Any:
+    """An allocated LiteRT interpreter.
+
+    Args:
+        content: The bytes of a `.tflite` file.
+        kernels: ``xnnpack`` is the runtime's default; ``reference`` equals TFLite Micro bit for bit.
+        threads: Threads inside one run.
+
+    Raises:
+        ModelError: LiteRT refuses the model.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolvers = {
+        "xnnpack": OpResolverType.AUTO,
+        "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        "reference": OpResolverType.BUILTIN_REF,
+    }
+    try:
+        with _quiet():
+            made = Interpreter(
+                model_content=content, num_threads=threads, experimental_op_resolver_type=resolvers[kernels]
+            )
+            made.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"LiteRT refuses the model: {' '.join(str(error).split())}",
+            "It may use an op or a version that LiteRT lacks; `octavo inspect` lists its ops.",
+        ) from error
+    return made
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Sends the C++ runtime's own notices (delegate created, …) nowhere: standard error is for people."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a model: its name, shape, element type, and quantization if it has one."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    qparams: QParams | None
+
+    def encode(self, real: Array) -> Array:
+        """Reals as the model takes them: float32, or codes of this port."""
+        return real.astype(np.float32) if self.qparams is None else self.qparams.quantize(real).astype(self.dtype)
+
+    def decode(self, raw: Array) -> Array:
+        """What the model gave, as float32 reals."""
+        return raw.astype(np.float32) if self.qparams is None else self.qparams.dequantize(raw)
+
+
+class Model:
+    """A `.tflite` model ready to run: one image a time on each core, which beats threads inside one image.
+
+    Args:
+        graph: The model.
+        kernels: Which kernel family runs it.
+        workers: Interpreters at work at once; all cores when left out.
+
+    Raises:
+        ModelError: LiteRT refuses it, or it does not have one image input.
+    """
+
+    def __init__(self, graph: Graph, kernels: Kernels = "xnnpack", workers: int | None = None) -> None:
+        self.graph = graph
+        self.kernels = kernels
+        if len(graph.inputs) != 1:
+            raise ModelError(
+                f"{graph.name} has {len(graph.inputs)} inputs; a classifier of images has one.",
+                "Export the model with its image input alone.",
+            )
+        self.input = _port(graph, graph.inputs[0])
+        self.outputs = tuple(_port(graph, index) for index in graph.outputs)
+        count = workers or os.cpu_count() or 1
+        self._interpreters = [interpreter(graph.content, kernels) for _ in range(count)]
+        for made in self._interpreters:
+            detail = made.get_input_details()[0]
+            if tuple(detail["shape"]) != (1, *self.input.shape[1:]):
+                made.resize_tensor_input(detail["index"], (1, *self.input.shape[1:]))
+                made.allocate_tensors()
+
+    def each(self, batch: Sequence[Array] | Array, look: Callable[[int, list[Array]], None]) -> None:
+        """Runs every item of `batch` (each of the input's shape without its first axis) on all cores.
+
+        Args:
+            batch: Raw inputs, as `Port.encode` makes them.
+            look: Called with the item's place and its raw outputs, in no fixed order, from several threads;
+                the arrays are views that the next run overwrites.
+        """
+        count = len(self._interpreters)
+
+        def work(worker: int) -> None:
+            made = self._interpreters[worker]
+            entry = made.get_input_details()[0]["index"]
+            # The order of get_output_details can differ from the file's; indices decide.
+            exits = [made.tensor(index) for index in self.graph.outputs]
+            for place in range(worker, len(batch), count):
+                made.set_tensor(entry, batch[place][None])
+                made.invoke()
+                look(place, [view() for view in exits])
+
+        with ThreadPoolExecutor(count) as pool:
+            for done in [pool.submit(work, worker) for worker in range(count)]:
+                done.result()
+
+    def predict(self, real: Array) -> Array:
+        """Reals in, reals out: the first output for every item, float32.
+
+        Args:
+            real: Preprocessed images, ``(N, height, width, channels)``.
+        """
+        raw = self.input.encode(real)
+        results: list[Array | None] = [None] * len(raw)
+
+        def keep(place: int, outputs: list[Array]) -> None:
+            results[place] = outputs[0][0].copy()
+
+        self.each(raw, keep)
+        port = self.outputs[0]
+        shape = (0, *port.shape[1:])
+        return port.decode(np.stack([r for r in results if r is not None]) if results else np.zeros(shape))
+
+
+def _port(graph: Graph, index: int) -> Port:
+    tensor = graph.tensors[index]
+    return Port(tensor.name, tensor.shape, tensor.dtype, tensor.qparams)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one run at batch 1 on one thread."""
+
+    median: float
+    p90: float
+    minimum: float
+    runs: int
+
+
+def latency(contents: Sequence[bytes], seconds: float = 1.0, kernels: Kernels = "xnnpack") -> list[Latency]:
+    """Times models side by side: A B A B, so that the machine's drift falls on all alike.
+
+    Args:
+        contents: The models' bytes.
+        seconds: About how long to measure in all, after warm-up.
+        kernels: Which kernel family runs them.
+    """
+    runs: list[Callable[[], None]] = []
+    for content in contents:
+        made = interpreter(content, kernels)
+        detail = made.get_input_details()[0]
+        made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        runs.append(made.invoke)
+    for run in runs:
+        for _ in range(3):
+            run()
+    times: list[list[float]] = [[] for _ in runs]
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[0]) < 5:
+        for run, kept in zip(runs, times, strict=True):
+            start = time.perf_counter()
+            run()
+            kept.append((time.perf_counter() - start) * 1e3)
+    return [
+        Latency(float(np.median(kept)), float(np.percentile(kept, 90)), float(np.min(kept)), len(kept))
+        for kept in times
+    ]
+
+
+def vet(path: Path) -> None:
+    """Allocates and runs a stranger's model once in a child process, so that a crash there is not ours.
+
+    Damaged flatbuffers can crash the runtime instead of failing cleanly.
+
+    Raises:
+        ModelError: LiteRT refused the model, or crashed on it.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "octavo.runtime", str(path)], capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        return
+    if done.returncode == 2:
+        raise ModelError(f"LiteRT cannot run '{path}': {done.stderr.strip()}")
+    raise ModelError(
+        f"LiteRT crashed on '{path}' (exit code {done.returncode}): the file is damaged.",
+        "Copy or export it again.",
+    )
+
+
+def _vet_here(path: str) -> int:
+    try:
+        made = interpreter(Path(path).read_bytes())
+        with _quiet():
+            for detail in made.get_input_details():
+                made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+            made.invoke()
+    except (ModelError, RuntimeError, ValueError, TypeError) as error:
+        sys.stderr.write(" ".join(str(error).split()))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_vet_here(sys.argv[1]))

@@ -1,0 +1,218 @@
+"""The table: a scale and zero point for every tensor that becomes integer, worked out from graph and ranges.
+
+Everything that int8 asks of a graph is decided here, once: the writer writes this table, the proof reads the
+file back against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from octavo.affine import QParams
+from octavo.errors import QuantizationError
+from octavo.graph import Graph, Op, Tensor
+from octavo.ops import Row, row
+from octavo.ranges import Range, Ranges
+
+# |bias| / (input scale * weight scale) must stay below this, or the kernels' int32 sums can overflow.
+LARGEST_BIAS_CODE = 2**30
+
+
+@dataclass(frozen=True)
+class Left:
+    """Something that stays in float, and why."""
+
+    op: str
+    tensor: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.op} ({self.tensor}): {self.reason}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every tensor's parameters.
+
+    Args:
+        of: Parameters by tensor name, as the tensor is stored: activations, weights and biases.
+        seen: Parameters by (op index, tensor name) where an op needs a tensor at another scale than it is
+            stored at; a QUANTIZE op goes between.
+        left: What stays in float.
+        widened: Channels by bias name whose weight scale was widened to keep the bias inside int32.
+    """
+
+    of: dict[str, QParams] = field(default_factory=dict)
+    seen: dict[tuple[int, str], QParams] = field(default_factory=dict)
+    left: list[Left] = field(default_factory=list)
+    widened: dict[str, int] = field(default_factory=dict)
+
+    def at(self, op: Op, tensor: Tensor) -> QParams | None:
+        """The parameters at which `op` reads `tensor`."""
+        return self.seen.get((op.index, tensor.name), self.of.get(tensor.name))
+
+
+def build(graph: Graph, ranges: Ranges, allow_float: bool = False) -> Table:
+    """Works out the table of a float graph in which no two ops share a constant.
+
+    Args:
+        graph: The float graph, as `Graph.unshared` makes it.
+        ranges: The ranges of its activations.
+        allow_float: Leave in float what has no int8 form, instead of raising.
+
+    Raises:
+        QuantizationError: An op has no int8 form and `allow_float` is off; each one is listed.
+    """
+    left = list(_unquantizable(graph))
+    if left and not allow_float:
+        raise QuantizationError(
+            f"{graph.name} cannot become fully integer: {len(left)} op{'s have' if len(left) > 1 else ' has'} no int8 "
+            "form.",
+            "Replace them in the network, or keep them in float with --allow-float.",
+            details=[str(item) for item in left],
+        )
+    table = Table(left=left)
+    floats = {item.op for item in left}
+    integer = [(op, found) for op in graph.ops if str(op) not in floats and (found := row(op)) is not None]
+    _activations(graph, ranges, integer, table)
+    for op, rules in integer:
+        _constants(graph, op, rules, table)
+    return table
+
+
+def _unquantizable(graph: Graph) -> Iterator[Left]:
+    for op in graph.ops:
+        names = [graph.tensors[i].name for i in op.outputs]
+        name = names[0] if names else "no output"
+        touches_float = any(graph.tensors[i].dtype == "float32" for i in (*op.inputs, *op.outputs) if i >= 0)
+        rules = row(op)
+        if rules is None:
+            if touches_float:
+                yield Left(str(op), name, "LiteRT has no int8 kernel for it that Octavo knows")
+            continue
+        if rules.weight is not None:
+            weight = graph.tensors[op.inputs[rules.weight]]
+            if weight.constant is None and op.kind != "FULLY_CONNECTED":
+                yield Left(str(op), name, f"its weights '{weight.name}' are computed, not constant")
+        others = {graph.tensors[i].dtype for i in op.outputs} - {"float32", "int32", "int64", "bool"}
+        if others:
+            yield Left(str(op), name, f"it computes {', '.join(sorted(others))}; Octavo quantizes float32 graphs")
+
+
+def _members(graph: Graph, op: Op, rules: Row) -> list[Tensor]:
+    """The float tensors of `op` that are activations to it: all but its weights and bias."""
+    special = {op.inputs[i] for i in (rules.weight, rules.bias) if i is not None and i < len(op.inputs)}
+    return [
+        tensor
+        for index in dict.fromkeys((*op.inputs, *op.outputs))
+        if index >= 0
+        and (tensor := graph.tensors[index]).dtype == "float32"
+        and not (index in special and tensor.constant is not None)
+    ]
+
+
+def _activations(graph: Graph, ranges: Ranges, integer: list[tuple[Op, Row]], table: Table) -> None:
+    fixed: dict[str, QParams] = {}
+    groups = _Groups()
+    reads: list[tuple[Op, Tensor]] = []
+    for op, rules in integer:
+        members = _members(graph, op, rules)
+        for tensor in members:
+            groups.add(tensor.name, _range(tensor, ranges))
+        outputs = [graph.tensors[i].name for i in op.outputs]
+        if rules.fixed is not None:
+            fixed.update(dict.fromkeys(outputs, rules.fixed))
+        if not rules.shares:
+            continue
+        names = [t.name for t in members]
+        given = [fixed.get(name) for name in names if name not in outputs]
+        first = given[0] if given else None
+        if first is not None and all(params == first for params in given):
+            # All it reads has one fixed scale: its result has it too.
+            fixed.update(dict.fromkeys(outputs, first))
+            continue
+        # A fixed tensor cannot take the group's scale: the op reads a requantized copy instead.
+        copies = [t for t in members if t.name in fixed and t.name not in outputs]
+        reads.extend((op, tensor) for tensor in copies)
+        slots = [f"{name}@{op.index}" if name in fixed else name for name in names]
+        for slot, tensor in zip(slots, members, strict=True):
+            groups.add(slot, _range(tensor, ranges))
+        groups.join(slots)
+    for name in groups.names():
+        table.of[name] = fixed[name] if name in fixed else QParams.from_range(*groups.range(name))
+    for op, tensor in reads:
+        table.seen[op.index, tensor.name] = table.of.pop(f"{tensor.name}@{op.index}")
+
+
+def _range(tensor: Tensor, ranges: Ranges) -> Range:
+    if tensor.constant is not None:
+        return float(tensor.constant.min()), float(tensor.constant.max())
+    try:
+        return ranges.of[tensor.name]
+    except KeyError:
+        raise QuantizationError(
+            f"The ranges hold nothing for tensor '{tensor.name}'.",
+            "Calibrate this very graph, then quantize it.",
+        ) from None
+
+
+class _Groups:
+    """Tensors that must have one scale: a union-find whose roots hold the union of their members' ranges."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+        self._range: dict[str, Range] = {}
+
+    def names(self) -> list[str]:
+        return list(self._parent)
+
+    def add(self, name: str, bounds: Range) -> None:
+        if name not in self._parent:
+            self._parent[name] = name
+            self._range[name] = bounds
+
+    def join(self, names: list[str]) -> None:
+        for name in names[1:]:
+            first, other = self._root(names[0]), self._root(name)
+            if first != other:
+                self._parent[other] = first
+                (a, b), (c, d) = self._range[first], self._range.pop(other)
+                self._range[first] = (min(a, c), max(b, d))
+
+    def range(self, name: str) -> Range:
+        return self._range[self._root(name)]
+
+    def _root(self, name: str) -> str:
+        while self._parent[name] != name:
+            name = self._parent[name]
+        return name
+
+
+def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
+    """Parameters of weights and bias, with weight scales widened where the bias would leave int32."""
+    if rules.weight is None:
+        return
+    weight = graph.tensors[op.inputs[rules.weight]]
+    if weight.constant is None:
+        return
+    axis = rules.axis
+    others = tuple(i for i in range(weight.constant.ndim) if i != axis)
+    largest = np.abs(weight.constant.astype(np.float64)).max(axis=others if axis is not None else None)
+    bias = None
+    if rules.bias is not None and rules.bias < len(op.inputs) and op.inputs[rules.bias] >= 0:
+        bias = graph.tensors[op.inputs[rules.bias]]
+    image = graph.tensors[op.inputs[2 if op.kind == "TRANSPOSE_CONV" else 0]]
+    params = table.at(op, image)
+    assert params is not None
+    if bias is not None and bias.constant is not None:
+        limit = np.abs(bias.constant.astype(np.float64)) / (float(params.scale[0]) * LARGEST_BIAS_CODE) * 127.0
+        count = int(np.count_nonzero(limit > largest))
+        if count:
+            table.widened[bias.name] = count
+            largest = np.maximum(largest, limit)
+    table.of[weight.name] = QParams.symmetric(np.atleast_1d(largest), axis)
+    if bias is not None and bias.constant is not None:
+        table.of[bias.name] = QParams.bias(params.scale, table.of[weight.name].scale)
