@@ -99,7 +99,7 @@ class QParams:
         Example:
             >>> q = QParams.from_range(-1.0, 1.0)
             >>> float(q.scale[0]), int(q.zero_point[0])
-            (0.007843137718737125, 0)
+            (0.007843137718737125, -1)
         """
         if not (np.isfinite(minimum) and np.isfinite(maximum)) or minimum > maximum:
             raise ValueError(f"not a range: [{minimum}, {maximum}]")
@@ -152,7 +152,7 @@ class QParams:
 
         Example:
             >>> QParams.from_range(-1.0, 1.0).quantize(np.array([-2.0, 0.0, 0.5, 1.0])).tolist()
-            [-128, 0, 64, 127]
+            [-128, -1, 63, 126]
         """
         real = np.asarray(real)
         ratio = real.astype(np.float64) / self._shaped(self.scale.astype(np.float64), real.ndim)
@@ -165,7 +165,7 @@ class QParams:
 
         Example:
             >>> QParams.from_range(-1.0, 1.0).dequantize(np.array([-128, 127])).round(4).tolist()
-            [-1.003899931907654, 0.9961000084877014]
+            [-0.9961000084877014, 1.0039000511169434]
         """
         codes = np.asarray(codes)
         difference = codes.astype(np.float64) - self._shaped(self.zero_point, codes.ndim)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ Progress = Callable[[int], None]
 
 def calibrate(
     graph: Graph,
-    images: npt.NDArray[np.float32],
+    images: Sequence[npt.NDArray[Any]] | npt.NDArray[np.float32],
     observer: str = "minmax",
     progress: Progress = lambda done: None,
 ) -> Ranges:
@@ -30,7 +30,7 @@ def calibrate(
 
     Args:
         graph: A float graph.
-        images: Preprocessed calibration images, float32 ``(N, height, width, channels)``.
+        images: Preprocessed calibration images, float32, each ``(height, width, channels)``.
         observer: A name in `octavo.ranges.OBSERVERS`.
         progress: Called after each image with 1.
 

@@ -282,6 +282,18 @@ class Graph:
         return flatbuffer_utils.read_model_from_bytearray(bytearray(self.content))
 
 
+def describe(tensor: Tensor) -> dict[str, Any]:
+    """An input or output as a JSON value: name, shape, element type, scale and zero point."""
+    params = tensor.qparams
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "scale": None if params is None else float(params.scale[0]),
+        "zero_point": None if params is None else int(params.zero_point[0]),
+    }
+
+
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
     """A buffer packed as the schema asks (``force_align: 16``), which the generated code forgets.
 

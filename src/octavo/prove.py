@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from octavo.affine import QParams
 from octavo.errors import ProofError
-from octavo.graph import Graph, Op, Tensor
+from octavo.graph import Graph, Op, Tensor, describe
 from octavo.ops import macs, row
 from octavo.quantize import Quantized
 from octavo.runtime import interpreter
@@ -81,8 +81,8 @@ def prove(quantized: Quantized) -> Proof:
     return Proof(
         sha256=hashlib.sha256(quantized.content).hexdigest(),
         bytes=len(quantized.content),
-        input=_port(graph.tensors[graph.inputs[0]]),
-        output=_port(graph.tensors[graph.outputs[0]]),
+        input=describe(graph.tensors[graph.inputs[0]]),
+        output=describe(graph.tensors[graph.outputs[0]]),
         checks=checks,
         ops=dict(Counter(op.kind for op in graph.ops).most_common()),
         float_left=quantized.table.left,
@@ -241,14 +241,3 @@ def _runs(content: bytes) -> Check:
         made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
     made.invoke()
     return Check("LiteRT allocates and runs it", True, 1)
-
-
-def _port(tensor: Tensor) -> dict[str, Any]:
-    params = tensor.qparams
-    return {
-        "name": tensor.name,
-        "shape": list(tensor.shape),
-        "dtype": tensor.dtype,
-        "scale": None if params is None else float(params.scale[0]),
-        "zero_point": None if params is None else int(params.zero_point[0]),
-    }

@@ -1,6 +1,6 @@
 """Recipes: what one run does, as a YAML file validated key by key.
 
-A recipe is data, never code. `load` reads a built-in recipe by name or a file by path, applies ``key=value``
+A recipe is data, never code. `load_recipe` reads a built-in recipe by name or a file by path, applies ``key=value``
 settings from the shell, and names the line of every key it does not know or cannot read.
 """
 
@@ -196,7 +196,7 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load(name_or_path: str, settings: list[str] | None = None) -> Recipe:
+def load_recipe(name_or_path: str, settings: list[str] | None = None) -> Recipe:
     """Reads a recipe and applies settings to it.
 
     Args:
@@ -207,7 +207,7 @@ def load(name_or_path: str, settings: list[str] | None = None) -> Recipe:
         RecipeError: There is no such recipe, or a key is unknown, missing or has a wrong value.
 
     Example:
-        >>> load("digits", ["train.epochs=3"]).train.epochs
+        >>> load_recipe("digits", ["train.epochs=3"]).train.epochs
         3
     """
     if name_or_path in names():

@@ -150,22 +150,30 @@ class Model:
             for done in [pool.submit(work, worker) for worker in range(count)]:
                 done.result()
 
+    def run(self, batch: Sequence[Array] | Array, progress: Callable[[int], None] = lambda done: None) -> Array:
+        """Raw inputs in, reals out: the first output for every item, float32.
+
+        Args:
+            batch: Raw inputs, as `Port.encode` makes them.
+            progress: Called after each item with 1.
+        """
+        port = self.outputs[0]
+        results = np.zeros((len(batch), *(abs(n) for n in port.shape[1:])), port.dtype)
+
+        def keep(place: int, outputs: list[Array]) -> None:
+            results[place] = outputs[0][0]
+            progress(1)
+
+        self.each(batch, keep)
+        return port.decode(results)
+
     def predict(self, real: Array) -> Array:
         """Reals in, reals out: the first output for every item, float32.
 
         Args:
             real: Preprocessed images, ``(N, height, width, channels)``.
         """
-        raw = self.input.encode(real)
-        results: list[Array | None] = [None] * len(raw)
-
-        def keep(place: int, outputs: list[Array]) -> None:
-            results[place] = outputs[0][0].copy()
-
-        self.each(raw, keep)
-        port = self.outputs[0]
-        shape = (0, *port.shape[1:])
-        return port.decode(np.stack([r for r in results if r is not None]) if results else np.zeros(shape))
+        return self.run(self.input.encode(real))
 
 
 def _port(graph: Graph, index: int) -> Port:

@@ -1,0 +1,45 @@
+# Everything a checkout needs: Python 3.11 to 3.13 and make. `make run` and `make test` set up what they use.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup run test test-slow check format docs bench clean help
+
+help:
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: $(READY) ## make .venv with everything in it
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Octavo needs Python 3.11 to 3.13, and {sys.executable} is {v[0]}.{v[1]}. Set PYTHON, as in: make setup PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	touch $@
+
+run: $(READY) ## run the recipe `digits`: photographs to int8 model and report, offline
+	$(BIN)/octavo run digits --out runs/digits
+
+test: $(READY) ## the tests, but for the slow ones
+	$(BIN)/python -m pytest -q
+
+test-slow: $(READY) ## all tests
+	$(BIN)/python -m pytest -q -m 'slow or not slow'
+
+check: $(READY) ## style, types, generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/make_docs.py --check
+
+format: $(READY) ## bring the code into the house's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY) ## write the generated documents anew
+	$(BIN)/python scripts/make_docs.py
+
+bench: $(READY) ## the PTQ benchmark, side by side
+	$(BIN)/python bench/ptq.py
+
+clean: ## remove what setup made; runs stay
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,295 @@
+"""The command line: the functions of `octavo.pipeline` from a shell.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once. With `--json`, standard output
+holds one JSON value and nothing else; people's words go to standard error.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from octavo.errors import OctavoError
+from octavo.progress import Advance
+
+app = typer.Typer(
+    name="octavo",
+    help="Takes an image classifier from float32 to full-integer INT8 for LiteRT, and proves the result.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+DataPath = Annotated[Path, typer.Option("--data", help="Folder, archive (.tar, .tar.gz, .zip) or .npz of images.")]
+Scale = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--scale", help="What pixels 0 and 255 become; from the model's sidecar if it has one."),
+]
+Interpolation = Annotated[
+    Literal["nearest", "bilinear", "bicubic", "lanczos"] | None,
+    typer.Option("--interpolation", help="How images are resized; from the model's sidecar if it has one."),
+]
+Channels = Annotated[
+    Literal["rgb", "bgr", "gray"] | None,
+    typer.Option("--channels", help="Channel order; from the model's sidecar if it has one."),
+]
+
+
+class _Shown:
+    """Progress on standard error, for people."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def track(self, text: str, total: int) -> Iterator[Advance]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as bars:
+            task = bars.add_task(text, total=total)
+            yield lambda done: bars.advance(task, done)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _print_json(value: Any) -> None:
+    _print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _share(interval: Any) -> str:
+    return f"{interval['value']:.2%} (95% interval {interval['low']:.2%} to {interval['high']:.2%})"
+
+
+@app.command(epilog="Example: octavo run cifar10 --data cifar-10-python.tar.gz --out runs/cifar10 --set train.epochs=3")
+def run(
+    recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/RECIPE when left out.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Sets data.path: folder, archive or .npz.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="Sets model.weights: a .weights.h5 file.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Sets any key of the recipe; repeatable.")
+    ] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Run a recipe: images to float baseline, int8 model and report. Resumes where it was stopped."""
+    from octavo import pipeline
+    from octavo.recipe import load_recipe
+
+    given = list(settings or [])
+    if data is not None:
+        given.append(f"data.path={json.dumps(str(data))}")
+    if weights is not None:
+        given.append(f"model.weights={json.dumps(weights)}")
+    made = load_recipe(recipe, given)
+    folder = out if out is not None else Path("runs") / made.name
+    command = shlex.join(["octavo", *sys.argv[1:]])
+    shown = _Shown()
+    report = pipeline.run(made, folder, shown, command)
+    facts = json.loads((folder / "report.json").read_text("utf-8"))
+    if json_:
+        _print_json(facts)
+        return
+    evaluation = json.loads((folder / "evaluation.json").read_text("utf-8"))
+    sizes = json.loads((folder / "size.json").read_text("utf-8"))["files"]
+    for name in ("float", "int8"):
+        _print(f"{name:5}  {_share(evaluation['models'][name]['accuracy'])}  {sizes[f'{name}_tflite']:>12,} bytes")
+    _print(f"int8 minus float  {_share(evaluation['comparison']['difference'])}")
+    _print(f"report  {report}")
+
+
+@app.command(epilog="Example: octavo quantize model.keras --data photos/ -o model_int8.tflite")
+def quantize(
+    model: Annotated[Path, typer.Argument(help="A .keras or float .tflite model.")],
+    data: DataPath,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
+    images: Annotated[int, typer.Option("--images", help="Calibration images, from the training images.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Of the choice of calibration images.")] = 0,
+    allow_float: Annotated[
+        bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
+    ] = False,
+    scale: Scale = None,
+    interpolation: Interpolation = None,
+    channels: Channels = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Quantize a model to full-integer int8 with calibration images, and prove the file."""
+    from octavo import pipeline
+
+    result = pipeline.quantize_file(
+        model,
+        data,
+        out,
+        images=images,
+        seed=seed,
+        allow_float=allow_float,
+        scale=scale,
+        interpolation=interpolation,
+        channels=channels,
+        progress=_Shown(),
+    )
+    proof = result.proof
+    if json_:
+        _print_json({"path": str(result.path), "float_bytes": result.float_bytes, **proof.to_json()})
+        return
+    for port, facts in (("input", proof.input), ("output", proof.output)):
+        _print(f"{port:6}  {facts['dtype']} {facts['shape']}  scale {facts['scale']}  zero point {facts['zero_point']}")
+    _print(f"ops     {', '.join(f'{count} {kind}' for kind, count in proof.ops.items())}")
+    for item in proof.float_left:
+        _print(f"float   {item}")
+    for name, count in proof.widened.items():
+        _print(f"widened {count} weight scales of '{name}', to keep its bias inside int32")
+    ratio = result.float_bytes / proof.bytes
+    _print(f"size    {result.float_bytes:,} -> {proof.bytes:,} bytes ({ratio:.2f} times smaller)")
+    _print(f"proof   {len(proof.checks)} checks passed")
+    _print(f"wrote   {result.path} and its sidecar")
+
+
+@app.command(epilog="Example: octavo evaluate model_int8.tflite --data photos/")
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A .tflite or .keras classifier.")],
+    data: DataPath,
+    images: Annotated[int | None, typer.Option("--images", help="How many test images; all when left out.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the choice of images.")] = 0,
+    kernels: Annotated[
+        Literal["xnnpack", "builtin", "reference"], typer.Option("--kernels", help="LiteRT's kernel family.")
+    ] = "xnnpack",
+    scale: Scale = None,
+    interpolation: Interpolation = None,
+    channels: Channels = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Measure a model's accuracy on held-out images, on LiteRT."""
+    from octavo import pipeline
+
+    scores = pipeline.evaluate_file(
+        model,
+        data,
+        images=images,
+        seed=seed,
+        kernels=kernels,
+        scale=scale,
+        interpolation=interpolation,
+        channels=channels,
+        progress=_Shown(),
+    )
+    value = {"model": str(model), "images": len(scores.labels), "kernels": scores.kernels, **scores.to_json()}
+    if json_:
+        _print_json(value)
+        return
+    _print(f"accuracy  {_share(value['accuracy'])} on {value['images']:,} images, {scores.kernels}")
+    width = max(len(row["class"]) for row in value["per_class"])
+    _print(f"{'class':{width}}  images  recall  precision")
+    for row in value["per_class"]:
+        _print(f"{row['class']:{width}}  {row['images']:6}  {row['recall']:6.1%}  {row['precision']:9.1%}")
+
+
+@app.command(epilog="Example: octavo inspect model_int8.tflite")
+def inspect(
+    model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],
+    json_: JsonFlag = False,
+) -> None:
+    """Show what a model is: inputs, outputs, ops, size, quantization."""
+    from octavo import pipeline
+
+    value = pipeline.inspect_file(model)
+    if json_:
+        _print_json(value)
+        return
+    _print(f"{model}: {value['kind']}, {value['bytes']:,} bytes, SHA-256 {value['sha256'][:16]}…")
+    _print(f"{value['parameters']:,} parameters, {value['macs']:,} multiply-accumulates")
+    for port in ("inputs", "outputs"):
+        for facts in value[port]:
+            quantized = f"  scale {facts['scale']}  zero point {facts['zero_point']}" if facts["scale"] else ""
+            _print(f"{port[:-1]:6}  {facts['name']}  {facts['dtype']} {facts['shape']}{quantized}")
+    for row in value["ops"]:
+        _print(f"{row['count']:6}  {row['op']:24} {row['macs']:>15,} MACs")
+    if value["kind"] == "float" and value["no_int8_form"]:
+        _print(f"without an int8 form: {', '.join(value['no_int8_form'])}")
+    parts = ", ".join(f"{name} {size:,}" for name, size in value["breakdown"].items())
+    _print(f"bytes   {parts}")
+
+
+@app.command(epilog="Example: octavo report runs/digits")
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="A directory that `octavo run` wrote.")],
+    json_: JsonFlag = False,
+) -> None:
+    """Write a run's report again: report.html, report.md, report.json."""
+    from octavo import report as reports
+
+    reports.write(run_dir)
+    if json_:
+        _print((run_dir / "report.json").read_text("utf-8").rstrip())
+    else:
+        _print(f"report  {run_dir / 'report.html'}")
+
+
+@app.command(epilog="Example: octavo recipes")
+def recipes(json_: JsonFlag = False) -> None:
+    """List the built-in recipes."""
+    from octavo.recipe import load_recipe, names
+
+    found = {name: load_recipe(name).title for name in names()}
+    if json_:
+        _print_json(found)
+        return
+    for name, title in found.items():
+        _print(f"{name:16}  {title}")
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one message and exit code 2, never a traceback."""
+    _warn_plainly()
+    try:
+        app()
+    except OctavoError as error:
+        sys.exit(_refuse(str(error)))
+    except SystemExit as end:
+        if end.code == 130:
+            sys.stderr.write("Interrupted. What was finished is kept; the same `octavo run` goes on from there.\n")
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            where = f" ('{error.filename}')" if error.filename else ""
+            sys.exit(
+                _refuse(f"{error.strerror}{where}. Free some space or choose another place; nothing is half written.")
+            )
+        raise
+
+
+def _refuse(text: str) -> int:
+    sys.stderr.write(f"octavo: {text}\n")
+    return 2
+
+
+def _warn_plainly() -> None:
+    """Octavo's own warnings are for people: one line, no source code; other packages' are for developers."""
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if category.__module__.startswith("octavo"):
+            sys.stderr.write(f"octavo: {message}\n")
+
+    warnings.showwarning = show
+
+
+if __name__ == "__main__":
+    main()

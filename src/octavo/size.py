@@ -1,0 +1,34 @@
+"""Size, honestly: how many bytes of a `.tflite` file are weights, quantization parameters, names, and rest."""
+
+from __future__ import annotations
+
+from ai_edge_litert import schema_py_generated as schema
+
+
+def breakdown(content: bytes) -> dict[str, int]:
+    """The bytes of a `.tflite` file by what they hold; the four numbers add up to the file's size.
+
+    Args:
+        content: The bytes of the file.
+
+    Returns:
+        ``weights`` (all constants), ``quantization`` (scales, zero points and observed ranges), ``names`` (of
+        tensors) and ``rest`` (the graph itself, metadata, padding).
+    """
+    model = schema.Model.GetRootAs(content, 0)
+    weights = 0
+    for index in range(model.BuffersLength()):
+        buffer = model.Buffers(index)
+        weights += buffer.DataLength() or (buffer.Size() if buffer.Offset() > 1 else 0)
+    quantization = names = 0
+    for place in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(place)
+        for index in range(graph.TensorsLength()):
+            tensor = graph.Tensors(index)
+            names += len(tensor.Name() or b"")
+            found = tensor.Quantization()
+            if found is not None:
+                quantization += 4 * (found.ScaleLength() + found.MinLength() + found.MaxLength())
+                quantization += 8 * found.ZeroPointLength()
+    rest = len(content) - weights - quantization - names
+    return {"weights": weights, "quantization": quantization, "names": names, "rest": rest}
