@@ -63,6 +63,16 @@ def run(recipe: Recipe | str, out: Path | str, progress: Progress | None = None,
     return _Run(made, Path(out), progress or Silent(), command).go()
 
 
+def splits_of(recipe: Recipe) -> Splits:
+    """The training, validation and test images of a recipe; the same recipe gives the same images."""
+    return draw(open_dataset(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+
+
+def calibration_of(recipe: Recipe, splits: Splits) -> ImageSet:
+    """The calibration images of a recipe, out of its training images."""
+    return calibration(splits.train, recipe.calibrate.images, recipe.seed)
+
+
 class _Run:
     """One run of one recipe in one directory."""
 
@@ -135,11 +145,11 @@ class _Run:
 
     @cached_property
     def splits(self) -> Splits:
-        return draw(open_dataset(self.recipe.data.source, self.recipe.data.path), self.recipe.data, self.recipe.seed)
+        return splits_of(self.recipe)
 
     @cached_property
     def calibration(self) -> ImageSet:
-        return calibration(self.splits.train, self.recipe.calibrate.images, self.recipe.seed)
+        return calibration_of(self.recipe, self.splits)
 
     def _graph(self, name: str) -> Graph:
         return Graph.read(self.out / name)

@@ -1,0 +1,220 @@
+"""PTQ side by side: Octavo, TensorFlow's converter, litert-quantizer's own calibration, and the floor.
+
+    python bench/ptq.py                       # untrained MobileNetV2 at 224, random images: time and memory
+    python bench/ptq.py --run runs/cifar10    # the run's model and images: accuracy on its test images too
+
+Each method runs in a process of its own, in turn, several times, so that the machine's drift falls on all alike.
+Time is the work alone, without imports; memory is the peak of the process, with imports. The floor is a plain
+float forward of the same images on LiteRT on all cores, the faster of one interpreter with threads and one
+interpreter per core. TensorFlow's converter cannot start from a `.tflite` file: it converts the Keras model, so
+Octavo's way from the Keras model is timed as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+METHODS = {
+    "floor": "floor: float forward",
+    "octavo": "Octavo, from float .tflite",
+    "octavo_keras": "Octavo, from .keras",
+    "litert_quantizer": "litert-quantizer's calibration",
+    "tensorflow": "TensorFlow's converter, from .keras",
+}
+IMAGES = 100
+
+
+def prepare(folder: Path, run: Path | None) -> None:
+    """Writes float.tflite, model.keras and calibration.npy into the folder."""
+    from octavo.data.preprocess import Preprocess
+    from octavo.pipeline import calibration_of, splits_of
+    from octavo.recipe import load_recipe
+
+    if run is not None:
+        recipe = load_recipe(str(run / "recipe.yaml"))
+        images = calibration_of(recipe, splits_of(recipe))
+        calibration = Preprocess.from_recipe(recipe.preprocess).apply(images.images)
+        for name in ("float.tflite", "model.keras"):
+            (folder / name).write_bytes((run / name).read_bytes())
+    else:
+        import keras
+
+        from octavo.export import to_float_tflite
+
+        keras.utils.set_random_seed(0)
+        model = keras.applications.MobileNetV2(weights=None, classes=10)
+        model.save(folder / "model.keras")
+        (folder / "float.tflite").write_bytes(to_float_tflite(model))
+        calibration = np.random.default_rng(0).uniform(-1, 1, (IMAGES, 224, 224, 3)).astype(np.float32)
+    np.save(folder / "calibration.npy", calibration)
+
+
+def work(method: str, folder: Path) -> tuple[float, bytes]:
+    """Runs one method; returns its seconds and the int8 file it made (nothing for the floor)."""
+    images = np.load(folder / "calibration.npy")
+    return {
+        "floor": _floor,
+        "octavo": _octavo,
+        "octavo_keras": _octavo_keras,
+        "litert_quantizer": _litert_quantizer,
+        "tensorflow": _tensorflow,
+    }[method](folder, images)
+
+
+def _floor(folder: Path, images: Any) -> tuple[float, bytes]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    from octavo.graph import Graph
+    from octavo.runtime import Model
+
+    content = (folder / "float.tflite").read_bytes()
+    made = Interpreter(model_content=content, num_threads=os.cpu_count())
+    made.allocate_tensors()
+    entry = made.get_input_details()[0]["index"]
+    model = Model(Graph(content))
+    for repeat in range(2):  # the first pass warms up
+        start = time.perf_counter()
+        for image in images:
+            made.set_tensor(entry, image[None])
+            made.invoke()
+        threads = time.perf_counter() - start
+        start = time.perf_counter()
+        model.run(images)
+        cores = time.perf_counter() - start
+        del repeat
+    return min(threads, cores), b""
+
+
+def _octavo(folder: Path, images: Any) -> tuple[float, bytes]:
+    from octavo.calibrate import calibrate
+    from octavo.graph import Graph
+    from octavo.prove import prove
+    from octavo.quantize import quantize
+
+    start = time.perf_counter()
+    graph = Graph.read(folder / "float.tflite")
+    int8 = quantize(graph, calibrate(graph, images))
+    prove(int8)
+    return time.perf_counter() - start, int8.content
+
+
+def _octavo_keras(folder: Path, images: Any) -> tuple[float, bytes]:
+    import tensorflow  # noqa: F401 - imports are not timed
+
+    from octavo.calibrate import calibrate
+    from octavo.export import to_float_tflite
+    from octavo.graph import Graph
+    from octavo.prove import prove
+    from octavo.quantize import quantize
+    from octavo.train import load_keras
+
+    start = time.perf_counter()
+    graph = Graph(to_float_tflite(load_keras(folder / "model.keras")))
+    int8 = quantize(graph, calibrate(graph, images))
+    prove(int8)
+    return time.perf_counter() - start, int8.content
+
+
+def _litert_quantizer(folder: Path, images: Any) -> tuple[float, bytes]:
+    from litert_quantizer import quantizer, recipe
+
+    start = time.perf_counter()
+    made = quantizer.Quantizer(str(folder / "float.tflite"), recipe.static_wi8_ai8())
+    from ai_edge_litert.interpreter import Interpreter
+
+    reader = Interpreter(model_path=str(folder / "float.tflite"))
+    (key, signature), *_ = reader.get_signature_list().items()
+    name = signature["inputs"][0]
+    ranges = made.calibrate({key: [{name: image[None]} for image in images]}, num_threads=os.cpu_count())
+    result = made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return time.perf_counter() - start, bytes(result.quantized_model)
+
+
+def _tensorflow(folder: Path, images: Any) -> tuple[float, bytes]:
+    import keras
+    import tensorflow as tf
+
+    start = time.perf_counter()
+    model = keras.models.load_model(folder / "model.keras", compile=False)
+    shape = [1, *model.input_shape[1:]]
+    function = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec(shape, tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in images)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    content = converter.convert()
+    return time.perf_counter() - start, content
+
+
+def accuracies(run: Path, files: dict[str, bytes]) -> dict[str, str]:
+    """Each int8 file on the run's test images."""
+    from octavo.data.preprocess import Preprocess
+    from octavo.evaluate import evaluate
+    from octavo.graph import Graph
+    from octavo.pipeline import splits_of
+    from octavo.recipe import load_recipe
+
+    recipe = load_recipe(str(run / "recipe.yaml"))
+    test = splits_of(recipe).test
+    preprocess = Preprocess.from_recipe(recipe.preprocess)
+    found = {}
+    for method, content in files.items():
+        value = evaluate(Graph(content), test, preprocess).accuracy()
+        found[method] = f"{value.value:.2%} ({value.low:.2%} to {value.high:.2%})"
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, help="a run directory that `octavo run` wrote")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        method, folder = arguments.child
+        seconds, content = work(method, Path(folder))
+        (Path(folder) / f"{method}.tflite").write_bytes(content)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        sys.stdout.write("\n" + json.dumps({"seconds": seconds, "megabytes": memory}))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, arguments.run)
+        results: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
+        for _ in range(arguments.repeats):
+            for method in METHODS:
+                done = subprocess.run(
+                    [sys.executable, __file__, "--child", method, name], capture_output=True, text=True, check=True
+                )
+                results[method].append(json.loads(done.stdout.splitlines()[-1]))
+        files = {m: (folder / f"{m}.tflite").read_bytes() for m in METHODS if m != "floor"}
+        right = accuracies(arguments.run, files) if arguments.run else {}
+        times = {m: median(r["seconds"] for r in rows) for m, rows in results.items()}
+        print(f"{IMAGES} images, {arguments.repeats} repeats, median; {os.cpu_count()} cores")
+        print("| method | seconds | times the floor | peak memory, MB | bytes | int8 accuracy |")
+        print("|---|---|---|---|---|---|")
+        for method, label in METHODS.items():
+            memory = max(r["megabytes"] for r in results[method])
+            size = f"{len(files[method]):,}" if method in files else "–"
+            print(
+                f"| {label} | {times[method]:.2f} | {times[method] / times['floor']:.1f} | {memory:.0f} | {size} "
+                f"| {right.get(method, '–')} |"
+            )
+        print(f"TensorFlow's converter ÷ Octavo: {times['tensorflow'] / times['octavo']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
