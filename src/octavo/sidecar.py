@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octavo.data.preprocess import Preprocess
-from octavo.errors import ModelError
+from octavo.errors import DataError, ModelError
 from octavo.files import sha256, write_json
 
 
@@ -56,7 +56,7 @@ def read(model: Path) -> Sidecar | None:
         value = json.loads(path.read_text("utf-8"))
         wanted = str(value["sha256"])
         found = Sidecar(Preprocess.from_json(value["preprocess"]), tuple(str(name) for name in value["classes"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise ModelError(
             f"'{path}' is not a model's sidecar ({type(error).__name__}: {error}).",
             "Delete it and give --size, --scale and --interpolation instead, or write the model again.",

@@ -1,0 +1,234 @@
+"""Files of a `.tar`, `.tar.gz` or `.zip`, read in memory and never extracted.
+
+An archive may come from a stranger. One that holds an absolute path, a path with ``..``, a link, a device, or more
+data than its size explains is refused as a whole, before any of its content is used.
+"""
+
+from __future__ import annotations
+
+import gzip
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NoReturn, Self, cast
+
+import numpy as np
+
+from octavo.affine import IntArray
+from octavo.errors import DataError
+
+# Twice the largest data set that is commonly trained on (ImageNet-1k: 1.28 million files, 150 GB). Each member
+# costs some 500 bytes of memory as long as the archive is open.
+MOST_MEMBERS = 3_000_000
+MOST_BYTES = 300 << 30
+# A member is read into memory whole. A photograph has some 10 MB; a CIFAR batch, the largest useful one, 31 MB.
+MOST_MEMBER_BYTES = 256 << 20
+# Encoded images hardly shrink and raw ones shrink perhaps 20 times, while deflate reaches 1,032 on zeros. Small
+# archives are let through, whatever their ratio: they cannot fill a memory.
+MOST_RATIO = 100
+FREE_BYTES = 64 << 20
+
+DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
+
+
+class Tar:
+    """The files of a `.tar` or `.tar.gz`; its index is made once, in one pass.
+
+    Args:
+        path: The archive.
+
+    Attributes:
+        names: Paths of the regular files, in the archive's order.
+
+    Raises:
+        DataError: The archive is damaged, or is one of those that are refused.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        names: list[str] = []
+        places: list[tuple[int, int]] = []
+        limits = _Limits(path)
+        with _damage_explained(path), self._open() as stream:
+            archive = tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:")  # noqa: SIM115
+            while (member := archive.next()) is not None:
+                # tarfile keeps every header it has read: 1 GB for a million files, and never used again.
+                archive.members.clear()  # type: ignore[attr-defined]
+                limits.admit(member.name, member.size)
+                if member.isdir():
+                    continue
+                if not member.isreg() or member.issparse():
+                    refuse(path, f"'{member.name}' is a link, a device or a sparse file")
+                names.append(_clean(member.name))
+                places.append((member.offset_data, member.size))
+            # tarfile takes a damaged header, or a cut between two members, for the end, which a block of zeros marks.
+            stream.seek(archive.offset)
+            if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"no end mark after file {len(names):,}")
+        limits.check_unique(names)
+        self.names = tuple(names)
+        self._places = np.array(places, np.int64).reshape(-1, 2)
+
+    def read(self, positions: IntArray) -> Iterator[tuple[int, bytes | str]]:
+        """Yields each place in `positions` and its file's content, in the archive's order: one pass forwards."""
+        with _damage_explained(self.path), self._open() as stream:
+            for place in np.argsort(self._places[positions, 0], kind="stable"):
+                start, size = (int(number) for number in self._places[positions[place]])
+                stream.seek(start)
+                content = stream.read(size)
+                yield int(place), content if len(content) == size else "cut off by the end of the archive"
+
+    def _open(self) -> _Metered:
+        with self.path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        stream = cast(IO[bytes], gzip.open(self.path) if packed else self.path.open("rb"))  # noqa: SIM115
+        return _Metered(stream, self.path, _allowance(self.path) if packed else MOST_BYTES)
+
+
+class Zip:
+    """The files of a `.zip`.
+
+    Args:
+        path: The archive.
+
+    Attributes:
+        names: Paths of the files, in the archive's order.
+
+    Raises:
+        DataError: The archive is damaged, encrypted, or is one of those that are refused.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        limits = _Limits(path)
+        with _damage_explained(path), zipfile.ZipFile(path) as archive:
+            members = sorted(archive.infolist(), key=lambda member: member.header_offset)
+        for member in members:
+            limits.admit(member.filename, member.file_size)
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                refuse(path, f"'{member.filename}' is a link or a device")
+            if member.flag_bits & 1:
+                refuse(path, f"'{member.filename}' is encrypted")
+        check_ratio(path, limits.total)
+        self._members = [member for member in members if not member.is_dir()]
+        self.names = tuple(_clean(member.filename) for member in self._members)
+        limits.check_unique(self.names)
+
+    def read(self, positions: IntArray) -> Iterator[tuple[int, bytes | str]]:
+        """Yields each place in `positions` and its file's content, in the archive's order."""
+        with _damage_explained(self.path), zipfile.ZipFile(self.path) as archive:
+            for place in np.argsort(positions, kind="stable"):
+                try:
+                    # Reading stops at the size that the index declares, which was checked.
+                    content: bytes | str = archive.read(self._members[positions[place]])
+                except DAMAGE as error:
+                    content = f"damaged in the archive: {error}"
+                yield int(place), content
+
+
+class _Metered:
+    """A stream that refuses to go past its allowance, so that a bomb is met before it goes off.
+
+    It also stops headers that are bombs themselves: tarfile reads the extended ones whole, whatever their size.
+    """
+
+    def __init__(self, stream: IO[bytes], path: Path, allowance: int) -> None:
+        self._stream, self._path, self._allowance = stream, path, allowance
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MOST_MEMBER_BYTES:
+            refuse(self._path, f"a part of it claims {size:,} bytes")
+        self._check(self._stream.tell() + size)
+        return self._stream.read(size)
+
+    def seek(self, offset: int) -> int:
+        self._check(offset)
+        return self._stream.seek(offset)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def _check(self, end: int) -> None:
+        if end > self._allowance:
+            refuse(self._path, f"it unpacks to more than {self._allowance:,} bytes")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+
+class _Limits:
+    """Counts what an archive claims to hold, and refuses it when that is too much or outside of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self.total = 0
+
+    def admit(self, name: str, size: int) -> None:
+        self.count += 1
+        self.total += size
+        parts = name.replace("\\", "/").split("/")
+        if parts[0] == "" or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
+            refuse(self.path, f"'{name}' points outside of it")
+        if not 0 <= size <= MOST_MEMBER_BYTES:
+            refuse(self.path, f"'{name}' claims {size:,} bytes; at most {MOST_MEMBER_BYTES:,} are read")
+        if self.count > MOST_MEMBERS:
+            refuse(self.path, f"it holds more than {MOST_MEMBERS:,} files")
+        if self.total > MOST_BYTES:
+            refuse(self.path, f"it unpacks to more than {MOST_BYTES:,} bytes")
+
+    def check_unique(self, names: Sequence[str]) -> None:
+        name, times = Counter(names).most_common(1)[0] if names else ("", 0)
+        if times > 1:
+            refuse(self.path, f"it holds '{name}' {times} times")
+
+
+def refuse(path: Path, reason: str) -> NoReturn:
+    """Raises the `DataError` that says why an archive is not read."""
+    raise DataError(
+        f"The archive '{path}' is refused: {reason}.", "If you trust it, unpack it yourself and give the folder."
+    )
+
+
+def check_ratio(path: Path, total: int) -> None:
+    """Refuses an archive that claims `total` bytes, when its own size does not explain them."""
+    if total > _allowance(path):
+        refuse(path, f"it claims {total:,} bytes, over {MOST_RATIO} times its own size")
+
+
+def _allowance(path: Path) -> int:
+    return max(FREE_BYTES, MOST_RATIO * path.stat().st_size)
+
+
+def _clean(name: str) -> str:
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+
+
+@contextmanager
+def _damage_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as error:
+        raise DataError(
+            f"The archive '{path}' cannot be read whole: {error}.", "It may be damaged; download or pack it again."
+        ) from error

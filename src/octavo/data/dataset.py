@@ -1,0 +1,273 @@
+"""Images, their labels and their names: what every source gives, and what the rest of Octavo works on.
+
+A `Split` knows names and labels and decodes only the images that it is asked for; an `ImageSet` holds them.
+Images that cannot be decoded are found when they are read, listed in one warning, and left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.affine import FloatArray, IntArray
+from octavo.data.preprocess import Pixels
+from octavo.errors import DataError
+
+Labels = npt.NDArray[np.int64]
+Images = Pixels | FloatArray | list[Pixels]
+
+# Names in one warning; beyond it the list helps nobody, and the count says the rest.
+MOST_LISTED = 100
+
+
+class OctavoWarning(UserWarning):
+    """Something was left out or looks wrong, and the result is still usable."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images in memory, in a fixed order.
+
+    Args:
+        images: uint8 ``(N, H, W, 3)`` RGB; or a list of uint8 ``(H, W, 3)`` when sizes differ; or float32
+            ``(N, H, W, C)`` arrays that already are the model's input.
+        labels: int64 ``(N,)``, positions in `classes`; None when the images are unlabelled.
+        classes: Names of the classes.
+        ids: One stable name per image, such as ``train/cat/0001.jpg`` or ``x_train[17]``.
+
+    Raises:
+        ValueError: The lengths disagree.
+
+    Example:
+        >>> pixels = np.zeros((3, 8, 8, 3), np.uint8)
+        >>> images = ImageSet(pixels, np.array([0, 1, 1]), ("cat", "dog"), ("a", "b", "c"))
+        >>> images.take([2, 0]).ids
+        ('c', 'a')
+    """
+
+    images: Images
+    labels: Labels | None
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.images), len(self.ids)} | ({len(self.labels)} if self.labels is not None else set())
+        if len(lengths) != 1:
+            raise ValueError(f"images, labels and ids have different lengths: {sorted(lengths)}")
+        if self.labels is not None:
+            object.__setattr__(self, "labels", np.asarray(self.labels, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, indices: Sequence[int] | IntArray) -> Self:
+        """The images at `indices`, in that order."""
+        chosen = np.asarray(indices, np.int64)
+        return replace(
+            self,
+            images=self.images[chosen]
+            if isinstance(self.images, np.ndarray)
+            else [self.images[index] for index in chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            ids=tuple(self.ids[index] for index in chosen),
+        )
+
+    def batches(self, size: int) -> Iterator[Self]:
+        """The images in order, `size` at a time; the last batch may be smaller."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, over pixels, labels, classes and ids; the order matters.
+
+        The same for equal images held as one array or as a list.
+        """
+        digest = hashlib.sha256(repr((self.classes, self.ids)).encode())
+        digest.update(b"unlabelled" if self.labels is None else self.labels.astype("<i8").tobytes())
+        for image in self.images:
+            _update(digest, image)
+        return digest.hexdigest()
+
+    def fingerprints(self) -> list[bytes]:
+        """A hash of each image's pixels and shape: equal for equal images, whatever their names."""
+        prints = []
+        for image in self.images:
+            digest = hashlib.sha256()
+            _update(digest, image)
+            prints.append(digest.digest())
+        return prints
+
+
+def _update(digest: hashlib._Hash, image: Pixels | FloatArray) -> None:
+    """Adds dtype, shape and pixels, so that no two different images feed the same bytes."""
+    digest.update(f"{image.dtype.str}{image.shape}".encode())
+    digest.update(np.ascontiguousarray(image).tobytes())
+
+
+class Store(Protocol):
+    """Where a split's pixels are."""
+
+    def fetch(self, positions: IntArray) -> Images | list[Pixels | str]:
+        """The image at each position; a list may hold a reason, as text, in place of an unreadable one."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayStore:
+    """Pixels that are one array in memory: uint8 ``(N, H, W, 3)`` or float32 ``(N, H, W, C)``."""
+
+    pixels: Pixels | FloatArray
+
+    def fetch(self, positions: IntArray) -> Images:
+        """The images at `positions`."""
+        return self.pixels[positions]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A part of a dataset: names and labels in memory, pixels where they are until they are read.
+
+    Args:
+        store: Where the pixels are; splits of one source may share it.
+        positions: Each image's position in `store`.
+        labels: int64 ``(N,)``, positions in `classes`; None when unlabelled.
+        classes: Names of the classes.
+        ids: One stable name per image.
+        ignored: Names of things in the source that are no image of it, for the warning on reading.
+    """
+
+    store: Store
+    positions: IntArray
+    labels: Labels | None
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, indices: Sequence[int] | IntArray | None = None) -> ImageSet:
+        """Decodes the images at `indices` (all when None), in that order.
+
+        Raises:
+            DataError: A class, or the whole, loses all the images that were asked for.
+
+        Warns:
+            OctavoWarning: Names images that could not be decoded and were left out, and files ignored.
+        """
+        return read_together([(self, np.arange(len(self)) if indices is None else np.asarray(indices, np.int64))])[0]
+
+
+@dataclass
+class Dataset:
+    """A source of images.
+
+    Args:
+        name: Short name.
+        classes: Names of the classes; empty when the images are unlabelled.
+        splits: Keys among `train`, `test`, and `all` when the source makes no difference.
+        source: Where the images come from, for people.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    source: str
+
+
+def read_together(parts: Sequence[tuple[Split, IntArray]]) -> list[ImageSet]:
+    """Reads parts of one or more splits: one pass over each source, one warning about all of them.
+
+    Args:
+        parts: Splits, and which of their images, in which order.
+
+    Returns:
+        One `ImageSet` for each part.
+
+    Raises:
+        DataError: A class of a split, or a whole split, loses all the images that were asked for.
+
+    Warns:
+        OctavoWarning: Names images that could not be decoded and were left out, and files ignored.
+    """
+    results: list[ImageSet] = []
+    fetched = _fetch(parts)
+    broken: dict[str, str] = {}
+    for (split, indices), images in zip(parts, fetched, strict=True):
+        reasons = {k: image for k, image in enumerate(images) if isinstance(image, str)}
+        good = np.array([k for k in range(len(indices)) if k not in reasons], np.int64)
+        broken |= {split.ids[indices[k]]: reason for k, reason in reasons.items()}
+        kept = indices[good]
+        results.append(
+            ImageSet(
+                images=images
+                if isinstance(images, np.ndarray)
+                else _stacked([i for i in images if not isinstance(i, str)]),
+                labels=None if split.labels is None else split.labels[kept],
+                classes=split.classes,
+                ids=tuple(split.ids[index] for index in kept),
+            )
+        )
+    _check_losses(parts, results, broken)
+    _warn(broken, list(dict.fromkeys(name for split, _ in parts for name in split.ignored)))
+    return results
+
+
+def _fetch(parts: Sequence[tuple[Split, IntArray]]) -> list[Images | list[Pixels | str]]:
+    """The parts' images, asking each store once: an archive is read in one pass."""
+    fetched: dict[int, Images | list[Pixels | str]] = {}
+    for store in {id(split.store): split.store for split, _ in parts}.values():
+        mine = [number for number, (split, _) in enumerate(parts) if split.store is store]
+        wanted = [parts[number][0].positions[parts[number][1]] for number in mine]
+        images = store.fetch(np.concatenate(wanted))
+        start = 0
+        for number, positions in zip(mine, wanted, strict=True):
+            fetched[number] = images[start : start + len(positions)]
+            start += len(positions)
+    return [fetched[number] for number in range(len(parts))]
+
+
+def _stacked(images: list[Pixels]) -> Images:
+    """One array where all images have one size, and the list otherwise."""
+    return np.stack(images) if len({image.shape for image in images}) == 1 else images
+
+
+def _check_losses(parts: Sequence[tuple[Split, IntArray]], results: Sequence[ImageSet], broken: dict[str, str]) -> None:
+    """Raises when nothing is left of a class, or of a split without labels."""
+    details = [f"{name}: {reason}" for name, reason in list(broken.items())[:MOST_LISTED]]
+    for split in {id(split): split for split, _ in parts}.values():
+        mine = [number for number, (other, _) in enumerate(parts) if other is split]
+        asked = np.concatenate([parts[number][1] for number in mine])
+        if split.labels is None:
+            if len(asked) and not any(len(results[number]) for number in mine):
+                raise DataError("None of the images could be read.", "Mend or replace them.", details)
+            continue
+        kept = np.concatenate([results[number].labels for number in mine])
+        lost = [split.classes[label] for label in np.setdiff1d(split.labels[asked], kept)]
+        if lost:
+            raise DataError(
+                f"None of the images asked for could be read in {'class' if len(lost) == 1 else 'classes'} "
+                f"{', '.join(map(repr, lost))}.",
+                "Mend or replace these files, or remove the class.",
+                details,
+            )
+
+
+def _warn(broken: dict[str, str], ignored: Sequence[str]) -> None:
+    unread = [f"{name}: {reason}" for name, reason in broken.items()]
+    parts = []
+    for title, lines in (
+        ("Images that could not be read and are left out", unread),
+        ("Files that are no images, or outside of the class folders, or empty folders, and are ignored", ignored),
+    ):
+        if lines:
+            more = [f"and {len(lines) - MOST_LISTED} more"] if len(lines) > MOST_LISTED else []
+            parts.append("\n  ".join([f"{title} ({len(lines)}):", *lines[:MOST_LISTED], *more]))
+    if parts:
+        warnings.warn("\n".join(parts), OctavoWarning, stacklevel=4)

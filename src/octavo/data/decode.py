@@ -1,0 +1,125 @@
+"""Encoded images to pixels, for files from anywhere.
+
+Pillow reads many formats, some through programs of their own and some that nobody uses for data sets; only those
+named here are tried. What is no such image, or a damaged one, gives a reason and never an exception.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from octavo.affine import IntArray
+from octavo.data.preprocess import Pixels
+
+# Suffix to Pillow's name of the format. EPS is left out on purpose: Pillow would start Ghostscript for it.
+FORMATS = {
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".pgm": "PPM",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+
+# A file of a few kilobytes can claim any size. 64 megapixels is more than today's cameras usually deliver, and
+# 192 MiB decoded.
+MOST_PIXELS = 1 << 26
+
+
+class Files(Protocol):
+    """Named files that can be read: a folder or an archive.
+
+    Attributes:
+        names: Relative paths with forward slashes; those of empty folders end with one.
+    """
+
+    names: tuple[str, ...]
+
+    def read(self, positions: IntArray) -> Iterator[tuple[int, bytes | str]]:
+        """Yields, in the order that reads fastest, each place in `positions` and its file's content.
+
+        The content is text, the reason, when that one file cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedStore:
+    """The images of a folder or an archive, decoded when asked for.
+
+    Args:
+        files: Where the encoded images are.
+    """
+
+    files: Files
+
+    def fetch(self, positions: IntArray) -> list[Pixels | str]:
+        """The image at each position, or the reason why it cannot be decoded."""
+        found: dict[int, Pixels | str] = {}
+        for place, content in self.files.read(positions):
+            found[place] = decode(content) if isinstance(content, bytes) else content
+        return [found[place] for place in range(len(positions))]
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name ends as those of images do.
+
+    Example:
+        >>> is_image_name("train/cat/1.JPG"), is_image_name("labels.txt")
+        (True, False)
+    """
+    return not name.endswith("/") and PurePosixPath(name).suffix.lower() in FORMATS
+
+
+def decode(content: bytes) -> Pixels | str:
+    """The pixels of an encoded image, turned as its camera says.
+
+    Args:
+        content: A whole file.
+
+    Returns:
+        uint8 ``(H, W, 3)`` RGB; or the reason, as text, why there is none.
+
+    Example:
+        >>> decode(b"no image")
+        'not an image of a known format'
+    """
+    if not content:
+        return "empty file"
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of odd metadata of images that it reads; its size limit is replaced by ours.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=sorted(set(FORMATS.values()))) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    return f"{image.width}×{image.height} pixels, more than {MOST_PIXELS:,}"
+                return _rgb(ImageOps.exif_transpose(image))
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:
+        return "not an image of a known format"
+    except Exception as error:
+        # Damaged files make Pillow's decoders raise nearly anything: OSError, SyntaxError, struct.error, ...
+        return " ".join(str(error).split()) or type(error).__name__
+
+
+def _rgb(image: Image.Image) -> Pixels | str:
+    if image.mode.startswith("I;16"):
+        # Pillow would clip 16-bit grays at 255 and so make most of them white.
+        gray = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=-1)
+    if image.mode in ("I", "F"):
+        return f"32-bit pixels (mode {image.mode}), whose range is unknown"
+    return np.asarray(image.convert("RGB"))

@@ -1,0 +1,125 @@
+"""Which image belongs to which split and class, from its path alone; the same for folders and archives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from octavo.data.dataset import Dataset, Labels, Split
+from octavo.data.decode import EncodedStore, Files, is_image_name
+from octavo.errors import DataError
+
+# Folders that name a split, in lower case. Validation images join the training images: Octavo draws its own
+# validation images from those, and never from the test images.
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "train",
+    "valid": "train",
+    "validation": "train",
+    "test": "test",
+    "testing": "test",
+}
+
+LAYOUTS = "Expected train/CLASS/* and test/CLASS/*, or CLASS/*, or (for calibration only) images without folders."
+
+# (position in the files, path) and, once sorted into a split, (position, path, class or nothing)
+_Entry = tuple[int, str]
+_Member = tuple[int, str, str]
+
+
+def image_folder(files: Files, name: str, source: str) -> Dataset:
+    """The dataset in a tree of image files.
+
+    The tree is ``train/CLASS/*`` and ``test/CLASS/*`` (either may be missing), or ``CLASS/*``, or images with no
+    folders, which are unlabelled. Folders around the whole tree are looked through; below a class folder, all
+    images belong to the class. Hidden files are ignored, other files that are no images named on reading.
+
+    Args:
+        files: Paths and their content.
+        name: The dataset's name.
+        source: Where the images come from, for people.
+
+    Raises:
+        DataError: There are no images.
+    """
+    shown = [(k, path) for k, path in enumerate(files.names) if not _hidden(path)]
+    images = [entry for entry in shown if is_image_name(entry[1])]
+    ignored = [path for _, path in shown if not is_image_name(path)]
+    if not images:
+        raise DataError(
+            f"There are no images in {source}{_a_few(ignored)}.",
+            f"{LAYOUTS} Images end in .jpg, .png, .bmp, .gif, .webp, .tif, .ppm or .pgm.",
+        )
+    images = _without_wrapper(images)
+    tops = {path.split("/")[0] for _, path in images if "/" in path}
+    named = any(top.lower() in SPLITS and path.count("/") >= 2 for top, path in _with_top(images))
+    members: dict[str, list[_Member]] = {}
+    if named or (tops and all(top.lower() in SPLITS for top in tops)):
+        for position, path in images:
+            top, _, rest = path.partition("/")
+            key = SPLITS.get(top.lower()) if rest else None
+            if key is None:
+                ignored.append(path)
+            else:
+                members.setdefault(key, []).append((position, path, rest.partition("/")[0] if "/" in rest else ""))
+    else:
+        members["all"] = [(k, path, path.partition("/")[0] if "/" in path else "") for k, path in images]
+    return _dataset(members, ignored, EncodedStore(files), name, source)
+
+
+def _dataset(
+    members: dict[str, list[_Member]], ignored: list[str], store: EncodedStore, name: str, source: str
+) -> Dataset:
+    kept: dict[str, list[_Member]] = {}
+    for key, entries in members.items():
+        # Images beside class folders have no label, so they cannot be used with those that have one.
+        labelled = [entry for entry in entries if entry[2]]
+        ignored.extend(path for _, path, label in entries if labelled and not label)
+        kept[key] = sorted(labelled or entries, key=lambda entry: entry[1])
+    classes = tuple(sorted({label for entries in kept.values() for _, _, label in entries if label}))
+    numbers = {label: number for number, label in enumerate(classes)}
+    splits = {}
+    for key, entries in kept.items():
+        labels: Labels | None = None
+        if entries[0][2]:
+            labels = np.array([numbers[label] for _, _, label in entries], np.int64)
+        splits[key] = Split(
+            store=store,
+            positions=np.array([position for position, _, _ in entries], np.int64),
+            labels=labels,
+            classes=classes,
+            ids=tuple(path for _, path, _ in entries),
+            ignored=tuple(sorted(ignored)),
+        )
+    return Dataset(name=name, classes=classes, splits=splits, source=source)
+
+
+def _hidden(path: str) -> bool:
+    # macOS puts a hidden copy of every file's metadata below __MACOSX in the zips that it makes.
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def _with_top(images: Sequence[_Entry]) -> list[tuple[str, str]]:
+    return [(path.split("/")[0], path) for _, path in images]
+
+
+def _without_wrapper(images: list[_Entry]) -> list[_Entry]:
+    """Takes away folders that hold everything, such as ``cifar10/`` in ``cifar10/train/cat/1.jpg``.
+
+    A folder that holds images itself is a class, and one named after a split is that split; both stay.
+    """
+    while True:
+        tops = {top for top, _ in _with_top(images)}
+        if len(tops) > 1 or tops.pop().lower() in SPLITS or any(path.count("/") < 2 for _, path in images):
+            return images
+        images = [(position, path.partition("/")[2]) for position, path in images]
+
+
+def _a_few(names: Sequence[str]) -> str:
+    """A hint at what is there instead."""
+    if not names:
+        return ""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return f", but {', '.join(map(repr, names[:3]))}{more}"

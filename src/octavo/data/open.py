@@ -1,0 +1,95 @@
+"""What a path holds, told by its content; and the sources by name."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from octavo.data import cifar
+from octavo.data.archive import Tar, Zip
+from octavo.data.dataset import Dataset
+from octavo.data.decode import Files
+from octavo.data.digits import digits
+from octavo.data.folder import Folder
+from octavo.data.layout import LAYOUTS, image_folder
+from octavo.data.npz import npz
+from octavo.errors import DataError
+
+Source = Literal["digits", "cifar10", "path"]
+
+
+def open_dataset(source: Source, path: Path | None = None) -> Dataset:
+    """Opens a source; images are decoded later, when they are read.
+
+    Args:
+        source: `digits` (bundled with scikit-learn), `cifar10` (downloaded by Keras unless `path` is given), or
+            `path`.
+        path: A folder, `.tar`, `.tar.gz`, `.zip` or `.npz`, told apart by content. Official CIFAR-10 archives and
+            folders are recognized as such.
+
+    Raises:
+        DataError: The path is missing, wrong, empty, damaged, refused, or not what the source says.
+        MissingDependencyError: CIFAR-10 is to be downloaded and Keras is not installed.
+
+    Example:
+        >>> len(open_dataset("digits").splits["all"])
+        1797
+    """
+    if source == "digits":
+        if path is not None:
+            raise DataError(
+                f"The digits come with scikit-learn and need no path, and '{path}' was given.",
+                "Leave the path out, or set data.source to `path`.",
+            )
+        return digits()
+    if source == "cifar10":
+        return cifar.check_classes(_open_path(path)) if path is not None else cifar.download()
+    if path is None:
+        raise DataError("There are no images without a path.", "Give a folder, an archive or an .npz with --data PATH.")
+    return _open_path(path)
+
+
+def _open_path(path: Path) -> Dataset:
+    path = path.expanduser()
+    if not path.exists():
+        raise DataError(f"There is no file or folder '{path}'.", "Check the path of the images.")
+    source = f"'{path}'"
+    if _is_npz(path):
+        return npz(path, source)
+    files = _files(path)
+    if cifar.is_official(files.names):
+        return cifar.official(files, source)
+    return image_folder(files, path.resolve().name.split(".")[0] or "images", source)
+
+
+def _is_npz(path: Path) -> bool:
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _files(path: Path) -> Files:
+    if path.is_dir():
+        return Folder(path)
+    if not path.is_file():
+        raise DataError(f"'{path}' is neither a file nor a folder.", "Give a folder, an archive or an .npz.")
+    with path.open("rb") as stream:
+        head = stream.read(tarfile.BLOCKSIZE)
+    if not head:
+        raise DataError(f"'{path}' is an empty file.", "Give a folder, a .tar, .tar.gz or .zip, or an .npz.")
+    if head.startswith(b"PK"):
+        return Zip(path)
+    # Old tars have no magic word, so the name decides when the content does not.
+    if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar" or path.suffix == ".tar":
+        return Tar(path)
+    raise DataError(
+        f"'{path}' is a file, and neither a .tar, .tar.gz, .zip nor .npz by its content.",
+        f"Give one of these, or a folder. {LAYOUTS}",
+    )

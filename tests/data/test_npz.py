@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from octavo.data import OctavoWarning, Preprocess, calibration, draw, draw_calibration, open_dataset
+from octavo.errors import DataError
+from octavo.recipe import DataRecipe
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 5, 3), np.uint8)
+LABELS = np.arange(12) % 3
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(**arrays):
+        np.savez_compressed(tmp_path / "photos.npz", **arrays)
+        return open_dataset("path", tmp_path / "photos.npz")
+
+    return save
+
+
+def test_all_four_arrays(save):
+    dataset = save(x_train=IMAGES, y_train=LABELS, x_test=IMAGES[:6] ^ 1, y_test=LABELS[:6])
+    assert dataset.name == "photos" and dataset.classes == ("0", "1", "2")
+    train = dataset.splits["train"].read([7, 2])
+    np.testing.assert_array_equal(train.images, IMAGES[[7, 2]])
+    assert train.ids == ("x_train[7]", "x_train[2]") and train.labels.tolist() == [1, 2]
+    splits = draw(dataset, DataRecipe(), 0)
+    assert len(splits.train) == 12 and len(splits.test) == 6 and splits.validation is None
+
+
+def test_calibration_needs_x_train_only(save):
+    dataset = save(x_train=IMAGES)
+    assert dataset.classes == () and set(dataset.splits) == {"train"}
+    chosen = draw_calibration(dataset, 5, seed=0)
+    assert len(chosen) == 5 and chosen.labels is None
+    assert calibration(dataset.splits["train"].read(), 5, seed=0).ids == chosen.ids
+    with pytest.raises(DataError, match="not labelled"):
+        draw(dataset, DataRecipe(), 0)
+
+
+def test_test_images_never_calibrate(save):
+    with pytest.raises(DataError, match="test images only"):
+        draw_calibration(save(x_test=IMAGES, y_test=LABELS), 5, seed=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_float_arrays_are_the_models_input(save, dtype):
+    arrays = np.random.default_rng(0).normal(size=(12, 4, 5, 2)).astype(dtype)
+    images = save(x_train=arrays).splits["train"].read()
+    assert images.images.dtype == np.float32
+    np.testing.assert_array_equal(images.images, arrays.astype(np.float32))
+    three = save(x_train=IMAGES / 255.0).splits["train"].read().images
+    np.testing.assert_array_equal(Preprocess((4, 5)).apply(three), three)
+
+
+@pytest.mark.parametrize("gray", [IMAGES[..., 0], IMAGES[..., :1]])
+def test_gray_images_become_rgb(save, gray):
+    images = save(x_train=gray).splits["train"].read().images
+    np.testing.assert_array_equal(images, np.repeat(IMAGES[..., :1], 3, -1))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS,
+        LABELS.astype(np.uint8),
+        LABELS[:, None],
+        np.eye(3)[LABELS],
+        np.eye(3, dtype=bool)[LABELS],
+        np.eye(3, dtype=int)[LABELS],
+    ],
+)
+def test_every_form_of_labels(save, labels):
+    split = save(x_train=IMAGES, y_train=labels).splits["train"]
+    assert split.labels.dtype == np.int64 and split.labels.tolist() == LABELS.tolist()
+    assert split.classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS.astype(float),
+        LABELS - 1,
+        LABELS[:11],
+        np.eye(3)[LABELS] / 2,
+        np.eye(3)[LABELS] * np.nan,
+        np.ones((12, 3)),
+        np.array(["a"] * 12),
+        np.array(3),
+        np.zeros((12, 2, 2), int),
+    ],
+)
+def test_other_labels_are_errors(save, labels):
+    with pytest.raises(DataError, match=r"y_train of '.*photos\.npz'"):
+        save(x_train=IMAGES, y_train=labels)
+
+
+def test_classes_may_be_named(save):
+    dataset = save(x_train=IMAGES, y_train=LABELS, classes=["ant", "bee", "cat"])
+    assert dataset.classes == ("ant", "bee", "cat")
+    for wrong in (["ant", "bee"], ["ant", "ant", "bee"], [1, 2, 3], [["a", "b", "c"]]):
+        with pytest.raises(DataError, match="'classes' of"):
+            save(x_train=IMAGES, y_train=LABELS, classes=wrong)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": IMAGES}, "neither x_train nor x_test, but images"),
+        ({"y_train": LABELS}, "y_train but no x_train"),
+        ({"x_train": IMAGES, "y_test": LABELS}, "y_test but no x_test"),
+        ({"x_train": IMAGES.astype(int)}, "the type int64"),
+        ({"x_train": IMAGES[0, 0]}, r"should have shape \(N, H, W, 3\)"),
+        ({"x_train": np.zeros((3, 4, 4, 4), np.uint8)}, r"should have shape \(N, H, W, 3\)"),
+        ({"x_train": np.zeros((3, 0, 4, 3), np.uint8)}, r"should have shape \(N, H, W, 3\)"),
+        ({"x_train": np.zeros((3, 4))}, "the model's own input"),
+        ({"x_train": IMAGES[:0]}, "holds no images"),
+        ({"x_train": np.uint8(1)}, "holds no images"),
+        ({"x_train": np.array([{}, []], object)}, "never loaded"),
+    ],
+)
+def test_other_arrays_are_errors(save, arrays, message):
+    with pytest.raises(DataError, match=message):
+        save(**arrays)
+
+
+def test_other_names_are_reported(save):
+    dataset = save(x_train=IMAGES, x_val=IMAGES)
+    with pytest.warns(OctavoWarning, match="x_val"):
+        dataset.splits["train"].read([0])
+
+
+def test_damage_and_bombs_are_errors(save, tmp_path):
+    save(x_train=IMAGES)
+    path = tmp_path / "photos.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read"):
+        open_dataset("path", path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x_train.npy", bytes(100 << 20))
+    with pytest.raises(DataError, match="refused: it claims"):
+        open_dataset("path", path)
+
+
+def test_an_array_that_claims_more_than_there_is(tmp_path):
+    import io
+
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 1000, 1000, 3)}
+    )
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x_train.npy", stream.getvalue() + bytes(100))
+    with pytest.raises(DataError, match="cannot be read"):
+        open_dataset("path", tmp_path / "x.npz")

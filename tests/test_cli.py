@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import pictures, tiny_tflite, write_folder
+
+from octavo.graph import Graph, serialize
+
+
+def octavo(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the command line as a user does."""
+    command = [sys.executable, "-m", "octavo.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=120)
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """The one message of a refusal."""
+    assert done.returncode == 2, done
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float model, and training and test images."""
+    root = tmp_path_factory.mktemp("user")
+    (root / "float.tflite").write_bytes(tiny_tflite())
+    write_folder(root / "photos", 30, "train")
+    write_folder(root / "photos", 18, "test")
+    return root
+
+
+def test_quantize_evaluate_and_inspect(folder: Path) -> None:
+    out = folder / "int8.tflite"
+    done = octavo("quantize", folder / "float.tflite", "--data", folder / "photos", "-o", out, "--images", 12, "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert made["input"]["dtype"] == made["output"]["dtype"] == "int8"
+    assert all(check["passed"] for check in made["checks"])
+    assert made["bytes"] == out.stat().st_size
+    assert (folder / "int8.tflite.json").is_file()
+
+    done = octavo("evaluate", out, "--data", folder / "photos", "--json")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["images"] == 18
+    assert value["accuracy"]["value"] > 0.7
+
+    done = octavo("inspect", out, "--json")
+    assert json.loads(done.stdout)["kind"] == "full-integer"
+    plain = octavo("inspect", out).stdout
+    assert "CONV_2D" in plain
+    assert "full-integer" in plain
+
+
+def test_people_read_tables(folder: Path) -> None:
+    out = folder / "plain.tflite"
+    done = octavo("quantize", folder / "float.tflite", "--data", folder / "photos", "-o", out, "--images", 12)
+    assert "checks passed" in done.stdout
+    assert "no sidecar" in done.stderr
+    done = octavo("evaluate", out, "--data", folder / "photos")
+    assert "95% interval" in done.stdout
+    assert "green" in done.stdout
+
+
+def test_npz_of_model_inputs_calibrates(folder: Path) -> None:
+    images = (pictures(20)[0] / 127.5 - 1).astype(np.float32)
+    np.savez(folder / "calibration.npz", x_train=images)
+    done = octavo(
+        "quantize",
+        folder / "float.tflite",
+        "--data",
+        folder / "calibration.npz",
+        "-o",
+        folder / "n.tflite",
+        "--images",
+        20,
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    wanted = max(images.max(), 0) - min(images.min(), 0)
+    assert json.loads(done.stdout)["input"]["scale"] == pytest.approx(wanted / 255, rel=1e-6)
+
+
+def _quantize(folder: Path, model: Path, data: Path, *more: object) -> subprocess.CompletedProcess[str]:
+    return octavo("quantize", model, "--data", data, "-o", folder / "never.tflite", *more)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a .tflite model"),
+        (b"just some words in a text file", "is not a .tflite model"),
+        (tiny_tflite()[: len(tiny_tflite()) // 2], "is damaged|LiteRT crashed|LiteRT cannot run"),
+    ],
+)
+def test_files_that_are_no_models(folder: Path, content: bytes, message: str) -> None:
+    import re
+
+    model = folder / "wrong.tflite"
+    model.write_bytes(content)
+    for command in ("quantize", "evaluate", "inspect"):
+        extra = () if command == "inspect" else ("--data", folder / "photos")
+        last = ("-o", folder / "never.tflite") if command == "quantize" else ()
+        assert re.search(message, refused(octavo(command, model, *extra, *last)))
+    assert not (folder / "never.tflite").exists()
+
+
+def test_wrong_paths(folder: Path) -> None:
+    assert "There is no file" in refused(_quantize(folder, folder / "none.tflite", folder / "photos"))
+    assert "There is no file or folder" in refused(_quantize(folder, folder / "float.tflite", folder / "none"))
+    assert "is a folder" in refused(_quantize(folder, folder, folder / "photos"))
+    assert "There is no recipe" in refused(octavo("run", "nothing"))
+    refused(octavo("report", folder / "photos"))
+
+
+def test_empty_folder_and_no_calibration_images(folder: Path, tmp_path: Path) -> None:
+    refused(_quantize(folder, folder / "float.tflite", tmp_path))
+    message = refused(_quantize(folder, folder / "float.tflite", folder / "photos", "--images", 0))
+    assert "0 calibration images" in message
+    message = refused(_quantize(folder, folder / "float.tflite", folder / "photos", "--images", 31))
+    assert "31 calibration images were asked for" in message
+
+
+def test_one_class_only_cannot_be_trained_on(tmp_path: Path) -> None:
+    write_folder(tmp_path, 1)
+    message = refused(octavo("run", "digits", "--set", "data.source=path", "--data", tmp_path, cwd=tmp_path))
+    assert "one class only" in message
+
+
+def test_one_pixel_images_are_resized(folder: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for place, colour in enumerate(["red", "lime", "blue"] * 4):
+        path = tmp_path / "photos" / colour / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (1, 1), colour).save(path)
+    out = tmp_path / "int8.tflite"
+    done = octavo("quantize", folder / "float.tflite", "--data", tmp_path / "photos", "-o", out, "--images", 12)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nan_weights_are_named(folder: Path) -> None:
+    graph = Graph(tiny_tflite())
+    weight = next(t for t in graph.tensors if t.constant is not None and t.dtype == "float32" and t.constant.size > 6)
+    assert weight.constant is not None
+    broken = weight.constant.copy()
+    broken.flat[0] = np.nan
+    (folder / "nan.tflite").write_bytes(graph.replaced({weight.name: broken}).content)
+    message = refused(_quantize(folder, folder / "nan.tflite", folder / "photos", "--images", 5))
+    assert "NaN" in message
+
+
+def test_two_inputs_are_refused(folder: Path) -> None:
+    graph = Graph(tiny_tflite())
+    model = graph._fresh()
+    model.subgraphs[0].inputs = [*graph.inputs, graph.outputs[0]]
+    model.signatureDefs = None
+    (folder / "two.tflite").write_bytes(serialize(model))
+    refused(_quantize(folder, folder / "two.tflite", folder / "photos", "--images", 5))
+
+
+def test_an_int8_model_is_not_quantized_again(folder: Path) -> None:
+    out = folder / "once.tflite"
+    octavo("quantize", folder / "float.tflite", "--data", folder / "photos", "-o", out, "--images", 12)
+    assert "quantized already" in refused(_quantize(folder, out, folder / "photos", "--images", 12))
+
+
+def test_the_model_is_never_overwritten_by_its_int8_form(folder: Path) -> None:
+    model = folder / "float.tflite"
+    before = model.read_bytes()
+    message = refused(octavo("quantize", model, "--data", folder / "photos", "-o", model, "--images", 5))
+    assert "would overwrite the model" in message
+    assert model.read_bytes() == before
+
+
+def test_a_full_disk_leaves_nothing_half_written(folder: Path) -> None:
+    if not os.access("/dev/full", os.W_OK):
+        pytest.skip("needs /dev/full")
+    # A folder that cannot be written to answers as a full disk does; root passes permission checks, so a path
+    # below a file is used.
+    blocked = folder / "float.tflite" / "sub" / "int8.tflite"
+    message = refused(
+        octavo("quantize", folder / "float.tflite", "--data", folder / "photos", "-o", blocked, "--images", 5)
+    )
+    assert "Could not write" in message
+
+
+def test_unknown_settings_name_the_key_and_its_place(tmp_path: Path) -> None:
+    message = refused(octavo("run", "digits", "--set", "train.epoch=3"))
+    assert "--set: unknown key 'train.epoch'; did you mean 'train.epochs'?" in message
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("name: mine\ndata:\n  source: digits\n  trian: 5\n")
+    assert "line 4: unknown key 'data.trian'; did you mean 'data.train'?" in refused(octavo("run", recipe))
+
+
+@pytest.mark.parametrize("command", ["run", "quantize", "evaluate", "inspect", "report", "recipes"])
+def test_every_command_has_help_with_an_example_and_json(command: str) -> None:
+    done = octavo(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: octavo {command}" in " ".join(done.stdout.split())
+    assert "--json" in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, octavo.cli; "
+        "print([m for m in ('numpy', 'ai_edge_litert', 'keras', 'tensorflow', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_recipes_are_listed() -> None:
+    assert set(json.loads(octavo("recipes", "--json").stdout)) >= {
+        "digits",
+        "cifar10",
+        "cifar10-full",
+        "cifar10-scratch",
+    }

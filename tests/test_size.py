@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from tiny import tiny_tflite
+
+from octavo.graph import Graph
+from octavo.inspect import inspect
+from octavo.size import breakdown
+
+
+def test_breakdown_adds_up_and_finds_the_weights() -> None:
+    content = tiny_tflite()
+    parts = breakdown(content)
+    assert sum(parts.values()) == len(content)
+    # conv 3*6 + bias 6, dense 6*3, in float32, beside axes and converter metadata.
+    assert parts["weights"] >= 4 * (18 + 6 + 18)
+    assert parts["quantization"] == 0
+    assert parts["names"] > 0
+
+
+def test_inspect_counts_by_hand() -> None:
+    value = inspect(Graph(tiny_tflite()))
+    ops = {row["op"]: row for row in value["ops"]}
+    assert value["kind"] == "float"
+    assert ops["CONV_2D"]["macs"] == 8 * 8 * 6 * 3
+    assert ops["FULLY_CONNECTED"]["macs"] == 6 * 3
+    assert value["macs"] == 8 * 8 * 6 * 3 + 6 * 3
+    assert value["inputs"][0]["shape"] == [1, 8, 8, 3]
+    assert value["no_int8_form"] == []
+    assert value["classes"] is None
