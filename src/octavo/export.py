@@ -1,0 +1,47 @@
+"""Export: a Keras model becomes the float `.tflite` graph that everything else works on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from octavo.backend import load, quiet
+from octavo.errors import ModelError
+
+
+def to_float_tflite(model: Any) -> bytes:
+    """Converts a Keras classifier of images to a float `.tflite` with a fixed batch of 1.
+
+    A batch left open would put shape arithmetic around every reshape of the graph.
+
+    Args:
+        model: A built `keras.Model` with one input.
+
+    Raises:
+        ModelError: The model has several inputs or an open size, or TensorFlow cannot convert it.
+    """
+    tensorflow = load("tensorflow")
+    inputs = model.inputs
+    if inputs is None or len(inputs) != 1:
+        raise ModelError(
+            f"The Keras model has {len(inputs) if inputs else 'no known'} inputs; a classifier of images has one.",
+            "Call it once on an image before saving, or export the image input alone.",
+        )
+    shape = tuple(inputs[0].shape[1:])
+    if any(size is None for size in shape):
+        raise ModelError(
+            f"The Keras model's input is {('any', *shape)}, with open sizes; an edge model needs a fixed one.",
+            "Build it with an input shape such as (224, 224, 3).",
+        )
+    signature = [tensorflow.TensorSpec([1, *shape], inputs[0].dtype, name="image")]
+    function = tensorflow.function(lambda image: model(image, training=False), input_signature=signature)
+    try:
+        with quiet():
+            # Without the model as a second argument: with it the converter keeps variables apart from constants.
+            converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+            return bytes(converter.convert())
+    except Exception as error:  # TensorFlow's converter raises its own kind, not exported
+        text = " ".join(str(error).split())
+        raise ModelError(
+            f"TensorFlow could not convert the Keras model to .tflite: {text[:300]}",
+            "Ops outside of TFLite's built-in set must be replaced in the network.",
+        ) from error
