@@ -1,7 +1,7 @@
 """Writes the generated documents: docs/recipes.md from the recipe's model, docs/cli.md from the command line.
 
-    python scripts/make_docs.py            # write them
-    python scripts/make_docs.py --check    # exit with 1 when they are not what would be written
+python scripts/make_docs.py            # write them
+python scripts/make_docs.py --check    # exit with 1 when they are not what would be written
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from octavo.backend import load, quiet
+from octavo.backend import load
 from octavo.errors import ModelError
+from octavo.quiet import quiet
 
 
 def to_float_tflite(model: Any) -> bytes:

@@ -93,6 +93,7 @@ class Manifest:
         self._value["stages"][name] = {
             "seconds": round(time.perf_counter() - start, 3),
             "key": key,
+            "commit": self._value["commit"],
             "inputs": json.loads(json.dumps(everything, default=str)),
             "outputs": {file: sha256(self.folder / file) for file in outputs},
         }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from octavo.affine import QParams
 from octavo.errors import ModelError
 from octavo.graph import Graph
+from octavo.quiet import quiet
 
 Array = npt.NDArray[Any]
 Kernels = Literal["xnnpack", "builtin", "reference"]
@@ -50,7 +50,7 @@ def interpreter(content: bytes, kernels: Kernels = "xnnpack", threads: int = 1) 
         "reference": OpResolverType.BUILTIN_REF,
     }
     try:
-        with _quiet():
+        with quiet():
             made = Interpreter(
                 model_content=content, num_threads=threads, experimental_op_resolver_type=resolvers[kernels]
             )
@@ -61,21 +61,6 @@ def interpreter(content: bytes, kernels: Kernels = "xnnpack", threads: int = 1) 
             "It may use an op or a version that LiteRT lacks; `octavo inspect` lists its ops.",
         ) from error
     return made
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Sends the C++ runtime's own notices (delegate created, …) nowhere: standard error is for people."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 @dataclass(frozen=True)
@@ -245,7 +230,7 @@ def vet(path: Path) -> None:
 def _vet_here(path: str) -> int:
     try:
         made = interpreter(Path(path).read_bytes())
-        with _quiet():
+        with quiet():
             for detail in made.get_input_details():
                 made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
             made.invoke()

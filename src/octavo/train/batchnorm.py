@@ -40,8 +40,8 @@ def reestimate(model: Any, batches: Any, advance: Advance = lambda done: None) -
         forward(tensorflow.constant(images))
         weights.append(len(images))
         for place, layer in enumerate(norms):
-            means[place].append(np.asarray(layer.moving_mean))
-            variances[place].append(np.asarray(layer.moving_variance))
+            means[place].append(np.array(layer.moving_mean.numpy()))
+            variances[place].append(np.array(layer.moving_variance.numpy()))
         advance(1)
     for place, layer in enumerate(norms):
         mean = np.average(means[place], axis=0, weights=weights)

@@ -183,11 +183,11 @@ def _stopped(history: History, recipe: TrainRecipe) -> bool:
 
 def _averaged(model: Any, recipe: TrainRecipe) -> list[Array]:
     """The weights as they would be kept: the averaged ones where averaging is on."""
-    values = {variable.path: np.array(variable) for variable in model.weights}
+    values = {variable.path: np.array(variable.numpy()) for variable in model.weights}
     if recipe.weight_averaging:
         averages = model.optimizer._model_variables_moving_average
         trained = model.optimizer._trainable_variables
-        values.update({v.path: np.array(mean) for v, mean in zip(trained, averages, strict=True)})
+        values.update({v.path: np.array(mean.numpy()) for v, mean in zip(trained, averages, strict=True)})
     return [values[variable.path] for variable in model.weights]
 
 
@@ -236,8 +236,8 @@ class _State:
         self._optimizer: list[Array] = []
 
     def write(self, model: Any, history: History, best: list[Array] | None) -> None:
-        arrays = {f"model_{i}": np.array(v) for i, v in enumerate(model.weights)}
-        arrays |= {f"optimizer_{i}": np.array(v) for i, v in enumerate(model.optimizer.variables)}
+        arrays = {f"model_{i}": np.array(v.numpy()) for i, v in enumerate(model.weights)}
+        arrays |= {f"optimizer_{i}": np.array(v.numpy()) for i, v in enumerate(model.optimizer.variables)}
         arrays |= {f"best_{i}": v for i, v in enumerate(best or [])}
         facts = json.dumps({"identity": self._identity, "history": history.to_json()})
         with replacing(self._path) as temporary:

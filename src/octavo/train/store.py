@@ -57,7 +57,7 @@ def load_keras(path: Path) -> Any:
             f"'{path}' could not be read as a Keras model ({type(error).__name__}: {text[:200]}).",
             "It may be damaged or cut short: copy or save it again.",
         ) from error
-    broken = [w.path for w in model.weights if "float" in str(w.dtype) and not np.all(np.isfinite(np.array(w)))]
+    broken = [w.path for w in model.weights if "float" in str(w.dtype) and not np.all(np.isfinite(np.array(w.numpy())))]
     if broken:
         raise ModelError(
             f"'{path}' has NaN or infinity in {len(broken)} of its weights.",

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from octavo.errors import ModelError
+from octavo.export import to_float_tflite
+from octavo.graph import Graph
+from octavo.recipe import ModelRecipe
+from octavo.runtime import Model
+from octavo.train import build
+
+
+def test_exported_graph_equals_keras() -> None:
+    model = build(ModelRecipe(alpha=0.35), (32, 32, 3), 4, 0)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.endswith(("BN", "bn")) or "bn_" in layer.name:
+            gamma, beta, mean, variance = layer.get_weights()
+            layer.set_weights([gamma + rng.normal(0, 0.2, gamma.shape), beta + 0.1, mean, variance * 0.5])
+    images = rng.uniform(-1, 1, (5, 32, 32, 3)).astype(np.float32)
+    graph = Graph(to_float_tflite(model))
+    wanted = np.asarray(model.predict_on_batch(images))
+    np.testing.assert_allclose(Model(graph).predict(images), wanted, atol=1e-5)
+    assert np.ptp(wanted, axis=0).max() > 1e-3, "outputs that do not differ would hide every error"
+    assert graph.tensors[graph.inputs[0]].shape == (1, 32, 32, 3)
+    # Batch norms are folded into the convolutions: nothing but convolutions, additions, mean, dense, softmax.
+    assert {op.kind for op in graph.ops} <= {
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "ADD",
+        "PAD",
+        "MEAN",
+        "FULLY_CONNECTED",
+        "SOFTMAX",
+    }
+
+
+def test_nested_models_export() -> None:
+    import keras
+
+    inner = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()])
+    model = keras.Sequential([keras.Input((8, 8, 3)), inner, keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(2)])
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype(np.float32)
+    found = Model(Graph(to_float_tflite(model))).predict(images)
+    np.testing.assert_allclose(found, np.asarray(model.predict_on_batch(images)), atol=1e-5)
+
+
+def test_open_sizes_and_two_inputs_are_refused() -> None:
+    import keras
+
+    image = keras.Input((None, None, 3))
+    with pytest.raises(ModelError, match="open sizes"):
+        to_float_tflite(keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)))
+    first, second = keras.Input((4,)), keras.Input((4,))
+    with pytest.raises(ModelError, match="2 inputs"):
+        to_float_tflite(keras.Model([first, second], keras.layers.Add()([first, second])))
