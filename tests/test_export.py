@@ -12,16 +12,19 @@ from octavo.train import build
 
 
 def test_exported_graph_equals_keras() -> None:
-    model = build(ModelRecipe(alpha=0.35), (32, 32, 3), 4, 0)
+    import keras
+
+    model = build(ModelRecipe(alpha=0.35, output_stride=8), (32, 32, 3), 4, 0)
     rng = np.random.default_rng(0)
     for layer in model.layers:
-        if layer.name.endswith(("BN", "bn")) or "bn_" in layer.name:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # Fresh batch norms change nothing and shrink what passes: these do neither.
             gamma, beta, mean, variance = layer.get_weights()
-            layer.set_weights([gamma + rng.normal(0, 0.2, gamma.shape), beta + 0.1, mean, variance * 0.5])
+            layer.set_weights([gamma + rng.normal(0, 0.2, gamma.shape), beta + 0.1, mean + 0.05, variance * 0.12])
     images = rng.uniform(-1, 1, (5, 32, 32, 3)).astype(np.float32)
     graph = Graph(to_float_tflite(model))
     wanted = np.asarray(model.predict_on_batch(images))
-    np.testing.assert_allclose(Model(graph).predict(images), wanted, atol=1e-5)
+    np.testing.assert_allclose(Model(graph).predict(images), wanted, atol=1e-4)
     assert np.ptp(wanted, axis=0).max() > 1e-3, "outputs that do not differ would hide every error"
     assert graph.tensors[graph.inputs[0]].shape == (1, 32, 32, 3)
     # Batch norms are folded into the convolutions: nothing but convolutions, additions, mean, dense, softmax.

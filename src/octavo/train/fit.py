@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -248,7 +249,7 @@ class _State:
         if not self._path.is_file():
             return History(), 0, None
         try:
-            with np.load(self._path, allow_pickle=False) as kept:
+            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
                 facts = json.loads(str(kept["facts"]))
                 if facts["identity"] != self._identity:
                     return History(), 0, None
@@ -256,7 +257,7 @@ class _State:
                     part: [kept[f"{part}_{i}"] for i in range(sum(n.startswith(f"{part}_") for n in kept.files))]
                     for part in ("model", "optimizer", "best")
                 }
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             # A state that cannot be read is worth no more than none: training starts over.
             return History(), 0, None
         model.set_weights(arrays["model"])

@@ -60,14 +60,15 @@ def optimizer(model: Any, recipe: TrainRecipe) -> Any:
     )
     if recipe.weight_decay:
         made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    shares = multipliers(model, recipe)
-    if any(share != 1.0 for share in shares.values()):
+    made.build(model.trainable_variables)
+    known = multipliers(model, recipe)
+    shares = [known.get(variable.path, 1.0) for variable in model.trainable_variables]
+    if any(share != 1.0 for share in shares):
         update = made.update_step
 
         def scaled(gradient: Any, variable: Any, learning_rate: Any) -> Any:
-            return update(gradient, variable, learning_rate * shares.get(variable.path, 1.0))
+            return update(gradient, variable, learning_rate * shares[made._get_variable_index(variable)])
 
         # On the instance, not in a subclass: the saved model then holds a plain Keras optimizer that loads anywhere.
         made.update_step = scaled
-    made.build(model.trainable_variables)
     return made
