@@ -101,7 +101,7 @@ def measure(row: str, recipe: Recipe, splits: Any) -> dict[str, Any]:
 
 def table(results: list[dict[str, Any]]) -> str:
     lines = [
-        "| row | what it changes | size | validation accuracy (95% interval) | last epoch's training accuracy | training, s |",
+        "| row | what it changes | size | validation accuracy (95% interval) | training accuracy | training, s |",
         "|---|---|---|---|---|---|",
     ]
     for r in results:

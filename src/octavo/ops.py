@@ -2,7 +2,7 @@
 
 Sources: the TFLite 8-bit quantization specification for the rules, TensorFlow's `op_version.cc` for the operator
 versions, the kernels of LiteRT for what exists in int8. An operator without a row has no int8 kernel, or none
-that Octavo has proved.
+that computes what it should: NEG negates the codes and forgets the zero point.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from octavo.affine import QParams
-from octavo.errors import ProofError
+from octavo.errors import ModelError, ProofError
 from octavo.graph import Graph, Op, Tensor, describe
 from octavo.ops import macs, row
 from octavo.quantize import Quantized
@@ -236,8 +236,11 @@ def _inside(content: bytes) -> Check:
 
 
 def _runs(content: bytes) -> Check:
-    made = interpreter(content)
-    for detail in made.get_input_details():
-        made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
-    made.invoke()
+    try:
+        made = interpreter(content)
+        for detail in made.get_input_details():
+            made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        made.invoke()
+    except (ModelError, RuntimeError, ValueError) as error:
+        return Check("LiteRT allocates and runs it", False, 1, " ".join(str(error).split()))
     return Check("LiteRT allocates and runs it", True, 1)

@@ -84,8 +84,22 @@ def _write(source: Graph, table: Table) -> bytes:
     # Reading and packing again moves the weights from behind the flatbuffer into it: TFLite Micro and older
     # readers do not follow external buffers.
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
-    _set_versions(model, Graph(written))
+    _quantize_unread(model, source, table)
+    _set_versions(model, Graph(serialize(model)))
     return serialize(model)
+
+
+def _quantize_unread(model: Any, source: Graph, table: Table) -> None:
+    """Makes integer what an op computes and nobody reads, such as the other half of a split: the writer skips it."""
+    by_name = {raw.name.decode(): raw for raw in model.subgraphs[0].tensors}
+    for tensor in source.activations:
+        params = table.of.get(tensor.name)
+        if params is None or tensor.index in source.consumers or tensor.index in source.outputs:
+            continue
+        raw = by_name[tensor.name]
+        raw.type = schema.TensorType.INT8
+        raw.quantization = schema.QuantizationParametersT()
+        raw.quantization.scale, raw.quantization.zeroPoint = params.scale, params.zero_point.astype(np.int64)
 
 
 def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:
@@ -94,10 +108,11 @@ def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:
 
     do = qtyping.QuantTransformation
     params = table.of.get(tensor.name)
-    if params is None:
+    if params is None and not any(name == tensor.name for _, name in table.seen):
         return None
     floats = {item.op for item in table.left}
-    readers = source.consumers.get(tensor.index, ())
+    # Once for every place it is read at: an op can read a tensor twice.
+    readers = [op for op in source.consumers.get(tensor.index, ()) for index in op.inputs if index == tensor.index]
 
     def reading(op: Op) -> Any:
         if str(op) in floats:
@@ -108,15 +123,15 @@ def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:
         return qtyping.OpToTensorParams(op.index, [step], _uniform(at, tensor))
 
     consumers = [reading(op) for op in readers]
-    if tensor.index in source.outputs:
+    if tensor.index in source.outputs and params is not None:
         consumers.append(qtyping.OpToTensorParams(-1, [do.ADD_QUANTIZE], _uniform(params, tensor)))
     producer = source.producers.get(tensor.index)
+    place = -1 if producer is None else producer.index
     if tensor.constant is not None:
         made = None
-    elif producer is not None and str(producer) in floats:
-        made = qtyping.OpToTensorParams(producer.index, [do.NO_QUANTIZE])
+    elif params is None:
+        made = qtyping.OpToTensorParams(place, [do.NO_QUANTIZE])
     else:
-        place = -1 if producer is None else producer.index
         made = qtyping.OpToTensorParams(place, [do.ADD_DEQUANTIZE], _uniform(params, tensor))
     return qtyping.TensorTransformationParams(tensor.name, made, consumers)
 

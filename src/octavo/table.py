@@ -145,6 +145,20 @@ def _activations(graph: Graph, ranges: Ranges, integer: list[tuple[Op, Row]], ta
         table.of[name] = fixed[name] if name in fixed else QParams.from_range(*groups.range(name))
     for op, tensor in reads:
         table.seen[op.index, tensor.name] = table.of.pop(f"{tensor.name}@{op.index}")
+    _made_in_float(graph, integer, table)
+
+
+def _made_in_float(graph: Graph, integer: list[tuple[Op, Row]], table: Table) -> None:
+    """What an op left in float computes is stored in float, and only read as integers."""
+    inside = {op.index for op, _ in integer}
+    for tensor in graph.activations:
+        producer = graph.producers.get(tensor.index)
+        if producer is None or producer.index in inside or tensor.name not in table.of:
+            continue
+        params = table.of.pop(tensor.name)
+        for op in graph.consumers.get(tensor.index, ()):
+            if op.index in inside:
+                table.seen.setdefault((op.index, tensor.name), params)
 
 
 def _range(tensor: Tensor, ranges: Ranges) -> Range:
