@@ -3,7 +3,8 @@
     python bench/ablation.py --data cifar-10-python.tar.gz --weights imagenet --size 64 --out ablation.jsonl
 
 Every row trains the `cifar10` recipe's network anew on the same 5,000 training images for 5 epochs and is scored on
-validation images taken from the rest of the training split; test images are never looked at. One JSON line a row is
+validation images taken from the rest of the training split, as a float graph and as its int8 form on LiteRT; test
+images are never looked at. One JSON line a row is
 appended to the output file as soon as it is known, and rows that are there already are not trained again. The table
 of all rows is printed at the end.
 """
@@ -18,12 +19,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from octavo.calibrate import calibrate
 from octavo.data.preprocess import Preprocess
-from octavo.pipeline import splits_of
+from octavo.evaluate import compare, evaluate
+from octavo.export import to_float_tflite
+from octavo.graph import Graph
+from octavo.pipeline import calibration_of, splits_of
+from octavo.quantize import quantize
 from octavo.recipe import Recipe, load_recipe
-from octavo.stats import proportion
 
 # All layers trained by Adam at 3e-4 with Keras' own batch norms, no augmentation: what the other rows change.
 FULL = {
@@ -36,16 +39,18 @@ FULL = {
     "train.weight_decay": 0,
     "train.augment": {},
 }
+AUGMENT = {"flip": True, "shift": 0.125}
 ROWS: dict[str, dict[str, Any]] = {
     "naive": {"train.unfreeze_from": "block_8_expand", "train.batch_norm": "frozen", "train.learning_rate": 1e-4},
     "full": {},
+    "low-rate": {"train.learning_rate": 1e-4},
+    "discriminative": {"train.learning_rate": 1e-3, "train.backbone_rate": 0.1},
+    "gradual": {"train.gradual_unfreezing": 1},
+    "frozen-bn": {"train.batch_norm": "frozen"},
     "bn-momentum": {"train.batch_norm_momentum": 0.9},
     "adapt-bn": {"train.adapt_batch_norm": True},
     "reestimate-bn": {"train.reestimate_batch_norm": True},
-    "gradual": {"train.gradual_unfreezing": 1},
-    "discriminative": {"train.learning_rate": 1e-3, "train.backbone_rate": 0.3},
-    "flip": {"train.augment": {"flip": True}},
-    "flip-shift": {"train.augment": {"flip": True, "shift": 0.125}},
+    "flip-shift": {"train.augment": AUGMENT},
     "crop": {"train.augment": {"crop": 0.25}},
     "mixup": {"train.augment": {"mixup": 0.2}},
     "randaugment": {"train.augment": {"randaugment": 2}},
@@ -54,12 +59,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "nearest": {"preprocess.interpolation": "nearest"},
     "bilinear": {"preprocess.interpolation": "bilinear"},
     "lanczos": {"preprocess.interpolation": "lanczos"},
-    "together": {
-        "train.batch_norm_momentum": 0.9,
-        "train.label_smoothing": 0.1,
-        "train.weight_averaging": 0.98,
-        "train.augment": {"flip": True, "shift": 0.125},
-    },
+    "together": {"train.batch_norm_momentum": 0.9, "train.label_smoothing": 0.1, "train.augment": AUGMENT},
+    "together-frozen-bn": {"train.batch_norm": "frozen", "train.label_smoothing": 0.1, "train.augment": AUGMENT},
 }
 VALIDATION = 2000
 
@@ -80,16 +81,17 @@ def measure(row: str, recipe: Recipe, splits: Any) -> dict[str, Any]:
         start = time.perf_counter()
         history = train.fit(model, splits.train, None, preprocess, recipe.train, recipe.seed, Path(workdir))
         seconds = time.perf_counter() - start
-    right = 0
-    for part in splits.validation.batches(200):
-        outputs = model.predict_on_batch(preprocess.apply(part.images))
-        right += int((np.asarray(outputs).argmax(axis=1) == part.labels).sum())
+    graph = Graph(to_float_tflite(model))
+    calibrated = preprocess.apply(calibration_of(recipe, splits).images)
+    int8 = Graph(quantize(graph, calibrate(graph, calibrated)).content)
+    float_scores, int8_scores = (evaluate(g, splits.validation, preprocess) for g in (graph, int8))
     return {
         "row": row,
         "size": recipe.preprocess.size,
         "seed": recipe.seed,
         "images": len(splits.validation),
-        "accuracy": vars(proportion(right, len(splits.validation))),
+        "accuracy": vars(float_scores.accuracy()),
+        "int8": compare(float_scores, int8_scores, 0.01)["difference"],
         "train_accuracy": history.epochs[-1]["accuracy"],
         "seconds": round(seconds),
         "settings": ROWS[row],
@@ -101,15 +103,15 @@ def measure(row: str, recipe: Recipe, splits: Any) -> dict[str, Any]:
 
 def table(results: list[dict[str, Any]]) -> str:
     lines = [
-        "| row | what it changes | size | validation accuracy (95% interval) | training accuracy | training, s |",
-        "|---|---|---|---|---|---|",
+        "| row | what it changes | size | validation accuracy (95% interval) | int8, points | training accuracy | s |",
+        "|---|---|---|---|---|---|---|",
     ]
     for r in results:
         a = r["accuracy"]
         changes = ", ".join(f"{k.split('.', 1)[1]} {json.dumps(v)}" for k, v in r["settings"].items()) or "–"
         lines.append(
             f"| {r['row']} | {changes.replace(chr(34), '')} | {r['size']} | {a['value']:.1%} ({a['low']:.1%} to "
-            f"{a['high']:.1%}) | {r['train_accuracy']:.1%} | {r['seconds']} |"
+            f"{a['high']:.1%}) | {r['int8']['value'] * 100:+.1f} | {r['train_accuracy']:.1%} | {r['seconds']} |"
         )
     return "\n".join(lines)
 

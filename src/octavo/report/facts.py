@@ -3,114 +3,406 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from octavo.errors import OctavoError
+from octavo.recipe import Recipe
 
-Json = dict[str, Any]
+Verdict = Literal["yes", "no", "open"]
 
-_NEEDED = ("manifest.json", "data.json", "proof.json", "ranges.json", "size.json", "evaluation.json", "recipe.yaml")
+# The stages' files: facts that every finished run has, and facts that only some runs have.
+NEEDED = ("recipe.yaml", "manifest.json", "data.json", "ranges.json", "proof.json", "size.json", "evaluation.json")
+OPTIONAL = ("history.json", "distributions.json")
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What the files of a run directory say.
+class Part(BaseModel):
+    """A part of the facts. Keys that the report does not show may be there."""
 
-    Args:
-        recipe: The resolved recipe.
-        manifest: Versions, machine, command, stages.
-        data: Source, classes, counts.
-        history: Training, or None when the run did not train.
-        ranges: Observer and activation ranges.
-        proof: What was proved of the int8 file.
-        distributions: Activations and weights against their ranges, or None.
-        size: Bytes of every file, and what they hold.
-        evaluation: Float and int8 on the same images.
-    """
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
-    recipe: Json
-    manifest: Json
-    data: Json
-    history: Json | None
-    ranges: Json
-    proof: Json
-    distributions: Json | None
-    size: Json
-    evaluation: Json
+
+class Stage(Part):
+    """One stage of the run: how long it took, at which commit, and what it wrote (file: SHA-256)."""
+
+    seconds: float
+    commit: str | None = None
+    outputs: dict[str, str] = {}
+
+
+class Machine(Part):
+    """Where the run happened."""
+
+    cpu: str
+    cores: int
+    python: str
+    platform: str
+
+
+class ManifestFacts(Part):
+    """Who made this, when, with what."""
+
+    octavo: str
+    commit: str | None = None
+    created: str
+    seed: int
+    command: str = ""
+    machine: Machine
+    versions: dict[str, str]
+    stages: dict[str, Stage]
+
+
+class SplitFacts(Part):
+    """The images of one split."""
+
+    images: int
+    digest: str = ""
+
+
+class DataFacts(Part):
+    """Which images were used for what."""
+
+    source: str
+    classes: list[str]
+    train: SplitFacts
+    validation: SplitFacts | None = None
+    test: SplitFacts
+    calibration: SplitFacts
+    warnings: list[str] = []
+    input_shape: list[int]
+
+
+class Epoch(Part):
+    """One pass over the training images."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+
+
+class HistoryFacts(Part):
+    """How training went."""
+
+    epochs: list[Epoch]
+    seconds: float
+    parameters: dict[str, int] = {}
+    best_epoch: int | None = None
+
+
+class RangesFacts(Part):
+    """What calibration measured."""
+
+    observer: str
+    images: int
+    tensors: dict[str, Any]
+
+
+class Port(Part):
+    """The input or output of the int8 file."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+
+class CheckFacts(Part):
+    """One check of the proof."""
+
+    name: str
+    passed: bool
+    count: int
+    detail: str = ""
+
+
+class LeftFacts(Part):
+    """Something that stays in float, and why."""
+
+    op: str
+    tensor: str
+    reason: str
+
+
+class Widened(Part):
+    """A bias whose weights' scale was widened, in how many channels."""
+
+    tensor: str
+    channels: int
+
+
+class ProofFacts(Part):
+    """What was proved of the int8 file."""
+
+    sha256: str
+    input: Port
+    output: Port
+    checks: list[CheckFacts]
+    ops: dict[str, int]
+    float_left: list[LeftFacts]
+    macs: int
+    parameters: int
+    widened: list[Widened] = []
+
+
+class ActivationFacts(Part):
+    """An activation's values (quantiles over a few images) and the range that int8 gives it."""
+
+    name: str
+    op: str
+    range: tuple[float, float]
+    quantiles: dict[str, float]
 
     @property
-    def float_model(self) -> Json:
+    def used(self) -> float:
+        """The share of the range that the middle 99.8% of the values, and zero, need."""
+        low, high = min(self.quantiles["0.001"], 0.0), max(self.quantiles["0.999"], 0.0)
+        width = self.range[1] - self.range[0]
+        return (high - low) / width if width > 0 else 1.0
+
+
+class ChannelMax(Part):
+    """The largest weight of a channel: of the smallest, the middle and the largest channel."""
+
+    min: float
+    median: float
+    max: float
+
+
+class Histogram(Part):
+    """Counts between edges; one more edge than counts."""
+
+    edges: list[float]
+    counts: list[float]
+
+
+class WeightFacts(Part):
+    """The weights of an op: largest of each channel, and the int8 codes they became."""
+
+    name: str
+    op: str
+    channel_max: ChannelMax
+    histogram: Histogram
+
+
+class DistributionFacts(Part):
+    """Values inside their ranges, in graph order."""
+
+    images: int
+    activations: list[ActivationFacts]
+    weights: list[WeightFacts]
+
+
+class Bytes(Part):
+    """What the bytes of a `.tflite` file hold."""
+
+    weights: int
+    quantization: int
+    names: int
+    rest: int
+
+
+class FileSizes(Part):
+    """Bytes of every file; None where the run had no Keras model."""
+
+    keras_with_optimizer: int | None = None
+    keras: int | None = None
+    float_tflite: int
+    int8_tflite: int
+
+
+class Breakdown(Part):
+    """What both `.tflite` files hold."""
+
+    float_tflite: Bytes
+    int8_tflite: Bytes
+
+
+class SizeFacts(Part):
+    """Sizes, and what they hold."""
+
+    files: FileSizes
+    breakdown: Breakdown
+
+
+class Share(Part):
+    """A share or a difference of shares, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ClassFacts(Part):
+    """How one class fared."""
+
+    name: str = Field(alias="class")
+    images: int
+    correct: int
+    recall: float
+    precision: float
+    f1: float
+
+
+class Latency(Part):
+    """Milliseconds for one image on one thread."""
+
+    median: float
+    p90: float
+    min: float
+
+
+class ModelFacts(Part):
+    """What was measured of one model; `confusion` has a row for each true class."""
+
+    sha256: str
+    accuracy: Share
+    top5: Share | None = None
+    per_class: list[ClassFacts]
+    confusion: list[list[int]]
+    latency_ms: Latency
+
+
+class Models(Part):
+    """Both models."""
+
+    before: ModelFacts = Field(alias="float")
+    after: ModelFacts = Field(alias="int8")
+
+
+class McNemar(Part):
+    """Images right before and wrong after (`b`), and the reverse (`c`)."""
+
+    b: int
+    c: int
+    p: float
+
+
+class Disagreement(Part):
+    """An image that the models call differently."""
+
+    id: str
+    label: str
+    before: str = Field(alias="float")
+    after: str = Field(alias="int8")
+    before_probability: float = Field(alias="float_probability")
+    after_probability: float = Field(alias="int8_probability")
+    image: str | None = Field(None, pattern=r"^data:image/png;base64,[A-Za-z0-9+/=]+$")
+
+
+class Comparison(Part):
+    """Both models, image by image; `difference` is int8 minus float."""
+
+    confidence: float = 0.95
+    agreement: float
+    difference: Share
+    mcnemar: McNemar
+    margin: float
+    non_inferior: bool
+    probability_shift: dict[str, float] = {}
+    disagreements: list[Disagreement] = []
+
+
+class EvaluationFacts(Part):
+    """Both models on the same held-out images."""
+
+    images: int = Field(ge=1)
+    classes: list[str]
+    kernels: str
+    models: Models
+    comparison: Comparison
+
+
+class Facts(Part):
+    """What the files of a run directory say, one field a file; None where a run has no such file."""
+
+    recipe: Recipe
+    manifest: ManifestFacts
+    data: DataFacts
+    history: HistoryFacts | None = None
+    ranges: RangesFacts
+    proof: ProofFacts
+    distributions: DistributionFacts | None = None
+    size: SizeFacts
+    evaluation: EvaluationFacts
+
+    @property
+    def before(self) -> ModelFacts:
         """What was measured of the float model."""
-        return dict(self.evaluation["models"]["float"])
+        return self.evaluation.models.before
 
     @property
-    def int8_model(self) -> Json:
+    def after(self) -> ModelFacts:
         """What was measured of the int8 model."""
-        return dict(self.evaluation["models"]["int8"])
+        return self.evaluation.models.after
 
     @property
-    def comparison(self) -> Json:
+    def compared(self) -> Comparison:
         """What was measured of both, image by image."""
-        return dict(self.evaluation["comparison"])
+        return self.evaluation.comparison
 
     @property
-    def bytes(self) -> Json:
-        """Sizes of the files of both models."""
-        return dict(self.size["files"])
+    def verdict(self) -> Verdict:
+        """Whether int8 is non-inferior to float at the margin: shown, shown not to be, or not shown."""
+        if self.compared.non_inferior:
+            return "yes"
+        return "no" if self.compared.difference.high < -self.compared.margin else "open"
 
-    def to_json(self) -> Json:
-        """All of it, as one JSON value."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+    @property
+    def ratio(self) -> float:
+        """How many times larger the float `.tflite` is than the int8 one."""
+        return self.size.files.float_tflite / self.size.files.int8_tflite
+
+    @property
+    def speedup(self) -> float:
+        """How many times longer the float model takes than the int8 one."""
+        return self.before.latency_ms.median / self.after.latency_ms.median
+
+    @property
+    def disagreeing(self) -> int:
+        """The images that the two models call differently, of which the gallery shows the first."""
+        return round((1 - self.compared.agreement) * self.evaluation.images)
 
 
 def read(run_dir: Path) -> Facts:
     """Reads a run directory.
 
     Raises:
-        OctavoError: It is no run directory, or the run has not come far enough.
+        OctavoError: It is no run directory, the run has not come far enough, or a file is not as a stage wrote it.
     """
-    missing = [name for name in _NEEDED if not (run_dir / name).is_file()]
+    again = f"octavo run RECIPE --out {run_dir}"
+    missing = [name for name in NEEDED if not (run_dir / name).is_file()]
     if missing:
-        what = "is not a run directory" if len(missing) == len(_NEEDED) else "is not a finished run"
-        raise OctavoError(
-            f"'{run_dir}' {what}: it has no {', '.join(missing)}.",
-            f"Make it with: octavo run RECIPE --out {run_dir}",
-        )
-    return Facts(
-        recipe=_yaml(run_dir / "recipe.yaml"),
-        manifest=_json(run_dir / "manifest.json"),
-        data=_json(run_dir / "data.json"),
-        history=_maybe(run_dir / "history.json"),
-        ranges=_json(run_dir / "ranges.json"),
-        proof=_json(run_dir / "proof.json"),
-        distributions=_maybe(run_dir / "distributions.json"),
-        size=_json(run_dir / "size.json"),
-        evaluation=_json(run_dir / "evaluation.json"),
-    )
-
-
-def _json(path: Path) -> Json:
+        what = "is not a run directory" if len(missing) == len(NEEDED) else "is not a finished run"
+        raise OctavoError(f"'{run_dir}' {what}: it has no {', '.join(missing)}.", f"Make it with: {again}")
+    values = {}
+    for name in (*NEEDED, *OPTIONAL):
+        path = run_dir / name
+        if path.is_file():
+            values[path.stem] = _value(path, again)
     try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return Facts.model_validate(values)
+    except ValidationError as error:
         raise OctavoError(
-            f"'{path}' cannot be read ({type(error).__name__}): a JSON file of a run was expected.",
-            "Delete it and run the same `octavo run` again.",
+            f"The files of '{run_dir}' do not hold what this version of Octavo writes.",
+            f"Delete those named here and run again: {again}",
+            details=[f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:10]],
         ) from error
 
 
-def _maybe(path: Path) -> Json | None:
-    return _json(path) if path.is_file() else None
-
-
-def _yaml(path: Path) -> Json:
+def _value(path: Path, again: str) -> dict[str, Any]:
     import yaml
 
     try:
-        return dict(yaml.safe_load(path.read_text("utf-8")))
+        text = path.read_text("utf-8")
+        return dict(yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text))
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise OctavoError(
-            f"'{path}' cannot be read: a recipe was expected.", "Run the same `octavo run` again."
+            f"'{path}' cannot be read ({type(error).__name__}): the {path.suffix[1:].upper()} file of a run was "
+            "expected.",
+            f"Delete it and run again: {again}",
         ) from error

@@ -1,32 +1,30 @@
-"""Writing the report: facts, findings and pictures into HTML, Markdown and JSON."""
+"""Writing the report: facts, findings, tables and pictures into HTML, Markdown and JSON."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from octavo.files import write_json, write_text
-from octavo.report import plots
-from octavo.report.facts import Facts, read
-from octavo.report.findings import Finding, findings, megabytes, percent, points
+from octavo.report.facts import NEEDED, OPTIONAL, Facts, read
+from octavo.report.findings import Finding, findings
+from octavo.report.plots import Plot, plots
+from octavo.report.tables import BACKBONES, Code, Table, tables
+from octavo.report.wording import count, percent, points, size, span, times
 
-TOPICS = {
-    "accuracy": "Accuracy",
-    "size": "Size",
-    "speed": "Speed",
-    "quantization": "Quantization",
-    "deployment": "Deployment",
-    "next": "What would reduce the gap further",
-}
+# Where the Markdown report's pictures lie; the HTML page holds its own.
+PICTURES = "report_files"
 
 
 def write(run_dir: Path) -> Facts:
     """Writes `report.html`, `report.md` and `report.json` into a run directory.
 
-    The HTML page is one file without any outside reference; it opens offline.
+    The page is one file without any outside reference, and opens offline. The Markdown has its pictures beside it in
+    `report_files/`. The JSON holds the facts as the stages wrote them, and the findings with their figures.
 
     Args:
         run_dir: A directory that `octavo run` filled.
@@ -35,17 +33,44 @@ def write(run_dir: Path) -> Facts:
         The facts that the reports show.
 
     Raises:
-        OctavoError: The directory holds no finished run.
+        OctavoError: The directory holds no finished run, or cannot be written to.
     """
-    facts = read(Path(run_dir))
-    found = findings(facts)
-    context = _context(facts, found)
-    write_text(run_dir / "report.html", _render("report.html.jinja", {**context, "plots": _plots(facts)}))
-    write_text(run_dir / "report.md", _render("report.md.jinja", context))
-    value = {**facts.to_json(), "findings": [asdict(finding) for finding in found]}
-    value["evaluation"] = _without_pictures(facts.evaluation)
-    write_json(run_dir / "report.json", value)
+    run_dir = Path(run_dir)
+    facts = read(run_dir)
+    found, made, drawn = findings(facts), tables(facts), plots(facts)
+    context = _context(facts, found, made, drawn)
+    for name, plot in drawn.items():
+        write_text(run_dir / PICTURES / f"{name}.svg", plot.svg)
+    # An earlier report may have drawn what this run has no figures for.
+    for file in (run_dir / PICTURES).glob("*.svg"):
+        if file.stem not in drawn:
+            file.unlink()
+    write_text(run_dir / "report.md", re.sub(r"\n{3,}", "\n\n", _render("report.md.jinja", context)))
+    write_text(run_dir / "report.html", _render("report.html.jinja", context))
+    write_json(run_dir / "report.json", _json(run_dir, found))
     return facts
+
+
+def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: dict[str, Plot]) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    recipe = facts.recipe
+    said: dict[str, list[Finding]] = {}
+    for finding in found:
+        said.setdefault(finding.topic, []).append(finding)
+    return {
+        "facts": facts,
+        "recipe": recipe,
+        "title": recipe.title or recipe.name,
+        "subject": BACKBONES.get(recipe.model.architecture, recipe.model.architecture) if facts.history else "A model",
+        "said": said,
+        "tables": made,
+        "plots": drawn,
+        "pictures": PICTURES,
+        # Ours: matplotlib escapes the text in its drawings, and the style sheet is part of this package.
+        "drawings": {name: Markup(plot.svg) for name, plot in drawn.items()},
+        "css": Markup(resources.files("octavo.report").joinpath("style.css").read_text("utf-8")),
+    }
 
 
 def _render(template: str, context: dict[str, Any]) -> str:
@@ -58,81 +83,43 @@ def _render(template: str, context: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points, "megabytes": megabytes, "cell": _cell}
+    environment.filters |= {"percent": percent, "points": points, "size": size, "times": times, "span": span}
+    environment.filters |= {"count": count, "plain": _plain, "cell": _cell}
+    environment.tests["code"] = lambda text: isinstance(text, Code)
     return environment.get_template(template).render(context)
 
 
-def _cell(text: object) -> str:
-    """Text from a user's folder as a cell of a Markdown table."""
-    safe = str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
-    return " ".join(safe.split())
+def _plain(text: object) -> str:
+    r"""Text that Markdown shows as it is, on one line: names come from a user's folders.
+
+    Example:
+        >>> _plain("a|b <i> snake_case __init__")
+        'a\\|b &lt;i> snake_case \\_\\_init\\_\\_'
+    """
+    safe = re.sub(r"([\\`*\[\]|])", r"\\\1", str(text)).replace("&", "&amp;").replace("<", "&lt;")
+    # An underscore inside a word is only an underscore.
+    return " ".join(re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", safe).split())
 
 
-def _plots(facts: Facts) -> dict[str, str | None]:
-    from markupsafe import Markup
-
-    made = {
-        name: getattr(plots, name)(facts)
-        for name in ("accuracy", "difference", "size", "training", "confusion", "activations", "weights")
-    }
-    # Markup: the SVG is ours, and matplotlib escapes the text in it.
-    return {name: Markup(svg) if svg is not None else None for name, svg in made.items()}
-
-
-def _context(facts: Facts, found: list[Finding]) -> dict[str, Any]:
-    from octavo.recipe import Recipe
-
-    recipe = Recipe.model_validate(facts.recipe)
-    before, after = facts.float_model, facts.int8_model
-    stages = facts.manifest["stages"]
-    trained = next((stage for name, stage in stages.items() if name == "train"), None)
-    return {
-        "facts": facts,
-        "recipe": recipe,
-        "title": recipe.title or recipe.name,
-        "topics": {key: label for key, label in TOPICS.items() if any(f.topic == key for f in found)},
-        "findings": found,
-        "classes": facts.evaluation["classes"],
-        "float": before,
-        "int8": after,
-        "compared": facts.comparison,
-        "sizes": facts.bytes,
-        "ratio": facts.bytes["float_tflite"] / facts.bytes["int8_tflite"],
-        "speed": before["latency_ms"]["median"] / after["latency_ms"]["median"],
-        "per_class": list(zip(before["per_class"], after["per_class"], strict=True)),
-        "train_commit": (trained or {}).get("commit"),
-        "approach": _approach(recipe),
-        "css": resources.files("octavo.report").joinpath("style.css").read_text("utf-8"),
-    }
+def _cell(text: str) -> str:
+    """A cell of a Markdown table; code where it is for machines."""
+    if not isinstance(text, Code):
+        return _plain(text)
+    safe = " ".join(text.split()).replace("|", "\\|")
+    fence = "`" * (max((len(run) for run in re.findall("`+", safe)), default=0) + 1)
+    pad = " " if len(fence) > 1 else ""
+    return f"{fence}{pad}{safe}{pad}{fence}"
 
 
-def _approach(recipe: Any) -> str:
-    """How the float model was trained, in a sentence."""
-    train = recipe.train
-    start = "from scratch" if recipe.model.weights is None else "from ImageNet weights"
-    which = {None: "all layers", "head": "the classifier alone"}.get(
-        train.unfreeze_from, f"layers from {train.unfreeze_from} on"
-    )
-    parts = [
-        f"{which} {start}, {train.epochs} epochs, batches of {train.batch}",
-        f"{train.optimizer.upper() if train.optimizer == 'sgd' else 'Adam'} at {train.learning_rate:g} with "
-        f"{train.warmup:.0%} warm-up and {train.schedule} {'decay' if train.schedule == 'cosine' else 'rate'}",
-        f"batch norms {'frozen' if train.batch_norm == 'frozen' else 'updated'}"
-        + (f" with momentum {train.batch_norm_momentum:g}" if train.batch_norm_momentum else ""),
-    ]
-    changed = train.augment.model_dump(exclude_defaults=True)
-    parts.append("augmentation: " + (json.dumps(changed).strip("{}").replace('"', "") if changed else "none"))
-    if train.label_smoothing:
-        parts.append(f"label smoothing {train.label_smoothing:g}")
-    if train.weight_averaging:
-        parts.append(f"weight averaging {train.weight_averaging:g}")
-    return "; ".join(parts)
+def _json(run_dir: Path, found: list[Finding]) -> dict[str, Any]:
+    """Every fact as its stage wrote it, but for the gallery's pictures, which are for eyes."""
+    import yaml
 
-
-def _without_pictures(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The evaluation without the gallery's images, which are for eyes."""
-    comparison = dict(evaluation["comparison"])
-    comparison["disagreements"] = [
-        {key: value for key, value in row.items() if key != "image"} for row in comparison["disagreements"]
-    ]
-    return {**evaluation, "comparison": comparison}
+    value: dict[str, Any] = {}
+    for name in (*NEEDED, *OPTIONAL):
+        path = run_dir / name
+        load = yaml.safe_load if path.suffix == ".yaml" else json.loads
+        value[path.stem] = load(path.read_text("utf-8")) if path.is_file() else None
+    for row in value["evaluation"]["comparison"].get("disagreements", []):
+        row.pop("image", None)
+    return {**value, "findings": [asdict(finding) for finding in found]}

@@ -1,0 +1,337 @@
+"""The report's tables, once: the page and the Markdown show the same rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from octavo.recipe import Recipe
+from octavo.report.facts import Facts, Port
+from octavo.report.wording import count, interval, number, percent, points, size, span, tensor, times
+
+BACKBONES = {"mobilenet_v2": "MobileNetV2"}
+OBSERVERS = {"minmax": "min-max observer"}
+
+
+class Code(str):
+    """Text for machines: a hash, a command."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; the first cell of a row names it.
+
+    Args:
+        rows: The cells.
+        head: Column titles; none for a list of properties.
+        caption: What it shows.
+        numbers: Whether all columns but the first hold numbers.
+    """
+
+    rows: list[list[str]]
+    head: tuple[str, ...] = ()
+    caption: str = ""
+    numbers: bool = False
+
+
+def tables(facts: Facts) -> dict[str, Table]:
+    """All tables of the report, by name; those without rows are left out."""
+    made = {
+        "results": _results(facts),
+        "architecture": _architecture(facts),
+        "method": _method(facts),
+        "left": _left(facts),
+        "sizes": _sizes(facts),
+        "classes": _classes(facts),
+        "disagreements": _disagreements(facts),
+        "checks": _checks(facts),
+        "implementation": _implementation(facts),
+        "provenance": _provenance(facts),
+        "stages": _stages(facts),
+    }
+    return {name: table for name, table in made.items() if table.rows}
+
+
+def _results(facts: Facts) -> Table:
+    before, after, compared = facts.before, facts.after, facts.compared
+    files, gap = facts.size.files, compared.difference
+    rows = [
+        [
+            f"Accuracy ({compared.confidence:.0%} interval)",
+            f"{percent(before.accuracy.value)} ({interval(before.accuracy)})",
+            f"{percent(after.accuracy.value)} ({interval(after.accuracy)})",
+            f"{points(gap.value)} points ({span(gap)})",
+        ]
+    ]
+    if before.top5 is not None and after.top5 is not None:
+        rows.append(
+            [
+                "Top-5 accuracy",
+                f"{percent(before.top5.value)} ({interval(before.top5)})",
+                f"{percent(after.top5.value)} ({interval(after.top5)})",
+                f"{points(after.top5.value - before.top5.value)} points",
+            ]
+        )
+    rows += [
+        ["Model size", size(files.float_tflite), size(files.int8_tflite), f"{times(facts.ratio)} smaller"],
+        ["Format", ".tflite, float32", f".tflite, int8{' with float parts' if facts.proof.float_left else ''}", ""],
+        [
+            "Latency of one image, median",
+            f"{before.latency_ms.median:.2f} ms",
+            f"{after.latency_ms.median:.2f} ms",
+            f"{times(facts.speedup)} faster" if facts.speedup >= 1 else f"{times(1 / facts.speedup)} slower",
+        ],
+        ["Agreement", "", "", f"{percent(compared.agreement)} same answer"],
+    ]
+    return Table(
+        rows,
+        ("", "Baseline (float32)", "Quantized (INT8)", "Change"),
+        f"Both models on the same {count(facts.evaluation.images, 'held-out image')}, {facts.evaluation.kernels}; "
+        "latency on one thread.",
+    )
+
+
+def _architecture(facts: Facts) -> Table:
+    recipe, data, classes = facts.recipe, facts.data, facts.evaluation.classes
+    base = BACKBONES.get(recipe.model.architecture, recipe.model.architecture)
+    more = f" and {len(classes) - 20} more" if len(classes) > 20 else ""
+    samples = [f"{data.train.images:,} training", f"{data.test.images:,} test"]
+    if data.validation is not None:
+        samples.insert(1, f"{data.validation.images:,} validation")
+    return Table(
+        [
+            [
+                "Base model",
+                f"{base}, width {recipe.model.alpha:g}, output stride {recipe.model.output_stride}"
+                if facts.history
+                else "as in the model file that the run started from",
+            ],
+            ["Task", "image classification"],
+            ["Input shape", " × ".join(str(side) for side in facts.proof.input.shape)],
+            ["Classes", f"{len(classes)}: {', '.join(classes[:20])}{more}"],
+            ["Samples", ", ".join(samples)],
+            ["Source", f"{data.source}; images of {' × '.join(str(side) for side in data.input_shape)}"],
+            ["Preprocessing", preprocessing(recipe)],
+            ["Parameters", f"{facts.proof.parameters:,}"],
+            ["Multiply-accumulates", f"{facts.proof.macs:,} an image"],
+        ]
+    )
+
+
+def preprocessing(recipe: Recipe) -> str:
+    """From image to input, in words."""
+    chosen = recipe.preprocess
+    low, high = (number(value) for value in chosen.scale)
+    return (
+        f"{chosen.interpolation} resize to {chosen.size} × {chosen.size}, pixels scaled to [{low}, {high}], "
+        f"{chosen.channels} order"
+    )
+
+
+def _method(facts: Facts) -> Table:
+    proof, ranges = facts.proof, facts.ranges
+    kinds = ", ".join(f"{many} {kind}" for kind, many in proof.ops.items())
+    observer = OBSERVERS.get(ranges.observer, ranges.observer)
+    return Table(
+        [
+            [
+                "Type",
+                f"post-training, {'full integer' if not proof.float_left else 'integer with float parts'}: int8 "
+                "weights per channel, int8 activations per tensor, int32 biases",
+            ],
+            [
+                "Calibration samples",
+                f"{ranges.images:,} training images, {observer}, {count(len(ranges.tensors), 'tensor')}",
+            ],
+            ["Target ops", f"TFLITE_BUILTINS_INT8: {kinds}"],
+            ["Input", _port(proof.input)],
+            ["Output", _port(proof.output)],
+        ]
+    )
+
+
+def _port(port: Port) -> str:
+    if port.scale is None:
+        return f"{port.dtype}, not quantized"
+    return f"{port.dtype}, scale {port.scale:.8g}, zero point {number(port.zero_point or 0)}"
+
+
+def _left(facts: Facts) -> Table:
+    return Table(
+        [[item.op, tensor(item.tensor), item.reason] for item in facts.proof.float_left],
+        ("Op", "Tensor", "Why"),
+        "What stays in float, and why.",
+    )
+
+
+def _sizes(facts: Facts) -> Table:
+    files, held = facts.size.files, facts.size.breakdown
+    blank = ["", "", "", ""]
+    rows = []
+    if files.keras_with_optimizer:
+        rows.append([".keras with optimizer state", size(files.keras_with_optimizer), *blank])
+    if files.keras:
+        rows.append([".keras without", size(files.keras), *blank])
+    for label, total, parts in (
+        ("float .tflite", files.float_tflite, held.float_tflite),
+        ("int8 .tflite", files.int8_tflite, held.int8_tflite),
+    ):
+        rows.append([label, *(size(v) for v in (total, parts.weights, parts.quantization, parts.names, parts.rest))])
+    sizes = (files.keras_with_optimizer, files.keras, files.float_tflite, files.int8_tflite)
+    for row, total in zip(rows, [total for total in sizes if total], strict=True):
+        row.append(times(total / files.int8_tflite))
+    head = ("File", "Size", "Weights", "Scales, zero points", "Names", "Rest", "Of int8")
+    return Table(rows, head, "Every file of the model, and what the .tflite files hold.", numbers=True)
+
+
+def _classes(facts: Facts) -> Table:
+    rows = [
+        [
+            a.name,
+            f"{a.images:,}",
+            percent(a.recall),
+            percent(b.recall),
+            points(b.recall - a.recall),
+            percent(a.precision),
+            percent(b.precision),
+            f"{a.f1:.3f}",
+            f"{b.f1:.3f}",
+        ]
+        for a, b in zip(facts.before.per_class, facts.after.per_class, strict=True)
+    ]
+    pairs = ("Recall float", "int8", "Change", "Precision float", "int8", "F1 float", "int8")
+    return Table(
+        rows,
+        ("Class", "Images", *pairs),
+        "Recall: share of the class's images that were found. Precision: share of its answers that were right.",
+        numbers=True,
+    )
+
+
+def _disagreements(facts: Facts) -> Table:
+    return Table(
+        [
+            [
+                row.id,
+                row.label,
+                f"{row.before} ({row.before_probability:.0%})",
+                f"{row.after} ({row.after_probability:.0%})",
+            ]
+            for row in facts.compared.disagreements
+        ],
+        ("Image", "Truth", "Float says", "Int8 says"),
+    )
+
+
+def _checks(facts: Facts) -> Table:
+    return Table(
+        [
+            [
+                check.name,
+                f"{check.count:,}",
+                ("passed" if check.count else "nothing to check") if check.passed else f"FAILED: {check.detail}",
+            ]
+            for check in facts.proof.checks
+        ],
+        ("Check", "Looked at", "Result"),
+    )
+
+
+def _implementation(facts: Facts) -> Table:
+    versions = ", ".join(f"{name} {version}" for name, version in facts.manifest.versions.items())
+    channels = sum(item.channels for item in facts.proof.widened)
+    rows = [["Framework and version", f"Octavo {facts.manifest.octavo}, {versions}"]]
+    if facts.history is not None and facts.history.epochs:
+        train = facts.recipe.train
+        rate = {"adam": "Adam", "sgd": "SGD with Nesterov momentum"}[train.optimizer]
+        trainable = facts.history.parameters.get("trainable")
+        rows += [
+            [
+                "Training",
+                f"{count(len(facts.history.epochs), 'epoch')} in {facts.history.seconds:,.0f} s, batches of "
+                f"{train.batch}; {rate} at {train.learning_rate:g}, {train.warmup:.0%} warm-up, {train.schedule} "
+                "schedule"
+                + (f"; {trainable:,} of {facts.history.parameters['total']:,} parameters train" if trainable else ""),
+            ],
+            ["Approach", _approach(facts.recipe)],
+        ]
+    else:
+        rows.append(["Training", "none: the run started from a model file, so it has no history.json"])
+    rows += [
+        [
+            "Calibration",
+            f"{facts.ranges.images:,} of the training images, in one pass; their order has no influence, and no "
+            "test image takes part",
+        ],
+        [
+            "Optimization",
+            "batch norms folded and activations fused in the float graph, one weight scale per output channel, "
+            f"{count(channels, 'channel')} widened against bias overflow",
+        ],
+    ]
+    return Table(rows)
+
+
+def _approach(recipe: Recipe) -> str:
+    """What sets this training apart, in words."""
+    train = recipe.train
+    start = {None: "from scratch", "imagenet": "from ImageNet weights"}.get(recipe.model.weights, "from given weights")
+    which = {None: "all layers", "head": "the classifier alone"}.get(
+        train.unfreeze_from, f"the layers from {train.unfreeze_from} on"
+    )
+    momentum = f" with momentum {train.batch_norm_momentum:g}" if train.batch_norm_momentum else ""
+    said = [
+        f"{which} trained {start}",
+        f"batch norms {'frozen' if train.batch_norm == 'frozen' else f'updated{momentum}'}",
+    ]
+    if train.gradual_unfreezing:
+        said.append(f"classifier alone for {count(train.gradual_unfreezing, 'epoch')}")
+    if train.backbone_rate != 1:
+        said.append(f"backbone at {train.backbone_rate:g} of the rate")
+    if train.layer_decay != 1:
+        said.append(f"rate times {train.layer_decay:g} each block down")
+    if train.adapt_batch_norm:
+        said.append("batch norms re-estimated before training")
+    if train.reestimate_batch_norm:
+        said.append("batch norms re-estimated after training")
+    if train.weight_decay:
+        said.append(f"weight decay {train.weight_decay:g}")
+    if train.label_smoothing:
+        said.append(f"label smoothing {train.label_smoothing:g}")
+    if train.weight_averaging:
+        said.append(f"weights averaged, decay {train.weight_averaging:g}")
+    if train.early_stopping:
+        said.append(f"early stopping after {count(train.early_stopping, 'epoch')}")
+    changed = train.augment.model_dump(exclude_defaults=True)
+    named = ", ".join(key if value is True else f"{key.replace('_', ' ')} {value:g}" for key, value in changed.items())
+    said.append(f"augmentation: {named or 'none'}")
+    return "; ".join(said)
+
+
+def _provenance(facts: Facts) -> Table:
+    manifest = facts.manifest
+    machine = manifest.machine
+    return Table(
+        [
+            ["Command", Code(manifest.command) if manifest.command else "from Python"],
+            ["Seed", str(manifest.seed)],
+            [
+                "Octavo",
+                f"{manifest.octavo}, {f'commit {manifest.commit}' if manifest.commit else 'no commit: installed'}",
+            ],
+            ["Machine", f"{machine.cpu}, {machine.cores} cores, Python {machine.python}, {machine.platform}"],
+            ["float.tflite", Code(facts.before.sha256)],
+            ["int8.tflite", Code(facts.after.sha256)],
+            ["Test images", Code(facts.data.test.digest)],
+            ["Calibration images", Code(facts.data.calibration.digest)],
+        ]
+    )
+
+
+def _stages(facts: Facts) -> Table:
+    rows = []
+    for name, stage in facts.manifest.stages.items():
+        made = ", ".join(f"{file} {digest[:12]}" for file, digest in stage.outputs.items())
+        rows.append([name, f"{stage.seconds:,.1f} s", stage.commit or "", Code(made)])
+    return Table(
+        rows, ("Stage", "Time", "Commit", "Files and the start of their SHA-256"), "What each stage took and wrote."
+    )
