@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def test_exported_graph_equals_keras() -> None:
     images = rng.uniform(-1, 1, (5, 32, 32, 3)).astype(np.float32)
     graph = Graph(to_float_tflite(model))
     wanted = np.asarray(model.predict_on_batch(images))
-    np.testing.assert_allclose(Model(graph).predict(images), wanted, atol=1e-4)
+    np.testing.assert_allclose(Model(graph).predict(images), wanted, atol=1e-5)
     assert np.ptp(wanted, axis=0).max() > 1e-3, "outputs that do not differ would hide every error"
     assert graph.tensors[graph.inputs[0]].shape == (1, 32, 32, 3)
     # Batch norms are folded into the convolutions: nothing but convolutions, additions, mean, dense, softmax.
@@ -47,6 +49,33 @@ def test_nested_models_export() -> None:
     images = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype(np.float32)
     found = Model(Graph(to_float_tflite(model))).predict(images)
     np.testing.assert_allclose(found, np.asarray(model.predict_on_batch(images)), atol=1e-5)
+
+
+def test_subclassed_models_export_once_they_know_their_input() -> None:
+    import keras
+
+    class Small(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool, self.dense = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)
+
+        def call(self, images: Any) -> Any:
+            return self.dense(self.pool(images))
+
+    model = Small()
+    with pytest.raises(ModelError, match="no known inputs"):
+        to_float_tflite(model)
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype(np.float32)
+    wanted = np.asarray(model(images))
+    np.testing.assert_allclose(Model(Graph(to_float_tflite(model))).predict(images), wanted, atol=1e-5)
+
+
+def test_export_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    import keras
+
+    image = keras.Input((8, 8, 3))
+    to_float_tflite(keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_open_sizes_and_two_inputs_are_refused() -> None:

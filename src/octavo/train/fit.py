@@ -39,6 +39,7 @@ class History:
         parameters: How many numbers the network has, and how many of them trained.
         best_epoch: The epoch whose weights were kept, where early stopping chose.
         seconds: Of all epochs and of re-estimating batch norms.
+        images_per_second: Trained in the last epoch, its validation included in the time.
         resumed: How often training was taken up again.
     """
 
@@ -46,6 +47,7 @@ class History:
     parameters: dict[str, int] = field(default_factory=dict)
     best_epoch: int | None = None
     seconds: float = 0.0
+    images_per_second: float = 0.0
     resumed: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def fit(
     """
     progress = progress or Silent()
     keras = load("keras")
-    if recipe.early_stopping and validation is None:
+    if recipe.early_stopping and not validation:
         raise RecipeError(
             "train.early_stopping needs validation images, and there are none.",
             "Set data.validation to a number of images, or train.early_stopping to 0.",
@@ -92,19 +94,18 @@ def fit(
     seen = plain_batches(Pixels(validation, preprocess), one_hot(validation), recipe.batch) if validation else None
     augment = Augment(recipe.augment, seed)
     steps = len(training_batches(pixels, labels, recipe, seed, 0, augment))
-    state = _State(workdir, _identity(model, train, validation, preprocess, recipe, seed))
+    state = _State(workdir, _identity(model, train, validation, preprocess, recipe, seed, keras.__version__))
     history, start, best = state.read(model)
-    adapted = plain_batches(pixels, labels, recipe.batch) if recipe.adapt_batch_norm else None
-    if adapted is not None and start == 0:
-        with progress.track("adapt batch norms", len(adapted)) as advance:
-            reestimate(model, adapted, advance)
+    if recipe.adapt_batch_norm and start == 0:
+        _reestimate("adapt batch norms", model, recipe, seed, pixels, labels, history, progress)
+    # As it was when the state was kept, so that the kept optimizer fits; also when no epoch is left to train.
+    _compile(keras, model, recipe, max(start - 1, 0))
+    state.restore_optimizer(model)
     for epoch in range(start, recipe.epochs):
         if _stopped(history, recipe):
             break
-        if epoch in (start, recipe.gradual_unfreezing):
-            _compile(keras, model, recipe, epoch, epoch * steps)
-            if epoch == start:
-                state.restore_optimizer(model)
+        if epoch > 0 and epoch == recipe.gradual_unfreezing:
+            _compile(keras, model, recipe, epoch)
         batches = training_batches(pixels, labels, recipe, seed, epoch, augment)
         _seed_dropout(model, seed, epoch)
         began = time.perf_counter()
@@ -115,20 +116,29 @@ def fit(
         row = _row(epoch, logs, rate(recipe, (epoch + 1) * steps - 1, recipe.epochs * steps), began)
         history.epochs.append(row)
         history.seconds += row["seconds"]
-        if recipe.early_stopping and row["val_accuracy"] == max(r["val_accuracy"] for r in history.epochs):
+        history.images_per_second = round(steps * min(recipe.batch, len(train)) / row["seconds"], 1)
+        if recipe.early_stopping and _better(history):
             history.best_epoch = epoch + 1
             best = _averaged(model, recipe)
         history.parameters = _parameters(model)
         state.write(model, history, best)
         progress.say(_line(row, recipe.epochs))
-    _finish(model, recipe, best, pixels, labels, history, progress)
+    if best is not None:
+        model.set_weights(best)
+    elif recipe.weight_averaging:
+        model.set_weights(_averaged(model, recipe))
+    if recipe.reestimate_batch_norm:
+        _reestimate("re-estimate batch norms", model, recipe, seed, pixels, labels, history, progress)
     return history
 
 
-def _compile(keras: Any, model: Any, recipe: TrainRecipe, epoch: int, step: int) -> None:
+def _compile(keras: Any, model: Any, recipe: TrainRecipe, epoch: int) -> None:
+    """Freezes what an epoch leaves alone and gives the rest a fresh optimizer.
+
+    Fresh to its step count: Adam's bias correction and the average of the weights both begin at step 0.
+    """
     freeze(model, recipe, epoch)
     made = optimizer(model, recipe)
-    made.iterations.assign(step)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
     # XLA is 20 to 30 times slower than TensorFlow's own kernels on a CPU.
     model.compile(made, loss, metrics=["accuracy"], jit_compile=False)
@@ -175,6 +185,12 @@ def _line(row: dict[str, Any], epochs: int) -> str:
     return f"{text}, {row['seconds']:.0f} s"
 
 
+def _better(history: History) -> bool:
+    """Whether the last epoch's validation accuracy is above that of all before it."""
+    *before, last = [row["val_accuracy"] for row in history.epochs]
+    return all(last > value for value in before)
+
+
 def _stopped(history: History, recipe: TrainRecipe) -> bool:
     """Whether early stopping has run out of patience."""
     if not recipe.early_stopping or history.best_epoch is None:
@@ -192,25 +208,24 @@ def _averaged(model: Any, recipe: TrainRecipe) -> list[Array]:
     return [values[variable.path] for variable in model.weights]
 
 
-def _finish(
+def _reestimate(
+    title: str,
     model: Any,
     recipe: TrainRecipe,
-    best: list[Array] | None,
+    seed: int,
     pixels: Pixels,
     labels: Array,
     history: History,
     progress: Progress,
 ) -> None:
-    if best is not None:
-        model.set_weights(best)
-    elif recipe.weight_averaging:
-        model.set_weights(_averaged(model, recipe))
-    if recipe.reestimate_batch_norm:
-        began = time.perf_counter()
-        batches = plain_batches(pixels, labels, recipe.batch)
-        with progress.track("re-estimate batch norms", len(batches)) as advance:
-            reestimate(model, batches, advance)
-        history.seconds += round(time.perf_counter() - began, 3)
+    # In training's own order, un-augmented: image folders come class by class, and the statistics of a batch of one
+    # class are not those of the images.
+    untouched = Augment(type(recipe.augment)(), seed)
+    batches = training_batches(pixels, labels, recipe, seed, 0, untouched)
+    began = time.perf_counter()
+    with progress.track(title, len(batches)) as advance:
+        reestimate(model, batches, advance)
+    history.seconds += round(time.perf_counter() - began, 3)
 
 
 def _parameters(model: Any) -> dict[str, int]:
@@ -267,8 +282,7 @@ class _State:
         return history, len(history.epochs), arrays["best"] or None
 
     def restore_optimizer(self, model: Any) -> None:
-        """Sets the optimizer, once it is built, to the kept state; not where the layers that train have changed."""
-        variables = model.optimizer.variables
-        if [tuple(v.shape) for v in variables] == [a.shape for a in self._optimizer]:
-            for variable, value in zip(variables, self._optimizer, strict=True):
+        """Sets the optimizer, once it is built, to the kept state, where there is one."""
+        if self._optimizer:
+            for variable, value in zip(model.optimizer.variables, self._optimizer, strict=True):
                 variable.assign(value)

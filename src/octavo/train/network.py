@@ -12,6 +12,8 @@ from octavo.errors import ModelError, RecipeError
 from octavo.recipe import ModelRecipe, TrainRecipe
 
 CLASSIFIER = "classifier"
+# The smallest width and height that keras.applications admits.
+SMALLEST = 32
 
 
 def build(recipe: ModelRecipe, input_shape: tuple[int, int, int], classes: int, seed: int) -> Any:
@@ -28,8 +30,14 @@ def build(recipe: ModelRecipe, input_shape: tuple[int, int, int], classes: int, 
 
     Raises:
         ModelError: The weights cannot be downloaded, read, or are not this network's.
+        RecipeError: The input is too small, or has channels that the weights do not.
     """
     keras = load("keras")
+    if min(input_shape[:2]) < SMALLEST:
+        raise RecipeError(
+            f"MobileNetV2 takes images of {SMALLEST} pixels and more, and the input has {min(input_shape[:2])}.",
+            f"Set preprocess.size to {SMALLEST} or more; smaller images are enlarged to it.",
+        )
     keras.utils.set_random_seed(seed)
     backbone = _backbone(keras, recipe, input_shape)
     features = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)

@@ -60,6 +60,9 @@ def optimizer(model: Any, recipe: TrainRecipe) -> Any:
     )
     if recipe.weight_decay:
         made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    # Keras' `fit` ends by overwriting the weights with their average. Here every epoch is one `fit`, and training goes
+    # on from the weights themselves; the average is taken once, at the very end.
+    made.finalize_variable_values = lambda variables: None
     made.build(model.trainable_variables)
     known = multipliers(model, recipe)
     shares = [known.get(variable.path, 1.0) for variable in model.trainable_variables]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,14 @@ def save(model: Any, path: Path) -> dict[str, int]:
     Returns:
         Bytes with the optimizer's state (``keras_with_optimizer``) and without (``keras``).
     """
-    with replacing(path) as temporary:
-        model.save(temporary)
-    # Keras leaves the optimizer out only of a model that was never compiled.
-    bare = load("keras").models.clone_model(model)
+    # Keras leaves the optimizer out only of a model that was never compiled, and its `clone_model` compiles the copy.
+    bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "bare.keras"
-        bare.save(file)
-        return {"keras_with_optimizer": path.stat().st_size, "keras": file.stat().st_size}
+    with replacing(path) as temporary:
+        bare.save(temporary)
+        size = temporary.stat().st_size
+        model.save(temporary)
+    return {"keras_with_optimizer": path.stat().st_size, "keras": size}
 
 
 def load_keras(path: Path) -> Any:
@@ -42,6 +41,11 @@ def load_keras(path: Path) -> Any:
     keras = load("keras")
     if not path.is_file():
         raise ModelError(f"There is no file '{path}'.", "Give the path of a .keras model.")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ModelError(
+            f"'{path}' could not be read as a Keras model: a whole .keras file is a zip archive, and this is none.",
+            "It may be cut short or something else: copy or save it again.",
+        )
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # zipfile, h5py, json and Keras raise many kinds
