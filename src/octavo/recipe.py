@@ -46,7 +46,7 @@ class DataRecipe(Section):
 class PreprocessRecipe(Section):
     """How an image becomes the model's input; the same in training, calibration, evaluation and deployment."""
 
-    size: Annotated[int, Field(ge=8, le=1024)] = Field(224, description="Width and height of the input, in pixels.")
+    size: Annotated[int, Field(ge=32, le=1024)] = Field(224, description="Width and height of the input, in pixels.")
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field(
         "bicubic", description="Pillow's filter for resizing."
     )
