@@ -11,7 +11,7 @@ from octavo.quiet import quiet
 
 
 def load(name: str) -> Any:
-    """The module ``keras`` or ``tensorflow``.
+    """The module ``keras`` or ``tensorflow``, or one inside them.
 
     Raises:
         MissingDependencyError: It is not installed.
@@ -24,6 +24,6 @@ def load(name: str) -> Any:
             return import_module(name)
     except ImportError as error:
         raise MissingDependencyError(
-            f"Training and reading Keras models need {name}, which is not installed ({error}).",
+            f"This needs {name.partition('.')[0]}, for training or Keras models, which is not installed ({error}).",
             "Install it with: pip install 'octavo[train]'",
         ) from error

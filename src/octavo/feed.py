@@ -55,8 +55,7 @@ class Feed(Sequence[Array]):
             return [self[index] for index in range(*place.indices(len(self)))]
         image = self._images.images[place]
         if image.dtype == np.uint8:
-            pixels: Array = self._preprocess.resize([image])[0]
-            return np.asarray(self._codes[pixels])
+            return np.asarray(np.take(self._codes, self._preprocess.resize([image])[0]))
         return self._port.encode(self._preprocess.apply(image[None])[0])
 
 

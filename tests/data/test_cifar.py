@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import builtins
 import contextlib
 import pickle
 import struct
@@ -231,13 +230,8 @@ def test_a_failed_download_says_what_to_do(monkeypatch):
 
 
 def test_no_keras_says_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def without_keras(name, *arguments, **keywords):
-        if name.startswith("keras"):
-            raise ModuleNotFoundError("No module named 'keras'", name="keras")
-        return real(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", without_keras)
+    # A module that is None in sys.modules cannot be imported.
+    monkeypatch.setitem(sys.modules, "keras", None)
+    monkeypatch.setitem(sys.modules, "keras.datasets", None)
     with pytest.raises(MissingDependencyError, match=r"octavo\[train\]"):
         open_dataset("cifar10")

@@ -6,15 +6,18 @@ plain values and two stand-ins that collect what an array is made of; not even N
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import pickletools
+import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from octavo.backend import load
 from octavo.data.dataset import ArrayStore, Dataset, Labels, Split
 from octavo.data.decode import Files
 from octavo.data.preprocess import Pixels
@@ -87,14 +90,13 @@ def download() -> Dataset:
         DataError: The download failed.
     """
     try:
-        from keras.datasets import cifar10
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Keras downloads CIFAR-10, and cannot be imported: {error}.",
-            "Install it with `pip install 'octavo[train]'`, or give a local copy with --data PATH.",
-        ) from error
+        cifar10 = load("keras.datasets").cifar10
+    except MissingDependencyError as error:
+        raise MissingDependencyError(error.problem, f"{error.todo} Or give a local copy with --data PATH.") from error
     try:
-        (x_train, y_train), (x_test, y_test) = cifar10.load_data()
+        # Keras tells of its download on standard output, which belongs to results.
+        with contextlib.redirect_stdout(sys.stderr):
+            (x_train, y_train), (x_test, y_test) = cifar10.load_data()
     except Exception as error:
         # Keras raises a plain Exception for a failed transfer and ValueError for a wrong checksum.
         raise DataError(

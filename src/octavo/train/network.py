@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,9 @@ def _backbone(keras: Any, recipe: ModelRecipe, input_shape: tuple[int, int, int]
         backbone = make(top=False)
     elif recipe.weights == "imagenet":
         try:
-            backbone = make(top=False, weights="imagenet")
+            # Keras tells of its download on standard output, which belongs to results.
+            with contextlib.redirect_stdout(sys.stderr):
+                backbone = make(top=False, weights="imagenet")
         except Exception as error:  # whatever urllib, ssl or Keras' own cache raise
             raise ModelError(
                 f"Keras could not download the ImageNet weights: {_first_line(error)}.",
