@@ -61,6 +61,10 @@ class _Shown:
     def track(self, text: str, total: int) -> Iterator[Advance]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        if not self.console.is_terminal:
+            # A bar in a log file is noise; the lines that `say` writes are enough there.
+            yield lambda done: None
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as bars:
             task = bars.add_task(text, total=total)
