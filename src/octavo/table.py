@@ -55,12 +55,49 @@ class Table:
         return self.seen.get((op.index, tensor.name), self.of.get(tensor.name))
 
 
-def build(graph: Graph, ranges: Ranges, allow_float: bool = False) -> Table:
-    """Works out the table of a float graph in which no two ops share a constant.
+@dataclass(frozen=True)
+class Layout:
+    """Which tensors have one scale together, which have a fixed one: the specification's rules, before any number.
+
+    A slot is a tensor as it is stored, by its name, or as one op reads it (``name@op``) where that differs.
+
+    Args:
+        integer: The ops that become integer, with their rows.
+        left: What stays in float.
+        of: The slot of each tensor that is stored as integers.
+        seen: The slot by (op index, tensor name) where an op reads another than the stored one.
+        group: The group of each slot; all its slots have one scale and zero point.
+        fixed: The parameters of the groups whose kernels fix them.
+        tensor: The tensor behind each slot.
+    """
+
+    integer: list[tuple[Op, Row]]
+    left: list[Left]
+    of: dict[str, str] = field(default_factory=dict)
+    seen: dict[tuple[int, str], str] = field(default_factory=dict)
+    group: dict[str, str] = field(default_factory=dict)
+    fixed: dict[str, QParams] = field(default_factory=dict)
+    tensor: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def members(self) -> dict[str, list[str]]:
+        """The slots of each group."""
+        found: dict[str, list[str]] = {}
+        for slot, group in self.group.items():
+            found.setdefault(group, []).append(slot)
+        return found
+
+    def at(self, op: Op, tensor: Tensor) -> str | None:
+        """The group at whose scale `op` reads `tensor`; None where it reads floats."""
+        slot = self.seen.get((op.index, tensor.name), self.of.get(tensor.name))
+        return None if slot is None else self.group[slot]
+
+
+def layout(graph: Graph, allow_float: bool = False) -> Layout:
+    """Works out which tensors of a float graph share a scale, in which no two ops share a constant.
 
     Args:
         graph: The float graph, as `Graph.unshared` makes it.
-        ranges: The ranges of its activations.
         allow_float: Leave in float what has no int8 form, instead of raising.
 
     Raises:
@@ -74,11 +111,28 @@ def build(graph: Graph, ranges: Ranges, allow_float: bool = False) -> Table:
             "Replace them in the network, or keep them in float with --allow-float.",
             details=[str(item) for item in left],
         )
-    table = Table(left=left)
-    floats = {item.op for item in left}
-    integer = [(op, found) for op in graph.ops if str(op) not in floats and (found := row(op)) is not None]
-    _activations(graph, ranges, integer, table)
-    for op, rules in integer:
+    return _layout(graph, left)
+
+
+def build(graph: Graph, ranges: Ranges, allow_float: bool = False) -> Table:
+    """Works out the table of a float graph in which no two ops share a constant.
+
+    Args:
+        graph: The float graph, as `Graph.unshared` makes it.
+        ranges: The ranges of its activations; what they hold for a constant or a slot goes before its own values.
+        allow_float: Leave in float what has no int8 form, instead of raising.
+
+    Raises:
+        QuantizationError: An op has no int8 form and `allow_float` is off; each one is listed.
+    """
+    found = layout(graph, allow_float)
+    params = parameters(found, ranges)
+    table = Table(
+        of={name: params[found.group[slot]] for name, slot in found.of.items()},
+        seen={place: params[found.group[slot]] for place, slot in found.seen.items()},
+        left=found.left,
+    )
+    for op, rules in found.integer:
         _constants(graph, op, rules, table)
     return table
 
@@ -114,95 +168,104 @@ def _members(graph: Graph, op: Op, rules: Row) -> list[Tensor]:
     ]
 
 
-def _activations(graph: Graph, ranges: Ranges, integer: list[tuple[Op, Row]], table: Table) -> None:
-    fixed: dict[str, QParams] = {}
+def _layout(graph: Graph, left: list[Left]) -> Layout:
+    floats = {item.op for item in left}
+    integer = [(op, found) for op in graph.ops if str(op) not in floats and (found := row(op)) is not None]
+    layout = Layout(integer=integer, left=left)
     groups = _Groups()
-    reads: list[tuple[Op, Tensor]] = []
     for op, rules in integer:
         members = _members(graph, op, rules)
         for tensor in members:
-            groups.add(tensor.name, _range(tensor, ranges))
+            groups.add(tensor.name)
+            layout.tensor[tensor.name] = tensor
         outputs = [graph.tensors[i].name for i in op.outputs]
         if rules.fixed is not None:
-            fixed.update(dict.fromkeys(outputs, rules.fixed))
+            layout.fixed.update(dict.fromkeys(outputs, rules.fixed))
         if not rules.shares:
             continue
         names = [t.name for t in members]
-        given = [fixed.get(name) for name in names if name not in outputs]
+        given = [layout.fixed.get(name) for name in names if name not in outputs]
         first = given[0] if given else None
         if first is not None and all(params == first for params in given):
             # All it reads has one fixed scale: its result has it too.
-            fixed.update(dict.fromkeys(outputs, first))
+            layout.fixed.update(dict.fromkeys(outputs, first))
             continue
         # A fixed tensor cannot take the group's scale: the op reads a requantized copy instead.
-        copies = [t for t in members if t.name in fixed and t.name not in outputs]
-        reads.extend((op, tensor) for tensor in copies)
-        slots = [f"{name}@{op.index}" if name in fixed else name for name in names]
+        slots = [f"{name}@{op.index}" if name in layout.fixed else name for name in names]
         for slot, tensor in zip(slots, members, strict=True):
-            groups.add(slot, _range(tensor, ranges))
+            groups.add(slot)
+            layout.tensor[slot] = tensor
+            if slot != tensor.name:
+                layout.seen[op.index, tensor.name] = slot
         groups.join(slots)
-    for name in groups.names():
-        table.of[name] = fixed[name] if name in fixed else QParams.from_range(*groups.range(name))
-    for op, tensor in reads:
-        table.seen[op.index, tensor.name] = table.of.pop(f"{tensor.name}@{op.index}")
-    _made_in_float(graph, integer, table)
+    copies = set(layout.seen.values())
+    layout.of.update({name: name for name in groups.names() if name not in copies})
+    _made_in_float(graph, layout)
+    for slot in (*layout.of.values(), *layout.seen.values()):
+        layout.group[slot] = slot if slot in layout.fixed else groups.root(slot)
+    return layout
 
 
-def _made_in_float(graph: Graph, integer: list[tuple[Op, Row]], table: Table) -> None:
+def _made_in_float(graph: Graph, layout: Layout) -> None:
     """What an op left in float computes is stored in float, and only read as integers."""
-    inside = {op.index for op, _ in integer}
+    inside = {op.index for op, _ in layout.integer}
     for tensor in graph.activations:
         producer = graph.producers.get(tensor.index)
-        if producer is None or producer.index in inside or tensor.name not in table.of:
+        if producer is None or producer.index in inside or tensor.name not in layout.of:
             continue
-        params = table.of.pop(tensor.name)
+        slot = layout.of.pop(tensor.name)
         for op in graph.consumers.get(tensor.index, ()):
             if op.index in inside:
-                table.seen.setdefault((op.index, tensor.name), params)
+                layout.seen.setdefault((op.index, tensor.name), slot)
 
 
-def _range(tensor: Tensor, ranges: Ranges) -> Range:
+def parameters(layout: Layout, ranges: Ranges) -> dict[str, QParams]:
+    """The parameters of every group: fixed, or of the union of what its members have seen."""
+    params = dict(layout.fixed)
+    for group, slots in layout.members.items():
+        if group not in params:
+            found = [_range(slot, layout.tensor[slot], ranges) for slot in slots]
+            params[group] = QParams.from_range(min(low for low, _ in found), max(high for _, high in found))
+    return params
+
+
+def _range(slot: str, tensor: Tensor, ranges: Ranges) -> Range:
+    given = ranges.of.get(slot, ranges.of.get(tensor.name))
+    if given is not None:
+        return given
     if tensor.constant is not None:
         return float(tensor.constant.min()), float(tensor.constant.max())
-    try:
-        return ranges.of[tensor.name]
-    except KeyError:
-        raise QuantizationError(
-            f"The ranges hold nothing for tensor '{tensor.name}'.",
-            "Calibrate this very graph, then quantize it.",
-        ) from None
+    raise QuantizationError(
+        f"The ranges hold nothing for tensor '{tensor.name}'.",
+        "Calibrate this very graph, then quantize it.",
+    )
 
 
 class _Groups:
-    """Tensors that must have one scale: a union-find whose roots hold the union of their members' ranges."""
+    """Tensors that must have one scale: a union-find."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
-        self._range: dict[str, Range] = {}
 
     def names(self) -> list[str]:
         return list(self._parent)
 
-    def add(self, name: str, bounds: Range) -> None:
-        if name not in self._parent:
-            self._parent[name] = name
-            self._range[name] = bounds
+    def add(self, name: str) -> None:
+        self._parent.setdefault(name, name)
 
     def join(self, names: list[str]) -> None:
         for name in names[1:]:
-            first, other = self._root(names[0]), self._root(name)
-            if first != other:
-                self._parent[other] = first
-                (a, b), (c, d) = self._range[first], self._range.pop(other)
-                self._range[first] = (min(a, c), max(b, d))
+            self._parent[self.root(name)] = self.root(names[0])
 
-    def range(self, name: str) -> Range:
-        return self._range[self._root(name)]
-
-    def _root(self, name: str) -> str:
+    def root(self, name: str) -> str:
         while self._parent[name] != name:
             name = self._parent[name]
         return name
+
+
+def image_place(op: Op) -> int:
+    """Which input of an op with weights is the activation that they meet."""
+    return 2 if op.kind == "TRANSPOSE_CONV" else 0
 
 
 def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
@@ -218,7 +281,7 @@ def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
     bias = None
     if rules.bias is not None and rules.bias < len(op.inputs) and op.inputs[rules.bias] >= 0:
         bias = graph.tensors[op.inputs[rules.bias]]
-    image = graph.tensors[op.inputs[2 if op.kind == "TRANSPOSE_CONV" else 0]]
+    image = graph.tensors[op.inputs[image_place(op)]]
     params = table.at(op, image)
     assert params is not None
     if bias is not None and bias.constant is not None:

@@ -1,0 +1,105 @@
+"""Fake quantization: values rounded to the grid that int8 will have, with gradients that train both value and grid.
+
+The straight-through estimator lets gradients pass the rounding (Bengio et al. 2013, arXiv 1308.3432). The range of an
+activation learns as LSQ+ has it (Bhalgat et al. 2020, arXiv 2004.09576, equations 4 and 5, written for the two ends of
+a range in place of scale and offset): values beyond an end pull it, and values inside feel their own rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from octavo.affine import SMALLEST_SCALE
+from octavo.table import LARGEST_BIAS_CODE
+
+Tensor = Any
+STEPS = 255.0
+
+
+def round_through(value: Tensor) -> Tensor:
+    """Half away from zero, as `QParams.quantize` rounds; the gradient passes as if nothing were rounded."""
+    rounded = ops.sign(value) * ops.floor(ops.abs(value) + 0.5)
+    return value + ops.stop_gradient(rounded - value)
+
+
+def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Ranges moved so that 0.0 is a code, as `QParams.from_range` does it.
+
+    Args:
+        low: Lowest reals, any shape.
+        high: Highest reals, same shape.
+
+    Returns:
+        The reals of code -128, of code 127, and the scale.
+    """
+    low, high = ops.minimum(low, 0.0), ops.maximum(high, 0.0)
+    scale = ops.maximum((high - low) / STEPS, SMALLEST_SCALE)
+    ideal = -low / scale
+    zero = ops.clip(ideal + ops.stop_gradient(ops.floor(ideal + 0.5) - ideal), 0.0, STEPS)
+    return -zero * scale, (STEPS - zero) * scale, scale
+
+
+def fake_quantize(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Rounds to 256 codes between two nudged ends.
+
+    Args:
+        value: Any shape.
+        low: The real of code -128, a scalar from `nudge`.
+        high: The real of code 127, likewise.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return _fused()(value, low, high)
+    scale = (high - low) / STEPS
+    bounded = ops.minimum(ops.maximum(value, low), high)
+    ideal = (bounded - low) / scale
+    # The last factor is not held back: through it the scale feels the rounding of the values inside.
+    return bounded + ops.stop_gradient(ops.floor(ideal + 0.5) - ideal) * scale
+
+
+def _fused() -> Any:
+    """TensorFlow's one-pass kernel, and its gradient with the rounding's own share in it."""
+    import tensorflow as tf
+
+    kernels = tf.quantization
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def run(value: Tensor, low: Tensor, high: Tensor) -> Any:
+        rounded = kernels.fake_quant_with_min_max_vars(value, low, high)
+
+        def gradient(above: Tensor) -> Any:
+            inner, to_low, to_high = kernels.fake_quant_with_min_max_vars_gradient(above, value, low, high)
+            # `inner` is 0 outside of the range, so this sums over the values inside.
+            share = tf.tensordot(tf.reshape(inner, [-1]), tf.reshape(rounded - value, [-1]), 1) / (high - low)
+            return inner, to_low - share, to_high + share
+
+        return rounded, gradient
+
+    return run
+
+
+def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor) -> Tensor:
+    """One scale per output channel, the last axis, wide enough that the bias stays an int32 code.
+
+    The formulas of `QParams.symmetric` and of the guard in `octavo.table`.
+    """
+    largest = ops.max(ops.abs(weights), axis=tuple(range(len(weights.shape) - 1)))
+    if bias is not None:
+        largest = ops.maximum(largest, ops.abs(bias) / (input_scale * LARGEST_BIAS_CODE) * 127.0)
+    return ops.stop_gradient(ops.maximum(largest / 127.0, SMALLEST_SCALE))
+
+
+def fake_quantize_weights(weights: Tensor, scale: Tensor) -> Tensor:
+    """Rounds to codes -127 to 127 at one scale per channel, the last axis.
+
+    No value lies beyond its channel's range, which is that of the weights themselves: the gradient is 1.
+    """
+    codes = ops.clip(ops.stop_gradient(round_through(weights / scale)), -127.0, 127.0)
+    return weights + ops.stop_gradient(codes * scale - weights)
+
+
+def fake_quantize_bias(bias: Tensor, scale: Tensor) -> Tensor:
+    """Rounds to int32 codes at input scale times weight scale."""
+    return bias + ops.stop_gradient(round_through(bias / scale) * scale - bias)

@@ -1,0 +1,94 @@
+"""The weights and biases of a graph as Keras variables, in the layout that Keras' ops want.
+
+In the file the output channels of weights come first (or, depthwise, last behind a 1); here they are always the last
+axis, which is also where TensorFlow's per-channel kernels look for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.graph import Graph, Op, Tensor
+from octavo.ops import row
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How weights lie: from the file to Keras, and back."""
+
+    to_keras: Callable[[Array], Array]
+    to_file: Callable[[Array], Array]
+
+
+_OHWI = Arrangement(lambda w: w.transpose(1, 2, 3, 0), lambda w: w.transpose(3, 0, 1, 2))
+
+ARRANGEMENTS: Mapping[str, Arrangement] = {
+    "CONV_2D": _OHWI,
+    "TRANSPOSE_CONV": _OHWI,
+    "DEPTHWISE_CONV_2D": Arrangement(lambda w: w[0], lambda w: w[None]),
+    "FULLY_CONNECTED": Arrangement(lambda w: w.T, lambda w: w.T),
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A constant of the graph that trains.
+
+    Args:
+        tensor: The constant.
+        arrangement: How it lies; None where it lies the same in both, as a bias does.
+        name: What its variable is called.
+    """
+
+    tensor: Tensor
+    arrangement: Arrangement | None
+    name: str
+
+    @property
+    def value(self) -> Array:
+        """Its values in Keras' layout."""
+        assert self.tensor.constant is not None
+        return self.tensor.constant if self.arrangement is None else self.arrangement.to_keras(self.tensor.constant)
+
+    def to_file(self, value: Array) -> Array:
+        """Values of a variable in the file's layout."""
+        return np.ascontiguousarray(value if self.arrangement is None else self.arrangement.to_file(value))
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """The trained constants of one op: its weights, and its bias if it has one."""
+
+    weights: Parameter
+    bias: Parameter | None
+
+
+def weighted(graph: Graph) -> dict[int, Weighted]:
+    """For each op with constant weights, by its index, what trains in it."""
+    found: dict[int, Weighted] = {}
+    for op in graph.ops:
+        rules = row(op)
+        if rules is None or rules.weight is None:
+            continue
+        weights = graph.tensors[op.inputs[rules.weight]]
+        if weights.constant is None or weights.dtype != "float32":
+            continue
+        stem = f"{op.kind.lower()}_{op.index}"
+        kernel = Parameter(weights, ARRANGEMENTS[op.kind], f"{stem}_kernel")
+        bias = _bias(graph, op, rules.bias)
+        found[op.index] = Weighted(kernel, None if bias is None else Parameter(bias, None, f"{stem}_bias"))
+    return found
+
+
+def _bias(graph: Graph, op: Op, place: int | None) -> Tensor | None:
+    if place is None or place >= len(op.inputs) or op.inputs[place] < 0:
+        return None
+    tensor = graph.tensors[op.inputs[place]]
+    return tensor if tensor.constant is not None else None

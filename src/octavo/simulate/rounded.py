@@ -1,0 +1,200 @@
+"""The graph rounded as int8 will round it: every tensor on its grid in the table, and that grid trainable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import keras
+import numpy as np
+from keras import ops
+
+from octavo import table as tables
+from octavo.affine import QParams
+from octavo.errors import ModelError
+from octavo.graph import Graph, Op, Tensor
+from octavo.ranges import Ranges
+from octavo.simulate.fakequant import (
+    fake_quantize,
+    fake_quantize_bias,
+    fake_quantize_weights,
+    nudge,
+    weight_scale,
+)
+from octavo.simulate.model import FloatModel, unpack
+
+Value = Any
+Grid = tuple[Value, Value, Value]
+
+# Ops that share a scale and yet compute new values, which have to be rounded again.
+BLENDS = {"AVERAGE_POOL_2D", "RESIZE_BILINEAR"}
+
+
+@keras.saving.register_keras_serializable("octavo")
+class Simulation(FloatModel):
+    """A float graph as its int8 form will compute it, trainable in weights and in activation ranges.
+
+    Which tensors share a range, have a fixed one, or are read at another is `octavo.table.layout`'s to say, as it is
+    for the writer.
+
+    Args:
+        graph: The float graph.
+        ranges: Where its activations' ranges start; `set_ranges` gives them later.
+        allow_float: Leave in float what has no int8 form, instead of raising.
+        name: What Keras calls the model.
+
+    Raises:
+        ModelError: The graph has ops that the simulation does not know; each is listed.
+        QuantizationError: The graph has ops without an int8 form and `allow_float` is off; each is listed.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        ranges: Ranges | None = None,
+        allow_float: bool = False,
+        name: str | None = None,
+        **keywords: Any,
+    ) -> None:
+        super().__init__(graph, name=name, **keywords)
+        self.allow_float = allow_float
+        self._layout = tables.layout(self.source, allow_float)
+        self._learned = [group for group in self._layout.members if group not in self._layout.fixed]
+        # One variable for all: in units of the calibrated width, so that one learning rate fits every tensor.
+        count = len(self._learned)
+        self.range_ends = self.add_weight(shape=(count, 2), initializer="zeros", trainable=True, name="range_ends")
+        self.range_widths = self.add_weight(shape=(count, 1), initializer="zeros", trainable=False, name="range_widths")
+        self._observed: tuple[str, int] | None = None
+        if ranges is not None:
+            self.set_ranges(ranges)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the ranges have been set."""
+        return self._observed is not None
+
+    def set_ranges(self, ranges: Ranges) -> None:
+        """Starts every range from what calibration found: the union over the tensors that share it."""
+        params = tables.parameters(self._layout, ranges)
+        self._observed = (ranges.observer, ranges.images)
+        self._assign([params[group] for group in self._learned])
+
+    def _assign(self, params: list[QParams]) -> None:
+        ends = np.array([[float(p.minimum[0]), float(p.maximum[0])] for p in params]).reshape(-1, 2)
+        widths = ends[:, 1:] - ends[:, :1]
+        self.range_widths.assign(widths.astype(np.float32))
+        self.range_ends.assign((ends / widths).astype(np.float32))
+
+    @property
+    def ranges(self) -> Ranges:
+        """The ranges as they are now: for every tensor of the table, and every copy of one that an op reads."""
+        observer, images = self._observed or ("none", 0)
+        ends = keras.ops.convert_to_numpy(self.range_ends) * keras.ops.convert_to_numpy(self.range_widths)
+        by_group = {g: (float(low), float(high)) for g, (low, high) in zip(self._learned, ends, strict=True)}
+        by_group |= {g: (float(p.minimum[0]), float(p.maximum[0])) for g, p in self._layout.fixed.items()}
+        return Ranges(observer, images, {slot: by_group[group] for slot, group in self._layout.group.items()})
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Runs the graph as int8 will; shapes as in `FloatModel.call`."""
+        return self.execute(inputs, self.arithmetic(), training)
+
+    def arithmetic(self) -> Rounded:
+        """The rounding at the ranges as they are now.
+
+        Raises:
+            ModelError: There are no ranges yet.
+        """
+        if not self.calibrated:
+            raise ModelError(
+                "The model has no activation ranges yet.",
+                "Call model.calibrate(images) first, with 100 or so preprocessed training images.",
+            )
+        ends = self.range_ends * self.range_widths
+        columns = nudge(ends[:, 0], ends[:, 1])
+        count = len(self._learned)
+        lows, highs, scales = (ops.unstack(column, num=count) if count else [] for column in columns)
+        grid: dict[str, Grid] = dict(zip(self._learned, zip(lows, highs, scales, strict=True), strict=True))
+        for group, params in self._layout.fixed.items():
+            numbers = (params.minimum[0], params.maximum[0], params.scale[0])
+            grid[group] = tuple(ops.convert_to_tensor(n, dtype="float32") for n in numbers)
+        return Rounded(self.source, self._layout, grid)
+
+    def snap(self) -> None:
+        """Moves weights, biases and ranges onto the grid that they are rounded to, which changes no output.
+
+        The numbers are then the int8 file's own, whoever rounds them.
+        """
+        self._assign([QParams.from_range(*self.ranges.of[self._layout.members[g][0]]) for g in self._learned])
+        arithmetic = self.arithmetic()
+        for index, found in self._weighted.items():
+            kernel = self._variables_of[found.weights.tensor.name]
+            bias = None if found.bias is None else self._variables_of[found.bias.tensor.name]
+            weights, rounded = arithmetic.weights(
+                self.source.ops[index], kernel.value, None if bias is None else bias.value
+            )
+            kernel.assign(weights)
+            if bias is not None:
+                bias.assign(rounded)
+
+    def get_config(self) -> dict[str, Any]:
+        """The graph, and from what its ranges started; the ranges themselves are variables."""
+        return {**super().get_config(), "allow_float": self.allow_float, "observed": self._observed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """The inverse of `get_config`."""
+        made = cls(unpack(config["graph"]), allow_float=config["allow_float"], name=config["name"])
+        made._observed = tuple(config["observed"]) if config["observed"] else None
+        return made
+
+
+class Rounded:
+    """The arithmetic of int8: every tensor rounded to its group's grid as it is stored, or as it is read.
+
+    Args:
+        graph: The graph.
+        layout: Which tensor belongs to which group.
+        grid: For each group the reals of its lowest and highest code, and its scale.
+    """
+
+    def __init__(self, graph: Graph, layout: tables.Layout, grid: Mapping[str, Grid]) -> None:
+        self._layout = layout
+        self._grid = grid
+        # What an op that only moves values makes of rounded values is rounded already.
+        self._moved = {
+            index for op, rules in layout.integer if rules.shares and op.kind not in BLENDS for index in op.outputs
+        }
+        # The group of the activation that each op's weights meet; none where the op stays in float.
+        self._images = {
+            op.index: layout.at(op, graph.tensors[op.inputs[tables.image_place(op)]])
+            for op, rules in layout.integer
+            if rules.weight is not None
+        }
+
+    def stored(self, tensor: Tensor, value: Value) -> Value:
+        """Rounded to the tensor's own grid, if it is stored as integers."""
+        slot = self._layout.of.get(tensor.name)
+        if slot is None or tensor.index in self._moved:
+            return value
+        low, high, _ = self._grid[self._layout.group[slot]]
+        return fake_quantize(value, low, high)
+
+    def read(self, op: Op, tensor: Tensor, value: Value) -> Value:
+        """Rounded again where the op reads it at another scale, as a QUANTIZE op does; constants are rounded here."""
+        slot = self._layout.seen.get((op.index, tensor.name))
+        if slot is None and tensor.constant is not None:
+            slot = self._layout.of.get(tensor.name)
+        if slot is None:
+            return value
+        low, high, _ = self._grid[self._layout.group[slot]]
+        return fake_quantize(value, low, high)
+
+    def weights(self, op: Op, weights: Value, bias: Value | None) -> tuple[Value, Value | None]:
+        """Weights per channel, bias at input scale times weight scale."""
+        image = self._images.get(op.index)
+        if image is None:
+            return weights, bias
+        _, _, scale = self._grid[image]
+        channels = weight_scale(weights, bias, scale)
+        rounded = fake_quantize_weights(weights, channels)
+        return rounded, None if bias is None else fake_quantize_bias(bias, channels * ops.stop_gradient(scale))
