@@ -14,7 +14,7 @@ SRC = Path(__file__).parent.parent / "src" / "octavo"
 FLOORS: list[set[str]] = [
     {"errors", "files", "progress", "quiet", "affine", "stats", "recipe"},
     {"graph", "ops", "runtime", "size", "data", "sidecar", "backend"},
-    {"ranges", "table", "feed", "simulate"},
+    {"ranges", "table", "feed", "fitting", "simulate"},
     {"calibrate", "quantize", "prove", "train", "export"},
     {"evaluate", "inspect", "distributions", "report"},
     {"manifest", "pipeline", "cli"},

@@ -319,7 +319,7 @@ def test_float_inputs_train_as_they_are_and_refuse_augmentation(tmp_path: Path) 
 
 @pytest.mark.parametrize("field", list(AugmentRecipe.model_fields))
 def test_every_augmentation_changes_images_the_same_way_for_the_same_step(field: str) -> None:
-    from octavo.train.augment import Augment
+    from octavo.fitting.augment import Augment
 
     strong = {"flip": True, "randaugment": 2, "randaugment_magnitude": 0.9}.get(field, 0.4)
     extra = {"randaugment": 2} if field == "randaugment_magnitude" else {}

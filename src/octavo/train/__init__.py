@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from octavo.train.fit import History, fit
+from octavo.train.fit import fit
 from octavo.train.network import build
 from octavo.train.store import load_keras, save
 
-__all__ = ["History", "build", "fit", "load_keras", "save"]
+__all__ = ["build", "fit", "load_keras", "save"]

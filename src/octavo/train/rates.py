@@ -6,6 +6,7 @@ from math import cos, pi
 from typing import Any
 
 from octavo.backend import load
+from octavo.fitting.epoch import scale_rates
 from octavo.recipe import TrainRecipe
 from octavo.train.network import backbone_layers, block
 
@@ -60,18 +61,6 @@ def optimizer(model: Any, recipe: TrainRecipe) -> Any:
     )
     if recipe.weight_decay:
         made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    # Keras' `fit` ends by overwriting the weights with their average. Here every epoch is one `fit`, and training goes
-    # on from the weights themselves; the average is taken once, at the very end.
-    made.finalize_variable_values = lambda variables: None
-    made.build(model.trainable_variables)
     known = multipliers(model, recipe)
-    shares = [known.get(variable.path, 1.0) for variable in model.trainable_variables]
-    if any(share != 1.0 for share in shares):
-        update = made.update_step
-
-        def scaled(gradient: Any, variable: Any, learning_rate: Any) -> Any:
-            return update(gradient, variable, learning_rate * shares[made._get_variable_index(variable)])
-
-        # On the instance, not in a subclass: the saved model then holds a plain Keras optimizer that loads anywhere.
-        made.update_step = scaled
+    scale_rates(made, model, [known.get(variable.path, 1.0) for variable in model.trainable_variables])
     return made

@@ -11,8 +11,8 @@ from octavo.backend import load
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.errors import RecipeError
-from octavo.recipe import TrainRecipe
-from octavo.train.augment import Augment
+from octavo.fitting.augment import Augment
+from octavo.recipe import AugmentRecipe
 
 Array = npt.NDArray[Any]
 
@@ -48,9 +48,7 @@ def one_hot(images: ImageSet) -> Array:
     return np.asarray(np.eye(len(images.classes), dtype=np.float32)[images.labels])
 
 
-def training_batches(
-    pixels: Pixels, labels: Array, recipe: TrainRecipe, seed: int, epoch: int, augment: Augment
-) -> Any:
+def training_batches(pixels: Pixels, labels: Array, batch: int, seed: int, epoch: int, augment: Augment) -> Any:
     """One epoch of training batches, as a `keras.utils.PyDataset`.
 
     The images of a last batch that would not be full wait for another epoch's order: a batch norm's statistics of
@@ -58,7 +56,7 @@ def training_batches(
     """
     keras = load("keras")
     order = np.random.default_rng([seed, epoch]).permutation(len(labels))
-    batch = min(recipe.batch, len(labels))
+    batch = min(batch, len(labels))
 
     class Epoch(keras.utils.PyDataset):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -93,10 +91,10 @@ def plain_batches(pixels: Pixels, labels: Array, batch: int) -> Any:
     return Plain()
 
 
-def check(images: ImageSet, recipe: TrainRecipe) -> None:
+def check(images: ImageSet, recipe: AugmentRecipe) -> None:
     """Refuses augmentation that needs pixels when the images are the model's own float inputs."""
-    if images.images[0].dtype != np.uint8 and recipe.augment != type(recipe.augment)():
+    if images.images[0].dtype != np.uint8 and recipe != AugmentRecipe():
         raise RecipeError(
             "Augmentation works on pixels, and the training images are float inputs.",
-            "Give uint8 images, or leave train.augment out.",
+            "Give uint8 images, or leave the recipe's `augment` out.",
         )
