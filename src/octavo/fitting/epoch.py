@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -93,26 +93,3 @@ def averaged(model: Any) -> list[Array]:
         trained = model.optimizer._trainable_variables
         values.update({v.path: np.array(mean.numpy()) for v, mean in zip(trained, averages, strict=True)})
     return [values[variable.path] for variable in model.weights]
-
-
-def scale_rates(optimizer: Any, model: Any, shares: Sequence[float]) -> None:
-    """Builds an optimizer whose rate for each trainable variable is a share of its `learning_rate`.
-
-    Args:
-        optimizer: A Keras optimizer.
-        model: What it will train.
-        shares: One for each of the model's trainable variables.
-    """
-    # Keras' `fit` ends by overwriting the weights with their average. Here every epoch is one `fit`, and training goes
-    # on from the weights themselves; the average is taken once, at the very end.
-    optimizer.finalize_variable_values = lambda variables: None
-    optimizer.build(model.trainable_variables)
-    if all(share == 1.0 for share in shares):
-        return
-    update = optimizer.update_step
-
-    def scaled(gradient: Any, variable: Any, learning_rate: Any) -> Any:
-        return update(gradient, variable, learning_rate * shares[optimizer._get_variable_index(variable)])
-
-    # On the instance, not in a subclass: the saved model then holds a plain Keras optimizer that loads anywhere.
-    optimizer.update_step = scaled

@@ -14,12 +14,13 @@ from keras import ops
 from octavo.errors import ModelError
 from octavo.graph import Graph, Op, Tensor
 from octavo.simulate.kernels import KERNELS, Site
+from octavo.simulate.losses import PROBABILITIES, fitting
 from octavo.simulate.parameters import Parameter, weighted
 
 Value = Any
 
-# What a classifier's last op may be when its loss wants what goes into it.
-PROBABILITIES = ("SOFTMAX", "LOGISTIC")
+# For training that goes on from trained weights; Keras' defaults are for training from nothing.
+FINE_TUNING_RATE = 1e-4
 
 
 class Arithmetic(Protocol):
@@ -100,10 +101,35 @@ class FloatModel(keras.Model):  # type: ignore[misc]
         )
 
     @property
-    def ends_in_probabilities(self) -> bool:
-        """Whether every output is made by Softmax or Logistic."""
+    def ends(self) -> list[str]:
+        """The kind of the op that makes each output; ``INPUT`` where none does."""
         producers = [self.source.producers.get(index) for index in self.source.outputs]
-        return all(op is not None and op.kind in PROBABILITIES for op in producers)
+        return ["INPUT" if op is None else op.kind for op in producers]
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **keywords: Any) -> None:
+        """Keras' `compile`, with the loss fitted to what the graph ends in.
+
+        Args:
+            optimizer: As in Keras; one given by its name gets a learning rate for fine-tuning, 1e-4.
+            loss: As in Keras. A cross-entropy given by its name adapts to logits or probabilities.
+            keywords: Keras' other arguments.
+
+        Raises:
+            ModelError: The loss was made for logits where the outputs are probabilities, or the other way round.
+        """
+        if isinstance(optimizer, str):
+            optimizer = keras.optimizers.get(optimizer)
+            optimizer.learning_rate = FINE_TUNING_RATE
+        super().compile(optimizer, fitting(loss, self.ends), **keywords)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """What Keras does for a model with its own `compile`, when a saved one is loaded."""
+        self.compile(**keras.saving.deserialize_keras_object(config), **self._compile_kept())
+        self.optimizer.build(self.trainable_variables)
+
+    def _compile_kept(self) -> dict[str, Any]:
+        """Arguments of `compile` that are saved with the model itself."""
+        return {}
 
     def build(self, input_shape: Any = None) -> None:
         """Nothing is left to build: the graph knows its shapes."""

@@ -12,6 +12,7 @@ from keras import ops
 from octavo import table as tables
 from octavo.affine import QParams
 from octavo.errors import ModelError
+from octavo.fitting.rates import share_rates
 from octavo.graph import Graph, Op, Tensor
 from octavo.ranges import Ranges
 from octavo.simulate.fakequant import (
@@ -21,6 +22,7 @@ from octavo.simulate.fakequant import (
     nudge,
     weight_scale,
 )
+from octavo.simulate.losses import distillation
 from octavo.simulate.model import FloatModel, unpack
 
 Value = Any
@@ -65,6 +67,8 @@ class Simulation(FloatModel):
         self.range_ends = self.add_weight(shape=(count, 2), initializer="zeros", trainable=True, name="range_ends")
         self.range_widths = self.add_weight(shape=(count, 1), initializer="zeros", trainable=False, name="range_widths")
         self._observed: tuple[str, int] | None = None
+        self.teacher: Any = None
+        self._extra: dict[str, Any] = {}
         if ranges is not None:
             self.set_ranges(ranges)
 
@@ -93,6 +97,79 @@ class Simulation(FloatModel):
         by_group = {g: (float(low), float(high)) for g, (low, high) in zip(self._learned, ends, strict=True)}
         by_group |= {g: (float(p.minimum[0]), float(p.maximum[0])) for g, p in self._layout.fixed.items()}
         return Ranges(observer, images, {slot: by_group[group] for slot, group in self._layout.group.items()})
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        *,
+        range_rate: float = 1.0,
+        freeze_ranges_after: int | None = None,
+        teacher: Any = None,
+        teacher_share: float = 0.5,
+        **keywords: Any,
+    ) -> None:
+        """Keras' `compile`, with what quantization-aware training adds.
+
+        Args:
+            optimizer: As in `FloatModel.compile`.
+            loss: As in `FloatModel.compile`; may be left out where there is a teacher, and then no labels are needed.
+            range_rate: The ranges' learning rate as a share of the optimizer's. Ranges train in units of their
+                calibrated width.
+            freeze_ranges_after: The step from which the ranges stay as they are.
+            teacher: A Keras model whose outputs are learned from, or ``"float"``: this graph in float, as it is now.
+            teacher_share: How much of the loss is the distance to the teacher, where there is a `loss` too.
+            keywords: Keras' other arguments.
+
+        Raises:
+            ModelError: As in `FloatModel.compile`.
+        """
+        super().compile(optimizer, loss, **keywords)
+        self._extra = {
+            "range_rate": range_rate,
+            "freeze_ranges_after": freeze_ranges_after,
+            "teacher_share": teacher_share,
+        }
+        place = next(i for i, v in enumerate(self.trainable_variables) if v is self.range_ends)
+        last = np.inf if freeze_ranges_after is None else freeze_ranges_after
+
+        def share(index: int, step: Any) -> Any:
+            return range_rate * ops.cast(step < last, "float32") if index == place else 1.0
+
+        share_rates(self.optimizer, share)
+        if teacher == "float":
+            teacher = self.teacher if isinstance(self.teacher, FloatModel) else FloatModel(self.graph, name="teacher")
+        self._learn_from(teacher)
+
+    def _learn_from(self, teacher: Any) -> None:
+        if teacher is not None:
+            teacher.trainable = False
+        # Keras closes a built model to new parts; this one is no part of what is computed.
+        self._tracker.unlock()
+        self.teacher = teacher
+        self._tracker.lock()
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Keras' loss, the distance to the teacher, or both."""
+        if self.teacher is None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        taught, made = (v if isinstance(v, list) else [v] for v in (self.teacher(x, training=False), y_pred))
+        parts = [distillation(t, m, end) for t, m, end in zip(taught, made, self.ends, strict=True)]
+        soft = sum(parts[1:], parts[0])
+        soft = ops.mean(soft if sample_weight is None else soft * ops.reshape(sample_weight, (-1,)))
+        if y is None or self._compile_loss is None:
+            return soft
+        share = self._extra["teacher_share"]
+        return (1.0 - share) * super().compute_loss(x, y, y_pred, sample_weight, training) + share * soft
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Keras' own, and what `compile` adds to it."""
+        return {**super().get_compile_config(), **self._extra}
+
+    def _compile_kept(self) -> dict[str, Any]:
+        return {"teacher": self.teacher}
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Runs the graph as int8 will; shapes as in `FloatModel.call`."""
@@ -137,14 +214,22 @@ class Simulation(FloatModel):
                 bias.assign(rounded)
 
     def get_config(self) -> dict[str, Any]:
-        """The graph, and from what its ranges started; the ranges themselves are variables."""
-        return {**super().get_config(), "allow_float": self.allow_float, "observed": self._observed}
+        """The graph, from what its ranges started, and its teacher; the ranges themselves are variables."""
+        teacher = None if self.teacher is None else keras.saving.serialize_keras_object(self.teacher)
+        return {
+            **super().get_config(),
+            "allow_float": self.allow_float,
+            "observed": self._observed,
+            "teacher": teacher,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """The inverse of `get_config`."""
         made = cls(unpack(config["graph"]), allow_float=config["allow_float"], name=config["name"])
         made._observed = tuple(config["observed"]) if config["observed"] else None
+        if config["teacher"] is not None:
+            made._learn_from(keras.saving.deserialize_keras_object(config["teacher"], custom_objects))
         return made
 
 

@@ -6,7 +6,7 @@ from math import cos, pi
 from typing import Any
 
 from octavo.backend import load
-from octavo.fitting.epoch import scale_rates
+from octavo.fitting.rates import keep_weights, share_rates
 from octavo.recipe import TrainRecipe
 from octavo.train.network import backbone_layers, block
 
@@ -61,6 +61,10 @@ def optimizer(model: Any, recipe: TrainRecipe) -> Any:
     )
     if recipe.weight_decay:
         made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    keep_weights(made)
+    made.build(model.trainable_variables)
     known = multipliers(model, recipe)
-    scale_rates(made, model, [known.get(variable.path, 1.0) for variable in model.trainable_variables])
+    shares = [known.get(variable.path, 1.0) for variable in model.trainable_variables]
+    if any(share != 1.0 for share in shares):
+        share_rates(made, lambda place, step: shares[place])
     return made

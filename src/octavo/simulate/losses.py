@@ -1,0 +1,95 @@
+"""Losses that fit what a graph ends in: probabilities, as after Softmax or Logistic, or logits.
+
+What is trained on is always the logits. Where the graph ends in probabilities, Keras on TensorFlow takes the loss
+from what goes into the last op; on the other backends it takes it from the probabilities, kept off 0 and 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from octavo.errors import ModelError
+
+Tensor = Any
+
+# What a classifier's last op may be when its loss wants what goes into it.
+PROBABILITIES = ("SOFTMAX", "LOGISTIC")
+
+_CLASSES = {
+    "binary_crossentropy": "BinaryCrossentropy",
+    "binary_focal_crossentropy": "BinaryFocalCrossentropy",
+    "categorical_crossentropy": "CategoricalCrossentropy",
+    "categorical_focal_crossentropy": "CategoricalFocalCrossentropy",
+    "sparse_categorical_crossentropy": "SparseCategoricalCrossentropy",
+}
+
+
+def fitting(loss: Any, ends: Sequence[str]) -> Any:
+    """A loss (or a list or dict of them) as the graph's outputs need it.
+
+    A loss given by its name says nothing about logits, and gets what the graph has; one given as an object does.
+
+    Args:
+        loss: What `compile` was given.
+        ends: For each output the op that makes it.
+
+    Raises:
+        ModelError: A loss was made for logits and its output is a probability, or the other way round.
+    """
+    if isinstance(loss, Mapping):
+        # Keras knows the outputs of a graph by their order; with one kind of end for all, names do not matter.
+        return {name: fitting(one, ends) for name, one in loss.items()}
+    if isinstance(loss, list | tuple):
+        return [fitting(one, [end]) for one, end in zip(loss, ends, strict=False)]
+    probable = {end in PROBABILITIES for end in ends}
+    if len(probable) != 1:
+        return loss
+    logits = not probable.pop()
+    if isinstance(loss, str):
+        known = _CLASSES.get(loss, loss)
+        return getattr(keras.losses, known)(from_logits=logits) if known in _CLASSES.values() else loss
+    if isinstance(loss, keras.losses.Loss):
+        _check(loss, logits, ends[0])
+    return loss
+
+
+def _check(loss: Any, logits: bool, end: str) -> None:
+    made_for = loss.get_config().get("from_logits")
+    if made_for is None or made_for == logits:
+        return
+    name = type(loss).__name__
+    raise ModelError(
+        f"{name}(from_logits={made_for}) was given, and the graph ends in {end}: its outputs are "
+        f"{'logits' if logits else 'probabilities'}.",
+        f"Use {name}(from_logits={logits}), or the loss's name, which adapts.",
+    )
+
+
+def distillation(taught: Tensor, made: Tensor, end: str) -> Tensor:
+    """How far a student's output is from its teacher's, for each example.
+
+    The cross-entropy to the teacher's probabilities (Hinton et al. 2015, arXiv 1503.02531, at temperature 1, where
+    its gradient is that of the Kullback-Leibler divergence); the squared error where the outputs are no classifier's.
+
+    Args:
+        taught: The teacher's output, ``(batch, ...)``.
+        made: The student's, likewise.
+        end: The op that makes both.
+
+    Returns:
+        ``(batch,)``.
+    """
+    taught = ops.stop_gradient(taught)
+    if end == "SOFTMAX":
+        each = keras.losses.categorical_crossentropy(taught, made)
+    elif end == "LOGISTIC":
+        each = keras.losses.binary_crossentropy(taught, made)
+    elif len(made.shape) == 2 and made.shape[-1] > 1:
+        each = keras.losses.categorical_crossentropy(ops.softmax(taught), made, from_logits=True)
+    else:
+        each = ops.mean(ops.square(taught - made), axis=-1)
+    return ops.mean(ops.reshape(each, (ops.shape(made)[0], -1)), axis=-1)
