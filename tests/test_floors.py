@@ -15,13 +15,13 @@ FLOORS: list[set[str]] = [
     {"errors", "files", "progress", "quiet", "affine", "stats", "recipe"},
     {"graph", "ops", "runtime", "size", "data", "sidecar", "backend"},
     {"ranges", "table", "feed", "fitting", "simulate"},
-    {"calibrate", "quantize", "prove", "train", "export"},
+    {"calibrate", "quantize", "prove", "train", "export", "qat"},
     {"evaluate", "inspect", "distributions", "report"},
     {"manifest", "pipeline", "cli"},
 ]
 # Rooms of one floor may know one another where the story runs through both; acts may not, but for the proof, which
 # is about what quantization wrote.
-ACTS = {"calibrate", "quantize", "train", "export"}
+ACTS = {"calibrate", "quantize", "train", "export", "qat"}
 HEAVY = {"tensorflow", "keras"}
 # Their classes are Keras models. Others import them in the functions that need them, as they would import Keras.
 KERAS_ROOMS = {"simulate"}
@@ -38,7 +38,9 @@ def _floor(room: str) -> int:
 def _imports(path: Path) -> list[tuple[str, bool]]:
     """Every imported module of a file, and whether it is imported when the file is."""
     tree = ast.parse(path.read_text("utf-8"))
-    inner = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    later = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    later += [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    inner = {id(n) for block in later for n in ast.walk(block)}
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

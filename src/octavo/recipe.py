@@ -155,11 +155,45 @@ class CalibrateRecipe(Section):
 class QuantizeRecipe(Section):
     """What integer model is written."""
 
-    method: Literal["ptq"] = Field("ptq", description="Post-training quantization.")
+    method: Literal["ptq", "qat"] = Field(
+        "ptq",
+        description="`ptq`: post-training quantization. `qat`: quantization-aware training after it, the two side by "
+        "side in the report.",
+    )
     allow_float: bool = Field(
         False,
         description="Leave in float what cannot become integer, and list it, instead of refusing the model.",
     )
+
+
+class QatRecipe(Section):
+    """How quantization-aware training goes on from the float graph."""
+
+    epochs: Count = Field(2, description="Passes over the training images.")
+    batch: Count = Field(32, description="Images per step.")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Adam's peak rate. Left out: the best of a few that are each tried for a few steps.",
+    )
+    range_rate: Annotated[float, Field(ge=0)] = Field(
+        1.0,
+        description="The activation ranges' rate as a share of `learning_rate`; 0 leaves them as calibrated.",
+    )
+    freeze_ranges: Share = Field(0.25, description="Share of the steps, at the end, in which the ranges stay.")
+    warmup: Share = Field(0.1, description="Share of the steps over which the rate rises from 0; it then falls to 0.")
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.95, description="Decay of an exponential average of the weights, which is what is kept; 0 is off."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing.")
+    distill: Share = Field(
+        0.0,
+        description="How much of the loss is the distance to the float graph's outputs; 1 needs no labels.",
+    )
+    control: bool = Field(
+        True,
+        description="Train the float graph in the same way too: what int8 is to be compared with.",
+    )
+    augment: AugmentRecipe = Field(AugmentRecipe(), description="Augmentation.")
 
 
 class EvaluateRecipe(Section):
@@ -182,6 +216,7 @@ class Recipe(Section):
     train: TrainRecipe = Field(TrainRecipe(), description="Training of the float baseline.")
     calibrate: CalibrateRecipe = Field(CalibrateRecipe(), description="Activation ranges.")
     quantize: QuantizeRecipe = Field(QuantizeRecipe(), description="The integer model.")
+    qat: QatRecipe = Field(QatRecipe(), description="Quantization-aware training, where `quantize.method` is `qat`.")
     evaluate: EvaluateRecipe = Field(EvaluateRecipe(), description="The comparison.")
 
 

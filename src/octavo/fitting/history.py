@@ -17,6 +17,7 @@ class History:
         seconds: Of all epochs and of what belongs to them, such as re-estimating batch norms.
         images_per_second: Trained in the last epoch, its validation included in the time.
         resumed: How often training was taken up again.
+        peak_rate: The peak learning rate, where it was searched for.
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -25,6 +26,7 @@ class History:
     seconds: float = 0.0
     images_per_second: float = 0.0
     resumed: int = 0
+    peak_rate: float | None = None
 
     def add(self, row: dict[str, Any], images: int) -> None:
         """Takes in an epoch and how many images it trained on."""
