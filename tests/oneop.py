@@ -7,6 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from octavo.graph import serialize
 
 Shape = tuple[int, ...]
 IMAGE: Shape = (1, 8, 8, 4)
@@ -103,8 +107,31 @@ def _cases() -> dict[str, tuple[Callable[[Any], Any], Shape, tuple[float, float]
             lambda x: tf.batch_to_space(tf.space_to_batch_nd(x, [2, 2], [[0, 0], [0, 0]]), [2, 2], [[1, 1], [0, 2]])
         ),
         "PRELU": case(lambda x: tf.nn.relu(x) + tf.nn.relu(-x) * weights(1, 1, 4, scale=0.2)),
+        # What LiteRT computes in float alone.
+        "DIV": case(lambda x: weights(8, 8, 4) / x, IMAGE, positive),
+        "NEG": case(lambda x: -x),
+        "POW": case(lambda x: tf.pow(x, 2.5), IMAGE, positive),
+        "SQUARE": case(tf.square),
         "SIN": case(tf.sin),
+        "COS": case(tf.cos),
     }
+
+
+def with_kind(content: bytes, kind: str) -> bytes:
+    """A model whose one RESHAPE is made a SQUEEZE or EXPAND_DIMS of axis 1, which the converter writes as RESHAPE."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    (op,) = model.subgraphs[0].operators
+    (code,) = model.operatorCodes
+    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
+    name = {"SQUEEZE": "SqueezeOptions", "EXPAND_DIMS": "ExpandDimsOptions"}[kind]
+    op.builtinOptionsType = getattr(schema.BuiltinOptions, name)
+    op.builtinOptions = getattr(schema, f"{name}T")()
+    if kind == "SQUEEZE":
+        op.inputs, op.builtinOptions.squeezeDims = op.inputs[:1], [1]
+    else:
+        axis = model.subgraphs[0].tensors[op.inputs[1]]
+        axis.shape, model.buffers[axis.buffer].data = [1], np.array([1], np.int32).tobytes()
+    return serialize(model)
 
 
 @functools.cache
