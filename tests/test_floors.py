@@ -16,7 +16,7 @@ FLOORS: list[set[str]] = [
     {"graph", "ops", "runtime", "size", "data", "sidecar", "backend"},
     {"ranges", "table", "feed", "fitting", "simulate"},
     {"calibrate", "quantize", "prove", "train", "export", "qat"},
-    {"evaluate", "inspect", "distributions", "report"},
+    {"agreement", "evaluate", "inspect", "distributions", "report"},
     {"manifest", "pipeline", "cli"},
 ]
 # Rooms of one floor may know one another where the story runs through both; acts may not, but for the proof, which

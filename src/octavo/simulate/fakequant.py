@@ -25,6 +25,14 @@ def round_through(value: Tensor) -> Tensor:
     return value + ops.stop_gradient(rounded - value)
 
 
+def precise(value: Tensor) -> Tensor:
+    """The value in float64, where the backend has it: JAX by default has not.
+
+    Codes are the file's own only if what they are rounded from is not rounded before.
+    """
+    return value if keras.backend.backend() == "jax" else ops.cast(value, "float64")
+
+
 def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Ranges moved so that 0.0 is a code, as `QParams.from_range` does it.
 
@@ -35,10 +43,10 @@ def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         The reals of code -128, of code 127, and the scale.
     """
-    low, high = ops.minimum(low, 0.0), ops.maximum(high, 0.0)
-    scale = ops.maximum((high - low) / STEPS, SMALLEST_SCALE)
-    ideal = -low / scale
-    zero = ops.clip(ideal + ops.stop_gradient(ops.floor(ideal + 0.5) - ideal), 0.0, STEPS)
+    low, high = ops.minimum(precise(low), 0.0), ops.maximum(precise(high), 0.0)
+    scale = ops.cast(ops.maximum((high - low) / STEPS, SMALLEST_SCALE), "float32")
+    ideal = -low / ops.cast(scale, low.dtype)
+    zero = ops.cast(ops.clip(ideal + ops.stop_gradient(ops.floor(ideal + 0.5) - ideal), 0.0, STEPS), "float32")
     return -zero * scale, (STEPS - zero) * scale, scale
 
 
@@ -85,10 +93,12 @@ def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor) -> T
 
     The formulas of `QParams.symmetric` and of the guard in `octavo.table`.
     """
-    largest = ops.max(ops.abs(weights), axis=tuple(range(len(weights.shape) - 1)))
+    # In float64 not only for its digits: TensorFlow's graph optimizer divides by a constant with its reciprocal, which
+    # in float32 would give another scale than the same lines give outside of a graph.
+    largest = precise(ops.max(ops.abs(weights), axis=tuple(range(len(weights.shape) - 1))))
     if bias is not None:
-        largest = ops.maximum(largest, ops.abs(bias) / (input_scale * LARGEST_BIAS_CODE) * 127.0)
-    return ops.stop_gradient(ops.maximum(largest / 127.0, SMALLEST_SCALE))
+        largest = ops.maximum(largest, ops.abs(precise(bias)) / (precise(input_scale) * LARGEST_BIAS_CODE) * 127.0)
+    return ops.stop_gradient(ops.cast(ops.maximum(largest / 127.0, SMALLEST_SCALE), "float32"))
 
 
 def fake_quantize_weights(weights: Tensor, scale: Tensor) -> Tensor:

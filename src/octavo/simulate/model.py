@@ -35,6 +35,9 @@ class Arithmetic(Protocol):
     def weights(self, op: Op, weights: Value, bias: Value | None) -> tuple[Value, Value | None]:
         """Trained constants as `op` gets them."""
 
+    def run(self, site: Site, arguments: list[Value]) -> Value:
+        """What an op makes of its inputs."""
+
 
 class Exact:
     """Float arithmetic: nothing happens."""
@@ -50,6 +53,10 @@ class Exact:
     def weights(self, op: Op, weights: Value, bias: Value | None) -> tuple[Value, Value | None]:
         """The values."""
         return weights, bias
+
+    def run(self, site: Site, arguments: list[Value]) -> Value:
+        """What the op's kernel computes."""
+        return KERNELS[site.op.kind](site, *arguments)
 
 
 @keras.saving.register_keras_serializable("octavo")
@@ -154,7 +161,7 @@ class FloatModel(keras.Model):  # type: ignore[misc]
         logits: dict[int, Value] = {}
         for op in graph.ops:
             arguments = self._arguments(op, values, arithmetic)
-            made = KERNELS[op.kind](self._sites[op.index], *arguments)
+            made = arithmetic.run(self._sites[op.index], arguments)
             for index, value in zip(op.outputs, made if isinstance(made, list) else [made], strict=True):
                 if training and op.kind in PROBABILITIES and index in graph.outputs:
                     # Training sees the probabilities unrounded: in steps of 1/256, most would have no gradient.

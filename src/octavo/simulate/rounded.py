@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
@@ -13,23 +12,15 @@ from octavo import table as tables
 from octavo.affine import QParams
 from octavo.errors import ModelError
 from octavo.fitting.rates import share_rates
-from octavo.graph import Graph, Op, Tensor
+from octavo.graph import Graph
 from octavo.ranges import Ranges
-from octavo.simulate.fakequant import (
-    fake_quantize,
-    fake_quantize_bias,
-    fake_quantize_weights,
-    nudge,
-    weight_scale,
-)
+from octavo.simulate.fakequant import nudge
+from octavo.simulate.integer import Integer
 from octavo.simulate.losses import distillation
 from octavo.simulate.model import FloatModel, unpack
+from octavo.simulate.rounding import Grid, Rounded
 
 Value = Any
-Grid = tuple[Value, Value, Value]
-
-# Ops that share a scale and yet compute new values, which have to be rounded again.
-BLENDS = {"AVERAGE_POOL_2D", "RESIZE_BILINEAR"}
 
 
 @keras.saving.register_keras_serializable("octavo")
@@ -172,11 +163,17 @@ class Simulation(FloatModel):
         return {"teacher": self.teacher}
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Runs the graph as int8 will; shapes as in `FloatModel.call`."""
-        return self.execute(inputs, self.arithmetic(), training)
+        """Runs the graph as int8 will; shapes as in `FloatModel.call`.
 
-    def arithmetic(self) -> Rounded:
-        """The rounding at the ranges as they are now.
+        Args:
+            inputs: As in `FloatModel.call`.
+            training: Whether a gradient will be taken. Without, integers are computed as XNNPACK computes them,
+                which has no gradient and differs from training by rare codes on ties.
+        """
+        return self.execute(inputs, self.arithmetic(Rounded if training else Integer), training)
+
+    def arithmetic(self, kind: type[Rounded] = Rounded) -> Rounded:
+        """The rounding at the ranges as they are now, with gradients unless `kind` says otherwise.
 
         Raises:
             ModelError: There are no ranges yet.
@@ -194,7 +191,7 @@ class Simulation(FloatModel):
         for group, params in self._layout.fixed.items():
             numbers = (params.minimum[0], params.maximum[0], params.scale[0])
             grid[group] = tuple(ops.convert_to_tensor(n, dtype="float32") for n in numbers)
-        return Rounded(self.source, self._layout, grid)
+        return kind(self.source, self._layout, grid)
 
     def snap(self) -> None:
         """Moves weights, biases and ranges onto the grid that they are rounded to, which changes no output.
@@ -231,55 +228,3 @@ class Simulation(FloatModel):
         if config["teacher"] is not None:
             made._learn_from(keras.saving.deserialize_keras_object(config["teacher"], custom_objects))
         return made
-
-
-class Rounded:
-    """The arithmetic of int8: every tensor rounded to its group's grid as it is stored, or as it is read.
-
-    Args:
-        graph: The graph.
-        layout: Which tensor belongs to which group.
-        grid: For each group the reals of its lowest and highest code, and its scale.
-    """
-
-    def __init__(self, graph: Graph, layout: tables.Layout, grid: Mapping[str, Grid]) -> None:
-        self._layout = layout
-        self._grid = grid
-        # What an op that only moves values makes of rounded values is rounded already.
-        self._moved = {
-            index for op, rules in layout.integer if rules.shares and op.kind not in BLENDS for index in op.outputs
-        }
-        # The group of the activation that each op's weights meet; none where the op stays in float.
-        self._images = {
-            op.index: layout.at(op, graph.tensors[op.inputs[tables.image_place(op)]])
-            for op, rules in layout.integer
-            if rules.weight is not None
-        }
-
-    def stored(self, tensor: Tensor, value: Value) -> Value:
-        """Rounded to the tensor's own grid, if it is stored as integers."""
-        slot = self._layout.of.get(tensor.name)
-        if slot is None or tensor.index in self._moved:
-            return value
-        low, high, _ = self._grid[self._layout.group[slot]]
-        return fake_quantize(value, low, high)
-
-    def read(self, op: Op, tensor: Tensor, value: Value) -> Value:
-        """Rounded again where the op reads it at another scale, as a QUANTIZE op does; constants are rounded here."""
-        slot = self._layout.seen.get((op.index, tensor.name))
-        if slot is None and tensor.constant is not None:
-            slot = self._layout.of.get(tensor.name)
-        if slot is None:
-            return value
-        low, high, _ = self._grid[self._layout.group[slot]]
-        return fake_quantize(value, low, high)
-
-    def weights(self, op: Op, weights: Value, bias: Value | None) -> tuple[Value, Value | None]:
-        """Weights per channel, bias at input scale times weight scale."""
-        image = self._images.get(op.index)
-        if image is None:
-            return weights, bias
-        _, _, scale = self._grid[image]
-        channels = weight_scale(weights, bias, scale)
-        rounded = fake_quantize_weights(weights, channels)
-        return rounded, None if bias is None else fake_quantize_bias(bias, channels * ops.stop_gradient(scale))
