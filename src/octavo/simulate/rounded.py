@@ -194,11 +194,11 @@ class Simulation(FloatModel):
         return kind(self.source, self._layout, grid)
 
     def snap(self) -> None:
-        """Moves weights, biases and ranges onto the grid that they are rounded to, which changes no output.
+        """Moves weights and biases onto the grid that they are rounded to, which changes no code of theirs.
 
-        The numbers are then the int8 file's own, whoever rounds them.
+        The numbers are then the int8 file's own, whoever rounds them. Ranges stay: moved to their nudged ends they
+        would give scales that differ in float32's last bit.
         """
-        self._assign([QParams.from_range(*self.ranges.of[self._layout.members[g][0]]) for g in self._learned])
         arithmetic = self.arithmetic()
         for index, found in self._weighted.items():
             kernel = self._variables_of[found.weights.tensor.name]
