@@ -78,12 +78,21 @@ def test_export_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_open_sizes_and_two_inputs_are_refused() -> None:
+def test_open_sizes_are_refused() -> None:
     import keras
 
     image = keras.Input((None, None, 3))
     with pytest.raises(ModelError, match="open sizes"):
         to_float_tflite(keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)))
-    first, second = keras.Input((4,)), keras.Input((4,))
-    with pytest.raises(ModelError, match="2 inputs"):
-        to_float_tflite(keras.Model([first, second], keras.layers.Add()([first, second])))
+
+
+def test_several_inputs_and_outputs_keep_their_order() -> None:
+    import keras
+
+    layers = keras.layers
+    image, vector = keras.Input((4, 4, 3), name="zebra"), keras.Input((5,), name="ant")
+    one, two = layers.Dense(2)(layers.Flatten()(image)), layers.Dense(3)(vector)
+    graph = Graph(to_float_tflite(keras.Model([image, vector], [two, one])))
+    assert [graph.tensors[i].shape for i in graph.inputs] == [(1, 4, 4, 3), (1, 5)]
+    assert [graph.tensors[i].shape for i in graph.outputs] == [(1, 3), (1, 2)]
+    assert [graph.tensors[i].name for i in graph.inputs] == ["zebra", "ant"]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from octavo.pipeline import inspect_file as inspect_file
     from octavo.pipeline import quantize_file as quantize_file
     from octavo.pipeline import run as run
+    from octavo.quant_model import QuantModel as QuantModel
     from octavo.ranges import Ranges as Ranges
     from octavo.recipe import Recipe as Recipe
     from octavo.recipe import load_recipe as load_recipe
@@ -50,6 +51,7 @@ _WHERE = {
     "OctavoError": ("errors", "OctavoError"),
     "Preprocess": ("data.preprocess", "Preprocess"),
     "QParams": ("affine", "QParams"),
+    "QuantModel": ("quant_model", "QuantModel"),
     "Ranges": ("ranges", "Ranges"),
     "Recipe": ("recipe", "Recipe"),
     "evaluate_file": ("pipeline", "evaluate_file"),

@@ -19,7 +19,7 @@ Progress = Callable[[int], None]
 
 def calibrate(
     graph: Graph,
-    images: Sequence[npt.NDArray[Any]] | npt.NDArray[np.float32],
+    images: Sequence[npt.NDArray[Any] | tuple[npt.NDArray[Any], ...]] | npt.NDArray[np.float32],
     observer: str = "minmax",
     progress: Progress = lambda done: None,
 ) -> Ranges:
@@ -30,7 +30,8 @@ def calibrate(
 
     Args:
         graph: A float graph.
-        images: Preprocessed calibration images, float32, each ``(height, width, channels)``.
+        images: Preprocessed calibration images, float32, each ``(height, width, channels)``; or, for a graph of
+            several inputs, tuples of what they take.
         observer: A name in `octavo.ranges.OBSERVERS`.
         progress: Called after each image with 1.
 

@@ -10,25 +10,19 @@ from octavo.quiet import quiet
 
 
 def to_float_tflite(model: Any) -> bytes:
-    """Converts a Keras classifier of images to a float `.tflite` with a fixed batch of 1.
+    """Converts a Keras model to a float `.tflite` with a fixed batch of 1.
 
     A batch left open would put shape arithmetic around every reshape of the graph.
 
     Args:
-        model: A built `keras.Model` with one input.
+        model: A built `keras.Model`, functional, sequential or subclassed; nested and with custom layers as it likes.
 
     Raises:
-        ModelError: The model has several inputs or an open size, or TensorFlow cannot convert it.
+        ModelError: The model has an open size, or TensorFlow cannot convert it.
     """
     tensorflow = load("tensorflow")
-    shape, dtype = _input(model)
-    if any(size is None for size in shape):
-        raise ModelError(
-            f"The Keras model's input is {('any', *shape)}, with open sizes; an edge model needs a fixed one.",
-            "Build it with an input shape such as (224, 224, 3).",
-        )
-    signature = [tensorflow.TensorSpec([1, *shape], dtype, name="image")]
-    function = tensorflow.function(lambda image: model(image, training=False), input_signature=signature)
+    signature = [tensorflow.TensorSpec([1, *shape], dtype, name=name) for name, shape, dtype in _inputs(model)]
+    function = tensorflow.function(lambda *given: model(_arranged(model, given), training=False), signature)
     try:
         with quiet():
             # Without the model as a second argument: with it the converter keeps variables apart from constants.
@@ -42,15 +36,30 @@ def to_float_tflite(model: Any) -> bytes:
         ) from error
 
 
-def _input(model: Any) -> tuple[tuple[int | None, ...], str]:
-    """Shape without batch, and type, of a model's one input."""
-    inputs = getattr(model, "inputs", None)
-    if inputs is not None and len(inputs) == 1:
-        return tuple(inputs[0].shape[1:]), str(inputs[0].dtype)
-    if inputs is None and (built := model.get_build_config()) and "input_shape" in built:
+def _inputs(model: Any) -> list[tuple[str, tuple[int, ...], str]]:
+    """Name, shape without batch, and type, of each of a model's inputs."""
+    found = [(tuple(entry.shape[1:]), str(entry.dtype)) for entry in getattr(model, "inputs", None) or []]
+    if not found and (built := model.get_build_config()) and "input_shape" in built:
         # A subclassed model keeps only the shape that it was first called on.
-        return tuple(built["input_shape"][1:]), "float32"
-    raise ModelError(
-        f"The Keras model has {len(inputs) if inputs else 'no known'} inputs; a classifier of images has one.",
-        "Call it once on an image before saving, or export the image input alone.",
-    )
+        found = [(tuple(built["input_shape"][1:]), "float32")]
+    if not found:
+        raise ModelError(
+            "The Keras model has no known inputs.",
+            "Call it once on an image before saving.",
+        )
+    for shape, _ in found:
+        if any(size is None for size in shape):
+            raise ModelError(
+                f"The Keras model's input is {('any', *shape)}, with open sizes; an edge model needs a fixed one.",
+                "Build it with an input shape such as (224, 224, 3).",
+            )
+    # The converter takes inputs in the order of their names.
+    names = ["image"] if len(found) == 1 else [str(entry.name) for entry in model.inputs]
+    return [(name, shape, dtype) for name, (shape, dtype) in zip(names, found, strict=True)]
+
+
+def _arranged(model: Any, given: Any) -> Any:
+    """Inputs in the structure that the model was built on: one, a list, a dict."""
+    if len(given) == 1 and not hasattr(model, "_inputs_struct"):
+        return given[0]
+    return load("keras").tree.pack_sequence_as(getattr(model, "_inputs_struct", list(given)), list(given))

@@ -70,14 +70,7 @@ def prove(quantized: Quantized) -> Proof:
         ProofError: A check fails; each one is listed. The file must then not be used.
     """
     graph = Graph(quantized.content, "the int8 file")
-    checks = list(_checks(graph, quantized))
-    failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
-    if failed:
-        raise ProofError(
-            f"The written int8 file fails {len(failed)} of {len(checks)} checks, and was not kept.",
-            "This is a defect of Octavo or of litert-quantizer: please report it with the float model.",
-            details=failed,
-        )
+    checks = accept(list(_checks(graph, quantized)))
     return Proof(
         sha256=hashlib.sha256(quantized.content).hexdigest(),
         bytes=len(quantized.content),
@@ -90,6 +83,22 @@ def prove(quantized: Quantized) -> Proof:
         parameters=graph.parameters,
         widened=quantized.table.widened,
     )
+
+
+def accept(checks: list[Check]) -> list[Check]:
+    """The checks, if all of them hold.
+
+    Raises:
+        ProofError: One fails.
+    """
+    failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
+    if failed:
+        raise ProofError(
+            f"The written int8 file fails {len(failed)} of {len(checks)} checks, and was not kept.",
+            "This is a defect of Octavo or of litert-quantizer: please report it with the float model.",
+            details=failed,
+        )
+    return checks
 
 
 def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:

@@ -90,32 +90,44 @@ class Model:
         workers: Interpreters at work at once; all cores when left out.
 
     Raises:
-        ModelError: LiteRT refuses it, or it does not have one image input.
+        ModelError: LiteRT refuses it.
     """
 
     def __init__(self, graph: Graph, kernels: Kernels = "xnnpack", workers: int | None = None) -> None:
         self.graph = graph
         self.kernels = kernels
-        if len(graph.inputs) != 1:
-            raise ModelError(
-                f"{graph.name} has {len(graph.inputs)} inputs; a classifier of images has one.",
-                "Export the model with its image input alone.",
-            )
-        self.input = _port(graph, graph.inputs[0])
+        self.inputs = tuple(_port(graph, index) for index in graph.inputs)
         self.outputs = tuple(_port(graph, index) for index in graph.outputs)
         count = workers or os.cpu_count() or 1
         self._interpreters = [interpreter(graph.content, kernels) for _ in range(count)]
         for made in self._interpreters:
-            detail = made.get_input_details()[0]
-            if tuple(detail["shape"]) != (1, *self.input.shape[1:]):
-                made.resize_tensor_input(detail["index"], (1, *self.input.shape[1:]))
-                made.allocate_tensors()
+            shapes = {detail["index"]: tuple(detail["shape"]) for detail in made.get_input_details()}
+            for index, port in zip(graph.inputs, self.inputs, strict=True):
+                if shapes[index] != (1, *port.shape[1:]):
+                    made.resize_tensor_input(index, (1, *port.shape[1:]))
+                    made.allocate_tensors()
 
-    def each(self, batch: Sequence[Array] | Array, look: Callable[[int, list[Array]], None]) -> None:
+    @property
+    def input(self) -> Port:
+        """The one input.
+
+        Raises:
+            ModelError: There are several.
+        """
+        if len(self.inputs) != 1:
+            raise ModelError(
+                f"{self.graph.name} has {len(self.inputs)} inputs; a classifier of images has one.",
+                "Export the model with its image input alone.",
+            )
+        return self.inputs[0]
+
+    def each(
+        self, batch: Sequence[Array | tuple[Array, ...]] | Array, look: Callable[[int, list[Array]], None]
+    ) -> None:
         """Runs every item of `batch` (each of the input's shape without its first axis) on all cores.
 
         Args:
-            batch: Raw inputs, as `Port.encode` makes them.
+            batch: Raw inputs, as `Port.encode` makes them; a tuple for each item where the model has several.
             look: Called with the item's place and its raw outputs, in no fixed order, from several threads;
                 the arrays are views that the next run overwrites.
         """
@@ -123,11 +135,13 @@ class Model:
 
         def work(worker: int) -> None:
             made = self._interpreters[worker]
-            entry = made.get_input_details()[0]["index"]
-            # The order of get_output_details can differ from the file's; indices decide.
+            # The orders of get_input_details and get_output_details can differ from the file's; indices decide.
             exits = [made.tensor(index) for index in self.graph.outputs]
             for place in range(worker, len(batch), count):
-                made.set_tensor(entry, batch[place][None])
+                item = batch[place]
+                values = item if isinstance(item, tuple) else (item,)
+                for index, value in zip(self.graph.inputs, values, strict=True):
+                    made.set_tensor(index, value[None])
                 made.invoke()
                 look(place, [view() for view in exits])
 

@@ -7,8 +7,10 @@ to a `.tflite` file still loads and runs, so only the hash can tell.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from octavo.data.preprocess import Preprocess
 from octavo.errors import DataError, ModelError
@@ -27,10 +29,18 @@ class Sidecar:
     preprocess: Preprocess
     classes: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value from which `from_json` makes an equal object."""
+        return {"classes": list(self.classes), "preprocess": self.preprocess.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(Preprocess.from_json(value["preprocess"]), tuple(str(name) for name in value["classes"]))
+
     def write(self, model: Path) -> None:
         """Writes the sidecar of a model file that is already there."""
-        value = {"sha256": sha256(model), "classes": list(self.classes), "preprocess": self.preprocess.to_json()}
-        write_json(path_of(model), value)
+        write_json(path_of(model), {"sha256": sha256(model), **self.to_json()})
 
 
 def path_of(model: Path) -> Path:
@@ -55,7 +65,7 @@ def read(model: Path) -> Sidecar | None:
     try:
         value = json.loads(path.read_text("utf-8"))
         wanted = str(value["sha256"])
-        found = Sidecar(Preprocess.from_json(value["preprocess"]), tuple(str(name) for name in value["classes"]))
+        found = Sidecar.from_json(value)
     except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise ModelError(
             f"'{path}' is not a model's sidecar ({type(error).__name__}: {error}).",

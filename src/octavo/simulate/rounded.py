@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from keras import ops
 
 from octavo import table as tables
@@ -18,6 +20,7 @@ from octavo.simulate.fakequant import nudge
 from octavo.simulate.integer import Integer
 from octavo.simulate.losses import distillation
 from octavo.simulate.model import FloatModel, unpack
+from octavo.simulate.parameters import Weighted
 from octavo.simulate.rounding import Grid, Rounded
 
 Value = Any
@@ -193,6 +196,25 @@ class Simulation(FloatModel):
             grid[group] = tuple(ops.convert_to_tensor(n, dtype="float32") for n in numbers)
         return kind(self.source, self._layout, grid)
 
+    def numbers(self) -> Numbers:
+        """The integers that the simulation works with: what an int8 file of it must hold."""
+        arithmetic = self.arithmetic(Integer)
+        codes: dict[str, npt.NDArray[Any]] = {}
+        for index, found in self._weighted.items():
+            op = self.source.ops[index]
+            if op not in arithmetic:
+                continue
+            weights, bias = arithmetic.weights(op, *self._trained(found))
+            codes[found.weights.tensor.name] = found.weights.to_file(ops.convert_to_numpy(weights).astype(np.int8))
+            if found.bias is not None:
+                codes[found.bias.tensor.name] = ops.convert_to_numpy(bias).astype(np.int32)
+        return Numbers(codes, {slot: arithmetic.params(group) for slot, group in self._layout.group.items()})
+
+    def _trained(self, found: Weighted) -> tuple[Value, Value | None]:
+        """Weights and bias as they are now."""
+        bias = None if found.bias is None else self._variables_of[found.bias.tensor.name].value
+        return self._variables_of[found.weights.tensor.name].value, bias
+
     def snap(self) -> None:
         """Moves weights and biases onto the grid that they are rounded to, which changes no code of theirs.
 
@@ -201,14 +223,10 @@ class Simulation(FloatModel):
         """
         arithmetic = self.arithmetic()
         for index, found in self._weighted.items():
-            kernel = self._variables_of[found.weights.tensor.name]
-            bias = None if found.bias is None else self._variables_of[found.bias.tensor.name]
-            weights, rounded = arithmetic.weights(
-                self.source.ops[index], kernel.value, None if bias is None else bias.value
-            )
-            kernel.assign(weights)
-            if bias is not None:
-                bias.assign(rounded)
+            weights, bias = arithmetic.weights(self.source.ops[index], *self._trained(found))
+            self._variables_of[found.weights.tensor.name].assign(weights)
+            if found.bias is not None:
+                self._variables_of[found.bias.tensor.name].assign(bias)
 
     def get_config(self) -> dict[str, Any]:
         """The graph, from what its ranges started, and its teacher; the ranges themselves are variables."""
@@ -228,3 +246,16 @@ class Simulation(FloatModel):
         if config["teacher"] is not None:
             made._learn_from(keras.saving.deserialize_keras_object(config["teacher"], custom_objects))
         return made
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a simulation computes with, as integers.
+
+    Args:
+        codes: Of every weight and bias, by tensor name, in the file's layout.
+        params: Scale and zero point of every activation, by tensor name, or ``name@op`` where an op reads it anew.
+    """
+
+    codes: dict[str, npt.NDArray[Any]]
+    params: dict[str, QParams]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from keras import ops
 
+from octavo.affine import QParams
 from octavo.graph import Graph, Op, Tensor
 from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, weight_scale
 from octavo.simulate.model import Exact
@@ -42,6 +44,15 @@ class Rounded(Exact):
             for op, rules in layout.integer
             if rules.weight is not None
         }
+
+    def __contains__(self, op: Op) -> bool:
+        """Whether the weights of an op are rounded."""
+        return self._images.get(op.index) is not None
+
+    def params(self, group: str) -> QParams:
+        """Scale and zero point of a group."""
+        low, _, scale = (np.asarray(ops.convert_to_numpy(number), np.float64) for number in self._grid[group])
+        return QParams(scale, np.rint(-128 - low / scale))
 
     def at_rest(self, tensor: Tensor) -> str | None:
         """The group at whose scale a tensor is stored; None where it is stored in float."""
