@@ -1,0 +1,245 @@
+"""Writes docs/coverage.md: what the simulation and int8 make of every family in keras.applications.
+
+python scripts/make_coverage.py                # all families, one process each: about 20 minutes on one core
+python scripts/make_coverage.py --only NAME    # one family's row as JSON, on standard output
+
+Weights are random, batch norms re-estimated on random images, so that values are as spread as in a trained network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+IMAGES = 8
+CLASSES = 10
+UNIT, BYTES = (-1.0, 1.0), (0.0, 255.0)
+
+# The smallest member of each family, its smallest input among 32, 71 and 75 pixels, and the range of its pixels.
+FAMILIES: dict[str, tuple[int, tuple[float, float]]] = {
+    "ConvNeXtTiny": (32, BYTES),
+    "DenseNet121": (32, UNIT),
+    "EfficientNetB0": (32, BYTES),
+    "EfficientNetV2B0": (32, BYTES),
+    "InceptionResNetV2": (75, UNIT),
+    "InceptionV3": (75, UNIT),
+    "MobileNet": (32, UNIT),
+    "MobileNetV2": (32, UNIT),
+    "MobileNetV3Small": (32, BYTES),
+    "NASNetMobile": (32, UNIT),
+    "ResNet50": (32, UNIT),
+    "ResNet50V2": (32, UNIT),
+    "VGG16": (32, UNIT),
+    "VGG19": (32, UNIT),
+    "Xception": (71, UNIT),
+}
+
+# From TFMOT's own files, at this commit.
+TFMOT = "https://github.com/tensorflow/model-optimization/blob/6fbc2cec3984877251aa6ce961aceb7049cf2b25"
+TFMOT_KERAS = f"{TFMOT}/tensorflow_model_optimization/python/core/quantization/keras"
+# `QuantizeRegistry._LAYER_QUANTIZE_INFO` and its constructor, as far as images go.
+TFMOT_LAYERS = {
+    *("Activation", "ActivityRegularization", "Add", "AveragePooling2D", "Concatenate", "Conv2D", "Conv2DTranspose"),
+    *("Cropping2D", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D"),
+    *("InputLayer", "LeakyReLU", "MaxPooling2D", "Permute", "ReLU", "Reshape", "SeparableConv2D", "Softmax"),
+    *("SpatialDropout2D", "UpSampling2D", "ZeroPadding2D"),
+}
+# `Conv2DBatchNormQuantize` and `DenseBatchNormQuantize`: what a batch norm has to follow.
+TFMOT_BEFORE_BATCH_NORM = {"Conv2D", "DepthwiseConv2D", "Dense", "SeparableConv2D"}
+# `QuantizeModelsTest._KERAS_APPLICATION_MODELS`: the families that are not commented out.
+TFMOT_TESTED = {"InceptionV3", "MobileNet", "MobileNetV2"}
+
+
+def network(name: str) -> tuple[Any, np.ndarray]:
+    """A network with random weights, and images for it, ``(32, size, size, 3)``."""
+    import keras
+
+    size, (low, high) = FAMILIES[name]
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    # Smooth images, since noise averages out in every pool: coarse noise made larger, in 256 steps as pixels are.
+    coarse = rng.uniform(0, 1, (32, 5, 5, 3)).astype("f4")
+    images = np.asarray(keras.ops.image.resize(coarse, (size, size), interpolation="bicubic"))
+    images = np.rint(np.clip(images, 0, 1) * 255) / 255 * (high - low) + low
+    model = getattr(keras.applications, name)(
+        weights=None, input_shape=(size, size, 3), classes=CLASSES, classifier_activation=None
+    )
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum = 0.0
+    if norms:
+        model(images, training=True)
+    return model, images.astype("f4")
+
+
+def tfmot(model: Any, name: str) -> str:
+    """What TFMOT's allowlist says of a network, layer by layer."""
+    refused: Counter[str] = Counter()
+    for layer in model._flatten_layers(include_self=False):
+        kind = type(layer).__name__
+        if kind == "BatchNormalization":
+            operation = layer._inbound_nodes[0].parent_nodes[0].operation
+            if type(operation).__name__ not in TFMOT_BEFORE_BATCH_NORM:
+                refused["BatchNormalization not after a convolution"] += 1
+        elif kind not in TFMOT_LAYERS:
+            refused[kind] += 1
+    if refused:
+        return "refused: " + ", ".join(f"{kind} ({count})" for kind, count in refused.most_common())
+    return "allowed" + (", and in its tests" if name in TFMOT_TESTED else ", not in its tests")
+
+
+def row(name: str) -> dict[str, Any]:
+    """All that is measured of one family."""
+    import keras
+
+    from octavo.agreement import agreement
+    from octavo.calibrate import calibrate
+    from octavo.export import to_float_tflite
+    from octavo.graph import Graph
+    from octavo.prove import prove
+    from octavo.quantize import quantize
+    from octavo.runtime import Model
+    from octavo.simulate import FloatModel, Simulation
+    from octavo.simulate.kernels import KERNELS
+
+    model, images = network(name)
+    found: dict[str, Any] = {"name": name, "pixels": FAMILIES[name][0], "tfmot": tfmot(model, name)}
+    graph = Graph(to_float_tflite(model))
+    found |= {"parameters": model.count_params(), "ops": len(graph.ops)}
+    del model
+    found["kinds"] = sorted({op.kind for op in graph.ops})
+    found["unknown"] = sorted({op.kind for op in graph.ops} - set(KERNELS))
+    if found["unknown"]:
+        return found
+    held = images[:IMAGES]
+    wanted = Model(graph, workers=1).predict(held)
+    made = np.asarray(FloatModel(graph)(held))
+    assert np.ptp(wanted, axis=0).max() > 0.01 * np.abs(wanted).max(), "outputs that do not differ would hide errors"
+    found["float_error"] = float(np.abs(made - wanted).max() / np.abs(wanted).max())
+
+    ranges = calibrate(graph, images)
+    simulation = Simulation(graph, ranges, allow_float=True)
+    simulation.compile(keras.optimizers.SGD(1e-6), "mse")
+    loss = simulation.train_on_batch(held[:2], wanted[:2] + 1.0)
+    moved = not np.array_equal(
+        np.asarray(simulation.range_ends), np.asarray(Simulation(graph, ranges, True).range_ends)
+    )
+    found["trains"] = (
+        bool(np.isfinite(loss))
+        and moved
+        and all(np.all(np.isfinite(np.asarray(variable))) for variable in simulation.variables)
+    )
+    int8 = quantize(simulation.graph, simulation.ranges, allow_float=True)
+    prove(int8)
+    found["left"] = Counter(item.op.partition(" ")[0] for item in int8.table.left)
+    found["requantized"] = sum(op.kind == "QUANTIZE" for op in Graph(int8.content).ops)
+    for kernels in ("xnnpack", "reference"):
+        found[kernels] = {}
+        for local in (True, False):
+            all_tensors = agreement(simulation, int8, held, kernels, local)
+            found[kernels]["local" if local else "whole"] = {
+                "tensors": len(all_tensors),
+                "equal": sum(a.largest == 0 for a in all_tensors),
+                "largest": max(a.largest for a in all_tensors),
+                "output_largest": all_tensors[-1].largest,
+                "output_mean": all_tensors[-1].mean,
+                "kinds": dict(Counter(a.kind for a in all_tensors if a.largest)),
+            }
+    return found
+
+
+def _lsb(figures: dict[str, Any]) -> str:
+    return f"{figures['output_largest']:.0f} ({figures['output_mean']:.2f})"
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """The document."""
+    lines = [
+        "<!-- Written by scripts/make_coverage.py: change the code, then run it. -->\n",
+        "# Coverage: the families of keras.applications\n",
+        f"The smallest member of each family with random weights, {CLASSES} classes and logits as its output, exported "
+        "by `octavo.export`, simulated by `octavo.simulate`, trained for one step of 2 images, quantized and proved, "
+        f"and compared with LiteRT on {IMAGES} images. Batch norms are re-estimated on random images first, so that "
+        "values are spread as in a trained network.\n",
+        "- **float error**: the Keras model of the graph against LiteRT in float, relative to the largest logit.",
+        "- **int8**: the ops that stay in float, if any; all else is int8.",
+        "- **each op**: tensors whose codes all equal XNNPACK's when each op is given LiteRT's own inputs, and the "
+        "largest difference in codes.",
+        "- **whole**: the same from image to logits, where every difference travels on; largest and mean difference "
+        "of the logits in codes, against XNNPACK and against the reference kernels.\n",
+        "| family | px | ops | float error | trains | int8 | each op (XNNPACK) | whole (XNNPACK) | logits, XNNPACK | "
+        "logits, reference |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for found in rows:
+        near, whole = found["xnnpack"]["local"], found["xnnpack"]["whole"]
+        left = ", ".join(f"{count} {kind} in float" for kind, count in found["left"].items())
+        lines.append(
+            f"| {found['name']} | {found['pixels']} | {found['ops']} | {found['float_error']:.1e} | "
+            f"{'yes' if found['trains'] else 'no'} | {left or 'fully'} | "
+            f"{near['equal']} of {near['tensors']}, {near['largest']:.0f} | {whole['equal']} of {whole['tensors']} | "
+            f"{_lsb(whole)} | {_lsb(found['reference']['whole'])} |"
+        )
+    differing: Counter[str] = Counter()
+    for found in rows:
+        differing.update(found["xnnpack"]["local"]["kinds"])
+    lines += [
+        "\nOps whose codes are not XNNPACK's to the last, over all families: "
+        + (", ".join(f"{kind} ({count} tensors)" for kind, count in differing.most_common()) or "none")
+        + ". `tests/simulate/test_contract.py` says why of each.\n",
+        "NEG is the one op of these networks without an int8 form: LiteRT's kernel negates the codes and forgets the "
+        "zero point. DIV, POW, SQUARE, SIN and COS, which the simulation computes in float, have no int8 kernel in "
+        "LiteRT either.\n",
+        "## The same families in TFMOT\n",
+        "The TensorFlow Model Optimization Toolkit was not run: it works with Keras 2 alone "
+        "([issue 1119](https://github.com/tensorflow/model-optimization/issues/1119), "
+        "[issue 1270](https://github.com/tensorflow/model-optimization/issues/1270)). This is what its code says.\n",
+        f"- [`quantize_model`]({TFMOT_KERAS}/quantize.py) takes Sequential and Functional models alone, and raises on "
+        "a model inside another, which is what transfer learning usually makes.",
+        f"- Layers outside of [its allowlist]({TFMOT_KERAS}/default_8bit/default_8bit_quantize_registry.py) raise; "
+        "BatchNormalization is allowed after a convolution or a dense layer, "
+        f"[whose pattern it fuses]({TFMOT_KERAS}/default_8bit/default_8bit_transforms.py).",
+        f"- [Its convolution quantizer]({TFMOT_KERAS}/default_8bit/default_8bit_quantizers.py) has one range for each "
+        "index of a kernel's last axis; of a Keras depthwise kernel, `(height, width, channels, 1)`, that is one range "
+        "for all channels. Dense kernels have one range too.",
+        f"- Of these families [its own test]({TFMOT_KERAS}/quantize_models_test.py) quantizes "
+        f"{', '.join(sorted(TFMOT_TESTED))}; the others are commented out.\n",
+        "| family | by its allowlist |",
+        "|---|---|",
+        *(f"| {found['name']} | {found['tfmot']} |" for found in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    if "--only" in sys.argv:
+        print(json.dumps(row(sys.argv[sys.argv.index("--only") + 1])))
+        return 0
+    rows = []
+    for name in FAMILIES:
+        done = subprocess.run(
+            [sys.executable, __file__, "--only", name],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
+        if done.returncode:
+            sys.stderr.write(f"{name}: {done.stderr[-2000:]}\n")
+            return 1
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        sys.stderr.write(f"{name}: done\n")
+    (ROOT / "docs" / "coverage.md").write_text(page(rows), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
