@@ -34,6 +34,7 @@ NEARLY = {
     "PRELU": "slopes and their products are rounded on the way there",
     "RELU_N1_TO_1": "its end lies halfway between two codes",
     "RESIZE_BILINEAR": "weights have 11 bits there",
+    "RSQRT": "computed there in fixed point",
     "SQRT": "cut off there, not rounded",
     "SQUARED_DIFFERENCE": "the difference is rounded before it is squared there",
 }
@@ -123,7 +124,7 @@ def test_contract(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
 def test_contract_at_length(kind: str) -> None:
-    keeps_it_on_random_models(kind, 40)
+    keeps_it_on_random_models(kind, 15)
 
 
 @pytest.mark.parametrize("kind", RENAMED)
