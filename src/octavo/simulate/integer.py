@@ -43,6 +43,8 @@ class Integer(Rounded):
         self._graph = graph
         self._channels: dict[int, Value] = {}
         self._made: set[int] = set()
+        # Codes by the identity of the value made of them, which is kept so that no other can take its place.
+        self._known: dict[int, tuple[Value, Value]] = {}
 
     def stored(self, tensor: Tensor, value: Value) -> Value:
         """As in `Rounded`; what is on its grid already stays, and inputs are rounded as their writer rounds them."""
@@ -81,29 +83,29 @@ class Integer(Rounded):
         bare = _without_activation(site)
         if weighted:
             place = image_place(op)
-            given = [_codes(v, scales[i]) if i == place else v for i, v in enumerate(arguments)]
+            given = [self._codes(v, scales[i]) if i == place else v for i, v in enumerate(arguments)]
             # Rounded, since a fast convolution (Winograd) is not exact on integers.
             total = ops.round(KERNELS[op.kind](bare, *given))
             made = ops.round(total * (scales[place] * self._channels[op.index] / scale))
         else:
-            first, second = (_codes(v, s) for v, s in zip(arguments, scales, strict=True))
+            first, second = (self._codes(v, s) for v, s in zip(arguments, scales, strict=True))
             if op.kind == "MUL":
                 made = ops.round(KERNELS[op.kind](bare, first, second) * (scales[0] * scales[1] / scale))
             else:
                 made = _sum(bare, first, second, scales[0] / scale, scales[1] / scale)
         self._made.update(op.outputs)
         least, most = BOUNDS[getattr(op.options, "fusedActivationFunction", 0)]
-        made = _bounded(made, low, high, scale)
-        if least is not None:
-            made = ops.maximum(made, ops.round(least / scale))
-        if most is not None:
-            made = ops.minimum(made, ops.round(most / scale))
-        return made * scale
+        low = low if least is None else ops.maximum(low, least)
+        high = high if most is None else ops.minimum(high, most)
+        codes = _bounded(made, low, high, scale)
+        value = codes * scale
+        self._known[id(value)] = value, codes
+        return value
 
-
-def _codes(value: Value, scale: Value) -> Value:
-    """Codes less their zero point, of a value on its grid."""
-    return ops.round(value / scale)
+    def _codes(self, value: Value, scale: Value) -> Value:
+        """Codes less their zero point, of a value on its grid."""
+        found = self._known.get(id(value))
+        return ops.round(value / scale) if found is None else found[1]
 
 
 def _bounded(codes: Value, low: Value, high: Value, scale: Value) -> Value:
