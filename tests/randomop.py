@@ -15,7 +15,7 @@ Case = tuple[Callable[[Any], Any], Shape, tuple[float, float]]
 WIDE = (-2.0, 2.0)
 POSITIVE = (0.25, 4.0)
 CHANNELS = st.integers(1, 5)
-SIDE = st.integers(4, 9)
+SIDE = st.integers(5, 9)
 PADDING = st.sampled_from(["SAME", "VALID"])
 
 
