@@ -27,9 +27,7 @@ BATCH = 8
 MISSING = {"ELU", "TILE", "DEPTH_TO_SPACE", "SUM"}
 # The ops whose codes are XNNPACK's up to one, and why; all others' are equal.
 NEARLY = {
-    "AVERAGE_POOL_2D": "halves go away from the code 0 there, and up here",
     "BATCH_MATMUL": "sums of products are rounded here after a scale in float32, there before",
-    "HARD_SWISH": "computed there in 16 bits fixed point",
     "LEAKY_RELU": "slopes have 8 bits after the point there",
     "PRELU": "slopes and their products are rounded on the way there",
     "RELU_N1_TO_1": "its end lies halfway between two codes",

@@ -3,7 +3,7 @@
 A network of hard-rounded tensors magnifies: one code that falls on the other side of a tie moves its neighbours, and
 after fifty layers one value in two. So outputs are computed as XNNPACK computes them: on codes, whose products and
 sums float32 holds exactly below 2^24, with the one rounding to a code where XNNPACK has it. What is not here (tables
-of Softmax and its like, pools) rounds as in training.
+of Softmax and its like) rounds as in training.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from keras import ops
 
 from octavo.graph import Graph, Op, Tensor
+from octavo.simulate import fixedpoint
 from octavo.simulate.fakequant import precise, round_through, weight_scale
 from octavo.simulate.kernels import KERNELS, Site
 from octavo.simulate.rounding import Grid, Rounded
@@ -30,13 +32,12 @@ BOUNDS: Mapping[int, tuple[float | None, float | None]] = {
     2: (-1.0, 1.0),
     3: (0.0, 6.0),
 }
-PAIRS = ("ADD", "SUB", "MUL")
-# Bits of the larger multiplier in XNNPACK's sums (`xnn_init_qs8_add_minmax_scalar_params`).
-SUM_BITS = 20
+# Beside the ops with weights.
+EXACT = ("ADD", "SUB", "MUL", "AVERAGE_POOL_2D", "HARD_SWISH")
 
 
 class Integer(Rounded):
-    """Weighted ops, sums, products and inputs as XNNPACK computes them; all else as `Rounded`."""
+    """What weights, `EXACT` and inputs make, as LiteRT computes it with XNNPACK; all else as `Rounded`."""
 
     def __init__(self, graph: Graph, layout: Layout, grid: Mapping[str, Grid]) -> None:
         super().__init__(graph, layout, grid)
@@ -76,7 +77,7 @@ class Integer(Rounded):
         inputs = [self._layout.at(op, self._graph.tensors[i]) if i >= 0 else None for i in op.inputs]
         output = self.at_rest(self._graph.tensors[op.outputs[0]])
         weighted = op.index in self._channels
-        if output is None or not (weighted or (op.kind in PAIRS and None not in inputs)):
+        if output is None or not (weighted or (op.kind in EXACT and None not in inputs)):
             return super().run(site, arguments)
         low, high, scale = self._grid[output]
         scales = [scale if group is None else self._grid[group][2] for group in inputs]
@@ -88,11 +89,17 @@ class Integer(Rounded):
             total = ops.round(KERNELS[op.kind](bare, *given))
             made = ops.round(total * (scales[place] * self._channels[op.index] / scale))
         else:
-            first, second = (self._codes(v, s) for v, s in zip(arguments, scales, strict=True))
+            codes = [self._codes(v, s) for v, s in zip(arguments, scales, strict=True)]
             if op.kind == "MUL":
-                made = ops.round(KERNELS[op.kind](bare, first, second) * (scales[0] * scales[1] / scale))
+                made = ops.round(KERNELS[op.kind](bare, *codes) * (scales[0] * scales[1] / scale))
+            elif op.kind == "HARD_SWISH":
+                made = fixedpoint.hard_swish(codes[0], scales[0], scale)
+            elif op.kind == "AVERAGE_POOL_2D":
+                zero_point = -128.0 - ops.round(low / scale)
+                made = fixedpoint.away_from_zero(KERNELS[op.kind](bare, *codes), zero_point)
             else:
-                made = _sum(bare, first, second, scales[0] / scale, scales[1] / scale)
+                combine = partial(KERNELS[op.kind], bare)
+                made = fixedpoint.weighted_sum(combine, *codes, *(s / scale for s in scales))
         self._made.update(op.outputs)
         least, most = BOUNDS[getattr(op.options, "fusedActivationFunction", 0)]
         low = low if least is None else ops.maximum(low, least)
@@ -118,17 +125,3 @@ def _without_activation(site: Site) -> Site:
     if getattr(options, "fusedActivationFunction", 0):
         options.fusedActivationFunction = 0
     return replace(site, op=replace(site.op, options=options))
-
-
-def _sum(site: Site, first: Value, second: Value, first_ratio: Value, second_ratio: Value) -> Value:
-    """``first * first_ratio ± second * second_ratio``, in int32 with multipliers of 21 bits, ties up."""
-    # The exponent of the larger ratio, read from its bits, so that no logarithm can be off by one.
-    exponent = ops.right_shift(ops.view(ops.maximum(first_ratio, second_ratio), "int32"), 23) - 127
-    shift = SUM_BITS - exponent
-    power = ops.view(ops.left_shift(shift + 127, 23), "float32")
-    parts = [
-        ops.cast(codes, "int32") * ops.cast(ops.round(ratio * power), "int32")
-        for codes, ratio in ((first, first_ratio), (second, second_ratio))
-    ]
-    half = ops.left_shift(ops.ones_like(shift), shift - 1)
-    return ops.cast(ops.right_shift(KERNELS[site.op.kind](site, *parts) + half, shift), "float32")
