@@ -178,8 +178,8 @@ def page(rows: list[dict[str, Any]]) -> str:
         "- **each op**: tensors whose codes all equal XNNPACK's when each op is given LiteRT's own inputs, and the "
         "largest difference in codes.",
         "- **whole**: the same from image to logits, where every difference travels on; largest and mean difference "
-        "of the logits in codes, against XNNPACK and against the reference kernels. LiteRT's two families are that far from "
-        "each other: networks that were not trained magnify most.\n",
+        "of the logits in codes, against XNNPACK and against the reference kernels. LiteRT's two families are that far "
+        "from each other: networks that were not trained magnify most.\n",
         "| family | px | ops | float error | trains | int8 | each op (XNNPACK) | whole (XNNPACK) | logits, XNNPACK | "
         "logits, reference |",
         "|---|---|---|---|---|---|---|---|---|---|",
