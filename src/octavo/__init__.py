@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from octavo.graph import Graph as Graph
     from octavo.pipeline import evaluate_file as evaluate_file
     from octavo.pipeline import inspect_file as inspect_file
+    from octavo.pipeline import qat_file as qat_file
     from octavo.pipeline import quantize_file as quantize_file
     from octavo.pipeline import run as run
     from octavo.quant_model import QuantModel as QuantModel
@@ -58,6 +59,7 @@ _WHERE = {
     "inspect_file": ("pipeline", "inspect_file"),
     "load_recipe": ("recipe", "load_recipe"),
     "open_dataset": ("data.open", "open_dataset"),
+    "qat_file": ("pipeline", "qat_file"),
     "quantize_file": ("pipeline", "quantize_file"),
     "run": ("pipeline", "run"),
 }

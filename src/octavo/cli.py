@@ -114,9 +114,13 @@ def run(
         return
     evaluation = json.loads((folder / "evaluation.json").read_text("utf-8"))
     sizes = json.loads((folder / "size.json").read_text("utf-8"))["files"]
-    for name in ("float", "int8"):
-        _print(f"{name:5}  {_share(evaluation['models'][name]['accuracy'])}  {sizes[f'{name}_tflite']:>12,} bytes")
-    _print(f"int8 minus float  {_share(evaluation['comparison']['difference'])}")
+    for name, model in evaluation["models"].items():
+        size = sizes.get(f"{name}_tflite") or (folder / model["file"]).stat().st_size
+        _print(f"{name:7}  {_share(model['accuracy'])}  {size:>12,} bytes")
+    _print(f"int8 minus float    {_share(evaluation['comparison']['difference'])}")
+    for pair in evaluation["pairs"]:
+        if pair["after"] == "int8":
+            _print(f"int8 minus {pair['before']:7}  {_share(pair['difference'])}")
     _print(f"report  {report}")
 
 
@@ -150,6 +154,66 @@ def quantize(
         channels=channels,
         progress=_Shown(),
     )
+    _print_written(result, json_)
+
+
+@app.command(epilog="Example: octavo qat model.keras --data photos/ -o model_int8.tflite --epochs 3")
+def qat(
+    model: Annotated[Path, typer.Argument(help="A .keras or float .tflite classifier.")],
+    data: DataPath,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training images.")] = 2,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 32,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Adam's peak rate; the best of a few when left out.")
+    ] = None,
+    distill: Annotated[
+        float, typer.Option("--distill", min=0, max=1, help="Share of the loss from the float model; 1: no labels.")
+    ] = 0.0,
+    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the training images.")] = False,
+    shift: Annotated[float, typer.Option("--shift", min=0, max=1, help="Shift them by up to this share.")] = 0.0,
+    images: Annotated[int, typer.Option("--images", help="Calibration images, from the training images.")] = 100,
+    validation: Annotated[
+        int | None, typer.Option("--validation", min=0, help="Training images to choose by; a tenth when left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the images' choice, order and augmentation.")] = 0,
+    allow_float: Annotated[
+        bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
+    ] = False,
+    scale: Scale = None,
+    interpolation: Interpolation = None,
+    channels: Channels = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Train a model for int8 (quantization-aware training), write it, and prove the file. Resumes if interrupted."""
+    from octavo import pipeline
+    from octavo.recipe import AugmentRecipe, QatRecipe
+
+    result = pipeline.qat_file(
+        model,
+        data,
+        out,
+        recipe=QatRecipe(
+            epochs=epochs,
+            batch=batch,
+            learning_rate=learning_rate,
+            distill=distill,
+            augment=AugmentRecipe(flip=flip, shift=shift),
+        ),
+        images=images,
+        validation=validation,
+        seed=seed,
+        allow_float=allow_float,
+        scale=scale,
+        interpolation=interpolation,
+        channels=channels,
+        progress=_Shown(),
+    )
+    _print_written(result, json_)
+
+
+def _print_written(result: Any, json_: bool) -> None:
+    """What `quantize` and `qat` say of the file that they wrote."""
     proof = result.proof
     if json_:
         _print_json({"path": str(result.path), "float_bytes": result.float_bytes, **proof.to_json()})

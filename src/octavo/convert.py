@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from octavo.simulate import Simulation
     from octavo.simulate.rounded import Numbers
 
-# The simulation computes scales in float32, the table in float64: the last two bits may differ.
-SCALE_TOLERANCE = 2.0**-21
+# Where the backend has no float64 (JAX), the last bits of a scale may differ from the table's, and with them the last
+# digits of a bias code beyond 2**20.
+PRECISION = 2.0**-21
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,13 @@ def _checks(numbers: Numbers, quantized: Quantized) -> Iterator[Check]:
 
 
 def _near(written: npt.NDArray[Any], trained: npt.NDArray[Any]) -> bool:
-    """Equal; but for bias codes beyond 2**20, of which float32 cannot tell neighbours apart."""
+    """Equal, within the backend's precision."""
     apart = np.abs(written.astype(np.float64) - trained.astype(np.float64))
-    return bool(np.all(apart <= np.floor(np.abs(trained.astype(np.float64)) * SCALE_TOLERANCE)))
+    return bool(np.all(apart <= np.floor(np.abs(trained.astype(np.float64)) * PRECISION)))
 
 
 def _same(trained: QParams, written: QParams) -> bool:
-    near = np.allclose(trained.scale, written.scale, rtol=SCALE_TOLERANCE, atol=0)
+    near = np.allclose(trained.scale, written.scale, rtol=PRECISION, atol=0)
     return bool(near) and np.array_equal(trained.zero_point, written.zero_point)
 
 

@@ -5,26 +5,29 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
-from octavo import sidecar
+from octavo import qat, sidecar
 from octavo.calibrate import calibrate
+from octavo.convert import convert
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
-from octavo.data.split import Splits, calibration, draw, draw_calibration, draw_test
+from octavo.data.split import Splits, calibration, draw, draw_calibration, draw_test, draw_training
 from octavo.distributions import distributions
 from octavo.errors import DataError, ModelError
 from octavo.evaluate import Scores, compare, disagreements, evaluate
 from octavo.feed import Feed
 from octavo.files import replacing, write_bytes, write_json, write_text
+from octavo.fitting.history import History
 from octavo.graph import Graph
 from octavo.inspect import inspect
 from octavo.manifest import Manifest, fingerprint, versions
@@ -32,10 +35,13 @@ from octavo.progress import Progress, Silent
 from octavo.prove import Proof, prove
 from octavo.quantize import Quantized, quantize
 from octavo.ranges import Ranges
-from octavo.recipe import Recipe, load_recipe
+from octavo.recipe import QatRecipe, Recipe, load_recipe
 from octavo.runtime import Kernels, Model, latency, vet
 from octavo.sidecar import Sidecar
 from octavo.size import breakdown
+
+if TYPE_CHECKING:
+    from octavo.simulate import FloatModel
 
 # How many images on which float and int8 disagree the report shows.
 GALLERY = 24
@@ -109,17 +115,25 @@ class _Run:
             ["ranges.json"],
             self._calibrate,
         )
-        self._stage(
-            "quantize",
-            {"float": of("float.tflite"), "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)},
-            ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "size.json"],
-            self._quantize,
-        )
+        start = {"float": of("float.tflite"), "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)}
+        written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "size.json"]
+        if recipe.quantize.method == "ptq":
+            self._stage("quantize", start, written, self._quantize)
+        else:
+            training = {"images": of("data.json"), "qat": self._json(recipe.qat), "seed": seed, "versions": versions()}
+            self._stage("quantize", {**start, **training}, [*written, "trained.tflite", "qat.json"], self._qat)
+            self._stage("ptq", start, ["ptq.tflite", "ptq.tflite.json"], self._ptq)
+            if recipe.qat.control:
+                self._stage(
+                    "control",
+                    {"float": of("float.tflite"), **training},
+                    ["control.tflite", "control.tflite.json", "control.json"],
+                    self._control,
+                )
         self._stage(
             "evaluate",
             {
-                "float": of("float.tflite"),
-                "int8": of("int8.tflite"),
+                "models": {name: of(f"{name}.tflite") for name in self._models},
                 "images": of("data.json"),
                 "evaluate": self._json(recipe.evaluate),
             },
@@ -217,28 +231,85 @@ class _Run:
             ranges = calibrate(graph, feed, self.recipe.calibrate.observer, advance)
         write_json(self.out / "ranges.json", ranges.to_json())
 
+    @property
+    def _models(self) -> list[str]:
+        """The models that are evaluated: what is delivered, and what it is to be compared with."""
+        recipe = self.recipe
+        if recipe.quantize.method == "ptq":
+            return ["float", "int8"]
+        return ["float", "int8", "ptq", *(["control"] if recipe.qat.control else [])]
+
+    def _start(self) -> tuple[Graph, Ranges]:
+        """The float graph and its calibrated ranges."""
+        return self._graph("float.tflite"), Ranges.from_json(self._read("ranges.json"))
+
+    def _write_model(self, name: str, content: bytes) -> None:
+        write_bytes(self.out / name, content)
+        Sidecar(self.preprocess, self.splits.train.classes).write(self.out / name)
+
     def _quantize(self) -> None:
-        graph = self._graph("float.tflite")
-        ranges = Ranges.from_json(self._read("ranges.json"))
+        graph, ranges = self._start()
         int8 = quantize(graph, ranges, self.recipe.quantize.allow_float)
-        proof = prove(int8)
-        write_bytes(self.out / "int8.tflite", int8.content)
-        Sidecar(self.preprocess, self.splits.train.classes).write(self.out / "int8.tflite")
+        self._deliver(graph, int8, prove(int8))
+
+    def _ptq(self) -> None:
+        int8 = quantize(*self._start(), self.recipe.quantize.allow_float)
+        prove(int8)
+        self._write_model("ptq.tflite", int8.content)
+
+    def _qat(self) -> None:
+        from octavo.simulate import Simulation
+
+        simulation = Simulation(*self._start(), self.recipe.quantize.allow_float)
+        history = self._fit(simulation, "qat")
+        made = convert(simulation)
+        graph = simulation.graph
+        write_bytes(self.out / "trained.tflite", graph.content)
+        write_json(self.out / "qat.json", {**history.to_json(), "ranges": simulation.ranges.to_json()})
+        self._deliver(graph, made.quantized, made.proof)
+
+    def _control(self) -> None:
+        from octavo.simulate import FloatModel
+
+        control = FloatModel(self._graph("float.tflite"))
+        history = self._fit(control, "control")
+        self._write_model("control.tflite", control.graph.content)
+        write_json(self.out / "control.json", history.to_json())
+
+    def _fit(self, model: FloatModel, title: str) -> History:
+        recipe, splits = self.recipe, self.splits
+        workdir = self.out / f".{title}"
+        return qat.fit(
+            model,
+            splits.train,
+            splits.validation,
+            self.preprocess,
+            recipe.qat,
+            recipe.seed,
+            workdir,
+            self.progress,
+            title,
+        )
+
+    def _deliver(self, graph: Graph, int8: Quantized, proof: Proof) -> None:
+        """Writes the int8 model, made from `graph`, with its proof and what the report shows of it."""
+        self._write_model("int8.tflite", int8.content)
         write_json(self.out / "proof.json", proof.to_json())
         feed = self._feed(self.calibration, graph)
         write_json(self.out / "distributions.json", distributions(graph, int8, feed))
         keras = self._read("history.json")["bytes"]
+        source = self._graph("float.tflite").content
         write_json(
             self.out / "size.json",
             {
-                "files": {**keras, "float_tflite": len(graph.content), "int8_tflite": len(int8.content)},
-                "breakdown": {"float_tflite": breakdown(graph.content), "int8_tflite": breakdown(int8.content)},
+                "files": {**keras, "float_tflite": len(source), "int8_tflite": len(int8.content)},
+                "breakdown": {"float_tflite": breakdown(source), "int8_tflite": breakdown(int8.content)},
             },
         )
         self.progress.say(f"quantize: {len(int8.content):,} bytes, {len(proof.checks)} checks passed")
 
     def _evaluate(self) -> None:
-        graphs = {name: self._graph(f"{name}.tflite") for name in ("float", "int8")}
+        graphs = {name: self._graph(f"{name}.tflite") for name in self._models}
         test = self.splits.test
         scores: dict[str, Scores] = {}
         for name, graph in graphs.items():
@@ -264,6 +335,7 @@ class _Run:
                 "kernels": scores["float"].kernels,
                 "models": models,
                 "comparison": {**compared, "disagreements": shown},
+                "pairs": self._pairs(scores),
             },
         )
         with replacing(self.out / "predictions.npz") as temporary:
@@ -271,11 +343,17 @@ class _Run:
                 temporary,
                 labels=scores["float"].labels,
                 ids=np.array(test.ids),
-                float=scores["float"].probabilities,
-                int8=scores["int8"].probabilities,
+                **{name: score.probabilities for name, score in scores.items()},  # type: ignore[arg-type]
             )
-        accuracy = {name: score.accuracy().value for name, score in scores.items()}
-        self.progress.say(f"evaluate: float {accuracy['float']:.2%}, int8 {accuracy['int8']:.2%}")
+        said = ", ".join(f"{name} {score.accuracy().value:.2%}" for name, score in scores.items())
+        self.progress.say(f"evaluate: {said}")
+
+    def _pairs(self, scores: dict[str, Scores]) -> list[dict[str, Any]]:
+        """Every other model against the float one, and int8 against every other, image by image."""
+        others = [name for name in scores if name not in ("float", "int8")]
+        pairs = [("float", name) for name in others] + [(name, "int8") for name in others]
+        margin = self.recipe.evaluate.margin
+        return [{"before": a, "after": b, **compare(scores[a], scores[b], margin)} for a, b in pairs]
 
 
 def _facts(images: ImageSet) -> dict[str, Any]:
@@ -435,6 +513,78 @@ def quantize_file(
     return FileResult(out, int8, proof, len(loaded.graph.content))
 
 
+def qat_file(
+    model: Path | str,
+    data: Path | str,
+    out: Path | str,
+    *,
+    recipe: QatRecipe | None = None,
+    images: int = 100,
+    validation: int | None = None,
+    seed: int = 0,
+    allow_float: bool = False,
+    scale: tuple[float, float] | None = None,
+    interpolation: str | None = None,
+    channels: str | None = None,
+    progress: Progress | None = None,
+) -> FileResult:
+    """Trains a `.keras` or float `.tflite` classifier for int8 on labelled images, proves it, and writes it.
+
+    A call that was interrupted goes on after the last whole epoch when it is made again.
+
+    Args:
+        model: The float model; it is not changed.
+        data: A folder, archive or `.npz` of images; its training images train, calibrate and choose, never its test
+            images. They may be unlabelled where the recipe learns from the float model alone.
+        out: The int8 `.tflite` to write; its sidecar goes beside it.
+        recipe: How to train.
+        images: How many calibration images.
+        validation: How many training images are set apart to choose the best epoch by; a tenth when left out.
+        seed: Of the choice of images, and of their order and augmentation.
+        allow_float: Keep in float what has no int8 form.
+        scale: What pixels 0 and 255 become, where no sidecar says so.
+        interpolation: How images are resized, where no sidecar says so.
+        channels: Channel order, where no sidecar says so.
+        progress: Where progress goes.
+
+    Raises:
+        OctavoError: The model, the images or the result are not as they should be; nothing is written then.
+    """
+    from octavo.simulate import Simulation
+
+    progress = progress or Silent()
+    out, recipe = Path(out), recipe or QatRecipe()
+    if out.resolve() == Path(model).resolve():
+        raise ModelError("The output would overwrite the model that is read.", "Give another path with -o.")
+    loaded = load_model(model)
+    preprocess = preprocess_for(loaded, scale, interpolation, channels, progress)
+    train, chosen = draw_training(open_dataset("path", Path(data)), validation, seed)
+    _check_classes(loaded, train)
+    feed = Feed(calibration(train, min(images, len(train)), seed), preprocess, Model(loaded.graph, workers=1).input)
+    with progress.track("calibrate", len(feed)) as advance:
+        ranges = calibrate(loaded.graph, feed, progress=advance)
+    simulation = Simulation(loaded.graph, ranges, allow_float)
+    workdir = out.with_name(f".{out.name}.training")
+    qat.fit(simulation, train, chosen, preprocess, recipe, seed, workdir, progress)
+    made = convert(simulation)
+    write_bytes(out, made.quantized.content)
+    classes = loaded.belongs.classes if loaded.belongs is not None else train.classes
+    Sidecar(preprocess, classes).write(out)
+    shutil.rmtree(workdir, ignore_errors=True)
+    return FileResult(out, made.quantized, made.proof, len(loaded.graph.content))
+
+
+def _check_classes(loaded: Loaded, images: ImageSet) -> None:
+    if images.labels is None or loaded.belongs is None or not loaded.belongs.classes:
+        return
+    if loaded.belongs.classes != images.classes:
+        raise DataError(
+            f"The model's classes are {', '.join(loaded.belongs.classes)}, and the images' are "
+            f"{', '.join(images.classes)}.",
+            "Name the class folders as the model's classes.",
+        )
+
+
 def evaluate_file(
     model: Path | str,
     data: Path | str,
@@ -467,12 +617,7 @@ def evaluate_file(
     loaded = load_model(model)
     preprocess = preprocess_for(loaded, scale, interpolation, channels, progress)
     test = draw_test(open_dataset("path", Path(data)), images, seed)
-    if loaded.belongs is not None and loaded.belongs.classes and loaded.belongs.classes != test.classes:
-        raise DataError(
-            f"The model's classes are {', '.join(loaded.belongs.classes)}, and the images' are "
-            f"{', '.join(test.classes)}.",
-            "Name the class folders as the model's classes.",
-        )
+    _check_classes(loaded, test)
     with progress.track("evaluate", len(test)) as advance:
         return evaluate(loaded.graph, test, preprocess, kernels, advance)
 

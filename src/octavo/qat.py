@@ -5,12 +5,14 @@ A float control is the same function on the float graph: `octavo.simulate.FloatM
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import cos, pi
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from octavo.backend import load
 from octavo.data.dataset import ImageSet
@@ -61,26 +63,28 @@ def fit(
 
     Raises:
         RecipeError: The recipe asks for augmentation, and the images are float inputs.
-        DataError: The graph's outputs are not as many as the images' classes.
+        DataError: The graph's outputs are not as many as the images' classes; or the images are unlabelled, and the
+            recipe does not learn from the float graph alone.
         OctavoError: The loss became NaN or infinite.
     """
     progress = progress or Silent()
     keras = load("keras")
-    _check_classes(model, train)
+    _check_classes(model, train, recipe)
     check(train, recipe.augment)
     keras.utils.set_random_seed(seed)
-    pixels, labels = Pixels(train, preprocess), one_hot(train)
+    pixels, labels = Pixels(train, preprocess), _labels(train)
     seen = plain_batches(Pixels(validation, preprocess), one_hot(validation), recipe.batch) if validation else None
     augment = Augment(recipe.augment, seed)
     batches = partial(training_batches, pixels, labels, recipe.batch, seed, augment=augment)
     # A teacher becomes part of the model, and so of its state.
-    _compile(model, recipe, CANDIDATES[0], len(batches(epoch=0)))
+    compiled = partial(_compile, model, recipe, len(batches(epoch=0)), train.labels is not None)
+    compiled(CANDIDATES[0])
     state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__))
     history, start, best = state.read(model)
     if recipe.learning_rate is None and history.peak_rate is None:
-        history.peak_rate = _search(model, batches(epoch=0), recipe, title, progress)
+        history.peak_rate = _search(model, compiled, batches(epoch=0), title, progress)
     peak = recipe.learning_rate or history.peak_rate or 0.0
-    _compile(model, recipe, peak, len(batches(epoch=0)))
+    compiled(peak)
     state.restore_optimizer(model)
     remedy = f"Set qat.learning_rate below {peak:g}, or check the images for NaN."
     for number in range(start, recipe.epochs):
@@ -118,18 +122,20 @@ def rate(recipe: QatRecipe, peak: float, step: int, steps: int) -> float:
     return peak * 0.5 * (1 + cos(pi * (step - warm) / max(steps - warm, 1)))
 
 
-def _compile(model: FloatModel, recipe: QatRecipe, peak: float, steps: int) -> None:
+def _compile(model: FloatModel, recipe: QatRecipe, steps: int, labelled: bool, peak: float) -> None:
     from octavo.simulate import Simulation
 
     keras = load("keras")
     averaging = {"use_ema": recipe.weight_averaging > 0, "ema_momentum": recipe.weight_averaging or 0.99}
     optimizer = keras.optimizers.Adam(peak, **averaging)
-    if model.ends[0] == "LOGISTIC":
+    if recipe.distill == 1 and isinstance(model, Simulation):
+        loss = None
+    elif model.ends[0] == "LOGISTIC":
         loss = keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
     else:
         logits = model.ends[0] != "SOFTMAX"
         loss = keras.losses.CategoricalCrossentropy(from_logits=logits, label_smoothing=recipe.label_smoothing)
-    keywords: dict[str, Any] = {"metrics": ["accuracy"]}
+    keywords: dict[str, Any] = {"metrics": ["accuracy"] if labelled else None}
     if isinstance(model, Simulation):
         keywords["range_rate"] = recipe.range_rate
         keywords["freeze_ranges_after"] = round((1 - recipe.freeze_ranges) * recipe.epochs * steps)
@@ -140,19 +146,21 @@ def _compile(model: FloatModel, recipe: QatRecipe, peak: float, steps: int) -> N
     model.optimizer.build(model.trainable_variables)
 
 
-def _search(model: FloatModel, batches: Any, recipe: QatRecipe, title: str, progress: Progress) -> float:
+def _search(
+    model: FloatModel, compiled: Callable[[float], None], batches: Any, title: str, progress: Progress
+) -> float:
     """The candidate with the lowest loss over the second half of a short trial; the model is left as it was."""
     start = model.get_weights()
     count = min(TRIAL_STEPS, len(batches))
     losses: dict[float, float] = {}
     with progress.track(f"{title}, learning rate", count * len(CANDIDATES)) as advance:
         for candidate in CANDIDATES:
-            _compile(model, recipe, candidate, len(batches))
+            compiled(candidate)
             model.set_weights(start)
             found = []
             for step in range(count):
                 model.reset_metrics()
-                found.append(float(model.train_on_batch(*batches[step])[0]))
+                found.append(float(model.train_on_batch(*batches[step], return_dict=True)["loss"]))
                 advance(1)
             losses[candidate] = float(np.mean(found[count // 2 :]))
     model.set_weights(start)
@@ -162,7 +170,19 @@ def _search(model: FloatModel, batches: Any, recipe: QatRecipe, title: str, prog
     return best
 
 
-def _check_classes(model: FloatModel, train: ImageSet) -> None:
+def _labels(train: ImageSet) -> npt.NDArray[np.float32]:
+    """One-hot labels; of unlabelled images, zeros that no loss looks at."""
+    return one_hot(train) if train.labels is not None else np.zeros((len(train), 1), np.float32)
+
+
+def _check_classes(model: FloatModel, train: ImageSet, recipe: QatRecipe) -> None:
+    if train.labels is None:
+        if recipe.distill < 1:
+            raise DataError(
+                "The training images are not labelled.",
+                "Give one folder per class, or set qat.distill to 1 (--distill 1) to learn from the float model alone.",
+            )
+        return
     shape = model.compute_output_shape(None)
     if not isinstance(shape, tuple) or shape != (None, len(train.classes)):
         raise DataError(

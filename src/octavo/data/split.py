@@ -156,6 +156,35 @@ def draw_calibration(dataset: Dataset, count: int, seed: int) -> ImageSet:
     return pool.read(_calibration_indices(pool.labels, len(pool), count, seed))
 
 
+def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[ImageSet, ImageSet | None]:
+    """Reads a source's training images, some of them set apart for choosing; never its test images.
+
+    Args:
+        dataset: The source; its images may be unlabelled, and then none are set apart.
+        validation: How many are set apart, stratified; a tenth, and 1,000 at most, when left out.
+        seed: Of the choice.
+
+    Raises:
+        DataError: The source has test images only, or too few others.
+
+    Warns:
+        OctavoWarning: Images were unreadable.
+    """
+    pool = _training_split(dataset)
+    everything = np.arange(len(pool))
+    if pool.labels is None:
+        return pool.read(everything), None
+    count = min(len(pool) // 10, 1000) if validation is None else validation
+    if count >= len(pool):
+        raise DataError(
+            f"{count} validation images were asked for, and {dataset.source} has {len(pool)} training images.",
+            "Ask for fewer.",
+        )
+    apart = _choose(pool, everything, count, seed, "validation", dataset)
+    train, chosen = read_together([(pool, np.setdiff1d(everything, apart)), (pool, apart)])
+    return train, chosen if count else None
+
+
 def draw_test(dataset: Dataset, count: int | None, seed: int) -> ImageSet:
     """Reads the test images of a source (all images of one without splits), or `count` of them, stratified.
 

@@ -20,7 +20,8 @@ Array = npt.NDArray[Any]
 
 def identity(model: Any, train: ImageSet, validation: ImageSet | None, *rest: Any) -> str:
     """What a kept state belongs to: the same network, images and recipe, or it is not taken up."""
-    shapes = [(v.path, tuple(v.shape)) for v in model.weights]
+    # By name, not path: Keras numbers models of one kind within a process.
+    shapes = [(v.name, tuple(v.shape)) for v in model.weights]
     digests = [train.digest(), validation.digest() if validation else ""]
     start = hashlib.sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_weights())).hexdigest()
     return hashlib.sha256(repr((shapes, digests, start, rest)).encode()).hexdigest()

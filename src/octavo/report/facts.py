@@ -15,7 +15,7 @@ Verdict = Literal["yes", "no", "open"]
 
 # The stages' files: facts that every finished run has, and facts that only some runs have.
 NEEDED = ("recipe.yaml", "manifest.json", "data.json", "ranges.json", "proof.json", "size.json", "evaluation.json")
-OPTIONAL = ("history.json", "distributions.json")
+OPTIONAL = ("history.json", "distributions.json", "qat.json")
 
 
 class Part(BaseModel):
@@ -91,6 +91,7 @@ class HistoryFacts(Part):
     seconds: float
     parameters: dict[str, int] = {}
     best_epoch: int | None = None
+    peak_rate: float | None = None
 
 
 class RangesFacts(Part):
@@ -268,10 +269,12 @@ class ModelFacts(Part):
 
 
 class Models(Part):
-    """Both models."""
+    """Both models; and what training for int8 is to be compared with."""
 
     before: ModelFacts = Field(alias="float")
     after: ModelFacts = Field(alias="int8")
+    ptq: ModelFacts | None = None
+    control: ModelFacts | None = None
 
 
 class McNemar(Part):
@@ -307,6 +310,17 @@ class Comparison(Part):
     disagreements: list[Disagreement] = []
 
 
+class Pair(Part):
+    """Two other models, image by image; `difference` is after minus before."""
+
+    before: str
+    after: str
+    confidence: float = 0.95
+    difference: Share
+    margin: float
+    non_inferior: bool
+
+
 class EvaluationFacts(Part):
     """Both models on the same held-out images."""
 
@@ -315,6 +329,11 @@ class EvaluationFacts(Part):
     kernels: str
     models: Models
     comparison: Comparison
+    pairs: list[Pair] = []
+
+    def pair(self, before: str, after: str) -> Pair | None:
+        """The comparison of two models by their names, where the run made it."""
+        return next((pair for pair in self.pairs if (pair.before, pair.after) == (before, after)), None)
 
 
 class Facts(Part):
@@ -327,6 +346,7 @@ class Facts(Part):
     ranges: RangesFacts
     proof: ProofFacts
     distributions: DistributionFacts | None = None
+    qat: HistoryFacts | None = None
     size: SizeFacts
     evaluation: EvaluationFacts
 
@@ -344,6 +364,11 @@ class Facts(Part):
     def compared(self) -> Comparison:
         """What was measured of both, image by image."""
         return self.evaluation.comparison
+
+    @property
+    def trained(self) -> HistoryFacts | None:
+        """How quantization-aware training went; None where the run did none, or no longer does."""
+        return self.qat if self.recipe.quantize.method == "qat" else None
 
     @property
     def verdict(self) -> Verdict:

@@ -66,6 +66,7 @@ def _summary(facts: Facts) -> Iterator[Finding]:
         {"float": facts.before.accuracy.value, "int8": facts.after.accuracy.value, **difference.model_dump()},
         "good" if compared.non_inferior else "warn",
     )
+    yield from _trained(facts)
     files, left = facts.size.files, len(facts.proof.float_left)
     yield Finding(
         "summary",
@@ -83,6 +84,38 @@ def _summary(facts: Facts) -> Iterator[Finding]:
         f"The written file was read back and passed {passed} of {count(len(checks), 'check')}{rest}.",
         {"checks": len(checks), "passed": passed, "float_left": left},
         "warn" if left or passed < len(checks) else "good",
+    )
+
+
+def _trained(facts: Facts) -> Iterator[Finding]:
+    """What quantization-aware training brought: over post-training, and against a float model trained as long."""
+    models = facts.evaluation.models
+    gained, fair = facts.evaluation.pair("ptq", "int8"), facts.evaluation.pair("control", "int8")
+    if facts.trained is None or models.ptq is None or gained is None:
+        return
+    difference = gained.difference
+    yield Finding(
+        "summary",
+        f"Quantization-aware training brings int8 from {percent(models.ptq.accuracy.value)} (post-training) to "
+        f"{percent(facts.after.accuracy.value)}: {points(difference.value)} points ({span(difference)})"
+        + ("." if difference.low > 0 or difference.high < 0 else ", which is within the noise."),
+        {"ptq": models.ptq.accuracy.value, **difference.model_dump()},
+        "good" if difference.low > 0 else "warn" if difference.high < 0 else "plain",
+    )
+    if fair is None or models.control is None:
+        return
+    gap, margin = fair.difference, fair.margin * 100
+    yield Finding(
+        "summary",
+        f"Some of that is training alone: the float model, trained on for the same epochs, is right on "
+        f"{percent(models.control.accuracy.value)}. Against it int8 is at {points(gap.value)} points ({span(gap)}), "
+        + (
+            f"non-inferior at the margin of {margin:g} points."
+            if fair.non_inferior
+            else f"and non-inferiority at the margin of {margin:g} points is not shown."
+        ),
+        {"control": models.control.accuracy.value, **gap.model_dump()},
+        "good" if fair.non_inferior else "warn",
     )
 
 
@@ -345,7 +378,8 @@ def _next(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "next",
             f"The gap is real: {points(gap.value)} points, and its interval ({span(gap)}) stays below zero. What "
-            "follows are candidates to close it; quantization-aware training is the strongest and the dearest.",
+            f"follows are candidates to close it"
+            f"{'' if facts.trained else '; quantization-aware training is the strongest and the dearest'}.",
             figures,
             "warn",
         )

@@ -37,6 +37,7 @@ def tables(facts: Facts) -> dict[str, Table]:
     """All tables of the report, by name; those without rows are left out."""
     made = {
         "results": _results(facts),
+        "side_by_side": _side_by_side(facts),
         "architecture": _architecture(facts),
         "method": _method(facts),
         "left": _left(facts),
@@ -90,6 +91,44 @@ def _results(facts: Facts) -> Table:
     )
 
 
+def _side_by_side(facts: Facts) -> Table:
+    """What training for int8 brought, beside what it is fair to compare it with."""
+    if facts.trained is None:
+        return Table([])
+    models, shown = facts.evaluation.models, facts.evaluation
+
+    def against(before: str, after: str) -> str:
+        gap = facts.compared.difference if (before, after) == ("float", "int8") else None
+        pair = shown.pair(before, after)
+        found = gap or (pair.difference if pair else None)
+        return f"{points(found.value)} ({span(found)})" if found else ""
+
+    named = [
+        ("float", "float", models.before),
+        ("control", "float, trained on as int8 was (control)", models.control),
+        ("ptq", "int8, post-training", models.ptq),
+        ("int8", "int8, quantization-aware training", models.after),
+    ]
+    return Table(
+        [
+            [
+                title,
+                f"{percent(model.accuracy.value)} ({interval(model.accuracy)})",
+                against("float", name),
+                against("control", name),
+                against("ptq", name),
+            ]
+            for name, title, model in named
+            if model is not None
+        ],
+        ("", "Accuracy", "Minus float", "Minus control", "Minus post-training"),
+        f"All on the same {count(shown.images, 'held-out image')}; differences in points with paired "
+        f"{facts.compared.confidence:.0%} intervals. The control is the float model, trained for the same epochs on "
+        "the same images in the same order: what training alone brings.",
+        numbers=True,
+    )
+
+
 def _architecture(facts: Facts) -> Table:
     recipe, data, classes = facts.recipe, facts.data, facts.evaluation.classes
     base = BACKBONES.get(recipe.model.architecture, recipe.model.architecture)
@@ -131,22 +170,45 @@ def _method(facts: Facts) -> Table:
     proof, ranges = facts.proof, facts.ranges
     kinds = ", ".join(f"{many} {kind}" for kind, many in proof.ops.items())
     observer = OBSERVERS.get(ranges.observer, ranges.observer)
+    type_ = "quantization-aware training" if facts.trained else "post-training"
+    whole = "integer with float parts" if proof.float_left else "full integer"
     return Table(
         [
             [
                 "Type",
-                f"post-training, {'full integer' if not proof.float_left else 'integer with float parts'}: int8 "
-                "weights per channel, int8 activations per tensor, int32 biases",
+                f"{type_}, {whole}: int8 weights per channel, int8 activations per tensor, int32 biases",
             ],
             [
                 "Calibration samples",
                 f"{ranges.images:,} training images, {observer}, {count(len(ranges.tensors), 'tensor')}",
             ],
+            *_training(facts),
             ["Target ops", f"TFLITE_BUILTINS_INT8: {kinds}"],
             ["Input", _port(proof.input)],
             ["Output", _port(proof.output)],
         ]
     )
+
+
+def _training(facts: Facts) -> list[list[str]]:
+    """How the integers were trained."""
+    if facts.trained is None:
+        return []
+    recipe, history = facts.recipe.qat, facts.trained
+    rate = recipe.learning_rate or history.peak_rate
+    said = [
+        f"{count(len(history.epochs), 'epoch')} in {history.seconds:,.0f} s",
+        f"batches of {recipe.batch}",
+        f"Adam, peak rate {rate:g}{' (found by trial)' if recipe.learning_rate is None else ''}, cosine decay",
+        f"ranges trained, and frozen for the last {recipe.freeze_ranges:.0%} of the steps"
+        if recipe.range_rate
+        else "ranges as calibrated",
+    ]
+    if recipe.weight_averaging:
+        said.append(f"weights averaged ({recipe.weight_averaging:g})")
+    if recipe.distill:
+        said.append(f"{recipe.distill:.0%} of the loss from the float model's outputs")
+    return [["Training", ", ".join(said)]]
 
 
 def _port(port: Port) -> str:
