@@ -60,6 +60,50 @@ def test_quantize_evaluate_and_inspect(folder: Path) -> None:
     assert "full-integer" in plain
 
 
+def test_qat_trains_and_writes(folder: Path) -> None:
+    out = folder / "qat.tflite"
+    arguments = ("qat", folder / "float.tflite", "--data", folder / "photos", "-o", out, "--epochs", 6, "--batch", 4)
+    done = octavo(*arguments, "--learning-rate", 0.01, "--distill", 0.3, "--images", 12, "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert all(check["passed"] for check in made["checks"])
+    assert "trained with" in made["checks"][-1]["name"]
+    assert "qat: epoch 6 of 6" in done.stderr
+    value = json.loads(octavo("evaluate", out, "--data", folder / "photos", "--json").stdout)
+    assert value["accuracy"]["value"] > 0.7
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_qats_mistakes(folder: Path) -> None:
+    def told(*more: object) -> str:
+        return refused(octavo("qat", folder / "float.tflite", "--data", folder / "photos", "-o", *more))
+
+    assert "would overwrite the model" in told(folder / "float.tflite")
+    assert "30 training images" in told(folder / "x.tflite", "--validation", 30)
+    flat = folder / "flat"
+    flat.mkdir(exist_ok=True)
+    for place, path in enumerate(sorted((folder / "photos" / "train").rglob("*.png"))[:8]):
+        (flat / f"{place}.png").write_bytes(path.read_bytes())
+    message = refused(octavo("qat", folder / "float.tflite", "--data", flat, "-o", folder / "x.tflite"))
+    assert "--distill 1" in message
+    assert not (folder / "x.tflite").exists()
+    done = octavo(
+        "qat",
+        folder / "float.tflite",
+        "--data",
+        flat,
+        "-o",
+        folder / "x.tflite",
+        "--distill",
+        1,
+        "--batch",
+        4,
+        "--epochs",
+        1,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_people_read_tables(folder: Path) -> None:
     out = folder / "plain.tflite"
     done = octavo("quantize", folder / "float.tflite", "--data", folder / "photos", "-o", out, "--images", 12)
@@ -201,7 +245,7 @@ def test_unknown_settings_name_the_key_and_its_place(tmp_path: Path) -> None:
     assert "line 4: unknown key 'data.trian'; did you mean 'data.train'?" in refused(octavo("run", recipe))
 
 
-@pytest.mark.parametrize("command", ["run", "quantize", "evaluate", "inspect", "report", "recipes"])
+@pytest.mark.parametrize("command", ["run", "quantize", "qat", "evaluate", "inspect", "report", "recipes"])
 def test_every_command_has_help_with_an_example_and_json(command: str) -> None:
     done = octavo(command, "--help")
     assert done.returncode == 0

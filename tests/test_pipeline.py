@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ SMALL = [
     "data.test=40",
     "calibrate.images=20",
     "model.output_stride=32",
+    "quantize.method=ptq",
 ]
 
 
@@ -139,3 +141,45 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert history["resumed"] == 1
     assert [row["epoch"] for row in history["epochs"]] == [1, 2, 3]
     assert "report.html" in again.stdout
+
+
+def test_a_run_with_training_keeps_what_it_is_compared_with(done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "digits"
+    shutil.copytree(done, out)
+    listening = Listening()
+    trained = [*SMALL[:-1], "quantize.method=qat", "qat.epochs=1", "qat.batch=48"]
+    octavo.run(load_recipe("digits", trained), out, listening)
+    assert listening.unchanged() >= {"train", "export", "calibrate"}
+    # Post-training quantization of the same float graph with the same ranges: the file that was there before.
+    assert (out / "ptq.tflite").read_bytes() == (done / "int8.tflite").read_bytes()
+    assert (out / "int8.tflite").read_bytes() != (done / "int8.tflite").read_bytes()
+    assert sidecar.read(out / "control.tflite") == sidecar.read(out / "int8.tflite")
+    value = json.loads((out / "evaluation.json").read_text())
+    kept = np.load(out / "predictions.npz")
+    assert list(value["models"]) == ["float", "int8", "ptq", "control"]
+    for pair in value["pairs"]:
+        right = [kept[pair[side]].argmax(axis=1) == kept["labels"] for side in ("before", "after")]
+        assert pair["difference"]["value"] == pytest.approx(right[1].mean() - right[0].mean())
+    assert {(pair["before"], pair["after"]) for pair in value["pairs"]} == {
+        ("float", "ptq"),
+        ("float", "control"),
+        ("ptq", "int8"),
+        ("control", "int8"),
+    }
+    assert "quantization-aware training" in (out / "report.md").read_text()
+    again = Listening()
+    octavo.run(load_recipe("digits", trained), out, again)
+    assert again.unchanged() == {
+        "data",
+        "train",
+        "export",
+        "calibrate",
+        "quantize",
+        "ptq",
+        "control",
+        "evaluate",
+    }
+    # Back without training: the report forgets it.
+    octavo.run(load_recipe("digits", SMALL), out)
+    assert (out / "int8.tflite").read_bytes() == (done / "int8.tflite").read_bytes()
+    assert "quantization-aware training," not in (out / "report.md").read_text()

@@ -93,6 +93,31 @@ def make_evaluation(classes: Sequence[str] = CLASSES, each: int = 20, lost: int 
     }
 
 
+def trained(value: dict[str, Any]) -> None:
+    """Turns an evaluation into that of a run with quantization-aware training."""
+    images, classes = value["images"], value["classes"]
+    each = images // len(classes)
+    worse, better = [each * 8 // 10] * len(classes), [each * 9 // 10 + 1] * len(classes)
+    value["models"]["ptq"] = _model(classes, each, worse, 1.0)
+    value["models"]["control"] = _model(classes, each, better, 2.0)
+    pairs = {
+        ("float", "ptq"): (40, 10),
+        ("float", "control"): (4, 9),
+        ("ptq", "int8"): (5, 44),
+        ("control", "int8"): (8, 2),
+    }
+    value["pairs"] = [
+        {
+            "before": before,
+            "after": after,
+            "difference": vars(paired_difference(*counts, images)),
+            "margin": 0.02,
+            "non_inferior": paired_difference(*counts, images).low > -0.02,
+        }
+        for (before, after), counts in pairs.items()
+    ]
+
+
 def _activation(place: int, outlier: float) -> dict[str, Any]:
     top = 6.0 * outlier
     values = {"0": -0.5, "0.001": -0.4, "0.25": 0.0, "0.5": 0.5, "0.75": 2.0, "0.999": 5.6, "1": top}
@@ -115,7 +140,7 @@ def _weight(place: int, depthwise: bool, spread: float) -> dict[str, Any]:
 
 def make_files() -> dict[str, Any]:
     """Every file of a run, by its stem."""
-    recipe = load_recipe("digits").model_dump(mode="json")
+    recipe = load_recipe("digits", ["quantize.method=ptq"]).model_dump(mode="json")
     recipe["title"] = "A <b>title</b>"
     port = {"name": "image", "shape": [1, 32, 32, 3], "dtype": "int8", "scale": 0.0078431377, "zero_point": -1}
     out = {"name": "Identity", "shape": [1, 3], "dtype": "int8", "scale": 0.00390625, "zero_point": -128}
@@ -196,6 +221,11 @@ def make_files() -> dict[str, Any]:
             },
         },
         "evaluation": make_evaluation(),
+        "qat": {
+            "epochs": [{"epoch": 1, "loss": 0.5, "accuracy": 0.9}, {"epoch": 2, "loss": 0.4, "accuracy": 0.95}],
+            "seconds": 75.0,
+            "peak_rate": 0.0001,
+        },
     }
 
 

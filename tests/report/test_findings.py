@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rundir import MakeRun, make_evaluation
+from rundir import MakeRun, make_evaluation, trained
 
 from octavo.report.facts import read
 from octavo.report.findings import Finding, findings
@@ -176,3 +176,24 @@ def test_pixels_as_codes_follow_scale_and_zero_point(make_run: MakeRun) -> None:
         proof["input"] |= {"scale": 2 / 255, "zero_point": 0}
 
     assert "pixel 0 becomes −127 and pixel 255 becomes 127" in _said(make_run, "recommendation", proof=change)
+
+
+def test_training_for_int8_is_weighed_against_post_training_and_a_control(make_run: MakeRun) -> None:
+    def by_training(recipe: Any) -> None:
+        recipe["quantize"] = {"method": "qat"}
+
+    def noise(value: Any) -> None:
+        trained(value)
+        for pair in value["pairs"]:
+            pair["difference"] = {"value": 0.001, "low": -0.05, "high": 0.05}
+            pair["non_inferior"] = False
+
+    assert "aware training brings" not in _said(make_run)
+    # A run that was trained for int8 once, and is not now.
+    assert "aware training brings" not in _said(make_run, evaluation=trained)
+    said = _said(make_run, "summary", recipe=by_training, evaluation=trained)
+    assert "brings int8 from 80.00% (post-training) to 88.33%: +65.00 points" in said
+    assert "trained on for the same epochs, is right on 95.00%. Against it int8 is at −10.00 points" in said
+    assert "non-inferiority at the margin of 2 points is not shown" in said
+    said = _said(make_run, "summary", recipe=by_training, evaluation=noise)
+    assert "which is within the noise" in said

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from rundir import CLASSES, MakeRun, make_evaluation
+from rundir import CLASSES, MakeRun, make_evaluation, trained
 
 from octavo import report
 from octavo.errors import OctavoError
@@ -279,3 +279,16 @@ def test_a_picture_that_is_no_png_is_refused(make_run: MakeRun) -> None:
 
     with pytest.raises(OctavoError, match="image"):
         read(make_run(evaluation=inject))
+
+
+def test_training_for_int8_stands_beside_what_it_is_compared_with(make_run: MakeRun) -> None:
+    def by_training(recipe: Any) -> None:
+        recipe["quantize"], recipe["qat"] = {"method": "qat"}, {}
+
+    folder = make_run(recipe=by_training, evaluation=trained)
+    report.write(folder)
+    text = (folder / "report.md").read_text("utf-8")
+    assert "| float, trained on as int8 was (control) | 95.00% (86.30 to 98.29%) |" in text
+    assert "| int8, post-training | 80.00%" in text
+    assert "2 epochs in 75 s, batches of 32, Adam, peak rate 0.0001 (found by trial)" in text
+    assert "quantization-aware training, full integer" in text

@@ -107,7 +107,7 @@ def _trained(facts: Facts) -> Iterator[Finding]:
     gap, margin = fair.difference, fair.margin * 100
     yield Finding(
         "summary",
-        f"Some of that is training alone: the float model, trained on for the same epochs, is right on "
+        f"Training alone counts too: the float model, trained on for the same epochs, is right on "
         f"{percent(models.control.accuracy.value)}. Against it int8 is at {points(gap.value)} points ({span(gap)}), "
         + (
             f"non-inferior at the margin of {margin:g} points."

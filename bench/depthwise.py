@@ -1,0 +1,110 @@
+"""One scale per depthwise channel against one per depthwise kernel, after training and with none.
+
+    python bench/depthwise.py --run runs/cifar10 --steps 100
+
+The run's float graph and calibrated ranges, twice: as Octavo quantizes it, and with one range for each whole depthwise
+kernel, as tools that see a Keras layer rather than the graph train it. Both are simulations that differ in nothing
+else; accuracy is the simulation's own, on the run's test images, with the rounding that training uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from octavo.backend import load
+
+keras = load("keras")
+
+from keras import ops  # noqa: E402
+
+from octavo import pipeline  # noqa: E402
+from octavo.data.preprocess import Preprocess  # noqa: E402
+from octavo.fitting.augment import Augment  # noqa: E402
+from octavo.fitting.batches import Pixels, one_hot, plain_batches, training_batches  # noqa: E402
+from octavo.graph import Graph, Op  # noqa: E402
+from octavo.ranges import Ranges  # noqa: E402
+from octavo.recipe import load_recipe  # noqa: E402
+from octavo.simulate import Simulation  # noqa: E402
+from octavo.simulate.fakequant import fake_quantize_bias, fake_quantize_weights, weight_scale  # noqa: E402
+from octavo.simulate.rounding import Rounded  # noqa: E402
+from octavo.stats import proportion  # noqa: E402
+
+
+class OneRange(Rounded):
+    """The rounding of a tool that gives a depthwise kernel one range."""
+
+    def weights(self, op: Op, weights: Any, bias: Any) -> tuple[Any, Any]:
+        """Every channel at the scale of the widest."""
+        image = self._images.get(op.index)
+        if image is None or op.kind != "DEPTHWISE_CONV_2D":
+            return super().weights(op, weights, bias)
+        _, _, scale = self._grid[image]
+        channels = weight_scale(weights, bias, scale)
+        channels = ops.broadcast_to(ops.max(channels), channels.shape)
+        rounded = fake_quantize_weights(weights, channels)
+        return rounded, None if bias is None else fake_quantize_bias(bias, channels * ops.stop_gradient(scale))
+
+
+class Plain(Simulation):
+    """A simulation that rounds in the same way in training and in evaluation."""
+
+    rounding = Rounded
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Runs the graph."""
+        return self.execute(inputs, self.arithmetic(self.rounding), training)
+
+
+class PerKernel(Plain):
+    """With one range per depthwise kernel."""
+
+    rounding = OneRange
+
+
+def spread(graph: Graph) -> list[float]:
+    """For every depthwise kernel, its widest channel's range over its narrowest's."""
+    kernels = [graph.tensors[op.inputs[1]].constant for op in graph.ops if op.kind == "DEPTHWISE_CONV_2D"]
+    largest = [np.abs(kernel).max(axis=(0, 1, 2)) for kernel in kernels if kernel is not None]
+    return [float(row.max() / row.min()) for row in largest]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="a run directory of `octavo run`")
+    parser.add_argument("--steps", type=int, default=100, help="training steps of each; 0 for none")
+    parser.add_argument("--rate", type=float, default=1e-4, help="Adam's rate")
+    options = parser.parse_args()
+    recipe = load_recipe(str(options.run / "recipe.yaml"))
+    splits, preprocess = pipeline.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
+    graph = Graph.read(options.run / "float.tflite")
+    ranges = Ranges.from_json(json.loads((options.run / "ranges.json").read_text("utf-8")))
+    test = plain_batches(Pixels(splits.test, preprocess), one_hot(splits.test), 32)
+    pixels, augment = Pixels(splits.train, preprocess), Augment(recipe.train.augment, recipe.seed)
+    found = spread(graph)
+    print(f"Depthwise kernels' channel ranges differ {min(found):.0f} to {max(found):.0f} times.\n")
+    print(f"| depthwise scales | accuracy without training | after {options.steps} steps |\n|---|---|---|")
+    for title, kind in (("one per channel", Plain), ("one per kernel", PerKernel)):
+        keras.utils.set_random_seed(recipe.seed)
+        model = kind(graph, ranges)
+        model.compile(keras.optimizers.Adam(options.rate), "categorical_crossentropy", metrics=["accuracy"])
+        row = [_accuracy(model, test, len(splits.test))]
+        batches = training_batches(pixels, one_hot(splits.train), 32, recipe.seed, 0, augment)
+        for step in range(options.steps):
+            model.train_on_batch(*batches[step % len(batches)])
+        row.append(_accuracy(model, test, len(splits.test)) if options.steps else "–")
+        print(f"| {title} | {' | '.join(row)} |", flush=True)
+
+
+def _accuracy(model: Simulation, test: Any, images: int) -> str:
+    share = model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+    found = proportion(round(share * images), images)
+    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+
+
+if __name__ == "__main__":
+    main()

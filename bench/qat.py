@@ -1,0 +1,123 @@
+"""A training step side by side: Keras' own float step, the float graph, and the simulation, with and without a teacher.
+
+    python bench/qat.py --run runs/cifar10                # the run's model, at its size, batches of 32
+    python bench/qat.py --run runs/cifar10 --batch 8 --repeats 3
+
+Time: all models in one process, one step of each in turn, so that the machine's drift falls on all alike; the median,
+and the median of the ratios turn by turn. Memory: each model in a process of its own, the peak of the process after
+five steps, with imports. Images are random; a step does not depend on what they show. What Keras trains is the network
+that the graph was exported from, all its layers trainable, once with batch norms that follow the images (as Keras
+does by default) and once with frozen ones, which is what a graph's folded batch norms are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+METHODS = {
+    "keras": "Keras, the float network",
+    "keras_frozen": "Keras, the float network with frozen batch norms",
+    "float": "the float graph (`FloatModel`)",
+    "qat": "**quantization-aware (`Simulation`)**",
+    "distill": "quantization-aware, with the float graph as teacher",
+}
+
+
+def step(method: str, run: Path, batch: int) -> Callable[[], None]:
+    """One training step of a method, built and ready."""
+    from octavo.backend import load
+
+    keras = load("keras")
+    model = _model(method, run)
+    extra: dict[str, Any] = {"teacher": "float"} if method == "distill" else {}
+    if method.startswith("keras"):
+        # As the others are: XLA is 20 to 30 times slower than TensorFlow's own kernels on a CPU.
+        extra["jit_compile"] = False
+    model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy", **extra)
+    random = np.random.default_rng(0)
+    shape = json.loads((run / "proof.json").read_text("utf-8"))["input"]["shape"][1:]
+    images = random.uniform(-1, 1, (batch, *shape)).astype(np.float32)
+    labels = random.integers(0, 10, batch)
+    return lambda: model.train_on_batch(images, labels)
+
+
+def _model(method: str, run: Path) -> Any:
+    from octavo.graph import Graph
+    from octavo.ranges import Ranges
+    from octavo.simulate import FloatModel, Simulation
+    from octavo.train import load_keras
+
+    if method.startswith("keras"):
+        import keras
+
+        model = load_keras(run / "model.keras")
+        for layer in model._flatten_layers():
+            layer.trainable = not (method == "keras_frozen" and isinstance(layer, keras.layers.BatchNormalization))
+        return model
+    graph = Graph.read(run / "float.tflite")
+    if method == "float":
+        return FloatModel(graph)
+    return Simulation(graph, Ranges.from_json(json.loads((run / "ranges.json").read_text("utf-8"))))
+
+
+def times(methods: list[str], run: Path, batch: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds of every step, method by method."""
+    steps = {method: step(method, run, batch) for method in methods}
+    for work in steps.values():
+        work()
+        work()
+    found: dict[str, list[float]] = {method: [] for method in methods}
+    for _ in range(repeats):
+        for method, work in steps.items():
+            start = time.perf_counter()
+            work()
+            found[method].append(time.perf_counter() - start)
+    return found
+
+
+def memory(method: str, run: Path, batch: int) -> float:
+    """Peak memory in MB of a process that trains five steps."""
+    command = [sys.executable, __file__, "--run", str(run), "--batch", str(batch), "--memory", method]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="a run directory of `octavo run`")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--memory", choices=METHODS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory:
+        work = step(options.memory, options.run, options.batch)
+        for _ in range(5):
+            work()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    found = times(options.methods, options.run, options.batch, options.repeats)
+    peaks = {method: memory(method, options.run, options.batch) for method in options.methods}
+    base = options.methods[0]
+    print("| training step | seconds | times Keras | peak memory, MB | times Keras |\n|---|---|---|---|---|")
+    for method, seconds in found.items():
+        ratio = median(s / b for s, b in zip(seconds, found[base], strict=True))
+        print(
+            f"| {METHODS[method]} | {median(seconds):.2f} | {ratio:.2f} | {peaks[method]:,.0f} | "
+            f"{peaks[method] / peaks[base]:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
