@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# A module's tests stay in one process: they share what is dear to make.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope
 
 .PHONY: setup run test test-slow check format docs bench clean help
 
@@ -20,10 +22,10 @@ run: $(READY) ## run the recipe `digits`: photographs to int8 model and report, 
 	$(BIN)/octavo run digits --out runs/digits
 
 test: $(READY) ## the tests, but for the slow ones
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-slow: $(READY) ## all tests
-	$(BIN)/python -m pytest -q -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow'
 
 check: $(READY) ## style, types, generated documents
 	$(BIN)/ruff check .
