@@ -1,0 +1,115 @@
+"""Accuracy of a run's float model after a few more epochs, as float and as int8: what training for int8 is worth.
+
+    python bench/qat_accuracy.py --run runs/cifar10 --out runs/qat-accuracy --seeds 0 1 2 --test 10000
+
+From the run's one float model and its calibrated ranges, for each seed (of order and augmentation), with the settings
+of the run's `qat` section: `control`, the float graph trained on; `qat`, quantization-aware training; `distill`, the
+same with half of the loss from the float graph's outputs. Beside them the float model as it is and post-training
+quantization. int8 is the written and proved file on LiteRT. What is in OUT is not computed again, so a run that was
+stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from octavo import pipeline, qat
+from octavo.convert import convert
+from octavo.data.preprocess import Preprocess
+from octavo.data.split import Splits
+from octavo.evaluate import evaluate
+from octavo.graph import Graph
+from octavo.progress import Silent
+from octavo.ranges import Ranges
+from octavo.recipe import Recipe, load_recipe
+from octavo.stats import Interval, paired_difference, proportion
+
+KINDS = {"control": "float control", "qat": "QAT int8", "distill": "QAT int8, distilled"}
+
+
+class Lines(Silent):
+    """Progress as lines."""
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+
+def score(graph: Graph, splits: Splits, preprocess: Preprocess, path: Path) -> None:
+    """Evaluates a model on the test images and keeps whether each one is right."""
+    scores = evaluate(graph, splits.test, preprocess)
+    with path.open("wb") as stream:
+        np.save(stream, scores.correct)
+
+
+def train(kind: str, seed: int, run: Path, out: Path, recipe: Recipe, splits: Splits, preprocess: Preprocess) -> None:
+    """Trains one model and scores it."""
+    from octavo.simulate import FloatModel, Simulation
+
+    graph = Graph.read(run / "float.tflite")
+    ranges = Ranges.from_json(json.loads((run / "ranges.json").read_text("utf-8")))
+    model = FloatModel(graph) if kind == "control" else Simulation(graph, ranges)
+    settings = recipe.qat.model_copy(update={"distill": 0.5 if kind == "distill" else 0.0})
+    workdir = out / f".{kind}-{seed}"
+    qat.fit(model, splits.train, None, preprocess, settings, seed, workdir, Lines(), f"{kind}, seed {seed}")
+    made = model.graph if kind == "control" else Graph(convert(model).quantized.content)  # type: ignore[arg-type]
+    (out / f"{kind}-{seed}.tflite").write_bytes(made.content)
+    score(made, splits, preprocess, out / f"{kind}-{seed}.npy")
+
+
+def table(out: Path, seeds: list[int]) -> None:
+    """All that is there, model by model and seed by seed."""
+    right: dict[str, Any] = {path.stem: np.load(path) for path in sorted(out.glob("*.npy"))}
+    print("| model | seed | accuracy | minus float | minus control of the seed | minus post-training |")
+    print("|---|---|---|---|---|---|")
+    names = [("float", "", "float"), ("ptq", "", "PTQ int8")]
+    names += [(f"{kind}-{seed}", str(seed), title) for kind, title in KINDS.items() for seed in seeds]
+    for name, seed, title in names:
+        if name not in right:
+            continue
+        cells = [_against(right, base, name) for base in ("float", f"control-{seed}", "ptq")]
+        share = proportion(int(right[name].sum()), len(right[name]))
+        print(f"| {title} | {seed} | {share.value:.2%} ({share.low:.2%} to {share.high:.2%}) | {' | '.join(cells)} |")
+    for kind, title in KINDS.items():
+        values = [right[f"{kind}-{seed}"].mean() for seed in seeds if f"{kind}-{seed}" in right]
+        if len(values) > 1:
+            print(f"\n{title}: mean {np.mean(values):.2%}, from {min(values):.2%} to {max(values):.2%}")
+
+
+def _against(right: dict[str, Any], base: str, name: str) -> str:
+    if base not in right or base == name:
+        return ""
+    before, after = right[base], right[name]
+    gap: Interval = paired_difference(int((before & ~after).sum()), int((~before & after).sum()), len(before))
+    return f"{gap.value * 100:+.2f} ({gap.low * 100:+.2f} to {gap.high * 100:+.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="a run directory of `octavo run`")
+    parser.add_argument("--out", type=Path, required=True, help="where models and scores are kept")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--test", type=int, help="test images; the run's own when left out")
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="KEY=VALUE of the recipe")
+    options = parser.parse_args()
+    more = [f"data.test={options.test}"] if options.test else []
+    recipe = load_recipe(str(options.run / "recipe.yaml"), [*options.settings, *more])
+    splits, preprocess = pipeline.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, file in (("float", "float.tflite"), ("ptq", "int8.tflite")):
+        if not (options.out / f"{name}.npy").exists():
+            score(Graph.read(options.run / file), splits, preprocess, options.out / f"{name}.npy")
+    for seed in options.seeds:
+        for kind in options.kinds:
+            if not (options.out / f"{kind}-{seed}.npy").exists():
+                train(kind, seed, options.run, options.out, recipe, splits, preprocess)
+    table(options.out, options.seeds)
+
+
+if __name__ == "__main__":
+    main()
