@@ -75,9 +75,24 @@ def table(out: Path, seeds: list[int]) -> None:
         share = proportion(int(right[name].sum()), len(right[name]))
         print(f"| {title} | {seed} | {share.value:.2%} ({share.low:.2%} to {share.high:.2%}) | {' | '.join(cells)} |")
     for kind, title in KINDS.items():
-        values = [right[f"{kind}-{seed}"].mean() for seed in seeds if f"{kind}-{seed}" in right]
-        if len(values) > 1:
-            print(f"\n{title}: mean {np.mean(values):.2%}, from {min(values):.2%} to {max(values):.2%}")
+        there = [seed for seed in seeds if f"{kind}-{seed}" in right]
+        if len(there) < 2:
+            continue
+        values = [right[f"{kind}-{seed}"].mean() for seed in there]
+        line = f"\n{title}: mean {np.mean(values):.2%}, from {min(values):.2%} to {max(values):.2%}"
+        if kind != "control" and all(f"control-{seed}" in right for seed in there):
+            line += f"; minus control {_pooled(right, kind, there)}"
+        print(line)
+
+
+def _pooled(right: dict[str, Any], kind: str, seeds: list[int]) -> str:
+    """Mean over seeds of the difference to the control, in points; its interval is over the images.
+
+    Seeds share the images, so an image's differences are averaged first: the normal interval of their mean.
+    """
+    gaps = np.mean([right[f"{kind}-{s}"].astype(float) - right[f"control-{s}"] for s in seeds], axis=0)
+    half = 1.96 * gaps.std(ddof=1) / np.sqrt(len(gaps))
+    return f"{gaps.mean() * 100:+.2f} ({(gaps.mean() - half) * 100:+.2f} to {(gaps.mean() + half) * 100:+.2f})"
 
 
 def _against(right: dict[str, Any], base: str, name: str) -> str:

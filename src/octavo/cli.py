@@ -333,7 +333,7 @@ def main() -> None:
         sys.exit(_refuse(str(error)))
     except SystemExit as end:
         if end.code == 130:
-            sys.stderr.write("Interrupted. What was finished is kept; the same `octavo run` goes on from there.\n")
+            sys.stderr.write("Interrupted. What was finished is kept; the same command goes on from there.\n")
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
