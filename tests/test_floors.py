@@ -15,13 +15,13 @@ FLOORS: list[set[str]] = [
     {"errors", "files", "progress", "quiet", "affine", "stats", "recipe"},
     {"graph", "ops", "runtime", "size", "data", "sidecar", "backend"},
     {"ranges", "table", "feed", "fitting", "simulate"},
-    {"calibrate", "quantize", "prove", "train", "export", "qat"},
-    {"agreement", "convert", "evaluate", "inspect", "distributions", "report"},
-    {"manifest", "pipeline", "quant_model", "cli"},
+    {"slim", "pixels", "calibrate", "quantize", "prove", "train", "export", "qat"},
+    {"agreement", "convert", "evaluate", "inspect", "distributions", "report", "equal"},
+    {"manifest", "pipeline", "quant_model", "twins", "cli"},
 ]
 # Rooms of one floor may know one another where the story runs through both; acts may not, but for the proof, which
 # is about what quantization wrote.
-ACTS = {"calibrate", "quantize", "train", "export", "qat"}
+ACTS = {"slim", "pixels", "calibrate", "quantize", "train", "export", "qat"}
 HEAVY = {"tensorflow", "keras"}
 # Their classes are Keras models. Others import them in the functions that need them, as they would import Keras.
 KERAS_ROOMS = {"simulate", "quant_model"}

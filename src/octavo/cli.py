@@ -270,6 +270,53 @@ def evaluate(
         _print(f"{row['class']:{width}}  {row['images']:6}  {row['recall']:6.1%}  {row['precision']:9.1%}")
 
 
+@app.command(epilog="Example: octavo slim model_int8.tflite -o model_slim.tflite --pixels int8 --logits")
+def slim(
+    model: Annotated[Path, typer.Argument(help="A .tflite model.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The .tflite to write.")],
+    pixels: Annotated[
+        Literal["int8", "uint8"] | None,
+        typer.Option("--pixels", help="Take raw pixels: int8 is the byte less 128; uint8 the byte, by one more op."),
+    ] = None,
+    logits: Annotated[bool, typer.Option("--logits", help="Leave the final Softmax out; the class stays.")] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Images for the proof; made-up ones when left out.")
+    ] = None,
+    images: Annotated[int, typer.Option("--images", help="How many images the proof runs.")] = 16,
+    scale: Scale = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Write the same model in fewer bytes, and prove that it says the same on every kernel family."""
+    from octavo.twins import slim_file
+
+    made = slim_file(
+        model,
+        out,
+        pixels=pixels,
+        drop_softmax=logits,
+        data=data,
+        images=images,
+        scale=scale,
+        progress=_Shown(),
+    )
+    if json_:
+        _print_json(made.to_json())
+        return
+    for step in made.steps:
+        _print(f"{step.name:8}{step.about}")
+        for item in step.equality:
+            said = (
+                "bit-equal"
+                if item.equal
+                else f"differs by up to {item.steps:g} steps, same class on {item.agreement:.1%}"
+            )
+            _print(f"        {item.kernels:10} {said}; {item.inputs} images, {item.distinct} different outputs")
+    _print(f"proof   on {made.images}")
+    _print(f"input   {made.preprocess.describe()}")
+    _print(f"size    {made.before:,} -> {len(made.content):,} bytes")
+    _print(f"wrote   {made.path} and its sidecar")
+
+
 @app.command(epilog="Example: octavo inspect model_int8.tflite")
 def inspect(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],

@@ -39,7 +39,8 @@ class Tensor:
         shape: Its static shape; -1 where the file leaves a dimension open.
         dtype: NumPy's name of its element type (``float32``, ``int8``, …).
         constant: Its values when the file holds them, else None.
-        qparams: Its scale and zero point when it is quantized, else None.
+        qparams: Its scale and zero point when it is quantized, else None; of a uint8 tensor those of the int8 codes
+            that lie 128 below.
     """
 
     index: int
@@ -313,10 +314,14 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         return int(schema.BufferEnd(builder))
 
 
-def serialize(model: Any) -> bytes:
+def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
     """A schema `ModelT` as the bytes of a `.tflite` file.
 
     All constants come to lie inside the flatbuffer, aligned to 16 bytes; buffers that nothing uses are dropped.
+
+    Args:
+        model: The model; its buffers are renumbered.
+        builder: An empty builder that packs it; the flatbuffers package's own when left out.
     """
     holders = [*(t for graph in model.subgraphs for t in graph.tensors), *(model.metadata or [])]
     kept: dict[int, int] = {}
@@ -333,7 +338,9 @@ def serialize(model: Any) -> bytes:
             buffers.append(made)
         holder.buffer = kept[holder.buffer]
     model.buffers = buffers
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    builder = builder or flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def _qparams(raw: Any) -> QParams | None:
@@ -346,7 +353,10 @@ def _qparams(raw: Any) -> QParams | None:
         quantization.zeroPoint if quantization.zeroPoint is not None else np.zeros(scale.size), np.int64
     )
     dtype = _DTYPES[raw.type]
-    bits = {"int4": 4, "int8": 8, "int16": 16, "int32": 32}.get(dtype)
+    bits = {"int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32}.get(dtype)
+    if dtype == "uint8":
+        # Codes are int8 throughout; `Port` moves bytes by 128 where a model takes or gives them.
+        zero_point = zero_point - 128
     if bits is None or not np.all(np.isfinite(scale)) or np.any(scale <= 0):
         return None
     # A weight file of axis and one channel is still per tensor in effect, and stays as written.

@@ -74,11 +74,16 @@ class Port:
 
     def encode(self, real: Array) -> Array:
         """Reals as the model takes them: float32, or codes of this port."""
-        return real.astype(np.float32) if self.qparams is None else self.qparams.quantize(real).astype(self.dtype)
+        if self.qparams is None:
+            return real.astype(np.float32)
+        codes = self.qparams.quantize(real)
+        return (codes.astype(np.int16) + 128 if self.dtype == "uint8" else codes).astype(self.dtype)
 
     def decode(self, raw: Array) -> Array:
         """What the model gave, as float32 reals."""
-        return raw.astype(np.float32) if self.qparams is None else self.qparams.dequantize(raw)
+        if self.qparams is None:
+            return raw.astype(np.float32)
+        return self.qparams.dequantize(raw.astype(np.int16) - 128 if self.dtype == "uint8" else raw)
 
 
 class Model:

@@ -20,7 +20,8 @@ def breakdown(content: bytes) -> dict[str, int]:
     for index in range(model.BuffersLength()):
         buffer = model.Buffers(index)
         weights += buffer.DataLength() or (buffer.Size() if buffer.Offset() > 1 else 0)
-    quantization = names = 0
+    names = 0
+    vectors: dict[int, int] = {}
     for place in range(model.SubgraphsLength()):
         graph = model.Subgraphs(place)
         for index in range(graph.TensorsLength()):
@@ -28,7 +29,11 @@ def breakdown(content: bytes) -> dict[str, int]:
             names += len(tensor.Name() or b"")
             found = tensor.Quantization()
             if found is not None:
-                quantization += 4 * (found.ScaleLength() + found.MinLength() + found.MaxLength())
-                quantization += 8 * found.ZeroPointLength()
+                counts = (found.MinLength(), found.MaxLength(), found.ScaleLength(), found.ZeroPointLength())
+                for slot, (count, width) in enumerate(zip(counts, (4, 4, 4, 8), strict=True)):
+                    # Tensors can point at one vector; a field's offset stands at 4 + 2 * its number in the schema.
+                    if count:
+                        vectors[found._tab.Vector(found._tab.Offset(4 + 2 * slot))] = count * width
+    quantization = sum(vectors.values())
     rest = len(content) - weights - quantization - names
     return {"weights": weights, "quantization": quantization, "names": names, "rest": rest}

@@ -1,0 +1,136 @@
+"""A slimmer file of the same model: what no kernel reads is left out, and what is equal is stored once.
+
+LiteRT 2.3 decides how far this can go. It refuses a tensor with fewer zero points than scales, and XNNPACK refuses a
+convolution whose bias does not have one scale per channel, so neither vector can be left out or cut to one entry,
+though both follow from other numbers in the file. But a flatbuffer may point at one vector from many places: the zero
+points of all weights and biases with as many channels are one vector of zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert.tools import flatbuffer_utils
+
+from octavo.errors import ModelError
+from octavo.graph import Graph, Tensor, serialize
+
+# The converter's notes about itself; metadata of other names belongs to somebody.
+_NOTES = {b"min_runtime_version", b"CONVERSION_METADATA"}
+
+
+def strip(graph: Graph) -> Graph:
+    """The same model in fewer bytes: no names but those of inputs and outputs, no observed ranges, nothing twice.
+
+    Every number that a kernel reads stays, so outputs are equal bit for bit.
+
+    Args:
+        graph: A float or int8 model. Signatures and the metadata of other tools are kept.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    model.description = None
+    model.metadata = [item for item in model.metadata or () if item.name not in _NOTES] or None
+    ports = {*graph.inputs, *graph.outputs}
+    for index, raw in enumerate(model.subgraphs[0].tensors):
+        if index not in ports:
+            raw.name = None
+        if raw.shapeSignature is not None and np.array_equal(raw.shapeSignature, raw.shape):
+            raw.shapeSignature = None
+        if (found := raw.quantization) is not None:
+            found.min = found.max = None
+            if found.scale is None or len(found.scale) == 0:
+                raw.quantization = None
+    return Graph(serialize(model, _Sharing(1024)), graph.name)
+
+
+def logits_of(graph: Graph) -> Tensor:
+    """The tensor that the final Softmax reads.
+
+    Raises:
+        ModelError: The model does not end with a Softmax.
+    """
+    last = graph.producers.get(graph.outputs[0])
+    if len(graph.outputs) != 1 or last is None or last.kind != "SOFTMAX":
+        raise ModelError(
+            f"{graph.name} should have one output, of a SOFTMAX, and it has {len(graph.outputs)}, the first of "
+            f"{last.kind if last is not None else 'no op'}.",
+            "There is nothing to drop: leave --logits out.",
+        )
+    return graph.tensors[last.inputs[0]]
+
+
+def logits(graph: Graph) -> Graph:
+    """The same model without its final Softmax: the class with the largest output is the same.
+
+    Raises:
+        ModelError: The model does not end with a Softmax.
+    """
+    kept = logits_of(graph)
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    subgraph = model.subgraphs[0]
+    dropped = graph.outputs[0]
+    # The output keeps its name and place in the file, and takes over what it now holds.
+    old, new = subgraph.tensors[dropped], subgraph.tensors[kept.index]
+    new.name, old.name = old.name, new.name
+    subgraph.outputs = [kept.index]
+    del subgraph.operators[graph.producers[dropped].index]
+    for signature in model.signatureDefs or ():
+        for item in signature.outputs:
+            if item.tensorIndex == dropped:
+                item.tensorIndex = kept.index
+    return Graph(serialize(_without(model, dropped)), graph.name)
+
+
+def _without(model: Any, dropped: int) -> Any:
+    """Takes an unused tensor out, which moves all later ones up."""
+    subgraph = model.subgraphs[0]
+    del subgraph.tensors[dropped]
+
+    def moved(places: Any) -> Any:
+        return None if places is None else [int(i) - (int(i) > dropped) for i in places]
+
+    subgraph.inputs, subgraph.outputs = moved(subgraph.inputs), moved(subgraph.outputs)
+    for op in subgraph.operators:
+        op.inputs, op.outputs = moved(op.inputs), moved(op.outputs)
+    for signature in model.signatureDefs or ():
+        for item in (*signature.inputs, *signature.outputs):
+            item.tensorIndex -= item.tensorIndex > dropped
+    return model
+
+
+class _Sharing(flatbuffers.Builder):  # type: ignore[misc]
+    """A builder that writes equal vectors of numbers once.
+
+    The method names are the flatbuffers package's. A vector has just been written when `EndVector` sees it; if an
+    equal one lies further back, the head goes back to before it and the earlier one is pointed at, which is what the
+    package itself does with equal vtables.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[tuple[int, bytes], int] = {}
+        self._open: tuple[int, int, int] | None = None
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
+        self._open = (int(self.Offset()), 4 + elemSize * numElems, alignment)
+        return int(super().StartVector(elemSize, numElems, alignment))
+
+    def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: N802
+        # Vectors of offsets mean something else at another place.
+        self._open = None
+        super().PrependUOffsetTRelative(off)
+
+    def EndVector(self, numElems: int | None = None) -> int:  # noqa: N802, N803
+        opened, self._open = self._open, None
+        made = int(super().EndVector())
+        if opened is None:
+            return made
+        before, length, alignment = opened
+        head = self.Head()
+        content = bytes(self.Bytes[head : head + length])
+        found = self._written.setdefault((alignment, content), made)
+        if found != made:
+            self.head = len(self.Bytes) - before
+        return found
