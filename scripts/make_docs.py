@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from octavo.recipe import Recipe, load_recipe, names
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["run", "quantize", "evaluate", "slim", "inspect", "report", "recipes"]
+COMMANDS = ["run", "quantize", "evaluate", "slim", "benchmark", "inspect", "deploy", "report", "recipes"]
 NOTE = "<!-- Written by scripts/make_docs.py: change the code, then `make docs`. -->\n\n"
 
 
@@ -94,7 +94,13 @@ def cli() -> str:
             capture_output=True,
             text=True,
             check=True,
-            env={"COLUMNS": "100", "PATH": "", "NO_COLOR": "1", "TERMINAL_WIDTH": "100"},
+            env={
+                "PYTHONPATH": str(ROOT / "src"),
+                "COLUMNS": "100",
+                "PATH": "",
+                "NO_COLOR": "1",
+                "TERMINAL_WIDTH": "100",
+            },
         )
         text = done.stdout.replace("python -m octavo.cli", "octavo").strip()
         parts.append(f"## octavo {command}\n\n```text\n{text}\n```\n\n")

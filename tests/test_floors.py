@@ -13,11 +13,11 @@ SRC = Path(__file__).parent.parent / "src" / "octavo"
 
 FLOORS: list[set[str]] = [
     {"errors", "files", "progress", "quiet", "affine", "stats", "recipe"},
-    {"graph", "ops", "runtime", "size", "data", "sidecar", "backend"},
+    {"graph", "ops", "runtime", "profiler", "footprint", "size", "data", "sidecar", "backend"},
     {"ranges", "table", "feed", "fitting", "simulate"},
     {"slim", "pixels", "calibrate", "quantize", "prove", "train", "export", "qat"},
-    {"agreement", "convert", "evaluate", "inspect", "distributions", "report", "equal"},
-    {"manifest", "pipeline", "quant_model", "twins", "cli"},
+    {"agreement", "convert", "evaluate", "inspect", "distributions", "report", "equal", "benchmark"},
+    {"manifest", "pipeline", "quant_model", "twins", "timing", "deploy", "cli"},
 ]
 # Rooms of one floor may know one another where the story runs through both; acts may not, but for the proof, which
 # is about what quantization wrote.

@@ -5,29 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import CLASSES, pictures, tiny_tflite
+from tiny import CLASSES, pictures, tiny_int8, tiny_tflite
 
 from octavo import sidecar
-from octavo.calibrate import calibrate
 from octavo.data.preprocess import Preprocess
 from octavo.equal import compare
 from octavo.errors import ModelError, ProofError, QuantizationError
 from octavo.graph import Graph, serialize
 from octavo.pixels import raw_pixels, takes_raw_pixels, unsigned
-from octavo.quantize import quantize
 from octavo.runtime import interpreter
 from octavo.sidecar import Sidecar
 from octavo.size import breakdown
 from octavo.slim import logits, logits_of, strip
 from octavo.twins import slim_file
-
-
-def int8(softmax: bool = True, scale: tuple[float, float] = (-1.0, 1.0), content: bytes | None = None) -> Graph:
-    images = Preprocess((8, 8), scale=scale).normalize(pictures(30)[0])
-    # Black and white are seen, as in any real set of photographs.
-    images[0, 0, 0], images[0, 0, 1] = scale
-    graph = Graph(content or tiny_tflite(softmax))
-    return Graph(quantize(graph, calibrate(graph, images)).content)
 
 
 def raw(graph: Graph, inputs: np.ndarray) -> np.ndarray:
@@ -44,7 +34,7 @@ def raw(graph: Graph, inputs: np.ndarray) -> np.ndarray:
 CODES = (pictures(12)[0].astype(np.int16) - 128).astype(np.int8)
 
 
-@pytest.mark.parametrize("make", [int8, lambda: Graph(tiny_tflite())])
+@pytest.mark.parametrize("make", [tiny_int8, lambda: Graph(tiny_tflite())])
 def test_stripped_files_are_smaller_and_say_the_same(make: Callable[[], Graph]) -> None:
     graph = make()
     inputs = CODES if graph.tensors[graph.inputs[0]].dtype == "int8" else CODES.astype(np.float32) / 128
@@ -60,7 +50,7 @@ def test_stripped_files_are_smaller_and_say_the_same(make: Callable[[], Graph]) 
 
 
 def test_stripping_shares_zero_points_and_keeps_every_number() -> None:
-    graph = int8()
+    graph = tiny_int8()
     after = strip(graph)
     for old, new in zip(graph.tensors, after.tensors, strict=True):
         assert (old.shape, old.dtype, old.qparams) == (new.shape, new.dtype, new.qparams)
@@ -70,7 +60,7 @@ def test_stripping_shares_zero_points_and_keeps_every_number() -> None:
 
 
 def test_equality_sees_a_single_changed_weight() -> None:
-    graph = int8()
+    graph = tiny_int8()
     name, weight = next((t.name, t.constant) for t in graph.tensors if t.constant is not None and t.dtype == "int8")
     assert weight is not None
     changed = weight.copy()
@@ -81,7 +71,7 @@ def test_equality_sees_a_single_changed_weight() -> None:
 
 
 def test_logits_are_what_softmax_read() -> None:
-    graph = int8()
+    graph = tiny_int8()
     after = logits(graph)
     assert [op.kind for op in after.ops] == [op.kind for op in graph.ops][:-1]
     found, wanted = raw(after, CODES), raw(graph.exposed([logits_of(graph)]), CODES)
@@ -93,12 +83,12 @@ def test_logits_are_what_softmax_read() -> None:
 
 def test_there_has_to_be_a_softmax_to_drop() -> None:
     with pytest.raises(ModelError, match="leave --logits out"):
-        logits(int8(softmax=False))
+        logits(tiny_int8(softmax=False))
 
 
 def test_unit_pixels_are_raw_pixels_already() -> None:
     preprocess = Preprocess((8, 8), scale=(0.0, 1.0))
-    graph = int8(scale=(0.0, 1.0))
+    graph = tiny_int8(scale=(0.0, 1.0))
     made = raw_pixels(graph, preprocess)
     assert made.folded is None and made.graph is graph
     params = graph.tensors[graph.inputs[0]].qparams
@@ -108,7 +98,7 @@ def test_unit_pixels_are_raw_pixels_already() -> None:
 def test_folded_pixels_compute_the_float_convolution_more_exactly() -> None:
     """The oracle is the first convolution in float64, on the reals that pixels stand for."""
     content = tiny_tflite()
-    graph = int8()
+    graph = tiny_int8()
     made = raw_pixels(graph, Preprocess((8, 8)))
     assert made.folded == pytest.approx(-0.5, abs=1e-3)
     seen = pictures(12, seed=3)[0]
@@ -134,7 +124,7 @@ def test_folded_pixels_compute_the_float_convolution_more_exactly() -> None:
 
 
 def test_bytes_go_in_behind_one_op() -> None:
-    graph = raw_pixels(int8(), Preprocess((8, 8))).graph
+    graph = raw_pixels(tiny_int8(), Preprocess((8, 8))).graph
     after = unsigned(graph)
     assert [op.kind for op in after.ops] == ["QUANTIZE", *(op.kind for op in graph.ops)]
     seen = pictures(12)[0]
@@ -143,13 +133,13 @@ def test_bytes_go_in_behind_one_op() -> None:
 
 def test_pixels_that_never_are_zero_cannot_be_padded() -> None:
     with pytest.raises(QuantizationError, match="leaves out 0"):
-        raw_pixels(int8(scale=(1.0, 2.0)), Preprocess((8, 8), scale=(1.0, 2.0)))
+        raw_pixels(tiny_int8(scale=(1.0, 2.0)), Preprocess((8, 8), scale=(1.0, 2.0)))
 
 
 @pytest.mark.parametrize("pixels", [None, "int8", "uint8"])
 def test_a_slim_file_lies_beside_a_sidecar_that_fits(tmp_path: Path, pixels: str | None) -> None:
     source, out = tmp_path / "int8.tflite", tmp_path / "slim.tflite"
-    source.write_bytes(int8().content)
+    source.write_bytes(tiny_int8().content)
     Sidecar(Preprocess((8, 8)), CLASSES).write(source)
     made = slim_file(source, out, pixels=pixels, drop_softmax=True, images=6)  # type: ignore[arg-type]
     assert out.read_bytes() == made.content
@@ -170,7 +160,7 @@ def test_a_slim_file_lies_beside_a_sidecar_that_fits(tmp_path: Path, pixels: str
 
 def test_a_change_that_is_not_exact_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = tmp_path / "int8.tflite", tmp_path / "slim.tflite"
-    source.write_bytes(int8().content)
+    source.write_bytes(tiny_int8().content)
     Sidecar(Preprocess((8, 8)), CLASSES).write(source)
 
     def broken(graph: Graph) -> Graph:

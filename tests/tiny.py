@@ -11,6 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from octavo.calibrate import calibrate
+from octavo.data.preprocess import Preprocess
+from octavo.graph import Graph
+from octavo.quantize import quantize
+
 CLASSES = ("blue", "green", "red")
 SIZE = 8
 
@@ -33,6 +38,16 @@ def tiny_tflite(softmax: bool = True) -> bytes:
         return tf.nn.softmax(logits) if softmax else logits
 
     return bytes(tf.lite.TFLiteConverter.from_concrete_functions([classify.get_concrete_function()]).convert())
+
+
+@functools.cache
+def tiny_int8(softmax: bool = True, scale: tuple[float, float] = (-1.0, 1.0)) -> Graph:
+    """The classifier quantized by Octavo, calibrated on pixels scaled to `scale`."""
+    images = Preprocess((SIZE, SIZE), scale=scale).normalize(pictures(30)[0])
+    # Black and white are seen, as in any real set of photographs.
+    images[0, 0, 0], images[0, 0, 1] = scale
+    graph = Graph(tiny_tflite(softmax))
+    return Graph(quantize(graph, calibrate(graph, images)).content)
 
 
 def pictures(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

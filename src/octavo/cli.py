@@ -317,6 +317,27 @@ def slim(
     _print(f"wrote   {made.path} and its sidecar")
 
 
+@app.command(epilog="Example: octavo benchmark float.tflite int8.tflite --threads 1,2 --profile")
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help=".tflite models; ratios are to the first.")],
+    threads: Annotated[str, typer.Option("--threads", help="Threads inside a run, as in 1,2.")] = "1",
+    kernels: Annotated[
+        str, typer.Option("--kernels", help="Kernel families, of xnnpack, builtin and reference.")
+    ] = "xnnpack",
+    seconds: Annotated[float, typer.Option("--seconds", help="About how long each comparison takes.")] = 4.0,
+    profile: Annotated[bool, typer.Option("--profile", help="Time every op too, and the machine's int8 peak.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Time models side by side on this machine: latency, ratio, throughput, memory, time to load."""
+    from octavo.timing import benchmark_files, table
+
+    made = benchmark_files(models, threads, kernels, seconds, profile, _Shown())
+    if json_:
+        _print_json(made.to_json())
+    else:
+        _print(table(made))
+
+
 @app.command(epilog="Example: octavo inspect model_int8.tflite")
 def inspect(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],
@@ -341,6 +362,26 @@ def inspect(
         _print(f"without an int8 form: {', '.join(value['no_int8_form'])}")
     parts = ", ".join(f"{name} {size:,}" for name, size in value["breakdown"].items())
     _print(f"bytes   {parts}")
+
+
+@app.command(epilog="Example: octavo deploy runs/digits --out digits-model --zip")
+def deploy(
+    source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite model with its sidecar.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
+    archive: Annotated[bool, typer.Option("--zip", help="Write OUT.zip too.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Write a folder that works alone: model, labels, preprocessing, card, hashes, predict.py, C array."""
+    from octavo.deploy.folder import deploy as deploy_folder
+
+    made = deploy_folder(source, out, archive)
+    if json_:
+        _print_json(made.to_json())
+        return
+    for name, size in made.files.items():
+        _print(f"{size:>12,}  {name}")
+    _print(f"wrote   {made.folder}{f' and {made.archive}' if made.archive else ''}")
+    _print(f"try     python {made.folder / 'predict.py'} PICTURE")
 
 
 @app.command(epilog="Example: octavo report runs/digits")

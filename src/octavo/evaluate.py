@@ -115,16 +115,21 @@ def evaluate(
     return Scores(test.labels, probabilities, test.classes, KERNEL_NAMES[kernels])
 
 
-def _probabilities(graph: Graph, outputs: Array) -> Array:
-    """Outputs as probabilities: logits go through softmax, a single sigmoid becomes two classes."""
+def gives_probabilities(graph: Graph) -> bool:
+    """Whether the first output is of a softmax or sigmoid; otherwise it is taken for logits."""
     last = graph.producers.get(graph.outputs[0])
     kinds = {last.kind} if last is not None else set()
     if last is not None and last.kind in {"RESHAPE", "DEQUANTIZE", "QUANTIZE"}:
         before = graph.producers.get(last.inputs[0])
         kinds.add(before.kind if before is not None else "")
+    return bool(kinds & {"SOFTMAX", "LOGISTIC"})
+
+
+def _probabilities(graph: Graph, outputs: Array) -> Array:
+    """Outputs as probabilities: logits go through softmax, a single sigmoid becomes two classes."""
     if outputs.shape[1] == 1:
-        return np.concatenate([1 - outputs, outputs], axis=1) if "LOGISTIC" in kinds else outputs
-    if "SOFTMAX" in kinds or "LOGISTIC" in kinds:
+        return np.concatenate([1 - outputs, outputs], axis=1) if gives_probabilities(graph) else outputs
+    if gives_probabilities(graph):
         return outputs
     from scipy.special import softmax
 

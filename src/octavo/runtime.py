@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -187,42 +187,59 @@ def _port(graph: Graph, index: int) -> Port:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one run at batch 1 on one thread."""
+    """Milliseconds of one run at batch 1."""
 
     median: float
     p90: float
     minimum: float
     runs: int
 
+    @classmethod
+    def of(cls, milliseconds: Array) -> Self:
+        """What many runs' times come to."""
+        median, p90 = np.median(milliseconds), np.percentile(milliseconds, 90)
+        return cls(float(median), float(p90), float(np.min(milliseconds)), len(milliseconds))
+
 
 def latency(contents: Sequence[bytes], seconds: float = 1.0, kernels: Kernels = "xnnpack") -> list[Latency]:
+    """Times models side by side on one thread; see `interleaved`."""
+    return [Latency.of(times) for times in interleaved(contents, seconds, kernels)]
+
+
+def interleaved(
+    contents: Sequence[bytes], seconds: float = 1.0, kernels: Kernels = "xnnpack", threads: int = 1
+) -> Array:
     """Times models side by side: A B A B, so that the machine's drift falls on all alike.
 
     Args:
         contents: The models' bytes.
         seconds: About how long to measure in all, after warm-up.
         kernels: Which kernel family runs them.
+        threads: Threads inside one run.
+
+    Returns:
+        Milliseconds of every run, float64 ``(models, rounds)``; a column was measured in one round.
     """
     runs: list[Callable[[], None]] = []
+    random = np.random.default_rng(0)
     for content in contents:
-        made = interpreter(content, kernels)
-        detail = made.get_input_details()[0]
-        made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        made = interpreter(content, kernels, threads)
+        for detail in made.get_input_details():
+            noise = random.integers(0, 127, detail["shape"])
+            made.set_tensor(detail["index"], noise.astype(detail["dtype"]))
         runs.append(made.invoke)
     for run in runs:
         for _ in range(3):
             run()
-    times: list[list[float]] = [[] for _ in runs]
+    rounds: list[list[float]] = []
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[0]) < 5:
-        for run, kept in zip(runs, times, strict=True):
+    while time.perf_counter() < end or len(rounds) < 5:
+        rounds.append([])
+        for run in runs:
             start = time.perf_counter()
             run()
-            kept.append((time.perf_counter() - start) * 1e3)
-    return [
-        Latency(float(np.median(kept)), float(np.percentile(kept, 90)), float(np.min(kept)), len(kept))
-        for kept in times
-    ]
+            rounds[-1].append((time.perf_counter() - start) * 1e3)
+    return np.array(rounds).T
 
 
 def vet(path: Path) -> None:

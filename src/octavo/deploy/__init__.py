@@ -1,0 +1,1 @@
+"""Deployment: a folder that works alone, wherever it is moved to."""
