@@ -78,7 +78,10 @@ def test_what_was_trained_is_what_litert_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"distill": 0.5}, {"learning_rate": None}], ids=str)
-def test_interrupted_and_resumed_equals_unbroken(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_interrupted_and_resumed_equals_unbroken(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qat, "CANDIDATES", (1e-3, 3e-2))
     whole, broken = simulation(), simulation()
     qat.fit(whole, images(), images(30, 1), PREPROCESS, recipe(**settings), 0, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, reject, settings
 from oneop import Shape, convert, inputs, one_op, with_kind
 from randomop import CASES, Case, cases
 
@@ -46,6 +46,10 @@ def codes_of(graph: Graph, values: np.ndarray, kernels: Kernels) -> np.ndarray:
     return np.stack([kept[place] for place in range(len(values))]).astype(int)
 
 
+class NothingToTrain(Exception):
+    """The outputs are all one, such as those of relu(x - max(x))."""
+
+
 def keeps_the_contract(content: bytes, shape: Shape, low: float, high: float) -> dict[Kernels, int]:
     """Trains, saves, loads and converts a model; gives the largest difference to each kernel family, in codes."""
     graph = Graph(content)
@@ -53,8 +57,8 @@ def keeps_the_contract(content: bytes, shape: Shape, low: float, high: float) ->
     simulation = Simulation(graph, calibrate(graph, values))
     before = [np.asarray(variable) for variable in simulation.trainable_variables]
     outputs = np.asarray(simulation(values))
-    # Such as relu(x - max(x)), which has nothing to train.
-    assume(np.ptp(outputs) > 1e-3)
+    if np.ptp(outputs) <= 1e-3:
+        raise NothingToTrain
     noise = np.random.default_rng(2).normal(0, 0.1, outputs.shape) * np.ptp(outputs)
     simulation.compile(keras.optimizers.Adam(1e-3), "mse", run_eagerly=True)
     history = simulation.fit(values, (outputs + noise).astype("f4"), batch_size=BATCH // 2, verbose=0)
@@ -107,7 +111,10 @@ def keeps_it_on_random_models(kind: str, count: int) -> None:
         content = convert(function, shape)
         # Some attributes are another op's: a pool of one pixel, a transposition that moves nothing.
         assume(kind in {op.kind for op in Graph(content).ops})
-        found = keeps_the_contract(content, shape, low, high)
+        try:
+            found = keeps_the_contract(content, shape, low, high)
+        except NothingToTrain:
+            reject()
         assert found["xnnpack"] <= (1 if kind in NEARLY else 0)
         assert found.get("reference", 0) <= 1
 
