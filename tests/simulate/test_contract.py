@@ -46,7 +46,7 @@ def codes_of(graph: Graph, values: np.ndarray, kernels: Kernels) -> np.ndarray:
     return np.stack([kept[place] for place in range(len(values))]).astype(int)
 
 
-class NothingToTrain(Exception):
+class NothingToTrainError(Exception):
     """The outputs are all one, such as those of relu(x - max(x))."""
 
 
@@ -58,7 +58,7 @@ def keeps_the_contract(content: bytes, shape: Shape, low: float, high: float) ->
     before = [np.asarray(variable) for variable in simulation.trainable_variables]
     outputs = np.asarray(simulation(values))
     if np.ptp(outputs) <= 1e-3:
-        raise NothingToTrain
+        raise NothingToTrainError
     noise = np.random.default_rng(2).normal(0, 0.1, outputs.shape) * np.ptp(outputs)
     simulation.compile(keras.optimizers.Adam(1e-3), "mse", run_eagerly=True)
     history = simulation.fit(values, (outputs + noise).astype("f4"), batch_size=BATCH // 2, verbose=0)
@@ -113,7 +113,7 @@ def keeps_it_on_random_models(kind: str, count: int) -> None:
         assume(kind in {op.kind for op in Graph(content).ops})
         try:
             found = keeps_the_contract(content, shape, low, high)
-        except NothingToTrain:
+        except NothingToTrainError:
             reject()
         assert found["xnnpack"] <= (1 if kind in NEARLY else 0)
         assert found.get("reference", 0) <= 1
