@@ -107,8 +107,9 @@ def main() -> None:
             work()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
-    found = times(options.methods, options.run, options.batch, options.repeats)
+    # Memory first: a child's peak begins at what its parent had when it was forked.
     peaks = {method: memory(method, options.run, options.batch) for method in options.methods}
+    found = times(options.methods, options.run, options.batch, options.repeats)
     base = options.methods[0]
     print("| training step | seconds | times Keras | peak memory, MB | times Keras |\n|---|---|---|---|---|")
     for method, seconds in found.items():
