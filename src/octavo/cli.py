@@ -384,6 +384,23 @@ def deploy(
     _print(f"try     python {made.folder / 'predict.py'} PICTURE")
 
 
+@app.command(epilog="Example: octavo targets model_int8.tflite --data photos/")
+def targets(
+    model: Annotated[Path, typer.Argument(help="An int8 .tflite classifier.")],
+    data: Annotated[Path | None, typer.Option("--data", help="Images to run; made-up ones when left out.")] = None,
+    images: Annotated[int, typer.Option("--images", help="How many images are run.")] = 16,
+    json_: JsonFlag = False,
+) -> None:
+    """Show what each runtime and device makes of a model: can it take it, did it run here, what does it cost."""
+    from octavo.targets import survey
+
+    verdicts = survey.survey(model, data, images, progress=_Shown())
+    if json_:
+        _print_json(survey.to_json(verdicts))
+    else:
+        _print(survey.table(verdicts))
+
+
 @app.command(epilog="Example: octavo report runs/digits")
 def report(
     run_dir: Annotated[Path, typer.Argument(help="A directory that `octavo run` wrote.")],

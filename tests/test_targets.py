@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_cli import octavo, refused
+from tiny import CLASSES, tiny_int8, tiny_tflite, write_folder
+
+from octavo.benchmark import yardstick
+from octavo.data.preprocess import Preprocess
+from octavo.graph import Graph
+from octavo.sidecar import Sidecar
+from octavo.targets.arena import Placed, least, lifetimes, peak, plan
+from octavo.targets.edgetpu import EdgeTPU
+from octavo.targets.litert import LiteRT
+from octavo.targets.micro import Micro
+from octavo.targets.openvino import OpenVINO
+from octavo.targets.survey import survey
+from octavo.targets.target import Trial
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(tiny_int8().content)
+    Sidecar(Preprocess((8, 8)), CLASSES).write(path)
+    return path
+
+
+def trial(graph: Graph) -> Trial:
+    return Trial(Path("none"), graph, np.zeros((1, 1)), np.zeros(1, int), None)
+
+
+def test_lifetimes_by_hand() -> None:
+    """Convolution, pooling, dense, softmax: sizes are counted on paper, aligned to 16 bytes."""
+    found = lifetimes(tiny_int8())
+    assert [op.kind for op in tiny_int8().ops] == ["CONV_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX"]
+    assert [(item.size, item.first, item.last) for item in found] == [
+        (192, 0, 0),
+        (384, 0, 1),
+        (16, 1, 2),
+        (16, 2, 3),
+        (16, 3, 3),
+    ]
+    # Image and convolution are alive together; all later ones fit where the image was.
+    assert least(found) == peak(plan(found)) == 192 + 384
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9), st.integers(0, 4)), min_size=1, max_size=14).map(
+        lambda rows: [Placed(i, 16 * size, first, first + more) for i, (size, first, more) in enumerate(rows)]
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_no_two_living_tensors_share_a_byte(tensors: list[Placed]) -> None:
+    placed = plan(tensors)
+    assert sorted(item.tensor for item in placed) == list(range(len(tensors)))
+    # The oracle paints every byte of every moment.
+    moments = max(item.last for item in placed) + 1
+    painted = np.zeros((moments, peak(placed)), int)
+    for item in placed:
+        painted[item.first : item.last + 1, item.offset : item.offset + item.size] += 1
+    assert painted.max() == 1
+    assert int((painted > 0).sum(1).max()) == least(tensors) <= peak(placed)
+
+
+def test_micro_counts_arena_and_flash() -> None:
+    graph = yardstick(4, 8)
+    answer = Micro().costs(trial(graph))
+    assert answer.answer is False
+    assert answer.facts["activations"] == 2 * 4 * 4 * 8
+    assert answer.facts["flash"] == len(graph.content)
+    assert Micro().takes(trial(graph)).answer is True
+    assert Micro().runs(trial(graph)).answer is False
+
+
+def _with(graph: Graph, **changes: object) -> Graph:
+    from octavo.graph import serialize
+
+    made = graph._fresh()
+    for name, value in changes.items():
+        setattr(made.subgraphs[0].operators[0].builtinOptions, name, value)
+    return Graph(serialize(made))
+
+
+def test_the_edge_tpus_rules() -> None:
+    assert EdgeTPU().takes(trial(yardstick(4, 8))).answer is True
+    assert EdgeTPU().takes(trial(tiny_int8())).answer is True
+    assert "8-bit" in EdgeTPU().takes(trial(Graph(tiny_tflite()))).about
+    uneven = _with(yardstick(4, 8), dilationWFactor=2)
+    answer = EdgeTPU().takes(trial(uneven))
+    assert answer.answer is False and answer.facts == {
+        "first": "CONV_2D #0",
+        "reason": "dilates x and y differently",
+        "mapped": 0,
+    }
+    assert EdgeTPU().runs(trial(uneven)).answer is False
+
+
+def test_an_op_that_a_target_lacks_is_named() -> None:
+    graph = yardstick(4, 8)
+    made = graph._fresh()
+    from ai_edge_litert import schema_py_generated as schema
+
+    from octavo.graph import serialize
+
+    made.operatorCodes[0].builtinCode = made.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.LSTM
+    changed = Graph(serialize(made))
+    assert "no LSTM" in Micro().takes(trial(changed)).about
+    answer = EdgeTPU().takes(trial(changed))
+    assert "LSTM #0 is not among the ops" in answer.about and answer.facts["mapped"] == 0
+
+
+def test_the_survey_claims_no_run_that_was_not(model: Path, tmp_path: Path) -> None:
+    photos = write_folder(tmp_path / "photos", 12)
+    verdicts = survey(model, photos, 12, [LiteRT("xnnpack"), LiteRT("reference"), Micro(), EdgeTPU()])
+    ran = {verdict.target: verdict.runs for verdict in verdicts}
+    assert [answer.answer for answer in ran.values() if answer] == [True, True, False, False]
+    facts = ran["LiteRT CPU, xnnpack"]
+    assert facts is not None and facts.facts["agree"] == facts.facts["images"] == 12
+    assert facts.facts["correct"] >= 8 and facts.facts["distinct"] == 3
+
+
+def test_openvino_agrees_or_says_how_to_get_it(model: Path) -> None:
+    (verdict,) = survey(model, images=6, targets=[OpenVINO()])
+    if importlib.util.find_spec("openvino") is None:
+        assert verdict.takes.answer is None and "pip install openvino" in verdict.takes.about
+    else:
+        assert verdict.runs is not None and verdict.runs.facts["agree"] >= 5
+
+
+def test_the_command(model: Path, tmp_path: Path) -> None:
+    done = octavo("targets", model, "--images", 4, "--json")
+    assert done.returncode == 0, done.stderr
+    names = [row["target"] for row in json.loads(done.stdout)]
+    assert names[:3] == [f"LiteRT CPU, {family}" for family in ("xnnpack", "builtin", "reference")]
+    done = octavo("targets", model, "--images", 4)
+    assert "bytes of activations (planned)" in done.stdout
+    assert "There is no file" in refused(octavo("targets", tmp_path / "none.tflite"))
