@@ -10,10 +10,13 @@ Exit code 2 and one sentence say what went wrong.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
+import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,20 @@ def check(folder: Path = HERE) -> None:
             raise RefusedError(f"{name} is damaged or was replaced: its SHA-256 is not that of SHA256SUMS.")
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the runtime's notices, which go past Python, off standard error."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
 class Classifier:
     """The model of a folder, ready to classify.
 
@@ -59,8 +76,9 @@ class Classifier:
 
         self.labels = (folder / "labels.txt").read_text("utf-8").splitlines()
         self.preprocess = json.loads((folder / "preprocess.json").read_text("utf-8"))
-        self._model = Interpreter(model_content=(folder / "model.tflite").read_bytes(), num_threads=1)
-        self._model.allocate_tensors()
+        with _quiet():
+            self._model = Interpreter(model_content=(folder / "model.tflite").read_bytes(), num_threads=1)
+            self._model.allocate_tensors()
         (self._input,) = self._model.get_input_details()
         self._output = self._model.get_output_details()[0]
         low, high = self.preprocess["scale"]
