@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from octavo.graph import Graph
 from octavo.sidecar import Sidecar
 from octavo.targets.arena import Placed, least, lifetimes, peak, plan
 from octavo.targets.edgetpu import EdgeTPU
+from octavo.targets.ethosu import EthosU, read
 from octavo.targets.litert import LiteRT
 from octavo.targets.micro import Micro
 from octavo.targets.openvino import OpenVINO
@@ -142,3 +144,43 @@ def test_the_command(model: Path, tmp_path: Path) -> None:
     done = octavo("targets", model, "--images", 4)
     assert "bytes of activations (planned)" in done.stdout
     assert "There is no file" in refused(octavo("targets", tmp_path / "none.tflite"))
+
+
+# What Vela 5.2.0 printed of a float model, shortened.
+VELA = """
+Warning (supported operators) operator: SOFTMAX, ofm: 'Identity'
+Reason: Operation has tensor with unsupported DataType Float32 (MatMul2)
+Feature-map dataTypes must be one of {"INT16", "INT32", "INT64", "INT8", "UINT8"}
+
+Warning (supported operators) operator: MEAN, ofm: 'Mean'
+Reason: Operation has tensor with unsupported DataType Float32 (Relu6)
+
+CPU operators = 4 (100.0%)
+NPU operators = 0 (0.0%)
+"""
+
+
+def test_vela_is_read_from_what_it_prints() -> None:
+    found = read(VELA, {})
+    assert (found.cpu, found.npu, found.error) == (4, 0, "")
+    assert found.reasons == (
+        "SOFTMAX, Operation has tensor with unsupported DataType Float32 (MatMul2)",
+        "MEAN, Operation has tensor with unsupported DataType Float32 (Relu6)",
+    )
+    assert read("Traceback\nValueError: broken", {}).error == "ValueError: broken"
+
+
+def test_vela_compiles_or_is_named(model: Path, tmp_path: Path) -> None:
+    verdict, _ = survey(model, images=4, targets=[EthosU("ethos-u55-128"), EdgeTPU()])
+    if importlib.util.find_spec("ethosu") is None:
+        assert verdict.takes.answer is None and "pip install ethos-u-vela" in verdict.takes.about
+        return
+    assert verdict.takes.answer is True and verdict.takes.facts["cpu"] == 0
+    assert verdict.runs is not None and verdict.runs.answer is False
+    assert verdict.costs is not None and verdict.costs.facts["cycles"] > 0
+    # Its count of multiply-accumulates is at least that of the convolution and the dense layer.
+    assert verdict.costs.facts["macs"] >= 8 * 8 * 6 * 3 + 6 * 3
+    (tmp_path / "float.tflite").write_bytes(tiny_tflite())
+    plain = trial(Graph(tiny_tflite()))
+    answer = EthosU("ethos-u55-128").takes(replace(plain, path=tmp_path / "float.tflite"))
+    assert answer.answer is False and "Float32" in answer.about

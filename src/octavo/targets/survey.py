@@ -16,6 +16,7 @@ from octavo.pipeline import load_model, preprocess_for
 from octavo.progress import Progress, Silent
 from octavo.runtime import Model
 from octavo.targets.edgetpu import EdgeTPU
+from octavo.targets.ethosu import EthosU
 from octavo.targets.litert import LiteRT, classes_of
 from octavo.targets.micro import Micro
 from octavo.targets.openvino import OpenVINO
@@ -24,7 +25,8 @@ from octavo.targets.target import Answer, Target, Trial
 
 def every() -> list[Target]:
     """All targets, in the order they are shown."""
-    return [LiteRT("xnnpack"), LiteRT("builtin"), LiteRT("reference"), OpenVINO(), Micro(), EdgeTPU()]
+    families = [LiteRT("xnnpack"), LiteRT("builtin"), LiteRT("reference")]
+    return [*families, OpenVINO(), Micro(), EthosU("ethos-u55-128"), EthosU("ethos-u65-256"), EdgeTPU()]
 
 
 @dataclass(frozen=True)
