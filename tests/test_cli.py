@@ -60,6 +60,23 @@ def test_quantize_evaluate_and_inspect(folder: Path) -> None:
     assert "full-integer" in plain
 
 
+def test_compare_shows_and_writes(folder: Path) -> None:
+    out = folder / "compared_int8.tflite"
+    octavo("quantize", folder / "float.tflite", "--data", folder / "photos", "-o", out, "--images", 12)
+    arguments = ("compare", folder / "float.tflite", out, "--data", folder / "photos", "--images", 9)
+    done = octavo(*arguments, "--out", folder / "seen", "--json")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["images"] == 9
+    assert [row["op"] for row in value["tensors"]][0::4] == ["INPUT", "SOFTMAX"]
+    assert json.loads((folder / "seen" / "compare.json").read_text()) == value
+    assert (folder / "seen" / "compare.png").read_bytes()[:4] == b"\x89PNG"
+    plain = octavo(*arguments).stdout
+    assert "SOFTMAX" in plain
+    assert "add most error" in plain
+    assert "no file" in refused(octavo("compare", folder / "float.tflite", folder / "no", "--data", folder / "photos"))
+
+
 def test_qat_trains_and_writes(folder: Path) -> None:
     out = folder / "qat.tflite"
     arguments = ("qat", folder / "float.tflite", "--data", folder / "photos", "-o", out, "--epochs", 6, "--batch", 4)
@@ -245,7 +262,7 @@ def test_unknown_settings_name_the_key_and_its_place(tmp_path: Path) -> None:
     assert "line 4: unknown key 'data.trian'; did you mean 'data.train'?" in refused(octavo("run", recipe))
 
 
-@pytest.mark.parametrize("command", ["run", "quantize", "qat", "evaluate", "inspect", "report", "recipes"])
+@pytest.mark.parametrize("command", ["run", "quantize", "qat", "evaluate", "compare", "inspect", "report", "recipes"])
 def test_every_command_has_help_with_an_example_and_json(command: str) -> None:
     done = octavo(command, "--help")
     assert done.returncode == 0

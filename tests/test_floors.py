@@ -16,7 +16,18 @@ FLOORS: list[set[str]] = [
     {"graph", "ops", "runtime", "profiler", "footprint", "size", "data", "sidecar", "backend"},
     {"ranges", "table", "feed", "fitting", "simulate"},
     {"slim", "pixels", "calibrate", "quantize", "prove", "train", "export", "qat"},
-    {"agreement", "convert", "evaluate", "inspect", "distributions", "report", "equal", "benchmark"},
+    {
+        "agreement",
+        "along",
+        "compare",
+        "convert",
+        "evaluate",
+        "inspect",
+        "distributions",
+        "report",
+        "equal",
+        "benchmark",
+    },
     {"manifest", "pipeline", "quant_model", "twins", "timing", "deploy", "targets", "cli"},
 ]
 # Rooms of one floor may know one another where the story runs through both; acts may not, but for the proof, which

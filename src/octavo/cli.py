@@ -338,6 +338,68 @@ def benchmark(
         _print(table(made))
 
 
+@app.command(epilog="Example: octavo compare float.tflite model_int8.tflite --data photos/")
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="FLOAT", help="The model to measure against, .tflite or .keras.")],
+    after: Annotated[Path, typer.Argument(metavar="INT8", help="The .tflite to measure, of whatever converter.")],
+    data: DataPath,
+    images: Annotated[int, typer.Option("--images", min=1, help="How many training images.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Of their choice; quantize calibrates with those of 0.")] = 1,
+    kernels: Annotated[
+        Literal["xnnpack", "builtin", "reference"], typer.Option("--kernels", help="LiteRT's kernel family.")
+    ] = "xnnpack",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for compare.json and compare.png; made if missing.")
+    ] = None,
+    scale: Scale = None,
+    interpolation: Interpolation = None,
+    channels: Channels = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Show where error is made: what each op adds, and what has accumulated up to each tensor."""
+    from octavo import pipeline
+
+    compared = pipeline.compare_files(
+        before,
+        after,
+        data,
+        images=images,
+        seed=seed,
+        kernels=kernels,
+        scale=scale,
+        interpolation=interpolation,
+        channels=channels,
+        progress=_Shown(),
+    )
+    value = {"before": str(before), "after": str(after), **compared.to_json()}
+    if out is not None:
+        from octavo.along import picture
+        from octavo.files import write_bytes, write_json
+
+        write_json(out / "compare.json", value)
+        write_bytes(out / "compare.png", picture(value))
+    if json_:
+        _print_json(value)
+        return
+    from rich.console import Console
+
+    from octavo.along import short, table, worst
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+    console.print(table(value))
+    _print(
+        f"{value['images']} training images, {value['kernels']}. SQNR in dB: accumulated, and added by the op alone."
+    )
+    _print("Ops that add most error for their signal:")
+    for row in worst(value["tensors"]):
+        _print(f"  {row['added']['sqnr']:5.1f} dB  {row['op']:18} {short(row['before'])}")
+    for side, path in (("before", before), ("after", after)):
+        if value["unmatched"][side]:
+            _print(f"only in {path}: {', '.join(value['unmatched'][side])}")
+    if out is not None:
+        _print(f"wrote   {out / 'compare.json'} and {out / 'compare.png'}")
+
+
 @app.command(epilog="Example: octavo inspect model_int8.tflite")
 def inspect(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],

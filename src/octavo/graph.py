@@ -228,6 +228,46 @@ class Graph:
         model.signatureDefs = None
         return Graph(serialize(model), self.name)
 
+    def severed(self, tensors: Sequence[Tensor]) -> Graph:
+        """The same graph cut at `tensors`: ops read each from a new float input, in place of what computes it.
+
+        Integer tensors are quantized on their way in, so that every op between two cuts can be watched alone. QUANTIZE
+        and DEQUANTIZE still read what was computed: with the op before them they make what is stored. The new inputs
+        come first, in the order of `tensors`, then the old ones. Indices of tensors stay as they are.
+        """
+        model = self._fresh()
+        subgraph = model.subgraphs[0]
+        entries, steps, twins = [], [], {}
+        for tensor in tensors:
+            raw = subgraph.tensors[tensor.index]
+            entry = copy.copy(raw)
+            entry.name, entry.type, entry.quantization = f"{tensor.name};fed".encode(), schema.TensorType.FLOAT32, None
+            entry.buffer = 0
+            subgraph.tensors.append(entry)
+            entries.append(len(subgraph.tensors) - 1)
+            twins[tensor.index] = entries[-1]
+            if tensor.qparams is not None:
+                twin = copy.copy(raw)
+                twin.name, twin.buffer = f"{tensor.name};read".encode(), 0
+                subgraph.tensors.append(twin)
+                twins[tensor.index] = len(subgraph.tensors) - 1
+                step = schema.OperatorT()
+                step.opcodeIndex = len(model.operatorCodes)
+                step.inputs, step.outputs = [entries[-1]], [twins[tensor.index]]
+                steps.append(step)
+        for op, raw_op in zip(self.ops, subgraph.operators, strict=True):
+            if raw_op.inputs is not None and op.kind not in ("QUANTIZE", "DEQUANTIZE"):
+                raw_op.inputs = [twins.get(int(index), int(index)) for index in raw_op.inputs]
+        if steps:
+            code = schema.OperatorCodeT()
+            code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
+            code.version = 1
+            model.operatorCodes.append(code)
+        subgraph.operators = [*steps, *subgraph.operators]
+        subgraph.inputs = [*entries, *self.inputs]
+        model.signatureDefs = None
+        return Graph(serialize(model), self.name)
+
     def replaced(self, constants: Mapping[str, Array]) -> Graph:
         """The same graph with some constants exchanged for others of the same shape and type.
 

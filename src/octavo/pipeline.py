@@ -17,6 +17,8 @@ import yaml
 
 from octavo import qat, sidecar
 from octavo.calibrate import calibrate
+from octavo.compare import Compared
+from octavo.compare import compare as compare_tensors
 from octavo.convert import convert
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.open import open_dataset
@@ -36,7 +38,7 @@ from octavo.prove import Proof, prove
 from octavo.quantize import Quantized, quantize
 from octavo.ranges import Ranges
 from octavo.recipe import QatRecipe, Recipe, load_recipe
-from octavo.runtime import Kernels, Model, latency, vet
+from octavo.runtime import Kernels, Model, Port, latency, vet
 from octavo.sidecar import Sidecar
 from octavo.size import breakdown
 
@@ -620,6 +622,50 @@ def evaluate_file(
     _check_classes(loaded, test)
     with progress.track("evaluate", len(test)) as advance:
         return evaluate(loaded.graph, test, preprocess, kernels, advance)
+
+
+def compare_files(
+    before: Path | str,
+    after: Path | str,
+    data: Path | str,
+    *,
+    images: int = 100,
+    seed: int = 1,
+    kernels: Kernels = "xnnpack",
+    scale: tuple[float, float] | None = None,
+    interpolation: str | None = None,
+    channels: str | None = None,
+    progress: Progress | None = None,
+) -> Compared:
+    """Compares two model files tensor by tensor on training images: see `octavo.compare.compare`.
+
+    What this shows is used to tune a model, so test images are not touched.
+
+    Args:
+        before: The model to measure against: float, or another int8 model.
+        after: The model to measure.
+        data: A folder, archive or `.npz` of images; its training images, or all of one without splits.
+        images: How many.
+        seed: Of their choice; 1, so that they are not those that `quantize_file` calibrates with.
+        kernels: Which of LiteRT's kernel families runs both.
+        scale: What pixels 0 and 255 become, where no sidecar says so.
+        interpolation: How images are resized, where no sidecar says so.
+        channels: Channel order, where no sidecar says so.
+        progress: Where progress goes.
+
+    Raises:
+        OctavoError: The models or the images are not as they should be.
+    """
+    progress = progress or Silent()
+    one, two = load_model(before), load_model(after)
+    preprocess = preprocess_for(
+        one if one.belongs or not two.belongs else two, scale, interpolation, channels, progress
+    )
+    chosen = draw_calibration(open_dataset("path", Path(data)), images, seed)
+    entry = Model(one.graph, workers=1).input
+    feed = Feed(chosen, preprocess, Port(entry.name, entry.shape, "float32", None))
+    with progress.track("compare", len(feed)) as advance:
+        return compare_tensors(one.graph, two.graph, feed, kernels, advance)
 
 
 def inspect_file(model: Path | str) -> dict[str, Any]:
