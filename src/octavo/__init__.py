@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from octavo.data.preprocess import Preprocess as Preprocess
     from octavo.errors import OctavoError as OctavoError
     from octavo.graph import Graph as Graph
+    from octavo.pipeline import compare_files as compare_files
     from octavo.pipeline import evaluate_file as evaluate_file
     from octavo.pipeline import inspect_file as inspect_file
     from octavo.pipeline import qat_file as qat_file
@@ -55,6 +56,7 @@ _WHERE = {
     "QuantModel": ("quant_model", "QuantModel"),
     "Ranges": ("ranges", "Ranges"),
     "Recipe": ("recipe", "Recipe"),
+    "compare_files": ("pipeline", "compare_files"),
     "evaluate_file": ("pipeline", "evaluate_file"),
     "inspect_file": ("pipeline", "inspect_file"),
     "load_recipe": ("recipe", "load_recipe"),

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 # How many images on which float and int8 disagree the report shows.
 GALLERY = 24
+# On how many images a run compares float and int8 tensor by tensor: the figures are sums over all values of each.
+COMPARED = 16
 
 
 def run(recipe: Recipe | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
@@ -118,7 +120,7 @@ class _Run:
             self._calibrate,
         )
         start = {"float": of("float.tflite"), "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)}
-        written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "size.json"]
+        written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "compare.json", "size.json"]
         if recipe.quantize.method == "ptq":
             self._stage("quantize", start, written, self._quantize)
         else:
@@ -299,6 +301,12 @@ class _Run:
         write_json(self.out / "proof.json", proof.to_json())
         feed = self._feed(self.calibration, graph)
         write_json(self.out / "distributions.json", distributions(graph, int8, feed))
+        # Images that did not set the ranges; test images are for testing only.
+        others = self.splits.validation or self.splits.train
+        spread = np.linspace(0, len(others) - 1, min(COMPARED, len(others))).astype(int)
+        with self.progress.track("compare", len(spread)) as advance:
+            seen = compare_tensors(graph, Graph(int8.content), self._feed(others.take(spread), graph), progress=advance)
+        write_json(self.out / "compare.json", seen.to_json())
         keras = self._read("history.json")["bytes"]
         source = self._graph("float.tflite").content
         write_json(

@@ -138,6 +138,16 @@ def _weight(place: int, depthwise: bool, spread: float) -> dict[str, Any]:
     }
 
 
+def _error(k: int) -> dict[str, Any]:
+    own = None if k == 0 else 40.0 - 15.0 * (k == 3)
+    return {
+        "before": f"tensor_{k}",
+        "op": "CONV_2D",
+        "accumulated": {"sqnr": None if k == 0 else 30.0 - 3 * k, "mean_lsb": 0.5 + k},
+        "added": {"sqnr": own, "mean_lsb": 0.3},
+    }
+
+
 def make_files() -> dict[str, Any]:
     """Every file of a run, by its stem."""
     recipe = load_recipe("digits", ["quantize.method=ptq"]).model_dump(mode="json")
@@ -207,6 +217,11 @@ def make_files() -> dict[str, Any]:
             "images": 8,
             "activations": [_activation(k, 4.0 if k == 2 else 1.0) for k in range(6)],
             "weights": [_weight(k, k % 2 == 1, 40.0 if k == 3 else 4.0) for k in range(6)],
+        },
+        "compare": {
+            "images": 16,
+            "kernels": "LiteRT with XNNPACK",
+            "tensors": [_error(k) for k in range(6)],
         },
         "size": {
             "files": {

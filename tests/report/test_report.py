@@ -18,7 +18,7 @@ from octavo.errors import OctavoError
 from octavo.report.facts import NEEDED, read
 from octavo.report.write import _cell, _plain
 
-PICTURES = {"accuracy", "difference", "sizes", "training", "confusion", "activations", "weights"}
+PICTURES = {"error", "accuracy", "difference", "sizes", "training", "confusion", "activations", "weights"}
 
 
 class _Page(HTMLParser):
@@ -170,16 +170,17 @@ def test_absent_files_take_their_parts_with_them(make_run: MakeRun) -> None:
 
     folder = make_run()
     report.write(folder)
-    make_run(history=None, distributions=None, size=no_keras)
+    make_run(history=None, distributions=None, compare=None, size=no_keras)
     report.write(folder)
     for text in (_Page(folder / "report.html").text, (folder / "report.md").read_text("utf-8")):
         assert "the run started from a model file" in text
         assert "has no history.json" in text
         assert "has no distributions.json" in text
+        assert "has no compare.json" in text
         assert "no Keras model" in text
         assert "MobileNetV2" not in text
     left = {path.stem for path in (folder / "report_files").iterdir()}
-    assert left == PICTURES - {"training", "activations", "weights"}
+    assert left == PICTURES - {"training", "error", "activations", "weights"}
 
 
 @pytest.mark.parametrize("count", [2, 25, 100])

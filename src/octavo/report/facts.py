@@ -15,7 +15,7 @@ Verdict = Literal["yes", "no", "open"]
 
 # The stages' files: facts that every finished run has, and facts that only some runs have.
 NEEDED = ("recipe.yaml", "manifest.json", "data.json", "ranges.json", "proof.json", "size.json", "evaluation.json")
-OPTIONAL = ("history.json", "distributions.json", "qat.json")
+OPTIONAL = ("history.json", "distributions.json", "compare.json", "qat.json")
 
 
 class Part(BaseModel):
@@ -198,6 +198,29 @@ class DistributionFacts(Part):
     weights: list[WeightFacts]
 
 
+class ErrorFacts(Part):
+    """How far a tensor is from float's."""
+
+    sqnr: float | None
+    mean_lsb: float | None
+
+
+class TensorErrorFacts(Part):
+    """One tensor of the int8 model: the error it has, and the error that its op alone adds."""
+
+    before: str
+    op: str
+    accumulated: ErrorFacts
+    added: ErrorFacts
+
+
+class ComparedFacts(Part):
+    """Float and int8 tensor by tensor, in graph order."""
+
+    images: int
+    tensors: list[TensorErrorFacts]
+
+
 class Bytes(Part):
     """What the bytes of a `.tflite` file hold."""
 
@@ -346,6 +369,7 @@ class Facts(Part):
     ranges: RangesFacts
     proof: ProofFacts
     distributions: DistributionFacts | None = None
+    compare: ComparedFacts | None = None
     qat: HistoryFacts | None = None
     size: SizeFacts
     evaluation: EvaluationFacts

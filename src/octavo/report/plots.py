@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from octavo.along import draw, short, worst
 from octavo.report.facts import Facts, Histogram, Share
 from octavo.report.wording import interval, percent, points, size, span
 
@@ -40,7 +41,7 @@ class Plot:
 
 def plots(facts: Facts) -> dict[str, Plot]:
     """All pictures of the report, by name; those that a run has no figures for are left out."""
-    makers = (accuracy, difference, sizes, training, confusion, activations, weights)
+    makers = (accuracy, difference, sizes, training, confusion, error, activations, weights)
     made = {make.__name__: make(facts) for make in makers}
     return {name: plot for name, plot in made.items() if plot is not None}
 
@@ -207,6 +208,25 @@ def confusion(facts: Facts) -> Plot:
         f"on the diagonal, int8 {sum(row[k] for k, row in enumerate(after))}; {moved} images more in some cells.",
         "Left: float's answers (columns) by true class (rows); the darker, the larger the share of the class. "
         "Right: what int8 changes: orange cells gained images, violet ones lost them.",
+    )
+
+
+def error(facts: Facts) -> Plot | None:
+    """Along the network: the error that each tensor has, and the error that its op alone adds."""
+    if facts.compare is None or not facts.compare.tensors:
+        return None
+    rows = facts.compare.model_dump()["tensors"]
+    figure, axes = _figure(WIDE, 3.2)
+    draw(axes, rows)
+    _clean(axes)
+    named = "; ".join(f"{row['op']} {short(row['before'])} {row['added']['sqnr']:.1f} dB" for row in worst(rows, 3))
+    return _plot(
+        "error",
+        figure,
+        f"Error along {len(rows)} tensors. Most is added by: {named or 'none'}.",
+        f"Signal to noise of each int8 tensor against float, over {facts.compare.images} images that did not set the "
+        "ranges; 6 dB are one bit. The line is the error that has accumulated; a dot is what the op alone adds when "
+        f"fed with float's values. Ringed, those that add most: {named or 'none'}.",
     )
 
 
