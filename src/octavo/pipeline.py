@@ -301,7 +301,7 @@ class _Run:
         write_json(self.out / "proof.json", proof.to_json())
         feed = self._feed(self.calibration, graph)
         write_json(self.out / "distributions.json", distributions(graph, int8, feed))
-        # Images that did not set the ranges; test images are for testing only.
+        # Validation images did not set the ranges; test images are for testing only.
         others = self.splits.validation or self.splits.train
         spread = np.linspace(0, len(others) - 1, min(COMPARED, len(others))).astype(int)
         with self.progress.track("compare", len(spread)) as advance:

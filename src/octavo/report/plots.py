@@ -224,9 +224,9 @@ def error(facts: Facts) -> Plot | None:
         "error",
         figure,
         f"Error along {len(rows)} tensors. Most is added by: {named or 'none'}.",
-        f"Signal to noise of each int8 tensor against float, over {facts.compare.images} images that did not set the "
-        "ranges; 6 dB are one bit. The line is the error that has accumulated; a dot is what the op alone adds when "
-        f"fed with float's values. Ringed, those that add most: {named or 'none'}.",
+        f"Signal to noise of each int8 tensor against float, over {facts.compare.images} validation images (training "
+        "images where there are none); 6 dB are one bit. The line is the error that has accumulated; a dot is what "
+        f"the op alone adds when fed with float's values. Ringed, those that add most: {named or 'none'}.",
     )
 
 
