@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -121,9 +122,16 @@ def test_keras_models_are_quantized_as_their_float_graph_is(done: Path, tmp_path
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    settings = [part for item in [*SMALL, "train.epochs=8", "train.batch=8"] for part in ("--set", item)]
+    settings = [part for item in [*SMALL, "train.epochs=3", "train.batch=8"] for part in ("--set", item)]
     command = [sys.executable, "-m", "octavo.cli", "run", "digits", "--out", str(tmp_path), *settings]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Shells start what they put into the background with Ctrl-C ignored, and its children inherit that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
     state = tmp_path / ".train" / "epoch.npz"
     end = time.monotonic() + 240
     while not state.exists() and process.poll() is None and time.monotonic() < end:
@@ -139,7 +147,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "data: unchanged" in again.stderr
     history = json.loads((tmp_path / "history.json").read_text())
     assert history["resumed"] == 1
-    assert [row["epoch"] for row in history["epochs"]] == list(range(1, 9))
+    assert [row["epoch"] for row in history["epochs"]] == [1, 2, 3]
     assert "report.html" in again.stdout
 
 
