@@ -289,7 +289,7 @@ def test_training_for_int8_stands_beside_what_it_is_compared_with(make_run: Make
     folder = make_run(recipe=by_training, evaluation=trained)
     report.write(folder)
     text = (folder / "report.md").read_text("utf-8")
-    assert "| float, trained on as int8 was (control) | 95.00% (86.30 to 98.29%) |" in text
+    assert "| float, control | 95.00% (86.30 to 98.29%) |" in text
     assert "| int8, post-training | 80.00%" in text
     assert "2 epochs in 75 s, batches of 32, Adam, peak rate 0.0001 (found by trial)" in text
     assert "quantization-aware training, full integer" in text

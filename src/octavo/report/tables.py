@@ -105,9 +105,9 @@ def _side_by_side(facts: Facts) -> Table:
 
     named = [
         ("float", "float", models.before),
-        ("control", "float, trained on as int8 was (control)", models.control),
+        ("control", "float, control", models.control),
         ("ptq", "int8, post-training", models.ptq),
-        ("int8", "int8, quantization-aware training", models.after),
+        ("int8", "int8, trained", models.after),
     ]
     return Table(
         [
