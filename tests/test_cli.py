@@ -60,6 +60,19 @@ def test_quantize_evaluate_and_inspect(folder: Path) -> None:
     assert "full-integer" in plain
 
 
+def test_observers_change_what_is_written(folder: Path) -> None:
+    out = {name: folder / f"{name}_int8.tflite" for name in ("minmax", "entropy")}
+    for name, path in out.items():
+        done = octavo(
+            *("quantize", folder / "float.tflite", "--data", folder / "photos", "-o", path),
+            *("--images", 12, "--observer", name),
+        )
+        assert done.returncode == 0, done.stderr
+    assert out["minmax"].read_bytes() != out["entropy"].read_bytes()
+    done = octavo("quantize", folder / "float.tflite", "--data", folder, "-o", "x.tflite", "--observer", "median")
+    assert "entropy" in refused(done)
+
+
 def test_compare_shows_and_writes(folder: Path) -> None:
     out = folder / "compared_int8.tflite"
     octavo("quantize", folder / "float.tflite", "--data", folder / "photos", "-o", out, "--images", 12)

@@ -14,7 +14,7 @@ SRC = Path(__file__).parent.parent / "src" / "octavo"
 FLOORS: list[set[str]] = [
     {"errors", "files", "progress", "quiet", "affine", "stats", "recipe"},
     {"graph", "ops", "runtime", "profiler", "footprint", "size", "data", "sidecar", "backend"},
-    {"ranges", "table", "feed", "fitting", "simulate"},
+    {"ranges", "histogram", "observers", "table", "feed", "fitting", "simulate"},
     {"slim", "pixels", "calibrate", "quantize", "prove", "train", "export", "qat"},
     {
         "agreement",

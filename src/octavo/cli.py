@@ -44,6 +44,10 @@ Channels = Annotated[
     Literal["rgb", "bgr", "gray"] | None,
     typer.Option("--channels", help="Channel order; from the model's sidecar if it has one."),
 ]
+Observer = Annotated[
+    Literal["minmax", "percentile", "mse", "mae", "entropy"],
+    typer.Option("--observer", help="How values seen become a range; all but minmax cut off outliers."),
+]
 
 
 class _Shown:
@@ -131,6 +135,7 @@ def quantize(
     out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
     images: Annotated[int, typer.Option("--images", help="Calibration images, from the training images.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of calibration images.")] = 0,
+    observer: Observer = "minmax",
     allow_float: Annotated[
         bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
     ] = False,
@@ -148,6 +153,7 @@ def quantize(
         out,
         images=images,
         seed=seed,
+        observer=observer,
         allow_float=allow_float,
         scale=scale,
         interpolation=interpolation,

@@ -83,7 +83,7 @@ class QuantModel(Simulation):
             images: Inputs as the model takes them: an array ``(N, height, width, channels)``; for several inputs a
                 list or dict of arrays; or a dataset of batches (`tf.data`, `keras.utils.PyDataset`, or any iterable),
                 whose labels are passed over.
-            observer: A name in `octavo.ranges.OBSERVERS`.
+            observer: A name in `octavo.observers.OBSERVERS`.
             limit: How many images are taken at most.
 
         Raises:

@@ -1,56 +1,12 @@
-"""Observers, and the ranges they find: for every activation, the lowest and highest real that int8 must hold.
-
-An observer is three pure functions, after optax's style: `init` makes a state, `update` folds in the values of
-one image, `merge` joins two states (so that cores can work apart), `finish` makes the range. All observers must
-give the same result whatever the order of the images.
-"""
+"""The ranges that calibration finds: for every activation, the lowest and highest real that int8 must hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
-Array = npt.NDArray[Any]
 Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Observer:
-    """How the values seen in one tensor become its range.
-
-    Args:
-        init: Makes the state of a tensor that has seen nothing.
-        update: ``(state, values) -> state``, for one image's values, any shape.
-        merge: ``(state, state) -> state``; commutative and associative.
-        finish: ``state -> (lowest, highest)``.
-    """
-
-    init: Callable[[], Any]
-    update: Callable[[Any, Array], Any]
-    merge: Callable[[Any, Any], Any]
-    finish: Callable[[Any], Range]
-
-
-def _minmax_update(state: Range, values: Array) -> Range:
-    if values.size == 0:
-        return state
-    return _minmax_merge(state, (float(values.min()), float(values.max())))
-
-
-def _minmax_merge(first: Range, second: Range) -> Range:
-    # np.minimum, unlike min(), lets a NaN through whichever side it is on, so that it cannot hide.
-    return float(np.minimum(first[0], second[0])), float(np.maximum(first[1], second[1]))
-
-
-MINMAX = Observer(
-    init=lambda: (np.inf, -np.inf), update=_minmax_update, merge=_minmax_merge, finish=lambda state: state
-)
-
-OBSERVERS: Mapping[str, Observer] = {"minmax": MINMAX}
 
 
 @dataclass(frozen=True)

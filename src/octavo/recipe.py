@@ -149,7 +149,12 @@ class CalibrateRecipe(Section):
     """How activation ranges are found."""
 
     images: Count = Field(100, description="Calibration images, stratified, from the training split.")
-    observer: Literal["minmax"] = Field("minmax", description="How values seen become a range.")
+    observer: Literal["minmax", "percentile", "mse", "mae", "entropy"] = Field(
+        "minmax",
+        description="How values seen become a range. `minmax` keeps all of them; the others cut off outliers: beyond "
+        "99.99% (`percentile`), for the least squared or absolute error (`mse`, `mae`), or the least divergence "
+        "(`entropy`).",
+    )
 
 
 class QuantizeRecipe(Section):

@@ -9,7 +9,13 @@ from octavo.report.facts import Facts, Port
 from octavo.report.wording import count, interval, number, percent, points, size, span, tensor, times
 
 BACKBONES = {"mobilenet_v2": "MobileNetV2"}
-OBSERVERS = {"minmax": "min-max observer"}
+OBSERVERS = {
+    "minmax": "min-max observer",
+    "percentile": "99.99% percentile observer",
+    "mse": "least-squared-error observer",
+    "mae": "least-absolute-error observer",
+    "entropy": "entropy (KL) observer",
+}
 
 
 class Code(str):
