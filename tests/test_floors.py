@@ -14,13 +14,26 @@ SRC = Path(__file__).parent.parent / "src" / "octavo"
 FLOORS: list[set[str]] = [
     {"errors", "files", "progress", "quiet", "affine", "stats", "recipe"},
     {"graph", "ops", "runtime", "profiler", "footprint", "size", "data", "sidecar", "backend"},
-    {"ranges", "histogram", "observers", "table", "feed", "fitting", "simulate"},
-    {"slim", "pixels", "calibrate", "quantize", "prove", "train", "export", "qat"},
+    {"ranges", "histogram", "observers", "table", "act", "windows", "feed", "fitting", "simulate"},
+    {
+        "slim",
+        "pixels",
+        "calibrate",
+        "equalize",
+        "biases",
+        "compensate",
+        "quantize",
+        "prove",
+        "train",
+        "export",
+        "qat",
+    },
     {
         "agreement",
         "along",
         "compare",
         "convert",
+        "tune",
         "evaluate",
         "inspect",
         "distributions",
@@ -28,11 +41,11 @@ FLOORS: list[set[str]] = [
         "equal",
         "benchmark",
     },
-    {"manifest", "pipeline", "quant_model", "twins", "timing", "deploy", "targets", "cli"},
+    {"manifest", "pipeline", "quant_model", "twins", "timing", "deploy", "targets", "cli", "__main__"},
 ]
 # Rooms of one floor may know one another where the story runs through both; acts may not, but for the proof, which
 # is about what quantization wrote.
-ACTS = {"slim", "pixels", "calibrate", "quantize", "train", "export", "qat"}
+ACTS = {"slim", "pixels", "calibrate", "equalize", "biases", "compensate", "quantize", "train", "export", "qat"}
 HEAVY = {"tensorflow", "keras"}
 # Their classes are Keras models. Others import them in the functions that need them, as they would import Keras.
 KERAS_ROOMS = {"simulate", "quant_model"}

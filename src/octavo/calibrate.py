@@ -6,7 +6,7 @@ import numpy as np
 
 from octavo.errors import DataError, ModelError
 from octavo.graph import Graph
-from octavo.observers import Images, Progress, fold, rules_for
+from octavo.observers import Images, Progress, observe
 from octavo.ranges import Ranges
 
 
@@ -32,15 +32,12 @@ def calibrate(
     """
     if len(images) == 0:
         raise DataError("Calibration needs at least one image, and got none.", "Give 100 or so, from the training set.")
-    tensors = graph.activations
-    rules = rules_for(graph, tensors, observer)
-    states = fold(graph, tensors, images, rules, progress)
-    found = {tensor.name: rule.finish(state) for tensor, rule, state in zip(tensors, rules, states, strict=True)}
-    broken = [name for name, bounds in found.items() if not np.all(np.isfinite(bounds))]
+    ranges = observe(graph, images, observer, progress)
+    broken = [name for name, bounds in ranges.of.items() if not np.all(np.isfinite(bounds))]
     if broken:
         raise ModelError(
-            f"{graph.name} computes NaN or infinity in {len(broken)} of {len(found)} tensors.",
+            f"{graph.name} computes NaN or infinity in {len(broken)} of {len(ranges.of)} tensors.",
             "Check its weights and that the images are preprocessed as it was trained. First tensors concerned:",
             details=broken[:5],
         )
-    return Ranges(observer, len(images), found)
+    return ranges

@@ -136,6 +136,12 @@ def quantize(
     images: Annotated[int, typer.Option("--images", help="Calibration images, from the training images.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of calibration images.")] = 0,
     observer: Observer = "minmax",
+    tune: Annotated[
+        str,
+        typer.Option(
+            "--tune", help="Acts in their order, separated by commas: equalize, bias, compensate; '' for none."
+        ),
+    ] = "bias",
     allow_float: Annotated[
         bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
     ] = False,
@@ -154,6 +160,7 @@ def quantize(
         images=images,
         seed=seed,
         observer=observer,
+        acts=[name.strip() for name in tune.split(",") if name.strip()],
         allow_float=allow_float,
         scale=scale,
         interpolation=interpolation,
@@ -222,11 +229,16 @@ def _print_written(result: Any, json_: bool) -> None:
     """What `quantize` and `qat` say of the file that they wrote."""
     proof = result.proof
     if json_:
-        _print_json({"path": str(result.path), "float_bytes": result.float_bytes, **proof.to_json()})
+        tuning = [step.to_json() for step in result.steps]
+        _print_json({"path": str(result.path), "float_bytes": result.float_bytes, "tuning": tuning, **proof.to_json()})
         return
     for port, facts in (("input", proof.input), ("output", proof.output)):
         _print(f"{port:6}  {facts['dtype']} {facts['shape']}  scale {facts['scale']}  zero point {facts['zero_point']}")
     _print(f"ops     {', '.join(f'{count} {kind}' for kind, count in proof.ops.items())}")
+    for step in result.steps:
+        _print(f"tuned   {step.act}: {step.tuned.said}")
+        for item in step.tuned.left:
+            _print(f"        {item}")
     for item in proof.float_left:
         _print(f"float   {item}")
     for name, count in proof.widened.items():

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from octavo.errors import QuantizationError
 from octavo.graph import Graph, Tensor
 from octavo.histogram import HALF, Histogram
-from octavo.ranges import Range
+from octavo.ranges import Range, Ranges
 from octavo.runtime import Model
 
 Array = npt.NDArray[Any]
@@ -239,3 +239,22 @@ def rules_for(graph: Graph, tensors: Sequence[Tensor], observer: str) -> list[Ob
     if observer not in OBSERVERS:
         raise QuantizationError(f"There is no observer '{observer}'.", f"Use one of {', '.join(OBSERVERS)}.")
     return [MINMAX if tensor.index in graph.inputs else OBSERVERS[observer] for tensor in tensors]
+
+
+def observe(graph: Graph, images: Images, observer: str = "minmax", progress: Progress = lambda done: None) -> Ranges:
+    """The range of every activation over the images; NaN or infinite where such values came.
+
+    Args:
+        graph: A float graph.
+        images: Raw inputs, float32, each ``(height, width, channels)``.
+        observer: A name in `OBSERVERS`.
+        progress: Called after each image with 1.
+
+    Raises:
+        QuantizationError: There is no such observer.
+    """
+    tensors = graph.activations
+    rules = rules_for(graph, tensors, observer)
+    states = fold(graph, tensors, images, rules, progress)
+    found = {tensor.name: rule.finish(state) for tensor, rule, state in zip(tensors, rules, states, strict=True)}
+    return Ranges(observer, len(images), found)

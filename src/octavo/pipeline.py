@@ -7,8 +7,9 @@ import io
 import json
 import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ from octavo.recipe import QatRecipe, Recipe, load_recipe
 from octavo.runtime import Kernels, Model, Port, latency, vet
 from octavo.sidecar import Sidecar
 from octavo.size import breakdown
+from octavo.table import build
+from octavo.tune import Step, Tuning, tune
 
 if TYPE_CHECKING:
     from octavo.simulate import FloatModel
@@ -122,11 +125,13 @@ class _Run:
         start = {"float": of("float.tflite"), "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)}
         written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "compare.json", "size.json"]
         if recipe.quantize.method == "ptq":
-            self._stage("quantize", start, written, self._quantize)
+            images = {"images": of("data.json")}
+            self._stage("quantize", {**start, **images}, [*written, "tuning.json"], self._quantize)
         else:
             training = {"images": of("data.json"), "qat": self._json(recipe.qat), "seed": seed, "versions": versions()}
             self._stage("quantize", {**start, **training}, [*written, "trained.tflite", "qat.json"], self._qat)
-            self._stage("ptq", start, ["ptq.tflite", "ptq.tflite.json"], self._ptq)
+            ptq = {**start, "images": of("data.json")}
+            self._stage("ptq", ptq, ["ptq.tflite", "ptq.tflite.json", "tuning.json"], self._ptq)
             if recipe.qat.control:
                 self._stage(
                     "control",
@@ -251,13 +256,21 @@ class _Run:
         write_bytes(self.out / name, content)
         Sidecar(self.preprocess, self.splits.train.classes).write(self.out / name)
 
-    def _quantize(self) -> None:
+    def _tuned(self) -> tuple[Tuning, Quantized]:
+        """Post-training quantization: the float graph after the recipe's acts, and its int8 form."""
         graph, ranges = self._start()
-        int8 = quantize(graph, ranges, self.recipe.quantize.allow_float)
-        self._deliver(graph, int8, prove(int8))
+        wanted = self.recipe.quantize
+        plan = partial(build, allow_float=wanted.allow_float)
+        tuned = tune(graph, ranges, self._feed(self.calibration, graph), wanted.tune, plan, self.progress)
+        write_json(self.out / "tuning.json", {"steps": [step.to_json() for step in tuned.steps]})
+        return tuned, quantize(tuned.graph, tuned.ranges, wanted.allow_float)
+
+    def _quantize(self) -> None:
+        tuned, int8 = self._tuned()
+        self._deliver(tuned.reference, int8, prove(int8))
 
     def _ptq(self) -> None:
-        int8 = quantize(*self._start(), self.recipe.quantize.allow_float)
+        _, int8 = self._tuned()
         prove(int8)
         self._write_model("ptq.tflite", int8.content)
 
@@ -471,6 +484,7 @@ class FileResult:
     quantized: Quantized
     proof: Proof
     float_bytes: int
+    steps: tuple[Step, ...] = ()
 
 
 def quantize_file(
@@ -481,6 +495,7 @@ def quantize_file(
     images: int = 100,
     seed: int = 0,
     observer: str = "minmax",
+    acts: Sequence[str] = ("bias",),
     allow_float: bool = False,
     scale: tuple[float, float] | None = None,
     interpolation: str | None = None,
@@ -496,6 +511,7 @@ def quantize_file(
         images: How many calibration images.
         seed: Of their choice.
         observer: How values seen become a range.
+        acts: Tuning acts, names in `octavo.tune.ACTS`, in their order.
         allow_float: Keep in float what has no int8 form.
         scale: What pixels 0 and 255 become, where no sidecar says so.
         interpolation: How images are resized, where no sidecar says so.
@@ -515,12 +531,13 @@ def quantize_file(
     feed = Feed(chosen, preprocess, Model(loaded.graph, workers=1).input)
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, observer, advance)
-    int8 = quantize(loaded.graph, ranges, allow_float)
+    tuned = tune(loaded.graph, ranges, feed, acts, partial(build, allow_float=allow_float), progress)
+    int8 = quantize(tuned.graph, tuned.ranges, allow_float)
     proof = prove(int8)
     write_bytes(out, int8.content)
     classes = loaded.belongs.classes if loaded.belongs is not None else chosen.classes
     Sidecar(preprocess, classes).write(out)
-    return FileResult(out, int8, proof, len(loaded.graph.content))
+    return FileResult(out, int8, proof, len(loaded.graph.content), tuned.steps)
 
 
 def qat_file(

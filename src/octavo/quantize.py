@@ -49,13 +49,18 @@ def quantize(graph: Graph, ranges: Ranges, allow_float: bool = False) -> Quantiz
         QuantizationError: The model cannot become fully integer; every op in the way is listed.
         ModelError: The graph is quantized already, or its weights hold NaN or infinity.
     """
-    _check(graph)
+    check(graph)
     source = graph.unshared()
     table = tables.build(source, ranges, allow_float)
     return Quantized(_write(source, table), source, table)
 
 
-def _check(graph: Graph) -> None:
+def check(graph: Graph) -> None:
+    """Refuses what is no float graph to quantize.
+
+    Raises:
+        ModelError: The graph is quantized already, or its weights hold NaN or infinity.
+    """
     if any(t.qparams is not None for t in graph.tensors):
         raise ModelError(
             f"{graph.name} is quantized already: a float32 model was expected.",

@@ -165,6 +165,13 @@ class QuantizeRecipe(Section):
         description="`ptq`: post-training quantization. `qat`: quantization-aware training after it, the two side by "
         "side in the report.",
     )
+    tune: tuple[Literal["equalize", "bias", "compensate"], ...] = Field(
+        ("bias",),
+        description="What post-training quantization changes first, in this order; it needs no labels. `bias`: biases "
+        "take out what rounded weights shift on average. `compensate`: weights are rounded so that outputs, not "
+        "weights, come out nearest; slower, and better still. `equalize`: channels that share a range get magnitudes "
+        "that suit it alike.",
+    )
     allow_float: bool = Field(
         False,
         description="Leave in float what cannot become integer, and list it, instead of refusing the model.",

@@ -15,7 +15,7 @@ Verdict = Literal["yes", "no", "open"]
 
 # The stages' files: facts that every finished run has, and facts that only some runs have.
 NEEDED = ("recipe.yaml", "manifest.json", "data.json", "ranges.json", "proof.json", "size.json", "evaluation.json")
-OPTIONAL = ("history.json", "distributions.json", "compare.json", "qat.json")
+OPTIONAL = ("history.json", "distributions.json", "compare.json", "qat.json", "tuning.json")
 
 
 class Part(BaseModel):
@@ -359,6 +359,21 @@ class EvaluationFacts(Part):
         return next((pair for pair in self.pairs if (pair.before, pair.after) == (before, after)), None)
 
 
+class TuningStep(Part):
+    """What one tuning act changed before post-training quantization."""
+
+    act: str
+    seconds: float
+    said: str
+    left: list[str] = []
+
+
+class TuningFacts(Part):
+    """The tuning acts, in their order."""
+
+    steps: list[TuningStep] = []
+
+
 class Facts(Part):
     """What the files of a run directory say, one field a file; None where a run has no such file."""
 
@@ -371,6 +386,7 @@ class Facts(Part):
     distributions: DistributionFacts | None = None
     compare: ComparedFacts | None = None
     qat: HistoryFacts | None = None
+    tuning: TuningFacts | None = None
     size: SizeFacts
     evaluation: EvaluationFacts
 

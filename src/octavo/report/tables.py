@@ -16,6 +16,7 @@ OBSERVERS = {
     "mae": "least-absolute-error observer",
     "entropy": "entropy (KL) observer",
 }
+ACTS = {"equalize": "Cross-layer equalization", "bias": "Bias correction", "compensate": "Compensated rounding"}
 
 
 class Code(str):
@@ -46,6 +47,7 @@ def tables(facts: Facts) -> dict[str, Table]:
         "side_by_side": _side_by_side(facts),
         "architecture": _architecture(facts),
         "method": _method(facts),
+        "tuning": _tuning(facts),
         "left": _left(facts),
         "sizes": _sizes(facts),
         "classes": _classes(facts),
@@ -193,6 +195,17 @@ def _method(facts: Facts) -> Table:
             ["Input", _port(proof.input)],
             ["Output", _port(proof.output)],
         ]
+    )
+
+
+def _tuning(facts: Facts) -> Table:
+    """What was changed before post-training quantization, and what could not be."""
+    steps = facts.tuning.steps if facts.tuning else []
+    return Table(
+        [[ACTS.get(s.act, s.act), s.said, "; ".join(s.left) or "none", f"{s.seconds:.1f} s"] for s in steps],
+        ("Act", "What it changed", "Left as it was", "Time"),
+        f"Acts applied before post-training quantization, in this order, on the {facts.ranges.images:,} calibration "
+        "images; none uses a label.",
     )
 
 

@@ -1,0 +1,5 @@
+"""``python -m octavo``: the same as ``octavo``."""
+
+from octavo.cli import main
+
+main()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from smallnet import batch, small_tflite
+
+from octavo import runtime
+from octavo.calibrate import calibrate
+from octavo.errors import QuantizationError
+from octavo.graph import Graph
+from octavo.prove import prove
+from octavo.quantize import quantize
+from octavo.table import build
+from octavo.tune import ACTS, tune
+
+IMAGES = batch()
+
+
+@pytest.mark.parametrize("acts", list(permutations(ACTS)), ids="-".join)
+def test_acts_compose_in_any_order(acts: tuple[str, ...]) -> None:
+    graph = Graph(small_tflite())
+    tuned = tune(graph, calibrate(graph, IMAGES), IMAGES, acts, build)
+    assert [step.act for step in tuned.steps] == list(acts)
+    assert prove(quantize(tuned.graph, tuned.ranges)).float_left == []
+    assert [step.to_json()["said"] for step in tuned.steps]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_neither_order_nor_workers_change_a_bit(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph(small_tflite(stretch=True))
+
+    def made(images: np.ndarray) -> bytes:
+        tuned = tune(graph, calibrate(graph, images), images, ("equalize", "bias", "compensate"), build)
+        return quantize(tuned.graph, tuned.ranges).content
+
+    wanted = made(IMAGES)
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: workers)
+    assert made(IMAGES[::-1]) == wanted
+    assert made(IMAGES[np.random.default_rng(0).permutation(len(IMAGES))]) == wanted
+
+
+def test_what_int8_is_compared_with() -> None:
+    graph = Graph(small_tflite(stretch=True))
+    ranges = calibrate(graph, IMAGES)
+    assert tune(graph, ranges, IMAGES, (), build).reference is graph
+    both = tune(graph, ranges, IMAGES, ("equalize", "bias"), build)
+    assert both.reference is both.steps[0].tuned.graph
+    assert both.graph is both.steps[1].tuned.graph
+
+
+def test_an_unknown_act() -> None:
+    graph = Graph(small_tflite())
+    with pytest.raises(QuantizationError, match="no tuning act 'adaquant'") as caught:
+        tune(graph, calibrate(graph, IMAGES), IMAGES, ("bias", "adaquant"), build)
+    assert "equalize, bias, compensate" in str(caught.value)
