@@ -97,6 +97,36 @@ def test_versions_and_fixed_scales_equal_tensorflows_converter(kind: str) -> Non
         assert (params.scale[0], params.zero_point[0]) == (fixed.scale[0], fixed.zero_point[0])
 
 
+# The same in output steps of 16 bits, of which an input's rounding makes more than one in the steep functions.
+STEEP_WIDE = {"RSQRT": 8.0, "LOG": 10.0, "EXP": 5.0, "TANH": 4.0}
+
+
+@pytest.mark.parametrize("kind", sorted(kind for kind, rules in TABLE.items() if rules.wide is not None))
+def test_int16_activations_are_float_within_rounding_on_litert(kind: str) -> None:
+    """All but the weights, whose 8 bits the float model is given too."""
+    content, shape, (low, high) = one_op(kind)
+    graph = Graph(content)
+    name = "RESHAPE" if kind in WRITTEN_AS_RESHAPE else kind
+    values = inputs(shape, 24, low, high)
+    # A margin, since the 8 bits of the input can reach beyond the range that 16 bits of it are cut to.
+    made = quantize(graph, calibrate(graph, np.concatenate([values, 1.02 * values])), precision={name: "int16x8"})
+    prove(made)
+    wide = Graph(made.content)
+    entry, output = (wide.tensors[index].qparams for index in (wide.inputs[0], wide.outputs[0]))
+    assert entry is not None and output is not None and (entry.bits, output.bits) == (8, 16)
+    values = entry.dequantize(entry.quantize(values))
+    rounded = {
+        t.name: params.dequantize(params.quantize(t.constant))
+        for t in made.source.tensors
+        if t.constant is not None and (params := made.table.of.get(t.name)) is not None and params.bits == 8
+    }
+    wanted = Model(made.source.replaced(rounded)).predict(values)
+    bound = STEEP_WIDE.get(kind, EXACT if TABLE[kind].shares and kind != "AVERAGE_POOL_2D" else CLOSE)
+    for kernels in ("xnnpack", "reference") if kind != "TILE" else ("xnnpack",):
+        off = np.abs(Model(wide, kernels).predict(values) - wanted).max() / output.scale[0]
+        assert off <= bound, (kernels, off)
+
+
 slow_to_build = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 

@@ -2,7 +2,8 @@
 
 ``real = scale * (code - zero_point)``, after Jacob et al. 2018 (arXiv 1712.05877, equation 1), with the limits
 of the TFLite 8-bit quantization specification: activations use codes -128 to 127 with one scale and zero point
-per tensor; weights use codes -127 to 127, zero point 0, with one scale per output channel.
+per tensor; weights use codes -127 to 127, zero point 0, with one scale per output channel. Where activations have 16
+bits, their zero point is 0 too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class QParams:
         scale: float32, shape ``(1,)`` per tensor or ``(channels,)`` per channel; positive and finite.
         zero_point: int32, same shape as `scale`.
         axis: The channel axis; None when one scale serves the whole tensor.
-        bits: Width of a code: 8 for weights and activations, 32 for biases.
+        bits: Width of a code: 8 for weights and activations, 4 and 16 where a mixed model asks for it, 32 or 64 for
+            biases.
         narrow: True when the lowest code is left out, so that codes are symmetric about 0 (weights).
 
     Raises:
@@ -111,34 +113,39 @@ class QParams:
         return cls(scale=np.array([scale]), zero_point=np.array([zero_point]))
 
     @classmethod
-    def symmetric(cls, largest: FloatArray, axis: int | None) -> Self:
-        """Weight parameters: codes -127 to 127, zero point 0.
+    def symmetric(cls, largest: FloatArray, axis: int | None, bits: int = 8) -> Self:
+        """Parameters of weights, and of 16-bit activations: zero point 0, and as many codes above it as below.
 
         Args:
-            largest: Largest absolute weight, one per channel (or one in all when `axis` is None).
+            largest: Largest absolute value, one per channel (or one in all when `axis` is None).
             axis: The channel axis, or None.
+            bits: Width of a code: 8 for codes -127 to 127, 4 for -7 to 7, 16 for -32767 to 32767.
 
         Example:
             >>> QParams.symmetric(np.array([1.27, 12.7]), axis=0).scale.round(6).tolist()
             [0.009999999776482582, 0.10000000149011612]
+            >>> QParams.symmetric(np.array([1.4]), axis=None, bits=4).quantize(np.array([-1.5, 0.35, 1.4])).tolist()
+            [-7, 2, 7]
         """
-        scale = np.maximum(np.asarray(largest, np.float64) / 127.0, SMALLEST_SCALE).astype(np.float32)
-        return cls(scale=scale, zero_point=np.zeros(scale.shape, np.int32), axis=axis, narrow=True)
+        highest = (1 << (bits - 1)) - 1
+        scale = np.maximum(np.asarray(largest, np.float64) / highest, SMALLEST_SCALE).astype(np.float32)
+        return cls(scale=scale, zero_point=np.zeros(scale.shape, np.int32), axis=axis, bits=bits, narrow=True)
 
     @classmethod
-    def bias(cls, input_scale: FloatArray, weight_scale: FloatArray) -> Self:
-        """Bias parameters: 32-bit codes at scale ``input_scale * weight_scale``, zero point 0.
+    def bias(cls, input_scale: FloatArray, weight_scale: FloatArray, bits: int = 32) -> Self:
+        """Bias parameters: codes at scale ``input_scale * weight_scale``, zero point 0.
 
         Args:
             input_scale: The activation's scale, shape ``(1,)``.
             weight_scale: The weights' scales, shape ``(channels,)`` or ``(1,)``.
+            bits: Width of a code: 32, or 64 beside 16-bit activations.
         """
         scale = np.asarray(input_scale, np.float32) * np.asarray(weight_scale, np.float32)
         return cls(
             scale=scale,
             zero_point=np.zeros(scale.shape, np.int32),
             axis=0 if scale.size > 1 else None,
-            bits=32,
+            bits=bits,
         )
 
     def _shaped(self, values: FloatArray | IntArray, rank: int) -> FloatArray | IntArray:
@@ -148,7 +155,9 @@ class QParams:
         return values.reshape(shape) if rank else values.reshape(())
 
     def quantize(self, real: FloatArray) -> IntArray:
-        """Codes of `real`: divided, rounded half away from zero, and clipped; int8 or int32, same shape.
+        """Codes of `real`: divided, rounded half away from zero, and clipped; same shape.
+
+        They come as the narrowest of int8, int16, int32 and int64 that holds them: 4-bit codes are int8, unpacked.
 
         Example:
             >>> QParams.from_range(-1.0, 1.0).quantize(np.array([-2.0, 0.0, 0.5, 1.0])).tolist()
@@ -158,7 +167,7 @@ class QParams:
         ratio = real.astype(np.float64) / self._shaped(self.scale.astype(np.float64), real.ndim)
         rounded = np.trunc(ratio + np.copysign(0.5, ratio))
         codes = np.clip(rounded + self._shaped(self.zero_point, real.ndim), self.qmin, self.qmax)
-        return codes.astype(np.int8 if self.bits <= 8 else np.int32)
+        return codes.astype(f"int{max(self.bits, 8)}")
 
     def dequantize(self, codes: IntArray) -> FloatArray:
         """Reals of `codes`: ``scale * (code - zero_point)``, float32, same shape.

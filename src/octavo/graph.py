@@ -7,6 +7,7 @@ change makes a new one. Only single-subgraph models are read; control flow has n
 from __future__ import annotations
 
 import copy
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ class Tensor:
         index: Its place in the file.
         name: Its name, unique within the graph.
         shape: Its static shape; -1 where the file leaves a dimension open.
-        dtype: NumPy's name of its element type (``float32``, ``int8``, …).
-        constant: Its values when the file holds them, else None.
+        dtype: NumPy's name of its element type (``float32``, ``int8``, …), or ``int4``.
+        constant: Its values when the file holds them, else None; those of ``int4``, which the file packs, as int8.
         qparams: Its scale and zero point when it is quantized, else None; of a uint8 tensor those of the int8 codes
             that lie 128 below.
     """
@@ -163,10 +164,14 @@ class Graph:
 
     def _constant(self, raw: Any, dtype: str) -> Array | None:
         data = self._model.buffers[raw.buffer].data
-        if data is None or len(data) == 0 or dtype not in np.sctypeDict:
+        if data is None or len(data) == 0:
             return None
-        values = np.frombuffer(bytes(data), dtype=dtype)
-        return values.reshape([int(n) for n in raw.shape] if raw.shape is not None else [])
+        shape = [int(n) for n in raw.shape] if raw.shape is not None else []
+        if dtype == "int4":
+            return unpack4(np.frombuffer(bytes(data), np.uint8), math.prod(shape)).reshape(shape)
+        if dtype not in np.sctypeDict:
+            return None
+        return np.frombuffer(bytes(data), dtype=dtype).reshape(shape)
 
     def _read_ops(self) -> tuple[Op, ...]:
         ops = []
@@ -287,7 +292,8 @@ class Graph:
             raw = model.subgraphs[0].tensors[tensor.index]
             # Buffers can be shared between tensors; the changed one gets its own.
             model.buffers.append(schema.BufferT())
-            model.buffers[-1].data = np.ascontiguousarray(values).view(np.uint8).ravel()
+            stored = pack4(values) if tensor.dtype == "int4" else np.ascontiguousarray(values)
+            model.buffers[-1].data = stored.view(np.uint8).ravel()
             raw.buffer = len(model.buffers) - 1
         return Graph(serialize(model), self.name)
 
@@ -321,6 +327,29 @@ class Graph:
 
     def _fresh(self) -> Any:
         return flatbuffer_utils.read_model_from_bytearray(bytearray(self.content))
+
+
+def pack4(codes: Array) -> Array:
+    """4-bit codes as a file stores them: two a byte, the first in the lower half; a last byte can be half empty.
+
+    Example:
+        >>> pack4(np.array([1, -1, -7])).tolist()
+        [241, 9]
+    """
+    halves = np.append(codes.ravel(), np.zeros(codes.size % 2, np.int8)).astype(np.uint8) & 0xF
+    return halves[::2] | halves[1::2] << 4
+
+
+def unpack4(data: Array, count: int) -> Array:
+    """The inverse of `pack4`: `count` codes of 4 bits, as int8.
+
+    Example:
+        >>> unpack4(np.array([241, 9], np.uint8), 3).tolist()
+        [1, -1, -7]
+    """
+    # Shifted to the top and back, so that the sign bit of four becomes that of eight.
+    halves = np.stack([data << 4, data], axis=-1).astype(np.uint8).view(np.int8) >> 4
+    return halves.ravel()[:count]
 
 
 def describe(tensor: Tensor) -> dict[str, Any]:
@@ -393,7 +422,7 @@ def _qparams(raw: Any) -> QParams | None:
         quantization.zeroPoint if quantization.zeroPoint is not None else np.zeros(scale.size), np.int64
     )
     dtype = _DTYPES[raw.type]
-    bits = {"int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32}.get(dtype)
+    bits = {"int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32, "int64": 64}.get(dtype)
     if dtype == "uint8":
         # Codes are int8 throughout; `Port` moves bytes by 128 where a model takes or gives them.
         zero_point = zero_point - 128

@@ -2,7 +2,8 @@
 
 Sources: the TFLite 8-bit quantization specification for the rules, TensorFlow's `op_version.cc` for the operator
 versions, the kernels of LiteRT for what exists in int8. An operator without a row has no int8 kernel, or none
-that computes what it should: NEG negates the codes and forgets the zero point.
+that computes what it should: NEG negates the codes and forgets the zero point. The same holds of the forms with int16
+activations: SUM's reference kernel and PRELU's are wrong, RESIZE_BILINEAR's is no better than with int8.
 """
 
 from __future__ import annotations
@@ -21,6 +22,19 @@ Version = Callable[[Graph, Op], int]
 
 
 @dataclass(frozen=True)
+class Wide:
+    """An operator's form with int16 activations, zero point 0, and int8 weights.
+
+    Args:
+        version: Its operator version.
+        fixed: The output's parameters where the kernel fixes them, else None.
+    """
+
+    version: Version
+    fixed: QParams | None = None
+
+
+@dataclass(frozen=True)
 class Row:
     """What int8 asks of one operator.
 
@@ -32,6 +46,8 @@ class Row:
         bias: Which input holds the bias, where the operator has one.
         version: The operator version of its int8 form.
         macs: Multiply-accumulates of one run.
+        int4: The operator version of its form with int4 weights, where there is one.
+        wide: Its form with int16 activations, where there is one.
     """
 
     shares: bool = False
@@ -41,6 +57,8 @@ class Row:
     bias: int | None = None
     version: Version = lambda graph, op: 2
     macs: Cost = lambda graph, op: 0
+    int4: int | None = None
+    wide: Wide | None = None
 
 
 def _size(graph: Graph, index: int) -> int:
@@ -75,6 +93,10 @@ def _always(version: int) -> Version:
 
 def _rank_above_4(above: int, else_: int = 2) -> Version:
     return lambda graph, op: above if len(graph.tensors[op.inputs[0]].shape) > 4 else else_
+
+
+def _rank_not_4(other: int) -> Version:
+    return lambda graph, op: 2 if len(graph.tensors[op.inputs[0]].shape) == 4 else other
 
 
 def _broadcast_above_4(above: int, else_: int) -> Version:
@@ -115,74 +137,97 @@ def _strided_slice_version(graph: Graph, op: Op) -> int:
 _PROBABILITY = QParams(np.array([1 / 256]), np.array([-128]))
 _SIGNED_UNIT = QParams(np.array([1 / 128]), np.array([0]))
 _LOG_PROBABILITY = QParams(np.array([16 / 256]), np.array([127]))
+_WIDE_UNIT = QParams(np.array([1 / 32768]), np.array([0]), bits=16)
 
 _ONE = _always(1)
 
+
+def _wide(version: Version | int, fixed: QParams | None = None) -> Wide:
+    return Wide(_always(version) if isinstance(version, int) else version, fixed)
+
+
+def _wide_conv_version(graph: Graph, op: Op) -> int:
+    return max(_conv_version(graph, op), 4)
+
+
 TABLE: dict[str, Row] = {
     # Weights times activations.
-    "CONV_2D": Row(weight=1, axis=0, bias=2, version=_conv_version, macs=_conv_macs),
-    "DEPTHWISE_CONV_2D": Row(weight=1, axis=3, bias=2, version=_always(3), macs=_depthwise_macs),
-    "FULLY_CONNECTED": Row(weight=1, axis=0, bias=2, version=_dense_version, macs=_dense_macs),
-    "TRANSPOSE_CONV": Row(weight=1, axis=0, bias=3, version=_transpose_conv_version, macs=_transpose_conv_macs),
-    "BATCH_MATMUL": Row(macs=_matmul_macs),
+    "CONV_2D": Row(
+        weight=1, axis=0, bias=2, version=_conv_version, macs=_conv_macs, int4=7, wide=_wide(_wide_conv_version)
+    ),
+    "DEPTHWISE_CONV_2D": Row(weight=1, axis=3, bias=2, version=_always(3), macs=_depthwise_macs, int4=7, wide=_wide(5)),
+    "FULLY_CONNECTED": Row(weight=1, axis=0, bias=2, version=_dense_version, macs=_dense_macs, int4=10, wide=_wide(7)),
+    "TRANSPOSE_CONV": Row(
+        weight=1,
+        axis=0,
+        bias=3,
+        version=_transpose_conv_version,
+        macs=_transpose_conv_macs,
+        wide=_wide(_transpose_conv_version),
+    ),
+    "BATCH_MATMUL": Row(macs=_matmul_macs, wide=_wide(3)),
     # Arithmetic: every tensor has its own scale.
-    "ADD": Row(),
-    "SUB": Row(version=_broadcast_above_4(3, 2)),
-    "MUL": Row(),
+    "ADD": Row(wide=_wide(3)),
+    "SUB": Row(version=_broadcast_above_4(3, 2), wide=_wide(5)),
+    "MUL": Row(wide=_wide(4)),
     "SQUARED_DIFFERENCE": Row(),
-    "MEAN": Row(),
+    "MEAN": Row(wide=_wide(3)),
     "SUM": Row(),
-    "ABS": Row(),
-    "RSQRT": Row(),
-    "SQRT": Row(),
-    "EXP": Row(),
-    "LOG": Row(),
+    "ABS": Row(wide=_wide(3)),
+    "RSQRT": Row(wide=_wide(3)),
+    "SQRT": Row(wide=_wide(2)),
+    "EXP": Row(wide=_wide(2)),
+    "LOG": Row(wide=_wide(2)),
     # Activation functions.
-    "RELU": Row(),
-    "RELU6": Row(),
+    "RELU": Row(wide=_wide(3)),
+    "RELU6": Row(wide=_wide(3)),
     "RELU_N1_TO_1": Row(version=_ONE),
     "RELU_0_TO_1": Row(version=_ONE),
-    "LEAKY_RELU": Row(version=_ONE),
+    "LEAKY_RELU": Row(version=_ONE, wide=_wide(2)),
     "PRELU": Row(version=_ONE),
     "HARD_SWISH": Row(version=_ONE),
-    "GELU": Row(),
+    "GELU": Row(wide=_wide(2)),
     "ELU": Row(version=_ONE),
-    "SOFTMAX": Row(fixed=_PROBABILITY),
-    "LOGISTIC": Row(fixed=_PROBABILITY),
-    "TANH": Row(fixed=_SIGNED_UNIT),
+    "SOFTMAX": Row(fixed=_PROBABILITY, wide=_wide(3, _WIDE_UNIT)),
+    "LOGISTIC": Row(fixed=_PROBABILITY, wide=_wide(3, _WIDE_UNIT)),
+    "TANH": Row(fixed=_SIGNED_UNIT, wide=_wide(3, _WIDE_UNIT)),
     "L2_NORMALIZATION": Row(fixed=_SIGNED_UNIT),
     "LOG_SOFTMAX": Row(fixed=_LOG_PROBABILITY),
     # Values are moved or chosen, never computed: one scale for all.
-    "AVERAGE_POOL_2D": Row(shares=True),
-    "MAX_POOL_2D": Row(shares=True),
-    "REDUCE_MAX": Row(shares=True),
-    "REDUCE_MIN": Row(shares=True),
-    "MAXIMUM": Row(shares=True, version=_broadcast_above_4(3, 2)),
-    "MINIMUM": Row(shares=True, version=_broadcast_above_4(3, 2)),
-    "CONCATENATION": Row(shares=True),
-    "PACK": Row(shares=True),
-    "UNPACK": Row(shares=True),
-    "SPLIT": Row(shares=True),
-    "SPLIT_V": Row(shares=True),
-    "SLICE": Row(shares=True, version=_rank_above_4(5)),
-    "STRIDED_SLICE": Row(shares=True, version=_strided_slice_version),
-    "GATHER": Row(shares=True),
-    "PAD": Row(shares=True, version=_rank_above_4(4)),
-    "PADV2": Row(shares=True, version=_rank_above_4(4)),
-    "MIRROR_PAD": Row(shares=True),
-    "RESHAPE": Row(shares=True, version=_ONE),
-    "SQUEEZE": Row(shares=True, version=_ONE),
-    "EXPAND_DIMS": Row(shares=True, version=_ONE),
-    "TRANSPOSE": Row(shares=True, version=_rank_above_4(4)),
-    "TILE": Row(shares=True, version=_always(3)),
-    "BROADCAST_TO": Row(shares=True, version=_always(3)),
-    "REVERSE_V2": Row(shares=True, version=_always(3)),
+    "AVERAGE_POOL_2D": Row(shares=True, wide=_wide(3)),
+    "MAX_POOL_2D": Row(shares=True, wide=_wide(3)),
+    "REDUCE_MAX": Row(shares=True, wide=_wide(3)),
+    "REDUCE_MIN": Row(shares=True, wide=_wide(3)),
+    "MAXIMUM": Row(shares=True, version=_broadcast_above_4(3, 2), wide=_wide(4)),
+    "MINIMUM": Row(shares=True, version=_broadcast_above_4(3, 2), wide=_wide(4)),
+    "CONCATENATION": Row(shares=True, wide=_wide(3)),
+    "PACK": Row(shares=True, wide=_wide(3)),
+    "UNPACK": Row(shares=True, wide=_wide(4)),
+    "SPLIT": Row(shares=True, wide=_wide(4)),
+    "SPLIT_V": Row(shares=True, wide=_wide(2)),
+    "SLICE": Row(shares=True, version=_rank_above_4(5), wide=_wide(_rank_above_4(5, 4))),
+    "STRIDED_SLICE": Row(shares=True, version=_strided_slice_version, wide=_wide(_strided_slice_version)),
+    "GATHER": Row(shares=True, wide=_wide(4)),
+    "PAD": Row(shares=True, version=_rank_above_4(4), wide=_wide(_rank_above_4(4, 3))),
+    "PADV2": Row(shares=True, version=_rank_above_4(4), wide=_wide(_rank_above_4(4, 3))),
+    "MIRROR_PAD": Row(shares=True, wide=_wide(3)),
+    "RESHAPE": Row(shares=True, version=_ONE, wide=_wide(1)),
+    "SQUEEZE": Row(shares=True, version=_ONE, wide=_wide(1)),
+    "EXPAND_DIMS": Row(shares=True, version=_ONE, wide=_wide(1)),
+    "TRANSPOSE": Row(shares=True, version=_rank_above_4(4), wide=_wide(5)),
+    "TILE": Row(shares=True, version=_always(3), wide=_wide(3)),
+    "BROADCAST_TO": Row(shares=True, version=_always(3), wide=_wide(3)),
+    "REVERSE_V2": Row(shares=True, version=_always(3), wide=_wide(3)),
     "RESIZE_BILINEAR": Row(shares=True, version=_resize_version),
-    "RESIZE_NEAREST_NEIGHBOR": Row(shares=True, version=_resize_version),
+    "RESIZE_NEAREST_NEIGHBOR": Row(shares=True, version=_resize_version, wide=_wide(4)),
     "SPACE_TO_DEPTH": Row(shares=True),
     "DEPTH_TO_SPACE": Row(shares=True),
-    "SPACE_TO_BATCH_ND": Row(shares=True, version=lambda g, op: 2 if len(g.tensors[op.inputs[0]].shape) == 4 else 3),
-    "BATCH_TO_SPACE_ND": Row(shares=True, version=lambda g, op: 2 if len(g.tensors[op.inputs[0]].shape) == 4 else 3),
+    "SPACE_TO_BATCH_ND": Row(
+        shares=True, version=lambda g, op: 2 if len(g.tensors[op.inputs[0]].shape) == 4 else 3, wide=_wide(4)
+    ),
+    "BATCH_TO_SPACE_ND": Row(
+        shares=True, version=lambda g, op: 2 if len(g.tensors[op.inputs[0]].shape) == 4 else 3, wide=_wide(4)
+    ),
 }
 
 

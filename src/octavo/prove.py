@@ -54,6 +54,7 @@ class Proof:
     macs: int
     parameters: int
     widened: dict[str, int]
+    precision: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """The proof as a JSON value."""
@@ -82,6 +83,7 @@ def prove(quantized: Quantized) -> Proof:
         macs=macs(graph),
         parameters=graph.parameters,
         widened=quantized.table.widened,
+        precision=dict(quantized.table.precision),
     )
 
 
@@ -103,9 +105,12 @@ def accept(checks: list[Check]) -> list[Check]:
 
 def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     table, source = quantized.table, quantized.source
+    wide = "int16x8" in table.precision.values()
     if not table.left:
         ports = [graph.tensors[i] for i in (*graph.inputs, *graph.outputs)]
-        yield _check("input and output are int8", ports, lambda t: t.dtype == "int8", lambda t: t.name)
+        dtypes = ("int8", "int16") if wide else ("int8",)
+        name = f"input and output are {' or '.join(dtypes)}"
+        yield _check(name, ports, lambda t: t.dtype in dtypes, lambda t: t.name)
         yield _check("no tensor is float", graph.tensors, lambda t: "float" not in t.dtype, lambda t: t.name)
         yield _check(
             "every op is an int8 builtin (TFLITE_BUILTINS_INT8)",
@@ -143,25 +148,25 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
         str,
     )
     weights = [(op, graph.tensors[op.inputs[at]]) for op, at in _special(graph, "weight")]
-    yield _check(
-        "weights are int8 per channel in [-127, 127] with zero point 0",
-        [(op, t) for op, t in weights if t.constant is not None and t.dtype == "int8"],
-        _symmetric,
-        lambda pair: f"{pair[0]} ({pair[1].name})",
-    )
+    for dtype, highest in (("int8", 127), ("int4", 7)):
+        chosen = [(op, t) for op, t in weights if t.constant is not None and t.dtype == dtype]
+        if chosen or dtype == "int8":
+            name = f"weights are {dtype} per channel in [-{highest}, {highest}] with zero point 0"
+            yield _check(name, chosen, _symmetric, lambda pair: f"{pair[0]} ({pair[1].name})")
     biases = [(op, graph.tensors[op.inputs[at]]) for op, at in _special(graph, "bias")]
     yield _check(
-        "biases are int32 at input scale times weight scale",
-        [(op, t) for op, t in biases if t.constant is not None and t.dtype == "int32"],
+        f"biases are {'int32, or int64 beside int16,' if wide else 'int32'} at input scale times weight scale",
+        [(op, t) for op, t in biases if t.constant is not None and t.dtype in ("int32", "int64")],
         lambda pair: _bias_scale(graph, *pair),
         lambda pair: f"{pair[0]} ({pair[1].name})",
     )
-    fixed = [op for op in graph.ops if (rules := row(op)) is not None and rules.fixed is not None]
+    outputs = [(op, t) for op in graph.ops for t in _tensors(graph, op.outputs)]
+    fixed = [(t, params) for op, t in outputs if (params := _fixed(op, t)) is not None]
     yield _check(
         "outputs whose scale the kernel fixes have that scale",
-        [op for op in fixed if graph.tensors[op.outputs[0]].dtype == "int8"],
-        lambda op: _equal(graph.tensors[op.outputs[0]].qparams, row(op).fixed),  # type: ignore[union-attr]
-        str,
+        fixed,
+        lambda pair: _equal(pair[0].qparams, pair[1]),
+        lambda pair: pair[0].name,
     )
     shared = [op for op in graph.ops if (rules := row(op)) is not None and rules.shares]
     yield _check("ops that move values read and write one scale", shared, lambda op: _one_scale(graph, op), str)
@@ -184,10 +189,22 @@ def _special(graph: Graph, part: str) -> Iterator[tuple[Op, int]]:
             yield op, at
 
 
+def _tensors(graph: Graph, indices: tuple[int, ...]) -> list[Tensor]:
+    return [graph.tensors[index] for index in indices if index >= 0]
+
+
+def _fixed(op: Op, output: Tensor) -> QParams | None:
+    """The parameters that the op's kernel fixes for an output of this width."""
+    rules = row(op)
+    form = None if rules is None else {"int8": rules, "int16": rules.wide}.get(output.dtype)
+    return None if form is None else form.fixed
+
+
 def _equal(written: QParams | None, wanted: QParams | None) -> bool:
     return (
         written is not None
         and wanted is not None
+        and written.bits == wanted.bits
         and np.array_equal(written.scale, wanted.scale)
         and np.array_equal(written.zero_point, wanted.zero_point)
         and (written.scale.size == 1 or written.axis == wanted.axis)
@@ -213,7 +230,7 @@ def _symmetric(pair: tuple[Op, Tensor]) -> bool:
         params is not None
         and params.scale.size == channels
         and not params.zero_point.any()
-        and int(tensor.constant.min()) >= -127
+        and int(tensor.constant.min()) >= -params.qmax
     )
 
 
@@ -229,7 +246,7 @@ def _bias_scale(graph: Graph, op: Op, bias: Tensor) -> bool:
 
 
 def _one_scale(graph: Graph, op: Op) -> bool:
-    quantized = [t for i in (*op.inputs, *op.outputs) if i >= 0 and (t := graph.tensors[i]).dtype == "int8"]
+    quantized = [t for t in _tensors(graph, (*op.inputs, *op.outputs)) if t.dtype in ("int8", "int16")]
     return all(_equal(t.qparams, quantized[0].qparams) for t in quantized)
 
 

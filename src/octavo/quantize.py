@@ -6,6 +6,7 @@ DEQUANTIZE ops where a tensor is read at another scale than it is stored at.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from octavo.affine import QParams
 from octavo.errors import ModelError
 from octavo.graph import Graph, Op, Tensor, serialize
 from octavo.ops import row
+from octavo.precision import Precision
 from octavo.ranges import Ranges
 from octavo.table import Table
 
@@ -37,21 +39,25 @@ class Quantized:
     table: Table
 
 
-def quantize(graph: Graph, ranges: Ranges, allow_float: bool = False) -> Quantized:
+def quantize(
+    graph: Graph, ranges: Ranges, allow_float: bool = False, precision: Mapping[str, Precision] | None = None
+) -> Quantized:
     """Quantizes a float graph: int8 weights, activations, input and output, int32 biases.
 
     Args:
         graph: A float `.tflite` graph.
         ranges: Ranges of its activations, from `octavo.calibrate`.
         allow_float: Keep in float what has no int8 form, instead of refusing the model.
+        precision: What is to be other than int8, by op: see `octavo.precision.resolve`.
 
     Raises:
-        QuantizationError: The model cannot become fully integer; every op in the way is listed.
+        QuantizationError: The model cannot become fully integer, or not as `precision` asks; every op in the way is
+            listed.
         ModelError: The graph is quantized already, or its weights hold NaN or infinity.
     """
     check(graph)
     source = graph.unshared()
-    table = tables.build(source, ranges, allow_float)
+    table = tables.build(source, ranges, allow_float, precision)
     return Quantized(_write(source, table), source, table)
 
 
@@ -102,7 +108,7 @@ def _quantize_unread(model: Any, source: Graph, table: Table) -> None:
         if params is None or tensor.index in source.consumers or tensor.index in source.outputs:
             continue
         raw = by_name[tensor.name]
-        raw.type = schema.TensorType.INT8
+        raw.type = {8: schema.TensorType.INT8, 16: schema.TensorType.INT16}[params.bits]
         raw.quantization = schema.QuantizationParametersT()
         raw.quantization.scale, raw.quantization.zeroPoint = params.scale, params.zero_point.astype(np.int64)
 
@@ -149,7 +155,7 @@ def _uniform(params: QParams, tensor: Tensor) -> Any:
         quantized_dimension=params.axis,
         scale=params.scale,
         zero_point=params.zero_point.astype(np.int64),
-        symmetric=params.narrow or params.bits == 32,
+        symmetric=params.narrow or params.bits >= 32,
         quantized_data=None if tensor.constant is None else params.quantize(tensor.constant),
     )
 
@@ -161,6 +167,9 @@ def _set_versions(model: Any, graph: Graph) -> None:
     old = model.operatorCodes
     model.operatorCodes = []
     for raw, op in zip(subgraph.operators, graph.ops, strict=True):
+        if hasattr(raw.builtinOptions, "potScaleInt16"):
+            # What old files say by saying nothing: int16 scales that are powers of two. The table's are not.
+            raw.builtinOptions.potScaleInt16 = False
         code = old[raw.opcodeIndex]
         builtin = flatbuffer_utils.get_builtin_code_from_operator_code(code)
         version = _version(graph, op)
@@ -179,12 +188,18 @@ def _set_versions(model: Any, graph: Graph) -> None:
 
 def _version(graph: Graph, op: Op) -> int:
     rules = row(op)
-    tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
-    if op.kind == "DEQUANTIZE":
-        return max(op.version, 2)
-    if rules is None or not any(t.dtype == "int8" for t in tensors):
+    types = {graph.tensors[i].dtype for i in (*op.inputs, *op.outputs) if i >= 0}
+    if op.kind in ("QUANTIZE", "DEQUANTIZE"):
+        form = {"QUANTIZE": {"int16": 2}, "DEQUANTIZE": {"int8": 2, "int16": 3}}[op.kind]
+        written = graph.tensors[(op.outputs if op.kind == "QUANTIZE" else op.inputs)[0]].dtype
+        return max(op.version, form.get(written, 1))
+    if rules is None or not types & {"int8", "int16"}:
         return op.version
+    if "int16" in types:
+        return max(op.version, rules.wide.version(graph, op)) if rules.wide is not None else op.version
+    if "int4" in types and rules.int4 is not None:
+        return max(op.version, rules.int4)
     if op.kind == "MUL":
-        scales = [float(t.qparams.scale[0]) for t in tensors if t.qparams is not None]
+        scales = [float(params.scale[0]) for i in (*op.inputs, *op.outputs) if (params := graph.tensors[i].qparams)]
         return 3 if scales[0] * scales[1] / scales[2] >= 1 else 2
     return max(op.version, rules.version(graph, op))
