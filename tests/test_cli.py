@@ -60,6 +60,29 @@ def test_quantize_evaluate_and_inspect(folder: Path) -> None:
     assert "full-integer" in plain
 
 
+def test_precision_by_op(folder: Path) -> None:
+    arguments = ("quantize", folder / "float.tflite", "--data", folder / "photos", "--images", 12)
+    out = folder / "mixed.tflite"
+    chosen = ("--precision", "CONV_2D=int4", "--precision", "SOFT*=float")
+    done = octavo(*arguments, "-o", out, *chosen, "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert sorted(made["precision"].values()) == ["float", "int4"]
+    assert made["output"]["dtype"] == "float32"
+    assert [op.split(" #")[0] for op in made["undelegated"]] == ["CONV_2D"]
+    assert {"int4", "int8"} <= {t.dtype for t in Graph.read(out).tensors}
+    plain = octavo(*arguments, "-o", out, *chosen).stdout
+    assert "int4    1 op\n" in plain and "XNNPACK leaves 1 CONV_2D of" in plain
+    for wrong, said in (
+        ("SOFTMIX=float", "nearest are SOFTMAX"),
+        ("float", "OP=PRECISION"),
+        ("*=int3", "int4, int16x8"),
+    ):
+        assert said in refused(octavo(*arguments, "-o", folder / "no.tflite", "--precision", wrong))
+    assert not (folder / "no.tflite").exists()
+    assert "SOFTMAX #" in octavo("inspect", folder / "float.tflite", "--ops").stdout
+
+
 def test_observers_change_what_is_written(folder: Path) -> None:
     out = {name: folder / f"{name}_int8.tflite" for name in ("minmax", "entropy")}
     for name, path in out.items():

@@ -52,6 +52,7 @@ def dtypes(graph: Graph, kind: str) -> list[str]:
 def test_names_kinds_and_patterns_choose_ops_and_the_later_wins(graph: Graph) -> None:
     conv, add = called(graph, "CONV_2D"), called(graph, "ADD")
     assert resolve(graph, {conv: "float"}) == {conv: "float"}
+    assert resolve(graph, {conv.split(";")[0]: "float", "ADD #2": "float"}) == {conv: "float", add: "float"}
     assert resolve(graph, {"CONV_2D": "int4", conv: "float"}) == {conv: "float"}
     every = resolve(graph, {"*": "int4", add: "float"})
     kinds = {name_of(graph, op): op.kind for op in graph.ops}
@@ -65,7 +66,7 @@ def test_names_kinds_and_patterns_choose_ops_and_the_later_wins(graph: Graph) ->
     [
         ({"CONV_2E": "float"}, "no op fits; the nearest are CONV_2D"),
         ({"ADD": "int4"}, "LiteRT computes ADD in int8, int16x8, float, not in int4"),
-        ({"AD?": "int4"}, "none of the ops that fit has a kernel in int4"),
+        ({"AD?": "int4"}, "LiteRT computes ADD in int8, int16x8, float, not in int4"),
         ({"ADD": "int5"}, "there is no precision 'int5'"),
     ],
 )

@@ -11,6 +11,7 @@ import json
 import shlex
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,6 +146,15 @@ def quantize(
     allow_float: Annotated[
         bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
     ] = False,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision",
+            metavar="OP=PRECISION",
+            help="int8, int4 (weights), int16x8 (16-bit activations) or float for ops by name (see inspect --ops), "
+            "kind or a pattern such as *; repeatable, the later goes first.",
+        ),
+    ] = None,
     scale: Scale = None,
     interpolation: Interpolation = None,
     channels: Channels = None,
@@ -162,6 +172,7 @@ def quantize(
         observer=observer,
         acts=[name.strip() for name in tune.split(",") if name.strip()],
         allow_float=allow_float,
+        precision=_precisions(precision or []),
         scale=scale,
         interpolation=interpolation,
         channels=channels,
@@ -225,12 +236,23 @@ def qat(
     _print_written(result, json_)
 
 
+def _precisions(given: list[str]) -> dict[str, Any]:
+    from octavo.errors import QuantizationError
+
+    pairs = [text.rpartition("=") for text in given]
+    for text, (name, _, _) in zip(given, pairs, strict=True):
+        if not name:
+            raise QuantizationError(f"--precision {text} says too little.", "Write OP=PRECISION, as in SOFTMAX=float.")
+    return {name: precision for name, _, precision in pairs}
+
+
 def _print_written(result: Any, json_: bool) -> None:
     """What `quantize` and `qat` say of the file that they wrote."""
     proof = result.proof
     if json_:
         tuning = [step.to_json() for step in result.steps]
-        _print_json({"path": str(result.path), "float_bytes": result.float_bytes, "tuning": tuning, **proof.to_json()})
+        found = {"float_bytes": result.float_bytes, "undelegated": result.undelegated, "tuning": tuning}
+        _print_json({"path": str(result.path), **found, **proof.to_json()})
         return
     for port, facts in (("input", proof.input), ("output", proof.output)):
         _print(f"{port:6}  {facts['dtype']} {facts['shape']}  scale {facts['scale']}  zero point {facts['zero_point']}")
@@ -241,8 +263,15 @@ def _print_written(result: Any, json_: bool) -> None:
             _print(f"        {item}")
     for item in proof.float_left:
         _print(f"float   {item}")
+    for precision, count in Counter(proof.precision.values()).items():
+        if precision not in ("int8", "float"):
+            _print(f"{precision:7} {count} op{'s' if count > 1 else ''}")
+    if result.undelegated:
+        kinds = Counter(op.split(" #")[0] for op in result.undelegated)
+        left = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        _print(f"slow    XNNPACK leaves {left} of {sum(proof.ops.values())} ops to LiteRT's own, slower kernels")
     for name, count in proof.widened.items():
-        _print(f"widened {count} weight scales of '{name}', to keep its bias inside int32")
+        _print(f"widened {count} weight scales of '{name}', to keep its bias inside its type")
     ratio = result.float_bytes / proof.bytes
     _print(f"size    {result.float_bytes:,} -> {proof.bytes:,} bytes ({ratio:.2f} times smaller)")
     _print(f"proof   {len(proof.checks)} checks passed")
@@ -421,6 +450,9 @@ def compare(
 @app.command(epilog="Example: octavo inspect model_int8.tflite")
 def inspect(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],
+    each: Annotated[
+        bool, typer.Option("--ops", help="List every op with its name, and the precisions it can have.")
+    ] = False,
     json_: JsonFlag = False,
 ) -> None:
     """Show what a model is: inputs, outputs, ops, size, quantization."""
@@ -438,6 +470,8 @@ def inspect(
             _print(f"{port[:-1]:6}  {facts['name']}  {facts['dtype']} {facts['shape']}{quantized}")
     for row in value["ops"]:
         _print(f"{row['count']:6}  {row['op']:24} {row['macs']:>15,} MACs")
+    for row in value["each_op"] if each else []:
+        _print(f"  {row['op']:24} {', '.join(row['precisions']):27} {row['name']}")
     if value["kind"] == "float" and value["no_int8_form"]:
         _print(f"without an int8 form: {', '.join(value['no_int8_form'])}")
     parts = ", ".join(f"{name} {size:,}" for name, size in value["breakdown"].items())

@@ -8,6 +8,7 @@ from typing import Any
 
 from octavo.graph import Graph, describe
 from octavo.ops import macs, row
+from octavo.precision import possible, short_name
 from octavo.sidecar import Sidecar
 from octavo.size import breakdown
 
@@ -29,10 +30,13 @@ def inspect(graph: Graph, belongs: Sidecar | None = None) -> dict[str, Any]:
     return {
         "bytes": len(graph.content),
         "sha256": hashlib.sha256(graph.content).hexdigest(),
-        "kind": "full-integer" if integer else ("partly quantized" if types["int8"] else "float"),
+        "kind": "full-integer" if integer else ("partly quantized" if types["int8"] or types["int16"] else "float"),
         "inputs": [describe(graph.tensors[i]) for i in graph.inputs],
         "outputs": [describe(graph.tensors[i]) for i in graph.outputs],
         "ops": [{"op": kind, "count": count, "macs": cost[kind]} for kind, count in kinds.most_common()],
+        "each_op": [
+            {"op": str(op), "name": short_name(graph, op), "precisions": list(possible(op))} for op in graph.ops
+        ],
         "no_int8_form": sorted({op.kind for op in graph.ops if row(op) is None} - {"QUANTIZE", "DEQUANTIZE"}),
         "tensors": dict(types.most_common()),
         "parameters": graph.parameters,

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 
 from octavo import qat, sidecar
+from octavo.benchmark import undelegated
 from octavo.calibrate import calibrate
 from octavo.compare import Compared
 from octavo.compare import compare as compare_tensors
@@ -34,6 +35,7 @@ from octavo.fitting.history import History
 from octavo.graph import Graph
 from octavo.inspect import inspect
 from octavo.manifest import Manifest, fingerprint, versions
+from octavo.precision import Precision, resolve
 from octavo.progress import Progress, Silent
 from octavo.prove import Proof, prove
 from octavo.quantize import Quantized, quantize
@@ -260,10 +262,10 @@ class _Run:
         """Post-training quantization: the float graph after the recipe's acts, and its int8 form."""
         graph, ranges = self._start()
         wanted = self.recipe.quantize
-        plan = partial(build, allow_float=wanted.allow_float)
+        plan = partial(build, allow_float=wanted.allow_float, precision=wanted.precision)
         tuned = tune(graph, ranges, self._feed(self.calibration, graph), wanted.tune, plan, self.progress)
         write_json(self.out / "tuning.json", {"steps": [step.to_json() for step in tuned.steps]})
-        return tuned, quantize(tuned.graph, tuned.ranges, wanted.allow_float)
+        return tuned, quantize(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
 
     def _quantize(self) -> None:
         tuned, int8 = self._tuned()
@@ -478,12 +480,13 @@ def preprocess_for(
 
 @dataclass(frozen=True)
 class FileResult:
-    """What `quantize_file` made."""
+    """What `quantize_file` made, and which of its ops XNNPACK leaves to LiteRT's slower kernels."""
 
     path: Path
     quantized: Quantized
     proof: Proof
     float_bytes: int
+    undelegated: list[str]
     steps: tuple[Step, ...] = ()
 
 
@@ -497,6 +500,7 @@ def quantize_file(
     observer: str = "minmax",
     acts: Sequence[str] = ("bias",),
     allow_float: bool = False,
+    precision: Mapping[str, Precision] | None = None,
     scale: tuple[float, float] | None = None,
     interpolation: str | None = None,
     channels: str | None = None,
@@ -513,6 +517,7 @@ def quantize_file(
         observer: How values seen become a range.
         acts: Tuning acts, names in `octavo.tune.ACTS`, in their order.
         allow_float: Keep in float what has no int8 form.
+        precision: What is to be other than int8, by op: see `octavo.precision.resolve`.
         scale: What pixels 0 and 255 become, where no sidecar says so.
         interpolation: How images are resized, where no sidecar says so.
         channels: Channel order, where no sidecar says so.
@@ -526,18 +531,20 @@ def quantize_file(
     if out.resolve() == Path(model).resolve():
         raise ModelError("The output would overwrite the model that is read.", "Give another path with -o.")
     loaded = load_model(model)
+    resolve(loaded.graph, precision or {})
     preprocess = preprocess_for(loaded, scale, interpolation, channels, progress)
     chosen = draw_calibration(open_dataset("path", Path(data)), images, seed)
     feed = Feed(chosen, preprocess, Model(loaded.graph, workers=1).input)
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, observer, advance)
-    tuned = tune(loaded.graph, ranges, feed, acts, partial(build, allow_float=allow_float), progress)
-    int8 = quantize(tuned.graph, tuned.ranges, allow_float)
+    plan = partial(build, allow_float=allow_float, precision=precision)
+    tuned = tune(loaded.graph, ranges, feed, acts, plan, progress)
+    int8 = quantize(tuned.graph, tuned.ranges, allow_float, precision)
     proof = prove(int8)
     write_bytes(out, int8.content)
     classes = loaded.belongs.classes if loaded.belongs is not None else chosen.classes
     Sidecar(preprocess, classes).write(out)
-    return FileResult(out, int8, proof, len(loaded.graph.content), tuned.steps)
+    return FileResult(out, int8, proof, len(loaded.graph.content), _left_by_xnnpack(int8), tuned.steps)
 
 
 def qat_file(
@@ -598,7 +605,11 @@ def qat_file(
     classes = loaded.belongs.classes if loaded.belongs is not None else train.classes
     Sidecar(preprocess, classes).write(out)
     shutil.rmtree(workdir, ignore_errors=True)
-    return FileResult(out, made.quantized, made.proof, len(loaded.graph.content))
+    return FileResult(out, made.quantized, made.proof, len(loaded.graph.content), _left_by_xnnpack(made.quantized))
+
+
+def _left_by_xnnpack(made: Quantized) -> list[str]:
+    return [str(op) for op in undelegated(Graph(made.content))]
 
 
 def _check_classes(loaded: Loaded, images: ImageSet) -> None:

@@ -27,6 +27,16 @@ def name_of(graph: Graph, op: Op) -> str:
     return graph.tensors[op.outputs[0]].name if op.outputs else str(op)
 
 
+def short_name(graph: Graph, op: Op) -> str:
+    """The first part of its name: TensorFlow's converter joins the names of all ops that it fuses by semicolons."""
+    return name_of(graph, op).split(";")[0]
+
+
+def _called(graph: Graph, op: Op) -> tuple[str, ...]:
+    """All that an op can be called: its name in full and in short, its kind, and its kind and place."""
+    return name_of(graph, op), short_name(graph, op), op.kind, str(op)
+
+
 def possible(op: Op) -> tuple[Precision, ...]:
     """The precisions for which LiteRT has a kernel of this kind of op, float last."""
     rules = row(op)
@@ -46,9 +56,10 @@ def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precisio
 
     Args:
         graph: A float graph.
-        wanted: Precisions by an op's name (its first output's), by kind (``CONV_2D``), or by a pattern of names or
-            kinds with ``*``, ``?`` or ``[…]``; the later goes before the earlier. A pattern is for those of its ops
-            that have such a kernel; a name or kind insists on it.
+        wanted: Precisions by an op's name (its first output's, or the part of it before a semicolon), by kind
+            (``CONV_2D``), by kind and place (``CONV_2D #3``), or by a pattern of these with ``*``, ``?`` or ``[…]``;
+            the later goes before the earlier. A pattern is for those of its ops that have such a kernel; all others
+            insist on it.
 
     Returns:
         The precision of every op that does not get int8 or is named, by name.
@@ -62,21 +73,18 @@ def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precisio
         if precision not in get_args(Precision):
             problems.append(f"'{key}': there is no precision '{precision}'; use one of {', '.join(MEANINGS)}")
             continue
-        named = [op for op in graph.ops if key in (name_of(graph, op), op.kind)]
-        ops = named or [
-            op
-            for op in graph.ops
-            if any(fnmatch.fnmatchcase(text, key) for text in (name_of(graph, op), op.kind))
-            and precision in possible(op)
-        ]
-        if not ops:
-            problems.append(f"'{key}': {_nearest(graph, key, precision)}")
-        without = [op for op in named if precision not in possible(op)]
-        problems += [
-            f"{op} ({name_of(graph, op)}): LiteRT computes {op.kind} in {', '.join(possible(op))}, not in {precision}"
-            for op in without
-        ]
-        found.update({name_of(graph, op): precision for op in ops})
+        named = [op for op in graph.ops if key in _called(graph, op)]
+        fitting = named or [op for op in graph.ops if any(fnmatch.fnmatchcase(t, key) for t in _called(graph, op))]
+        able = [op for op in fitting if precision in possible(op)]
+        if not fitting:
+            problems.append(f"'{key}': no op fits{_nearest(graph, key)}")
+        elif not able or len(able) < len(named):
+            unable = {op.kind: possible(op) for op in fitting if op not in able}
+            problems += [
+                f"'{key}': LiteRT computes {kind} in {', '.join(forms)}, not in {precision}"
+                for kind, forms in unable.items()
+            ]
+        found.update({name_of(graph, op): precision for op in able})
     if problems:
         raise QuantizationError(
             f"{graph.name} cannot have the precision that was asked for.",
@@ -86,9 +94,8 @@ def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precisio
     return found
 
 
-def _nearest(graph: Graph, key: str, precision: Precision) -> str:
-    names = dict.fromkeys(text for op in graph.ops for text in (name_of(graph, op), op.kind))
-    if any(fnmatch.fnmatchcase(text, key) for text in names):
-        return f"none of the ops that fit has a kernel in {precision}"
-    close = difflib.get_close_matches(key, names, n=3, cutoff=0.5) or [text for text in names if key in text][:3]
-    return "no op fits" + (f"; the nearest are {', '.join(close)}" if close else "")
+def _nearest(graph: Graph, key: str) -> str:
+    names = {text.lower(): text for op in graph.ops for text in (op.kind, short_name(graph, op))}
+    close = difflib.get_close_matches(key.lower(), names, n=3, cutoff=0.6)
+    close += [name for name in names if key.lower() in name and name not in close][: 3 - len(close)]
+    return f"; the nearest are {', '.join(names[name] for name in close)}" if close else ""

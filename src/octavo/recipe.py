@@ -176,6 +176,18 @@ class QuantizeRecipe(Section):
         False,
         description="Leave in float what cannot become integer, and list it, instead of refusing the model.",
     )
+    precision: dict[str, Literal["int8", "int4", "int16x8", "float"]] = Field(
+        {},
+        description="What is to be other than int8: `int4` (weights), `int16x8` (16-bit activations) or `float`, by an "
+        "op's name (`octavo inspect --ops`), kind, or a pattern such as `*`; the later goes before the earlier, and a "
+        "pattern is for those that can.",
+    )
+
+    @model_validator(mode="after")
+    def _trainable(self) -> QuantizeRecipe:
+        if self.method == "qat" and self.precision:
+            raise ValueError("quantize.precision is for quantize.method ptq")
+        return self
 
 
 class QatRecipe(Section):
