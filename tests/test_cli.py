@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import pictures, tiny_tflite, write_folder
+from tiny import pictures, tiny_int8, tiny_tflite, write_folder
 
 from octavo.graph import Graph, serialize
 
@@ -111,6 +111,22 @@ def test_compare_shows_and_writes(folder: Path) -> None:
     assert "SOFTMAX" in plain
     assert "add most error" in plain
     assert "no file" in refused(octavo("compare", folder / "float.tflite", folder / "no", "--data", folder / "photos"))
+
+
+def test_sensitivity_ranks_and_writes(folder: Path) -> None:
+    arguments = ("sensitivity", folder / "float.tflite", "--data", folder / "photos", "--images", 9)
+    arguments = (*arguments, "--calibration", 12)
+    done = octavo(*arguments, "--out", folder / "ranked", "--json")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["images"] == 9 and value["unmeasured"] == {"only": [], "all_but": []}
+    assert {row["op"] for row in value["ops"]} == {"CONV_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX"}
+    assert json.loads((folder / "ranked" / "sensitivity.json").read_text()) == value
+    assert (folder / "ranked" / "sensitivity.png").read_bytes()[:4] == b"\x89PNG"
+    assert "4 ops were measured alone, and 4 without" in octavo(*arguments, "--budget", 0).stdout
+    (folder / "done.tflite").write_bytes(tiny_int8().content)
+    done = octavo("sensitivity", folder / "done.tflite", "--data", folder / "photos")
+    assert "quantized already" in refused(done)
 
 
 def test_qat_trains_and_writes(folder: Path) -> None:

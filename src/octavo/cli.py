@@ -447,6 +447,75 @@ def compare(
         _print(f"wrote   {out / 'compare.json'} and {out / 'compare.png'}")
 
 
+@app.command(epilog="Example: octavo sensitivity float.tflite --data photos/ --budget 120")
+def sensitivity(
+    model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model, .tflite or .keras.")],
+    data: DataPath,
+    images: Annotated[int, typer.Option("--images", min=1, help="How many training images.")] = 32,
+    budget: Annotated[
+        float, typer.Option("--budget", min=0, metavar="SECONDS", help="After which no new file is begun.")
+    ] = 300.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of their choice; quantize calibrates with those of 0.")] = 1,
+    calibration: Annotated[int, typer.Option("--calibration", min=1, help="How many others give the ranges.")] = 100,
+    observer: Observer = "minmax",
+    allow_float: Annotated[
+        bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
+    ] = False,
+    kernels: Annotated[
+        Literal["xnnpack", "builtin", "reference"], typer.Option("--kernels", help="LiteRT's kernel family.")
+    ] = "xnnpack",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for sensitivity.json and sensitivity.png.")
+    ] = None,
+    scale: Scale = None,
+    interpolation: Interpolation = None,
+    channels: Channels = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Show what each op costs in int8: the output with it alone in int8, and with it alone in float; ranked."""
+    from octavo.ranking import picture, sensitivity_file, table
+
+    found = sensitivity_file(
+        model,
+        data,
+        images=images,
+        seed=seed,
+        calibration=calibration,
+        observer=observer,
+        budget=budget,
+        allow_float=allow_float,
+        kernels=kernels,
+        scale=scale,
+        interpolation=interpolation,
+        channels=channels,
+        progress=_Shown(),
+    )
+    value = {"model": str(model), **found.to_json()}
+    if out is not None:
+        from octavo.files import write_bytes, write_json
+
+        write_json(out / "sensitivity.json", value)
+        write_bytes(out / "sensitivity.png", picture(value))
+    if json_:
+        _print_json(value)
+        return
+    from rich.console import Console
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else 150).print(table(value))
+    whole = value["int8"]
+    sqnr = "exact" if whole["sqnr"] is None else f"{whole['sqnr']:.1f} dB"
+    _print(f"all in int8: {sqnr}, {whole['agreement']:.1%} of the classes as in float")
+    _print(
+        f"{value['images']} training images, {value['kernels']}, {value['seconds']:.0f} s. SQNR of the output in dB:"
+    )
+    _print("alone: only this op in int8; without: all in int8 but this op; gain: over all in int8.")
+    alone, without = (len(value["unmeasured"][which]) for which in ("only", "all_but"))
+    if alone or without:
+        _print(f"The budget ended before {alone} ops were measured alone, and {without} without: the – above.")
+    if out is not None:
+        _print(f"wrote   {out / 'sensitivity.json'} and {out / 'sensitivity.png'}")
+
+
 @app.command(epilog="Example: octavo inspect model_int8.tflite")
 def inspect(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],

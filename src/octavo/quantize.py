@@ -55,17 +55,17 @@ def quantize(
             listed.
         ModelError: The graph is quantized already, or its weights hold NaN or infinity.
     """
-    check(graph)
+    check_float(graph)
     source = graph.unshared()
     table = tables.build(source, ranges, allow_float, precision)
     return Quantized(_write(source, table), source, table)
 
 
-def check(graph: Graph) -> None:
-    """Refuses what is no float graph to quantize.
+def check_float(graph: Graph) -> None:
+    """Sees that a graph can be quantized at all.
 
     Raises:
-        ModelError: The graph is quantized already, or its weights hold NaN or infinity.
+        ModelError: It is quantized already, or its weights hold NaN or infinity.
     """
     if any(t.qparams is not None for t in graph.tensors):
         raise ModelError(

@@ -154,11 +154,15 @@ class Model:
             for done in [pool.submit(work, worker) for worker in range(count)]:
                 done.result()
 
-    def run(self, batch: Sequence[Array] | Array, progress: Callable[[int], None] = lambda done: None) -> Array:
+    def run(
+        self,
+        batch: Sequence[Array | tuple[Array, ...]] | Array,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Array:
         """Raw inputs in, reals out: the first output for every item, float32.
 
         Args:
-            batch: Raw inputs, as `Port.encode` makes them.
+            batch: As in `each`.
             progress: Called after each item with 1.
         """
         port = self.outputs[0]

@@ -15,7 +15,7 @@ from octavo.errors import QuantizationError
 from octavo.graph import Graph
 from octavo.observers import Images
 from octavo.progress import Progress, Silent
-from octavo.quantize import check
+from octavo.quantize import check_float
 from octavo.ranges import Ranges
 
 ACTS: Mapping[str, Act] = {"equalize": equalize, "bias": correct_biases, "compensate": compensate}
@@ -85,7 +85,7 @@ def tune(
     unknown = [name for name in acts if name not in ACTS]
     if unknown:
         raise QuantizationError(f"There is no tuning act '{unknown[0]}'.", f"Use {', '.join(ACTS)}.")
-    check(graph)
+    check_float(graph)
     if not acts:
         return Tuning(graph, ranges, graph)
     reference = graph = graph.unshared()
