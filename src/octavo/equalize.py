@@ -11,7 +11,7 @@ product is then exact in floating point, and the equalized graph computes the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from octavo.act import Plan, Tuned
 from octavo.graph import Graph, Op, Tensor
 from octavo.observers import Images, Observer, fold, observe
 from octavo.ops import row
-from octavo.progress import Progress
+from octavo.progress import Advance, Progress
 from octavo.ranges import Ranges
 from octavo.table import image_place
 
@@ -63,36 +63,47 @@ def equalize(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
     """
     found, left = regions(graph)
     with progress.track("equalize: channels", len(images)) as advance:
-        peaks = _peaks(graph, found, images, advance)
-    constants: dict[str, Array] = {t.name: t.constant for t in graph.tensors if t.constant is not None}
-    changed: dict[str, Array] = {}
-    figures: dict[str, Any] = {}
-    for region in found:
-        scale = _scales(graph, region, peaks)
-        if np.all(scale == 1):
-            continue
-        for tensor, axis, factor in _parts(graph, region, scale):
-            shape = [1] * len(tensor.shape)
-            shape[axis] = -1
-            values = changed.get(tensor.name, constants[tensor.name])
-            changed[tensor.name] = (values * factor.reshape(shape)).astype(np.float32)
-        figures[region.tensors[0].name] = {
+        peaks = channel_peaks(graph, found, images, advance)
+    scales = [_scales(graph, region, peaks) for region in found]
+    figures: dict[str, Any] = {
+        region.tensors[0].name: {
             "channels": len(scale),
             "scaled": int(np.count_nonzero(scale != 1)),
             "smallest": float(scale.min()),
             "largest": float(scale.max()),
         }
-    if not changed:
-        return Tuned(
-            graph, ranges, "Nothing to equalize: no channel is off by a factor of two.", tuple(left), exact=True
-        )
-    made = graph.replaced(changed)
+        for region, scale in zip(found, scales, strict=True)
+        if np.any(scale != 1)
+    }
+    if not figures:
+        said = "Nothing to equalize: no channel is off by a factor of two."
+        return Tuned(graph, ranges, said, tuple(left), exact=True)
+    made = rescaled(graph, found, scales)
     with progress.track("equalize: ranges", len(images)) as advance:
         ranges = observe(made, images, ranges.observer, advance)
     scaled = sum(entry["scaled"] for entry in figures.values())
     count = sum(entry["channels"] for entry in figures.values())
     said = f"Scaled {scaled:,} of {count:,} channels in {len(figures)} regions of the graph, by powers of two."
     return Tuned(made, ranges, said, tuple(left), figures, exact=True)
+
+
+def rescaled(graph: Graph, found: Sequence[Region], scales: Sequence[Array]) -> Graph:
+    """The same function with the channels of some regions divided by scales, and what reads them multiplied.
+
+    Args:
+        graph: A float graph in which no two ops share a constant.
+        found: Regions of it.
+        scales: For each region its scales, ``(channels,)``; powers of two are exact.
+    """
+    constants: dict[str, Array] = {t.name: t.constant for t in graph.tensors if t.constant is not None}
+    changed: dict[str, Array] = {}
+    for region, scale in zip(found, scales, strict=True):
+        for tensor, axis, factor in _parts(graph, region, scale):
+            shape = [1] * len(tensor.shape)
+            shape[axis] = -1
+            values = changed.get(tensor.name, constants[tensor.name])
+            changed[tensor.name] = (values * factor.reshape(shape)).astype(np.float32)
+    return graph.replaced(changed)
 
 
 def regions(graph: Graph) -> tuple[list[Region], list[str]]:
@@ -194,8 +205,8 @@ def _commutes(graph: Graph, op: Op, tensors: list[int], channels: int) -> bool:
     return all(graph.tensors[i].constant is None and graph.tensors[i].shape[-1] == channels for i in tensors)
 
 
-def _peaks(graph: Graph, found: list[Region], images: Images, advance: Any) -> dict[str, Array]:
-    """The largest magnitude of every channel of every tensor of the regions."""
+def channel_peaks(graph: Graph, found: Sequence[Region], images: Images, advance: Advance) -> dict[str, Array]:
+    """The largest magnitude of every channel of every tensor of some regions over images, ``(channels,)``, by name."""
     tensors = list({t.index: t for region in found for t in region.tensors}.values())
 
     def update(state: Array | None, values: Array) -> Array:
