@@ -12,7 +12,7 @@ import pytest
 from tiny import tiny_tflite
 
 import octavo
-from octavo.errors import DataError, ModelError
+from octavo.errors import DataError, ModelError, QuantizationError
 from octavo.graph import Graph
 from octavo.quant_model import QuantModel
 from octavo.runtime import Model
@@ -108,6 +108,38 @@ def test_saved_and_loaded_it_computes_and_trains_the_same(tmp_path: Path) -> Non
         each.fit(inputs, labels, batch_size=4, verbose=0, shuffle=False)
         each.to_int8(tmp_path / f"{each is model}.tflite")
     assert (tmp_path / "True.tflite").read_bytes() == (tmp_path / "False.tflite").read_bytes()
+
+
+def test_four_bit_weights_are_trained_as_the_file_has_them(tmp_path: Path) -> None:
+    """Softmax stays in float, so that outputs can be compared more finely than in its 256 steps."""
+    inputs, labels = images(32, 8), np.arange(32) % 10
+    convolutions = [layers.Conv2D(8, 3, activation="relu"), layers.DepthwiseConv2D(3)]
+    head = [layers.Flatten(), layers.Dense(10, activation="softmax")]
+    network = keras.Sequential([keras.Input((8, 8, 3)), *convolutions, *head])
+    model = QuantModel(network, precision={"*": "int4", "SOFTMAX": "float"})
+    model.calibrate(inputs)
+    model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
+    before = model.evaluate(inputs, labels, verbose=0)
+    model.fit(inputs, labels, batch_size=8, epochs=8, verbose=0)
+    assert model.evaluate(inputs, labels, verbose=0) < before
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    simulated = loaded.predict(inputs, verbose=0)
+    np.testing.assert_array_equal(simulated, model.predict(inputs, verbose=0))
+    proof = loaded.to_int8(tmp_path / "int4.tflite")
+    assert all(check.passed for check in proof.checks)
+    written = Graph.read(tmp_path / "int4.tflite")
+    weights = [t for t in written.tensors if t.dtype == "int4" and t.constant is not None]
+    assert len(weights) == 3
+    assert all(np.abs(t.constant).max() == 7 for t in weights if t.constant is not None)
+    assert np.ptp(simulated, axis=0).max() > 0.3
+    # LiteRT's own convolution rounds other ties than XNNPACK's, which the simulation is.
+    np.testing.assert_allclose(Model(written).predict(inputs), simulated, atol=0.02)
+
+
+def test_training_refuses_16_bits() -> None:
+    with pytest.raises(QuantizationError, match="16 bits"):
+        QuantModel(Graph(tiny_tflite()), precision={"*": "int16x8"})
 
 
 def test_an_interrupted_fit_resumes_from_its_backup(tmp_path: Path) -> None:

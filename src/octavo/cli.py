@@ -50,6 +50,16 @@ Observer = Annotated[
     typer.Option("--observer", help="How values seen become a range; all but minmax cut off outliers."),
 ]
 
+PrecisionFlags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="OP=PRECISION",
+        help="int8, int4 (weights), int16x8 (16-bit activations) or float for ops by name (see inspect --ops), "
+        "kind or a pattern such as *; repeatable, the later goes first.",
+    ),
+]
+
 
 class _Shown:
     """Progress on standard error, for people."""
@@ -146,15 +156,7 @@ def quantize(
     allow_float: Annotated[
         bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
     ] = False,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--precision",
-            metavar="OP=PRECISION",
-            help="int8, int4 (weights), int16x8 (16-bit activations) or float for ops by name (see inspect --ops), "
-            "kind or a pattern such as *; repeatable, the later goes first.",
-        ),
-    ] = None,
+    precision: PrecisionFlags = None,
     scale: Scale = None,
     interpolation: Interpolation = None,
     channels: Channels = None,
@@ -204,6 +206,7 @@ def qat(
     allow_float: Annotated[
         bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
     ] = False,
+    precision: PrecisionFlags = None,
     scale: Scale = None,
     interpolation: Interpolation = None,
     channels: Channels = None,
@@ -228,6 +231,7 @@ def qat(
         validation=validation,
         seed=seed,
         allow_float=allow_float,
+        precision=_precisions(precision or []),
         scale=scale,
         interpolation=interpolation,
         channels=channels,

@@ -41,7 +41,7 @@ def convert(simulation: Simulation) -> Converted:
         ProofError: The file is not what was trained; it must then not be used.
     """
     simulation.snap()
-    quantized = quantize(simulation.graph, simulation.ranges, simulation.allow_float)
+    quantized = quantize(simulation.graph, simulation.ranges, simulation.allow_float, simulation.precision)
     proof = prove(quantized)
     trained = accept(list(_checks(simulation.numbers(), quantized)))
     return Converted(quantized, replace(proof, checks=[*proof.checks, *trained]))

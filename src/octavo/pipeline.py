@@ -279,7 +279,8 @@ class _Run:
     def _qat(self) -> None:
         from octavo.simulate import Simulation
 
-        simulation = Simulation(*self._start(), self.recipe.quantize.allow_float)
+        asked = self.recipe.quantize
+        simulation = Simulation(*self._start(), asked.allow_float, asked.precision)
         history = self._fit(simulation, "qat")
         made = convert(simulation)
         graph = simulation.graph
@@ -557,6 +558,7 @@ def qat_file(
     validation: int | None = None,
     seed: int = 0,
     allow_float: bool = False,
+    precision: Mapping[str, Precision] | None = None,
     scale: tuple[float, float] | None = None,
     interpolation: str | None = None,
     channels: str | None = None,
@@ -576,6 +578,7 @@ def qat_file(
         validation: How many training images are set apart to choose the best epoch by; a tenth when left out.
         seed: Of the choice of images, and of their order and augmentation.
         allow_float: Keep in float what has no int8 form.
+        precision: What is to be other than int8, by op: int4 or float, see `octavo.precision.resolve`.
         scale: What pixels 0 and 255 become, where no sidecar says so.
         interpolation: How images are resized, where no sidecar says so.
         channels: Channel order, where no sidecar says so.
@@ -591,13 +594,14 @@ def qat_file(
     if out.resolve() == Path(model).resolve():
         raise ModelError("The output would overwrite the model that is read.", "Give another path with -o.")
     loaded = load_model(model)
+    resolve(loaded.graph, precision or {})
     preprocess = preprocess_for(loaded, scale, interpolation, channels, progress)
     train, chosen = draw_training(open_dataset("path", Path(data)), validation, seed)
     _check_classes(loaded, train)
     feed = Feed(calibration(train, min(images, len(train)), seed), preprocess, Model(loaded.graph, workers=1).input)
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, progress=advance)
-    simulation = Simulation(loaded.graph, ranges, allow_float)
+    simulation = Simulation(loaded.graph, ranges, allow_float, precision)
     workdir = out.with_name(f".{out.name}.training")
     qat.fit(simulation, train, chosen, preprocess, recipe, seed, workdir, progress)
     made = convert(simulation)

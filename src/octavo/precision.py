@@ -94,6 +94,11 @@ def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precisio
     return found
 
 
+def weight_bits(graph: Graph, op: Op, given: Mapping[str, Precision]) -> int:
+    """The width of the codes of an op's weights, with precisions as `resolve` gives them."""
+    return 4 if given.get(name_of(graph, op)) == "int4" else 8
+
+
 def _nearest(graph: Graph, key: str) -> str:
     names = {text.lower(): text for op in graph.ops for text in (op.kind, short_name(graph, op))}
     close = difflib.get_close_matches(key.lower(), names, n=3, cutoff=0.6)

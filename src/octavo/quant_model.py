@@ -17,6 +17,7 @@ from octavo.errors import DataError, ModelError
 from octavo.export import to_float_tflite
 from octavo.files import write_bytes
 from octavo.graph import Graph
+from octavo.precision import Precision
 from octavo.prove import Proof
 from octavo.runtime import Model, Port
 from octavo.sidecar import Sidecar
@@ -39,6 +40,7 @@ class QuantModel(Simulation):
     Args:
         model: The path of a float `.tflite` file, a `Graph`, or a built `keras.Model`.
         allow_float: Leave in float what has no int8 form, instead of raising.
+        precision: What is to be other than int8, as in `Simulation`.
         name: What Keras calls the model.
 
     Raises:
@@ -63,6 +65,7 @@ class QuantModel(Simulation):
         self,
         model: Path | str | Graph | keras.Model,
         allow_float: bool = False,
+        precision: Mapping[str, Precision] | None = None,
         name: str | None = None,
         **keywords: Any,
     ) -> None:
@@ -73,7 +76,7 @@ class QuantModel(Simulation):
             graph = model
         else:
             graph, belongs = _read(Path(model))
-        super().__init__(graph, allow_float=allow_float, name=name, **keywords)
+        super().__init__(graph, allow_float=allow_float, precision=precision, name=name, **keywords)
         self._belongs = belongs
 
     def calibrate(self, images: Any, observer: str = "minmax", limit: int = CALIBRATION_IMAGES) -> None:

@@ -167,7 +167,7 @@ def _set_versions(model: Any, graph: Graph) -> None:
     old = model.operatorCodes
     model.operatorCodes = []
     for raw, op in zip(subgraph.operators, graph.ops, strict=True):
-        if hasattr(raw.builtinOptions, "potScaleInt16"):
+        if hasattr(raw.builtinOptions, "potScaleInt16") and graph.tensors[op.outputs[0]].dtype == "int16":
             # What old files say by saying nothing: int16 scales that are powers of two. The table's are not.
             raw.builtinOptions.potScaleInt16 = False
         code = old[raw.opcodeIndex]

@@ -185,8 +185,8 @@ class QuantizeRecipe(Section):
 
     @model_validator(mode="after")
     def _trainable(self) -> QuantizeRecipe:
-        if self.method == "qat" and self.precision:
-            raise ValueError("quantize.precision is for quantize.method ptq")
+        if self.method == "qat" and "int16x8" in self.precision.values():
+            raise ValueError("quantize.method qat does not simulate int16x8: use int4, int8 or float")
         return self
 
 

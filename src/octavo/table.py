@@ -15,7 +15,7 @@ from octavo.affine import QParams
 from octavo.errors import QuantizationError
 from octavo.graph import Graph, Op, Tensor
 from octavo.ops import Row, row
-from octavo.precision import Precision, name_of, resolve
+from octavo.precision import Precision, name_of, resolve, weight_bits
 from octavo.ranges import Range, Ranges
 
 # |bias| / (input scale * weight scale) must stay below this, or the kernels' int32 sums can overflow.
@@ -324,7 +324,7 @@ def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
     image = graph.tensors[op.inputs[image_place(op)]]
     params = table.at(op, image)
     assert params is not None
-    bits = 4 if table.precision.get(name_of(graph, op)) == "int4" else 8
+    bits = weight_bits(graph, op, table.precision)
     bias_bits, largest_code = (64, LARGEST_WIDE_BIAS_CODE) if params.bits == 16 else (32, LARGEST_BIAS_CODE)
     if bias is not None and bias.constant is not None:
         highest = (1 << (bits - 1)) - 1

@@ -17,6 +17,7 @@ from octavo.table import LARGEST_BIAS_CODE
 
 Tensor = Any
 STEPS = 255.0
+HIGHEST = 127.0
 
 
 def round_through(value: Tensor) -> Tensor:
@@ -93,25 +94,31 @@ def _fused() -> Any:
     return run
 
 
-def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor) -> Tensor:
+def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, highest: float = HIGHEST) -> Tensor:
     """One scale per output channel, the last axis, wide enough that the bias stays an int32 code.
 
     The formulas of `QParams.symmetric` and of the guard in `octavo.table`.
+
+    Args:
+        weights: The weights, any shape.
+        bias: The bias, one per channel, or none.
+        input_scale: The scale of the activation that they meet.
+        highest: Their highest code: 127, or 7 with 4 bits.
     """
     # In float64 not only for its digits: TensorFlow's graph optimizer divides by a constant with its reciprocal, which
     # in float32 would give another scale than the same lines give outside of a graph.
     largest = precise(ops.max(ops.abs(weights), axis=tuple(range(len(weights.shape) - 1))))
     if bias is not None:
-        largest = ops.maximum(largest, ops.abs(precise(bias)) / (precise(input_scale) * LARGEST_BIAS_CODE) * 127.0)
-    return ops.stop_gradient(ops.cast(ops.maximum(largest / 127.0, SMALLEST_SCALE), "float32"))
+        largest = ops.maximum(largest, ops.abs(precise(bias)) / (precise(input_scale) * LARGEST_BIAS_CODE) * highest)
+    return ops.stop_gradient(ops.cast(ops.maximum(largest / highest, SMALLEST_SCALE), "float32"))
 
 
-def fake_quantize_weights(weights: Tensor, scale: Tensor) -> Tensor:
-    """Rounds to codes -127 to 127 at one scale per channel, the last axis.
+def fake_quantize_weights(weights: Tensor, scale: Tensor, highest: float = HIGHEST) -> Tensor:
+    """Rounds to codes -`highest` to `highest` at one scale per channel, the last axis.
 
     No value lies beyond its channel's range, which is that of the weights themselves: the gradient is 1.
     """
-    codes = ops.clip(ops.stop_gradient(round_through(weights / scale)), -127.0, 127.0)
+    codes = ops.clip(ops.stop_gradient(round_through(weights / scale)), -highest, highest)
     return weights + ops.stop_gradient(codes * scale - weights)
 
 

@@ -65,8 +65,9 @@ class Integer(Rounded):
         if image is None:
             return weights, bias
         _, _, scale = self._grid[image]
-        channels = self._channels[op.index] = weight_scale(weights, bias, scale)
-        codes = ops.clip(round_through(precise(weights) / precise(channels)), -127.0, 127.0)
+        highest = self._highest[op.index]
+        channels = self._channels[op.index] = weight_scale(weights, bias, scale, highest)
+        codes = ops.clip(round_through(precise(weights) / precise(channels)), -highest, highest)
         if bias is not None:
             bias = ops.cast(round_through(precise(bias) / precise(channels * scale)), "float32")
         return ops.cast(codes, "float32"), bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,9 +13,10 @@ from keras import ops
 
 from octavo import table as tables
 from octavo.affine import QParams
-from octavo.errors import ModelError
+from octavo.errors import ModelError, QuantizationError
 from octavo.fitting.rates import share_rates
 from octavo.graph import Graph
+from octavo.precision import Precision
 from octavo.ranges import Ranges
 from octavo.simulate.fakequant import nudge
 from octavo.simulate.integer import Integer
@@ -37,11 +39,14 @@ class Simulation(FloatModel):
         graph: The float graph.
         ranges: Where its activations' ranges start; `set_ranges` gives them later.
         allow_float: Leave in float what has no int8 form, instead of raising.
+        precision: What is to be other than int8: ``int4`` (weights) or ``float``, as `octavo.precision.resolve` takes
+            it.
         name: What Keras calls the model.
 
     Raises:
         ModelError: The graph has ops that the simulation does not know; each is listed.
-        QuantizationError: The graph has ops without an int8 form and `allow_float` is off; each is listed.
+        QuantizationError: The graph has ops without an int8 form and `allow_float` is off, or not the one that
+            `precision` asks for; each is listed. Or that is ``int16x8``, which is not simulated.
     """
 
     def __init__(
@@ -49,12 +54,18 @@ class Simulation(FloatModel):
         graph: Graph,
         ranges: Ranges | None = None,
         allow_float: bool = False,
+        precision: Mapping[str, Precision] | None = None,
         name: str | None = None,
         **keywords: Any,
     ) -> None:
         super().__init__(graph, name=name, **keywords)
         self.allow_float = allow_float
-        self._layout = tables.layout(self.source, allow_float)
+        self._layout = tables.layout(self.source, allow_float, precision)
+        if self._layout.wide:
+            raise QuantizationError(
+                "Training does not simulate activations of 16 bits (int16x8).",
+                "Train with int8, int4 or float, or quantize without training.",
+            )
         self._learned = [group for group in self._layout.members if group not in self._layout.fixed]
         # One variable for all: in units of the calibrated width, so that one learning rate fits every tensor.
         count = len(self._learned)
@@ -65,6 +76,11 @@ class Simulation(FloatModel):
         self._extra: dict[str, Any] = {}
         if ranges is not None:
             self.set_ranges(ranges)
+
+    @property
+    def precision(self) -> Mapping[str, Precision]:
+        """The precision of the ops that were given one, by name."""
+        return self._layout.precision
 
     @property
     def calibrated(self) -> bool:
@@ -234,6 +250,7 @@ class Simulation(FloatModel):
         return {
             **super().get_config(),
             "allow_float": self.allow_float,
+            "precision": dict(self.precision),
             "observed": self._observed,
             "teacher": teacher,
         }
@@ -241,7 +258,9 @@ class Simulation(FloatModel):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """The inverse of `get_config`."""
-        made = cls(unpack(config["graph"]), allow_float=config["allow_float"], name=config["name"])
+        graph, name = unpack(config["graph"]), config["name"]
+        # Files from before there was a choice have none.
+        made = cls(graph, allow_float=config["allow_float"], precision=config.get("precision"), name=name)
         made._observed = tuple(config["observed"]) if config["observed"] else None
         if config["teacher"] is not None:
             made._learn_from(keras.saving.deserialize_keras_object(config["teacher"], custom_objects))

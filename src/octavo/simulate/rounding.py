@@ -10,6 +10,7 @@ from keras import ops
 
 from octavo.affine import QParams
 from octavo.graph import Graph, Op, Tensor
+from octavo.precision import weight_bits
 from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, weight_scale
 from octavo.simulate.model import Exact
 from octavo.table import Layout, image_place
@@ -43,6 +44,9 @@ class Rounded(Exact):
             op.index: layout.at(op, graph.tensors[op.inputs[image_place(op)]])
             for op, rules in layout.integer
             if rules.weight is not None
+        }
+        self._highest = {
+            op.index: float((1 << (weight_bits(graph, op, layout.precision) - 1)) - 1) for op, _ in layout.integer
         }
 
     def __contains__(self, op: Op) -> bool:
@@ -83,6 +87,7 @@ class Rounded(Exact):
         if image is None:
             return weights, bias
         _, _, scale = self._grid[image]
-        channels = weight_scale(weights, bias, scale)
-        rounded = fake_quantize_weights(weights, channels)
+        highest = self._highest[op.index]
+        channels = weight_scale(weights, bias, scale, highest)
+        rounded = fake_quantize_weights(weights, channels, highest)
         return rounded, None if bias is None else fake_quantize_bias(bias, channels * ops.stop_gradient(scale))
