@@ -1,0 +1,75 @@
+"""int4 weights after training and by training, on a run's test images.
+
+    python bench/int4.py --run runs/digits --epochs 6
+
+All weights have 4 bits, all else is int8. Without training they are rounded to nearest; with it, the simulation of the
+file is trained on the run's training images as the run's recipe says, but for the number of epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from octavo import pipeline, qat
+from octavo.convert import convert
+from octavo.data.preprocess import Preprocess
+from octavo.evaluate import Scores, compare, evaluate
+from octavo.graph import Graph
+from octavo.precision import Precision
+from octavo.quantize import quantize
+from octavo.ranges import Ranges
+from octavo.recipe import load_recipe
+from octavo.simulate import Simulation
+
+INT4: dict[str, Precision] = {"*": "int4"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="a run directory of `octavo run`")
+    parser.add_argument("--epochs", type=int, default=2, help="passes over the training images")
+    parser.add_argument("--rate", type=float, default=None, help="Adam's rate; the best of a few when left out")
+    options = parser.parse_args()
+    recipe = load_recipe(str(options.run / "recipe.yaml"))
+    splits, preprocess = pipeline.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
+    graph = Graph.read(options.run / "float.tflite")
+    ranges = Ranges.from_json(json.loads((options.run / "ranges.json").read_text("utf-8")))
+    real = evaluate(graph, splits.test, preprocess)
+
+    def row(title: str, content: bytes, scores: Scores) -> None:
+        share, apart = scores.accuracy(), compare(real, scores, 0.01)["difference"]
+        print(
+            f"| {title} | {len(content):,} | {share.value:.1%} ({share.low:.1%} to {share.high:.1%}) "
+            f"| {100 * apart['value']:+.2f} ({100 * apart['low']:+.2f} to {100 * apart['high']:+.2f}) |",
+            flush=True,
+        )
+
+    print("| file | bytes | accuracy | minus float, points |\n|---|---|---|---|")
+    row("float", graph.content, real)
+    for title, precision in (("int8", {}), ("int4 weights", INT4)):
+        content = quantize(graph, ranges, precision=precision).content
+        row(f"{title}, without training", content, evaluate(Graph(content), splits.test, preprocess))
+    start = time.monotonic()
+    simulation = Simulation(graph, ranges, precision=INT4)
+    training = recipe.qat.model_copy(update={"epochs": options.epochs, "learning_rate": options.rate})
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = Path(folder) / "qat"
+        qat.fit(simulation, splits.train, splits.validation, preprocess, training, recipe.seed, workdir, _Lines())
+    content = convert(simulation).quantized.content
+    title = f"int4 weights, {options.epochs} epochs in {time.monotonic() - start:.0f} s"
+    row(title, content, evaluate(Graph(content), splits.test, preprocess))
+
+
+class _Lines(pipeline.Silent):
+    """Says what training says."""
+
+    def say(self, text: str) -> None:
+        print(f"<!-- {text} -->", flush=True)
+
+
+if __name__ == "__main__":
+    main()
