@@ -12,7 +12,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.equal import compare
 from octavo.errors import ModelError, ProofError, QuantizationError
 from octavo.graph import Graph, serialize
-from octavo.pixels import raw_pixels, takes_raw_pixels, unsigned
+from octavo.pixels import raw_pixels, takes_raw_pixels, unsigned, unsigned_output
 from octavo.runtime import interpreter
 from octavo.sidecar import Sidecar
 from octavo.size import breakdown
@@ -129,6 +129,15 @@ def test_bytes_go_in_behind_one_op() -> None:
     assert [op.kind for op in after.ops] == ["QUANTIZE", *(op.kind for op in graph.ops)]
     seen = pictures(12)[0]
     assert np.array_equal(raw(after, seen), raw(graph, (seen.astype(np.int16) - 128).astype(np.int8)))
+
+
+def test_bytes_come_out_behind_one_op() -> None:
+    graph = tiny_int8()
+    after = unsigned_output(graph)
+    assert [op.kind for op in after.ops] == [*(op.kind for op in graph.ops), "QUANTIZE"]
+    before = raw(graph, CODES)
+    assert len(np.unique(before, axis=0)) > 5
+    assert np.array_equal(raw(after, CODES), before.astype(np.int16) + 128)
 
 
 def test_pixels_that_never_are_zero_cannot_be_padded() -> None:

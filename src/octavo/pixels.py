@@ -111,14 +111,45 @@ def unsigned(graph: Graph) -> Graph:
         graph: A model with one int8 input.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
-    subgraph = model.subgraphs[0]
     codes = graph.inputs[0]
-    pixels = copy.deepcopy(subgraph.tensors[codes])
-    pixels.type = schema.TensorType.UINT8
-    pixels.quantization.zeroPoint = np.asarray(pixels.quantization.zeroPoint, np.int64) + 128
-    subgraph.tensors[codes].name = b"codes"
-    subgraph.tensors.append(pixels)
-    place = len(subgraph.tensors) - 1
+    pixels = _as_bytes(model, codes)
+    model.subgraphs[0].tensors[codes].name = b"codes"
+    model.subgraphs[0].operators.insert(0, _quantize(model, pixels, codes))
+    model.subgraphs[0].inputs = [pixels]
+    for signature in model.signatureDefs or ():
+        for item in signature.inputs:
+            item.tensorIndex = pixels
+    return Graph(serialize(model), graph.name)
+
+
+def unsigned_output(graph: Graph) -> Graph:
+    """The same int8 model before a uint8 output: its byte is the int8 code plus 128, and one QUANTIZE op moves it.
+
+    Args:
+        graph: A model with one int8 output.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    codes = graph.outputs[0]
+    scores = _as_bytes(model, codes)
+    model.subgraphs[0].tensors[codes].name = b"output_codes"
+    model.subgraphs[0].operators.append(_quantize(model, codes, scores))
+    model.subgraphs[0].outputs = [scores]
+    for signature in model.signatureDefs or ():
+        for item in signature.outputs:
+            item.tensorIndex = scores
+    return Graph(serialize(model), graph.name)
+
+
+def _as_bytes(model: Any, codes: int) -> int:
+    """A new uint8 tensor that stands for an int8 one; returns its place."""
+    made = copy.deepcopy(model.subgraphs[0].tensors[codes])
+    made.type = schema.TensorType.UINT8
+    made.quantization.zeroPoint = np.asarray(made.quantization.zeroPoint, np.int64) + 128
+    model.subgraphs[0].tensors.append(made)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def _quantize(model: Any, source: int, target: int) -> Any:
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
     # Version 2 is the first that takes one integer type to another.
@@ -126,14 +157,9 @@ def unsigned(graph: Graph) -> Graph:
     model.operatorCodes.append(code)
     op = schema.OperatorT()
     op.opcodeIndex = len(model.operatorCodes) - 1
-    op.inputs, op.outputs = [place], [codes]
+    op.inputs, op.outputs = [source], [target]
     op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.QuantizeOptions, schema.QuantizeOptionsT()
-    subgraph.operators.insert(0, op)
-    subgraph.inputs = [place]
-    for signature in model.signatureDefs or ():
-        for item in signature.inputs:
-            item.tensorIndex = place
-    return Graph(serialize(model), graph.name)
+    return op
 
 
 def _first_convolutions(graph: Graph) -> tuple[list[Op], list[int]]:
