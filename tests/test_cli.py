@@ -314,7 +314,9 @@ def test_unknown_settings_name_the_key_and_its_place(tmp_path: Path) -> None:
     assert "line 4: unknown key 'data.trian'; did you mean 'data.train'?" in refused(octavo("run", recipe))
 
 
-@pytest.mark.parametrize("command", ["run", "quantize", "qat", "evaluate", "compare", "inspect", "report", "recipes"])
+@pytest.mark.parametrize(
+    "command", ["run", "quantize", "qat", "evaluate", "compare", "inspect", "deploy", "serve", "report", "recipes"]
+)
 def test_every_command_has_help_with_an_example_and_json(command: str) -> None:
     done = octavo(command, "--help")
     assert done.returncode == 0

@@ -556,12 +556,23 @@ def deploy(
     source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite model with its sidecar.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
     archive: Annotated[bool, typer.Option("--zip", help="Write OUT.zip too.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Write the web demo too; takes LiteRT.js from npm.")] = False,
+    beside: Annotated[
+        Path | None,
+        typer.Option("--beside", help="The float .tflite to show too; a run's own when left out."),
+    ] = None,
+    litertjs: Annotated[
+        Path | None, typer.Option("--litertjs", help="Folder with LiteRT.js as `npm pack` wrote it, instead of npm.")
+    ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Write a folder that works alone: model, labels, preprocessing, card, hashes, predict.py, C array."""
+    """Write a folder that works alone: model, labels, preprocessing, card, hashes, predict.py, C array, web demo."""
     from octavo.deploy.folder import deploy as deploy_folder
+    from octavo.deploy.web import Web
 
-    made = deploy_folder(source, out, archive)
+    if not web and (beside or litertjs):
+        raise OctavoError("--beside and --litertjs are of the web demo.", "Add --web, or leave them out.")
+    made = deploy_folder(source, out, archive, Web(beside, litertjs) if web else None)
     if json_:
         _print_json(made.to_json())
         return
@@ -569,6 +580,36 @@ def deploy(
         _print(f"{size:>12,}  {name}")
     _print(f"wrote   {made.folder}{f' and {made.archive}' if made.archive else ''}")
     _print(f"try     python {made.folder / 'predict.py'} PICTURE")
+    if web:
+        _print(f"try     octavo serve {made.folder} --open")
+
+
+@app.command(epilog="Example: octavo serve digits-model --open")
+def serve(
+    folder: Annotated[Path, typer.Argument(help="A folder that `octavo deploy --web` wrote.")],
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="Port; 8000 when left out, or any if that is taken.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Serve a deployed folder's web demo on this machine only, until Ctrl-C."""
+    from octavo.deploy import serve as serving
+
+    server = serving.DemoServer(folder, port)
+
+    def ready() -> None:
+        if json_:
+            _print_json({"url": server.url, "folder": str(folder)})
+        else:
+            _print(f"{server.url}  serves {folder}, to this machine only. Ctrl-C ends it.")
+        sys.stdout.flush()
+        if open_:
+            import webbrowser
+
+            webbrowser.open(server.url)
+
+    serving.serve(server, ready)
 
 
 @app.command(epilog="Example: octavo targets model_int8.tflite --data photos/")

@@ -13,6 +13,7 @@ from typing import Any
 
 from octavo.deploy import carray
 from octavo.deploy.card import model_card
+from octavo.deploy.web import Shown, Web, write_web
 from octavo.errors import ModelError, OctavoError
 from octavo.evaluate import gives_probabilities
 from octavo.files import replacing, sha256
@@ -43,13 +44,14 @@ class Deployed:
         return {"folder": str(self.folder), "archive": archive, "files": self.files}
 
 
-def deploy(source: Path | str, out: Path | str, archive: bool = False) -> Deployed:
-    """Writes a folder that works alone: model, labels, preprocessing, card, hashes, `predict.py`, C array.
+def deploy(source: Path | str, out: Path | str, archive: bool = False, web: Web | None = None) -> Deployed:
+    """Writes a folder that works alone: model, labels, preprocessing, card, hashes, `predict.py`, C array, web demo.
 
     Args:
         source: A run directory, whose int8 model is taken, or a `.tflite` classifier with its sidecar.
         out: The folder to make; it must not hold anything yet.
         archive: Write ``OUT.zip`` too.
+        web: Write the web demo too, in ``web/``.
 
     Raises:
         OctavoError: The model is not as it should be, or the folder is taken. Nothing is written then.
@@ -64,16 +66,23 @@ def deploy(source: Path | str, out: Path | str, archive: bool = False) -> Deploy
     loaded = load_model(model)
     _check(loaded, model)
     evaluation = _facts(run, "evaluation.json")
-    if evaluation is not None and evaluation["models"]["int8"]["sha256"] != sha256(model):
-        raise ModelError(
-            f"'{run}' was evaluated with another int8.tflite than is there now.", "Run it again: `octavo run`."
-        )
+    _evaluated(evaluation, "int8", model)
+    beside = None
+    if web is not None and (web.beside is not None or run is not None):
+        beside = web.beside or source / "float.tflite"
+        if web.beside is None:
+            _evaluated(evaluation, "float", beside)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         made = Path(temporary) / "folder"
         made.mkdir()
         _fill(made, loaded, evaluation, _facts(run, "data.json"))
-        files = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
+        if web is not None:
+            assert loaded.belongs is not None
+            shown = None if beside is None else _float(beside)
+            write_web(made / "web", Shown(loaded.graph, loaded.belongs), shown, evaluation, web.packed)
+        _sum(made)
+        files = {path.relative_to(made).as_posix(): path.stat().st_size for path in _files(made)}
         zipped = _zip(made, out) if archive else None
         if out.exists():
             out.rmdir()
@@ -98,6 +107,27 @@ def _check(loaded: Loaded, model: Path) -> None:
             f"{graph.name} tells {count} classes apart, and its sidecar names {len(belongs.classes)}.",
             "Quantize it with --data whose folders are named as the classes.",
         )
+
+
+def _evaluated(evaluation: Any, name: str, model: Path) -> None:
+    """Refuses a model beside the figures of another one."""
+    if evaluation is not None and model.is_file() and evaluation["models"][name]["sha256"] != sha256(model):
+        raise ModelError(
+            f"'{model.parent}' was evaluated with another {model.name} than is there now.",
+            "Run it again: `octavo run`.",
+        )
+
+
+def _float(path: Path) -> Shown:
+    loaded = load_model(path)
+    graph, belongs = loaded.graph, loaded.belongs
+    ports = {graph.tensors[index].dtype for index in (*graph.inputs, *graph.outputs)}
+    if ports != {"float32"} or belongs is None:
+        raise ModelError(
+            f"{graph.name} is not a float .tflite model with its sidecar.",
+            "Give the float model that the int8 one was made from, with the .json beside it, or leave --beside out.",
+        )
+    return Shown(graph, belongs)
 
 
 def _facts(run: Path | None, name: str) -> Any:
@@ -125,15 +155,22 @@ def _fill(folder: Path, loaded: Loaded, evaluation: Mapping[str, Any] | None, da
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8", newline="\n")
     shutil.copyfile(_PREDICT, folder / "predict.py")
-    sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _sum(folder: Path) -> None:
+    sums = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder)]
     (folder / "SHA256SUMS").write_text("".join(sums), "utf-8", newline="\n")
 
 
 def _zip(folder: Path, out: Path) -> Path:
     path = out.with_name(out.name + ".zip")
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(folder.iterdir()):
-            entry = zipfile.ZipInfo(f"{out.name}/{file.name}", _DATE)
+        for file in _files(folder):
+            entry = zipfile.ZipInfo(f"{out.name}/{file.relative_to(folder).as_posix()}", _DATE)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(entry, file.read_bytes())
     return path
