@@ -21,6 +21,10 @@ from octavo.errors import MissingDependencyError, OctavoError
 VERSION = "2.5.3"
 _WASM = ("litert_wasm_internal", "litert_wasm_compat_internal")
 _PATIENCE = 600
+_NOTICE = """LiteRT.js, unchanged: the compiled files of these npm packages, which are under the Apache License 2.0
+(LICENSE.txt beside this folder), copyright Google LLC; source: https://github.com/google-ai-edge/LiteRT
+
+"""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ def vendor(folder: Path, packed: Path | None = None) -> None:
         folder.mkdir(parents=True)
         for package in PACKAGES:
             _extract(package, packed / package.archive, folder)
+    named = [f"{package.name} {package.version} sha512-{package.integrity}\n" for package in PACKAGES]
+    (folder / "NOTICE.txt").write_text(_NOTICE + "".join(named), "utf-8", newline="\n")
 
 
 def by_hand() -> str:

@@ -68,23 +68,34 @@ async function classify(blob, name) {
   stopCamera();
   const mine = ++turn;
   refuse("");
-  let canvas;
+  look(true);
   try {
-    canvas = await decoded(blob);
+    const canvas = await decoded(blob);
+    if (mine !== turn) return;
+    preview(canvas);
+    at("picture").setAttribute("aria-label", name || "The picture");
+    await drawnPage();
+    const answers = await sideBySide(classifiers, pixelsOf(canvas));
+    if (mine !== turn) return;
+    showAnswers(answers);
+    look(false);
+    say(sentence(answers));
   } catch (error) {
+    if (mine !== turn) return;
     const reason = error instanceof DOMException ? "this browser can not read it as a picture" : error.message;
     refuse(`${name || "That"}: ${reason}.`);
-    return;
+    look(false);
+    say("Ready for a picture");
   }
-  if (mine !== turn) return;
-  preview(canvas);
-  at("picture").setAttribute("aria-label", name || "The picture");
-  say("Looking…");
-  const answers = await sideBySide(classifiers, pixelsOf(canvas));
-  if (mine !== turn) return;
-  showAnswers(answers);
-  say(sentence(answers));
 }
+
+// While a new picture is looked at, the answer beside it is an older one's.
+function look(busy) {
+  at("scores").setAttribute("aria-busy", busy);
+  if (busy) say("Looking…");
+}
+
+const drawnPage = () => new Promise((resume) => requestAnimationFrame(() => setTimeout(resume)));
 
 function best(probabilities) {
   return probabilities.indexOf(Math.max(...probabilities));
@@ -150,19 +161,26 @@ function row(place, answers) {
 // The camera: one frame after another, with times as medians of the last few.
 async function startCamera() {
   const mine = ++turn;
+  const video = at("video");
   refuse("");
   try {
     if (!navigator.mediaDevices) throw new Error("this page needs HTTPS or localhost for it");
     const size = { width: { ideal: 640 }, height: { ideal: 480 } };
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", ...size }, audio: false });
+    const given = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", ...size } });
+    if (mine !== turn) {
+      // Something else was asked for while the browser asked for leave.
+      given.getTracks().forEach((track) => track.stop());
+      return;
+    }
+    stream = video.srcObject = given;
+    await video.play();
   } catch (error) {
+    if (mine !== turn) return;
     const reasons = { NotAllowedError: "it was not allowed", NotFoundError: "there is none" };
     refuse(`No camera: ${reasons[error.name] ?? error.message}.`);
     return;
   }
-  const video = at("video");
-  video.srcObject = stream;
-  await video.play();
+  if (mine !== turn) return;
   show("video");
   at("camera").textContent = "Stop camera";
   const kept = classifiers.map(() => []);
@@ -182,7 +200,7 @@ async function startCamera() {
       say(sentence(answers));
       heard = performance.now();
     }
-    await new Promise((resume) => requestAnimationFrame(resume));
+    await drawnPage();
   }
 }
 
@@ -214,6 +232,10 @@ function listen() {
     } else {
       startCamera();
     }
+  });
+  // For mice; the button beside it is for all.
+  at("stage").addEventListener("click", () => {
+    if (!stream) at("file").click();
   });
   document.addEventListener("paste", (event) => chosen(event.clipboardData?.files));
   document.addEventListener("dragover", (event) => {
