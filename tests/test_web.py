@@ -260,8 +260,6 @@ def network() -> tuple[Graph, Graph]:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A folder with the real LiteRT.js, moved elsewhere, and where it is served."""
-    if COMMAND is None:
-        pytest.skip("Chromium is not installed")
     if shutil.which("npm") is None:
         pytest.skip("npm, which has LiteRT.js, is not installed")
     root = tmp_path_factory.mktemp("real")
@@ -281,6 +279,14 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield folder, server.url
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    if COMMAND is None:
+        pytest.skip("Chromium is not installed")
+    with Chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as made:
+        yield made
 
 
 READY = "document.getElementById('status')?.textContent.startsWith('Ready')"
@@ -333,17 +339,14 @@ def said_by_xnnpack(folder: Path, images: list[np.ndarray]) -> tuple[np.ndarray,
 
 @pytest.mark.browser
 @pytest.mark.parametrize("build", ["litert_wasm_internal", "litert_wasm_compat_internal"])
-def test_the_browser_says_what_xnnpack_says_bit_for_bit(real: tuple[Path, str], build: str) -> None:
+def test_the_browser_says_what_xnnpack_says_bit_for_bit(real: tuple[Path, str], browser: Chromium, build: str) -> None:
     folder, url = real
     images = some_images()
-    with Chromium() as browser:
-        if "compat" in build:
-            browser.send("Page.addScriptToEvaluateOnNewDocument", source=OLD)
-        browser.go(url)
-        browser.until(READY)
-        given = json.dumps([base64.b64encode(image.tobytes()).decode() for image in images])
-        quantized, float_ = browser.evaluate(RAW.replace("IMAGES", given))
-        assert any(address.endswith(f"{build}.wasm") for address in browser.addresses())
+    browser.go(url, OLD if "compat" in build else "")
+    browser.until(READY)
+    given = json.dumps([base64.b64encode(image.tobytes()).decode() for image in images])
+    quantized, float_ = browser.evaluate(RAW.replace("IMAGES", given))
+    assert any(address.endswith(f"{build}.wasm") for address in browser.addresses())
     codes, (scale, zero_point) = said_by_xnnpack(folder, images)
     assert len(np.unique(codes, axis=0)) > 10 and len(set(codes.argmax(1))) == 3
     assert np.array_equal([raw for raw, _ in quantized], codes + 128)
@@ -404,7 +407,7 @@ def test_node_says_so_too(real: tuple[Path, str], tmp_path: Path) -> None:
 
 @pytest.mark.browser
 def test_a_user_sees_what_predict_says_and_nothing_is_asked_of_the_network(
-    real: tuple[Path, str], tmp_path: Path
+    real: tuple[Path, str], browser: Chromium, tmp_path: Path
 ) -> None:
     folder, url = real
     rng = np.random.default_rng(1)
@@ -415,31 +418,32 @@ def test_a_user_sees_what_predict_says_and_nothing_is_asked_of_the_network(
     words.write_text("words")
     command = [sys.executable, "-I", str(folder / "predict.py"), str(picture), "--top", "3", "--json"]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)[0]["classes"]
-    with Chromium() as browser:
-        browser.size(390, 844)
-        browser.go(url)
-        browser.until(READY)
-        browser.choose("#file", words)
-        browser.until("document.getElementById('problem').textContent === "
-                      "'words.txt: this browser can not read it as a picture.'")  # fmt: skip
-        browser.choose("#file", picture)
-        browser.until("document.getElementById('ratio').textContent")
-        rows = browser.evaluate("Array.from(document.querySelectorAll('#scores tbody tr'), (row) => "
-                                "Array.from(row.cells, (cell) => cell.textContent))")  # fmt: skip
-        assert [row[:2] for row in rows] == [[item["class"], f"{item['probability']:.1%}"] for item in said]
-        assert browser.evaluate("document.getElementById('problem').textContent") == ""
-        status = browser.evaluate("document.getElementById('status').textContent")
-        assert re.match(f"(Both say|int8 says): {said[0]['class']}", status)
-        times = browser.evaluate("Array.from(document.querySelectorAll('.time'), (one) => one.textContent)")
-        assert len(times) == 2 and all(re.fullmatch(r"\d+\.\d+ ms", text) for text in times)
-        assert browser.evaluate("document.documentElement.scrollWidth") == 390
-        assert {address.split("/")[2] for address in browser.addresses() if "//" in address} == {url.split("/")[2]}
-        ours = [text for text in browser.complaints() if not re.search(r"INFO:|WARNING:", text)]
-        assert ours == []
+    browser.size(390, 844)
+    browser.go(url)
+    browser.until(READY)
+    browser.choose("#file", words)
+    problem = browser.until("document.getElementById('problem').textContent")
+    assert problem == "words.txt: this browser can not read it as a picture."
+    browser.choose("#file", picture)
+    browser.until("document.getElementById('ratio').textContent")
+    rows = browser.evaluate(
+        "Array.from(document.querySelectorAll('#scores tbody tr'),"
+        " (row) => Array.from(row.cells, (cell) => cell.textContent))"
+    )
+    assert [row[:2] for row in rows] == [[item["class"], f"{item['probability']:.1%}"] for item in said]
+    assert browser.evaluate("document.getElementById('problem').textContent") == ""
+    status = browser.evaluate("document.getElementById('status').textContent")
+    assert re.match(f"(Both say|int8 says): {said[0]['class']}", status)
+    times = browser.evaluate("Array.from(document.querySelectorAll('.time'), (one) => one.textContent)")
+    assert len(times) == 2 and all(re.fullmatch(r"\d+\.\d+ ms", text) for text in times)
+    assert browser.evaluate("document.documentElement.scrollWidth") == 390
+    assert {address.split("/")[2] for address in browser.addresses() if "//" in address} == {url.split("/")[2]}
+    ours = [text for text in browser.complaints() if not re.search(r"INFO:|WARNING:", text)]
+    assert ours == []
 
 
 @pytest.mark.browser
-def test_the_page_refuses_a_damaged_model(real: tuple[Path, str]) -> None:
+def test_the_page_refuses_a_damaged_model(real: tuple[Path, str], browser: Chromium) -> None:
     folder, url = real
     path = folder / "web" / "int8.tflite"
     whole = path.read_bytes()
@@ -447,44 +451,44 @@ def test_the_page_refuses_a_damaged_model(real: tuple[Path, str]) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     try:
-        with Chromium() as browser:
-            browser.go(url)
-            assert "int8.tflite is damaged" in browser.until("document.getElementById('problem')?.textContent")
-            assert browser.evaluate("document.getElementById('file').disabled")
+        browser.go(url)
+        assert "int8.tflite is damaged" in browser.until("document.getElementById('problem')?.textContent")
+        assert browser.evaluate("document.getElementById('file').disabled")
     finally:
         path.write_bytes(whole)
 
 
 @pytest.mark.browser
-def test_the_camera_and_the_keyboard(real: tuple[Path, str]) -> None:
+def test_the_camera_and_the_keyboard(real: tuple[Path, str], browser: Chromium) -> None:
     _, url = real
-    with Chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as browser:
-        browser.go(url)
-        browser.until(READY)
-        seen = []
-        for _ in range(3):
-            for kind in ("keyDown", "keyUp"):
-                browser.send("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
-            seen.append(browser.evaluate("document.activeElement.id"))
-        assert seen[:2] == ["file", "camera"]
-        browser.evaluate("document.getElementById('camera').focus()")
+    browser.go(url)
+    browser.until(READY)
+    seen = []
+    for _ in range(3):
         for kind in ("keyDown", "keyUp"):
-            browser.send(
-                "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
-            )
-        browser.until("!document.getElementById('video').hidden && document.getElementById('ratio').textContent")
-        assert browser.evaluate("document.getElementById('camera').textContent") == "Stop camera"
-        browser.evaluate("document.getElementById('camera').click()")
-        browser.until("!document.getElementById('picture').hidden")
-        assert browser.evaluate("document.getElementById('camera').textContent") == "Use camera"
-        assert browser.evaluate("document.getElementById('video').srcObject") is None
+            browser.send("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        seen.append(browser.evaluate("document.activeElement.id"))
+    assert seen[:2] == ["file", "camera"]
+    browser.evaluate("document.getElementById('camera').focus()")
+    for kind in ("keyDown", "keyUp"):
+        browser.send(
+            "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
+        )
+    browser.until("!document.getElementById('video').hidden && document.getElementById('ratio').textContent")
+    assert browser.evaluate("document.getElementById('camera').textContent") == "Stop camera"
+    browser.evaluate("document.getElementById('camera').click()")
+    browser.until("!document.getElementById('picture').hidden")
+    assert browser.evaluate("document.getElementById('camera').textContent") == "Use camera"
+    assert browser.evaluate("document.getElementById('video').srcObject") is None
 
 
 @pytest.mark.browser
-def test_a_browser_without_a_camera_says_so(real: tuple[Path, str]) -> None:
+def test_a_browser_without_a_camera_says_so(real: tuple[Path, str], browser: Chromium) -> None:
     _, url = real
-    with Chromium("--use-fake-ui-for-media-stream") as browser:
-        browser.go(url)
-        browser.until(READY)
-        browser.evaluate("document.getElementById('camera').click()")
-        assert browser.until("document.getElementById('problem').textContent") == "No camera: there is none."
+    browser.go(url)
+    browser.until(READY)
+    browser.evaluate(
+        "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'));"
+        "document.getElementById('camera').click()"
+    )
+    assert browser.until("document.getElementById('problem').textContent") == "No camera: there is none."
