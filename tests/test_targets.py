@@ -17,6 +17,8 @@ from octavo.data.preprocess import Preprocess
 from octavo.graph import Graph
 from octavo.sidecar import Sidecar
 from octavo.targets.arena import Placed, least, lifetimes, peak, plan
+from octavo.targets.browser import Browser
+from octavo.targets.chromium import command
 from octavo.targets.edgetpu import EdgeTPU
 from octavo.targets.ethosu import EthosU, read
 from octavo.targets.litert import LiteRT
@@ -136,11 +138,34 @@ def test_openvino_agrees_or_says_how_to_get_it(model: Path) -> None:
         assert verdict.runs is not None and verdict.runs.facts["agree"] >= 5
 
 
-def test_the_command(model: Path, tmp_path: Path) -> None:
+@pytest.mark.browser
+def test_a_browser_says_the_same_bits_or_what_is_missing(model: Path) -> None:
+    (verdict,) = survey(model, images=6, targets=[Browser()])
+    if command() is None:
+        pytest.skip("Chromium is not installed")
+    assert verdict.runs is not None and verdict.costs is not None
+    if verdict.runs.answer is None:
+        assert "this puts it there: npm pack @litertjs/core@" in verdict.runs.about
+        pytest.skip(verdict.runs.about)
+    assert verdict.runs.facts["bit_equal"] == 6 and verdict.runs.facts["distinct"] > 1
+    assert verdict.costs.facts["median"] > 0
+
+
+def test_no_browser_is_no_run(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    (verdict,) = survey(model, images=2, targets=[Browser()])
+    assert verdict.takes.answer is None and "Chromium is not installed" in verdict.takes.about
+    assert verdict.runs is verdict.costs is None
+
+
+def test_the_command(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without a browser, which has its own test.
+    monkeypatch.setenv("PATH", "")
     done = octavo("targets", model, "--images", 4, "--json")
     assert done.returncode == 0, done.stderr
     names = [row["target"] for row in json.loads(done.stdout)]
     assert names[:3] == [f"LiteRT CPU, {family}" for family in ("xnnpack", "builtin", "reference")]
+    assert "Browser, LiteRT.js in Chromium" in names
     done = octavo("targets", model, "--images", 4)
     assert "bytes of activations (planned)" in done.stdout
     assert "There is no file" in refused(octavo("targets", tmp_path / "none.tflite"))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import COMMAND, Chromium
+from chromium import COMMAND, Page
 from oneop import convert, weights
 from PIL import Image
 from test_cli import octavo, refused
@@ -36,7 +36,7 @@ from octavo.calibrate import calibrate
 from octavo.data.preprocess import Preprocess
 from octavo.deploy import litertjs
 from octavo.deploy.folder import deploy
-from octavo.deploy.serve import DemoServer
+from octavo.deploy.serve import WebServer, web_of
 from octavo.deploy.web import Web, browser_twin
 from octavo.errors import MissingDependencyError, ModelError, OctavoError
 from octavo.graph import Graph
@@ -171,7 +171,7 @@ def answer(url: str, host: str | None = None) -> tuple[int, dict[str, str]]:
 
 
 def test_the_server_serves_the_demo_and_nothing_else(demo: Path) -> None:
-    with DemoServer(demo) as server:
+    with WebServer(web_of(demo)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert server.server_address[0] == "127.0.0.1"
         assert answer(server.url)[0] == 200
@@ -185,7 +185,7 @@ def test_the_server_serves_the_demo_and_nothing_else(demo: Path) -> None:
         assert answer(server.url + "litert/")[0] == 404
         assert answer(server.url, "evil.example:80")[0] == 421
         with pytest.raises(OctavoError, match=f"Port {server.server_port} can not be used"):
-            DemoServer(demo, server.server_port)
+            WebServer(web_of(demo), server.server_port)
         server.shutdown()
 
 
@@ -212,7 +212,7 @@ def test_ctrl_c_ends_the_command_cleanly(demo: Path) -> None:
     assert (running.returncode, errors) == (0, "")
 
 
-class _Page(HTMLParser):
+class _Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
@@ -226,7 +226,7 @@ def test_the_page_names_no_address_outside_of_it() -> None:
     for path in (path for path in folder.iterdir() if path.suffix != ".txt"):
         found = re.findall(r"https?://[^\s\"'<>)]+", path.read_text("utf-8"))
         assert set(found) <= {"http://www.w3.org/2000/svg"}, path
-    page = _Page()
+    page = _Tags()
     page.feed((folder / "index.html").read_text("utf-8"))
     named = {attributes["for"] for tag, attributes in page.tags if tag == "label"}
     assert named == {attributes["id"] for tag, attributes in page.tags if tag == "input"}
@@ -275,17 +275,17 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
         raise
     folder = root / "else where"
     shutil.move(made.folder, folder)
-    with DemoServer(folder) as server:
+    with WebServer(web_of(folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield folder, server.url
         server.shutdown()
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
+def browser() -> Iterator[Page]:
     if COMMAND is None:
         pytest.skip("Chromium is not installed")
-    with Chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as made:
+    with Page(COMMAND, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as made:
         yield made
 
 
@@ -339,7 +339,7 @@ def said_by_xnnpack(folder: Path, images: list[np.ndarray]) -> tuple[np.ndarray,
 
 @pytest.mark.browser
 @pytest.mark.parametrize("build", ["litert_wasm_internal", "litert_wasm_compat_internal"])
-def test_the_browser_says_what_xnnpack_says_bit_for_bit(real: tuple[Path, str], browser: Chromium, build: str) -> None:
+def test_the_browser_says_what_xnnpack_says_bit_for_bit(real: tuple[Path, str], browser: Page, build: str) -> None:
     folder, url = real
     images = some_images()
     browser.go(url, OLD if "compat" in build else "")
@@ -407,7 +407,7 @@ def test_node_says_so_too(real: tuple[Path, str], tmp_path: Path) -> None:
 
 @pytest.mark.browser
 def test_a_user_sees_what_predict_says_and_nothing_is_asked_of_the_network(
-    real: tuple[Path, str], browser: Chromium, tmp_path: Path
+    real: tuple[Path, str], browser: Page, tmp_path: Path
 ) -> None:
     folder, url = real
     rng = np.random.default_rng(1)
@@ -443,7 +443,7 @@ def test_a_user_sees_what_predict_says_and_nothing_is_asked_of_the_network(
 
 
 @pytest.mark.browser
-def test_the_page_refuses_a_damaged_model(real: tuple[Path, str], browser: Chromium) -> None:
+def test_the_page_refuses_a_damaged_model(real: tuple[Path, str], browser: Page) -> None:
     folder, url = real
     path = folder / "web" / "int8.tflite"
     whole = path.read_bytes()
@@ -459,21 +459,17 @@ def test_the_page_refuses_a_damaged_model(real: tuple[Path, str], browser: Chrom
 
 
 @pytest.mark.browser
-def test_the_camera_and_the_keyboard(real: tuple[Path, str], browser: Chromium) -> None:
+def test_the_camera_and_the_keyboard(real: tuple[Path, str], browser: Page) -> None:
     _, url = real
     browser.go(url)
     browser.until(READY)
     seen = []
-    for _ in range(3):
-        for kind in ("keyDown", "keyUp"):
-            browser.send("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+    for _ in range(2):
+        browser.press("Tab", 9)
         seen.append(browser.evaluate("document.activeElement.id"))
-    assert seen[:2] == ["file", "camera"]
+    assert seen == ["file", "camera"]
     browser.evaluate("document.getElementById('camera').focus()")
-    for kind in ("keyDown", "keyUp"):
-        browser.send(
-            "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
-        )
+    browser.press("Enter", 13, "\r")
     browser.until("!document.getElementById('video').hidden && document.getElementById('ratio').textContent")
     assert browser.evaluate("document.getElementById('camera').textContent") == "Stop camera"
     browser.evaluate("document.getElementById('camera').click()")
@@ -483,7 +479,7 @@ def test_the_camera_and_the_keyboard(real: tuple[Path, str], browser: Chromium) 
 
 
 @pytest.mark.browser
-def test_a_browser_without_a_camera_says_so(real: tuple[Path, str], browser: Chromium) -> None:
+def test_a_browser_without_a_camera_says_so(real: tuple[Path, str], browser: Page) -> None:
     _, url = real
     browser.go(url)
     browser.until(READY)

@@ -596,7 +596,7 @@ def serve(
     """Serve a deployed folder's web demo on this machine only, until Ctrl-C."""
     from octavo.deploy import serve as serving
 
-    server = serving.DemoServer(folder, port)
+    server = serving.WebServer(serving.web_of(folder), port)
 
     def ready() -> None:
         if json_:

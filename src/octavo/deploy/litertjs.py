@@ -71,12 +71,13 @@ PACKAGES = (
 )
 
 
-def vendor(folder: Path, packed: Path | None = None) -> None:
+def vendor(folder: Path, packed: Path | None = None, offline: bool = False) -> None:
     """Writes LiteRT.js into a folder.
 
     Args:
         folder: Where to; it is made.
         packed: A folder with the archives, as `npm pack` writes them; asked of npm when left out.
+        offline: Let npm look into its cache only.
 
     Raises:
         MissingDependencyError: npm is not installed.
@@ -85,7 +86,7 @@ def vendor(folder: Path, packed: Path | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         if packed is None:
             packed = Path(temporary)
-            _pack(packed)
+            _pack(packed, offline)
         folder.mkdir(parents=True)
         for package in PACKAGES:
             _extract(package, packed / package.archive, folder)
@@ -103,14 +104,14 @@ def by_hand() -> str:
     return "npm pack " + " ".join(f"{package.name}@{package.version}" for package in PACKAGES)
 
 
-def _pack(folder: Path) -> None:
+def _pack(folder: Path, offline: bool) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise MissingDependencyError(
             "The web demo needs LiteRT.js from npm, and there is no npm here.",
             f"Install Node.js with npm; or run `{by_hand()}` where it is, and give that folder with --litertjs.",
         )
-    patience = ["--prefer-offline", "--fetch-retries=1", "--fetch-timeout=120000"]
+    patience = ["--offline" if offline else "--prefer-offline", "--fetch-retries=1", "--fetch-timeout=120000"]
     command = [npm, *by_hand().split()[1:], "--pack-destination", str(folder), "--ignore-scripts", *patience]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE)

@@ -18,7 +18,8 @@ _HOST = "127.0.0.1"
 _PORT = 8000
 # As isolated as the page allows: nothing from elsewhere, and clocks of 5 instead of 100 microseconds.
 _HEADERS = {
-    "Cache-Control": "no-cache",
+    # Dates of files are whole seconds: a folder that was just deployed again would look unchanged.
+    "Cache-Control": "no-store",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -26,22 +27,22 @@ _HEADERS = {
 }
 
 
-class DemoServer(ThreadingHTTPServer):
-    """Serves the `web/` of a deployed folder on 127.0.0.1.
+class WebServer(ThreadingHTTPServer):
+    """Serves a folder on 127.0.0.1.
 
     Args:
-        folder: What `octavo deploy --web` wrote.
+        web: The folder of a page; see `web_of`.
         port: The port; 8000 or else any that is free, when left out.
 
     Raises:
-        OctavoError: The folder holds no whole web demo, or the port is taken.
+        OctavoError: The port is taken.
     """
 
     # Elsewhere than on POSIX, it would share the port with another server.
     allow_reuse_address = os.name == "posix"
 
-    def __init__(self, folder: Path | str, port: int | None = None) -> None:
-        self.web = web_of(Path(folder))
+    def __init__(self, web: Path, port: int | None = None) -> None:
+        self.web = web
         try:
             super().__init__((_HOST, _PORT if port is None else port), _Handler)
         except OSError as error:
@@ -58,7 +59,7 @@ class DemoServer(ThreadingHTTPServer):
         return f"http://{_HOST}:{self.server_port}/"
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Answers one request from `web/`."""
+        """Answers one request from the folder."""
         _Handler(request, client_address, self, directory=str(self.web))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -82,7 +83,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def send_head(self) -> Any:
         # A name that some other site had resolved to this machine is not one that the page is asked for by.
-        if self.headers.get("Host", "").rpartition(":")[0] not in (_HOST, "localhost"):
+        if self.headers.get("Host", "").partition(":")[0] not in (_HOST, "localhost"):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return None
         return super().send_head()
@@ -118,7 +119,7 @@ def web_of(folder: Path) -> Path:
     return folder / "web"
 
 
-def serve(server: DemoServer, ready: Callable[[], object]) -> None:
+def serve(server: WebServer, ready: Callable[[], object]) -> None:
     """Answers until Ctrl-C.
 
     Args:

@@ -73,7 +73,7 @@ def write_web(
     if beside is not None:
         _agree(int8, beside)
     litertjs.vendor(folder / "litert", packed)
-    shutil.copytree(_PAGE, folder, dirs_exist_ok=True)
+    copy_modules(folder)
     classes, preprocess = int8.belongs.classes, int8.belongs.preprocess
     shown = {"int8": int8} if beside is None else {"int8": int8, "float32": beside}
     facts = {
@@ -85,6 +85,11 @@ def write_web(
         "models": [_write(folder, name, one, _accuracy(evaluation, name)) for name, one in shown.items()],
     }
     (folder / "model.json").write_text(json.dumps(facts, ensure_ascii=False) + "\n", "utf-8", newline="\n")
+
+
+def copy_modules(folder: Path) -> None:
+    """Copies the page and its JavaScript modules into a folder."""
+    shutil.copytree(_PAGE, folder, dirs_exist_ok=True)
 
 
 def browser_twin(graph: Graph) -> Graph:

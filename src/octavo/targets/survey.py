@@ -15,6 +15,7 @@ from octavo.errors import ModelError
 from octavo.pipeline import load_model, preprocess_for
 from octavo.progress import Progress, Silent
 from octavo.runtime import Model
+from octavo.targets.browser import Browser
 from octavo.targets.edgetpu import EdgeTPU
 from octavo.targets.ethosu import EthosU
 from octavo.targets.litert import LiteRT, classes_of
@@ -26,7 +27,7 @@ from octavo.targets.target import Answer, Target, Trial
 def every() -> list[Target]:
     """All targets, in the order they are shown."""
     families = [LiteRT("xnnpack"), LiteRT("builtin"), LiteRT("reference")]
-    return [*families, OpenVINO(), Micro(), EthosU("ethos-u55-128"), EthosU("ethos-u65-256"), EdgeTPU()]
+    return [*families, Browser(), OpenVINO(), Micro(), EthosU("ethos-u55-128"), EthosU("ethos-u65-256"), EdgeTPU()]
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,6 @@ def table(verdicts: Sequence[Verdict]) -> str:
                 said = {True: "yes", False: "no", None: "unknown"}[answer.answer]
                 lines.append(f"  {word}  {said:8} {answer.about}")
         if verdict.costs is not None:
-            said = "measured" if verdict.costs.answer else "estimate"
+            said = {True: "measured", False: "estimate", None: "unknown"}[verdict.costs.answer]
             lines.append(f"  cost      {said:8} {verdict.costs.about}")
     return "\n".join(lines)
