@@ -88,6 +88,20 @@ def test_without_the_dense_layers_rounding_the_output_is_nearer_to_float(graph: 
     assert item.all_but.sqnr > found.int8.sqnr
 
 
+def test_what_tuning_changed_is_for_integer_ops_alone(graph: Graph, ranges: Ranges) -> None:
+    """A bias that is wrong by 3 shows where its op is int8, and not where it is float."""
+    conv = next(op for op in graph.ops if op.kind == "CONV_2D")
+    bias = graph.tensors[conv.inputs[2]]
+    assert bias.constant is not None
+    found = sensitivity(graph, ranges, inputs(), tuned=graph.replaced({bias.name: bias.constant + np.float32(3.0)}))
+    plain = sensitivity(graph, ranges, inputs())
+    for item in found.ops:
+        before = next(other for other in plain.ops if other.name == item.name)
+        assert (item.only == before.only) == (item.op != "CONV_2D")
+        assert (item.all_but == before.all_but) == (item.op == "CONV_2D")
+    assert found.ops[0].op == "CONV_2D"
+
+
 def test_what_the_budget_leaves_out_is_listed(graph: Graph, ranges: Ranges) -> None:
     done: list[int] = []
     found = sensitivity(graph, ranges, inputs(), budget=0.0, progress=done.append)

@@ -50,6 +50,10 @@ Observer = Annotated[
     typer.Option("--observer", help="How values seen become a range; all but minmax cut off outliers."),
 ]
 
+Acts = Annotated[
+    str,
+    typer.Option("--tune", help="Acts in their order, separated by commas: equalize, bias, compensate; '' for none."),
+]
 PrecisionFlags = Annotated[
     list[str] | None,
     typer.Option(
@@ -147,12 +151,7 @@ def quantize(
     images: Annotated[int, typer.Option("--images", help="Calibration images, from the training images.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of calibration images.")] = 0,
     observer: Observer = "minmax",
-    tune: Annotated[
-        str,
-        typer.Option(
-            "--tune", help="Acts in their order, separated by commas: equalize, bias, compensate; '' for none."
-        ),
-    ] = "bias",
+    tune: Acts = "bias",
     allow_float: Annotated[
         bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
     ] = False,
@@ -172,7 +171,7 @@ def quantize(
         images=images,
         seed=seed,
         observer=observer,
-        acts=[name.strip() for name in tune.split(",") if name.strip()],
+        acts=_acts(tune),
         allow_float=allow_float,
         precision=_precisions(precision or []),
         scale=scale,
@@ -238,6 +237,10 @@ def qat(
         progress=_Shown(),
     )
     _print_written(result, json_)
+
+
+def _acts(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _precisions(given: list[str]) -> dict[str, Any]:
@@ -462,6 +465,7 @@ def sensitivity(
     seed: Annotated[int, typer.Option("--seed", help="Of their choice; quantize calibrates with those of 0.")] = 1,
     calibration: Annotated[int, typer.Option("--calibration", min=1, help="How many others give the ranges.")] = 100,
     observer: Observer = "minmax",
+    tune: Acts = "bias",
     allow_float: Annotated[
         bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
     ] = False,
@@ -486,6 +490,7 @@ def sensitivity(
         seed=seed,
         calibration=calibration,
         observer=observer,
+        acts=_acts(tune),
         budget=budget,
         allow_float=allow_float,
         kernels=kernels,

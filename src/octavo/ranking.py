@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from octavo.progress import Progress, Silent
 from octavo.quantize import check_float
 from octavo.runtime import Kernels, Port
 from octavo.sensitivity import Sensitivity, sensitivity
+from octavo.table import build
+from octavo.tune import tune
 
 # Pictures give an op without noise this many dB, which no 8-bit output with noise reaches.
 _CLEAN = 100.0
@@ -30,6 +33,7 @@ def sensitivity_file(
     seed: int = 1,
     calibration: int = 100,
     observer: str = "minmax",
+    acts: Sequence[str] = ("bias",),
     budget: float | None = None,
     allow_float: bool = False,
     kernels: Kernels = "xnnpack",
@@ -49,6 +53,7 @@ def sensitivity_file(
         seed: Of their choice; 1, so that they are not those that calibrate.
         calibration: How many images calibrate.
         observer: How values seen become a range.
+        acts: Tuning acts, names in `octavo.tune.ACTS`, in their order; what they change is only for ops in int8.
         budget: Seconds after which no new file is begun; None for no limit.
         allow_float: Leave in float what has no int8 form.
         kernels: Which of LiteRT's kernel families runs the files.
@@ -71,14 +76,17 @@ def sensitivity_file(
     feed = Feed(draw_calibration(source, calibration, 0), preprocess, port)
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(graph, feed, observer, advance)
+    plan = partial(build, allow_float=allow_float)
+    tuned = tune(graph, ranges, feed, acts, plan, progress)
     chosen = draw_calibration(source, images, seed)
     files = 2 * sum("int8" in possible(op) for op in graph.ops) + 2
     with progress.track("measure", files) as advance:
         return sensitivity(
-            graph,
-            ranges,
+            tuned.reference,
+            tuned.ranges,
             Feed(chosen, preprocess, port)[:],
             chosen.labels,
+            tuned=tuned.graph,
             budget=budget,
             allow_float=allow_float,
             kernels=kernels,

@@ -112,6 +112,7 @@ def sensitivity(
     images: Sequence[Array] | Array,
     labels: Array | None = None,
     *,
+    tuned: Graph | None = None,
     budget: float | None = None,
     allow_float: bool = False,
     kernels: Kernels = "xnnpack",
@@ -128,6 +129,7 @@ def sensitivity(
         images: Preprocessed images as reals, float32, each ``(height, width, channels)``; they are all kept in memory.
             Not those of a test: what this shows is used to tune a model.
         labels: The right class of each.
+        tuned: The same graph with the constants that tuning acts gave it for int8; float ops keep their own.
         budget: Seconds after which no new file is begun; None for no limit.
         allow_float: Leave in float what has no int8 form, instead of raising.
         kernels: The kernel family that runs the files.
@@ -146,7 +148,8 @@ def sensitivity(
     ops = [op for op in graph.ops if _counts(graph, op)]
 
     def measure(precision: Mapping[str, Precision]) -> Measure:
-        made = meter.measure(Graph(quantize(graph, ranges, allow_float, precision).content, graph.name))
+        mixed = graph if tuned is None else _mixed(graph, tuned, precision)
+        made = meter.measure(Graph(quantize(mixed, ranges, allow_float, precision).content, graph.name))
         progress(1)
         return made
 
@@ -169,6 +172,18 @@ def sensitivity(
     ranked = sorted(found.values(), key=_noise, reverse=True)
     seconds = time.monotonic() - start
     return Sensitivity(len(images), KERNEL_NAMES[kernels], meter.accuracy, int8, ranked, seconds, budget)
+
+
+def _mixed(graph: Graph, tuned: Graph, precision: Mapping[str, Precision]) -> Graph:
+    """The tuned graph with float ops as they were: where nothing is rounded there is nothing to make up for."""
+    own = {
+        tensor.name: tensor.constant
+        for op in graph.ops
+        if precision.get(name_of(graph, op)) == "float"
+        for index in op.inputs
+        if index >= 0 and (tensor := graph.tensors[index]).constant is not None and tensor.dtype == "float32"
+    }
+    return tuned.replaced(own)
 
 
 def _counts(graph: Graph, op: Op) -> bool:
