@@ -212,6 +212,7 @@ def make_files() -> dict[str, Any]:
             "macs": 15_000_000,
             "parameters": 400_000,
             "widened": [],
+            "precision": {"first": "int4", "second": "int4", "third": "int8"},
         },
         "distributions": {
             "images": 8,

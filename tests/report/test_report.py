@@ -100,6 +100,7 @@ def test_every_part_of_the_original_report_is_in_both(written: Path) -> None:
         60 test|TFLITE_BUILTINS_INT8|scale 0.0078431377, zero point −1|scale 0.00390625, zero point −128
         100 training images|keras 3.15.1|abc1234|eeeeeeeeeeee|dddddddd|LiteRT allocates and runs it
         2 corrupt images were left out
+        2 ops: int4 weights, int8 activations
         5.00 MB"""
     for part in re.split(r"\||\n\s*", f"{parts}\n{figures}"):
         assert part in page, part

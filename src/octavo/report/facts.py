@@ -148,6 +148,7 @@ class ProofFacts(Part):
     macs: int
     parameters: int
     widened: list[Widened] = []
+    precision: dict[str, str] = {}
 
 
 class ActivationFacts(Part):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
+from octavo.precision import MEANINGS
 from octavo.recipe import Recipe
 from octavo.report.facts import Facts, Port
 from octavo.report.wording import count, interval, number, percent, points, size, span, tensor, times
@@ -191,6 +193,7 @@ def _method(facts: Facts) -> Table:
                 f"{ranges.images:,} training images, {observer}, {count(len(ranges.tensors), 'tensor')}",
             ],
             *_training(facts),
+            *_precision(facts),
             ["Target ops", f"TFLITE_BUILTINS_INT8: {kinds}"],
             ["Input", _port(proof.input)],
             ["Output", _port(proof.output)],
@@ -228,6 +231,15 @@ def _training(facts: Facts) -> list[list[str]]:
     if recipe.distill:
         said.append(f"{recipe.distill:.0%} of the loss from the float model's outputs")
     return [["Training", ", ".join(said)]]
+
+
+def _precision(facts: Facts) -> list[list[str]]:
+    """How many ops compute otherwise, by the user's wish."""
+    given = Counter(facts.proof.precision.values())
+    said = [
+        f"{count(given[name], 'op')}: {words}" for name, words in MEANINGS.items() if name != "int8" and given[name]
+    ]
+    return [["Other precisions", "; ".join(said)]] if said else []
 
 
 def _port(port: Port) -> str:
