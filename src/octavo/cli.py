@@ -156,12 +156,58 @@ def quantize(
         bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
     ] = False,
     precision: PrecisionFlags = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop", min=0, metavar="POINTS", help="Search for the cheapest way to lose no more accuracy."
+        ),
+    ] = None,
+    max_size: Annotated[
+        int | None, typer.Option("--max-size", min=1, metavar="BYTES", help="Search for the best file no larger.")
+    ] = None,
+    max_latency: Annotated[
+        float | None,
+        typer.Option("--max-latency", min=0, metavar="MS", help="Search for the best model no slower, on one thread."),
+    ] = None,
+    validation: Annotated[
+        int | None, typer.Option("--validation", min=1, help="Training images that judge a search, not calibrating.")
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train/--no-train", help="Whether a search may end in training for int8.")
+    ] = True,
     scale: Scale = None,
     interpolation: Interpolation = None,
     channels: Channels = None,
     json_: JsonFlag = False,
 ) -> None:
     """Quantize a model to full-integer int8 with calibration images, and prove the file."""
+    if any(limit is not None for limit in (max_drop, max_size, max_latency)):
+        from octavo.reach import search_file
+        from octavo.search import Wish
+
+        if (observer, tune, precision) != ("minmax", "bias", None):
+            raise OctavoError(
+                "A search for a target chooses observer, tuning acts and precision itself.",
+                "Leave out --observer, --tune and --precision, or the --max-… options.",
+            )
+        wish = Wish(max_drop, max_size, max_latency)
+        found = search_file(
+            model,
+            data,
+            out,
+            wish,
+            images=images,
+            validation=validation,
+            seed=seed,
+            train=train,
+            allow_float=allow_float,
+            scale=scale,
+            interpolation=interpolation,
+            channels=channels,
+            progress=_Shown(),
+        )
+        _print_search(found, out, json_)
+        return
     from octavo import pipeline
 
     result = pipeline.quantize_file(
@@ -251,6 +297,22 @@ def _precisions(given: list[str]) -> dict[str, Any]:
         if not name:
             raise QuantizationError(f"--precision {text} says too little.", "Write OP=PRECISION, as in SOFTMAX=float.")
     return {name: precision for name, _, precision in pairs}
+
+
+def _print_search(found: Any, out: Path, json_: bool) -> None:
+    value = found.to_json()
+    if json_:
+        _print_json({"path": str(out), **value})
+        return
+    _print(f"float   {value['float']['accuracy']:.2%} of {value['images']} validation images")
+    for trial in value["trials"]:
+        gap = trial["against_float"]
+        _print(
+            f"{'chosen' if trial['way'] == value['chosen'] else 'tried':7} {gap['value'] * 100:+6.2f} points "
+            f"({gap['low'] * 100:+.2f} to {gap['high'] * 100:+.2f})  {trial['bytes']:>10,} bytes  "
+            f"{trial['milliseconds']:6.2f} ms  {trial['seconds']:6.1f} s  {trial['way']}"
+        )
+    _print(f"wrote   {out}, its sidecar, and {out}.search.json")
 
 
 def _print_written(result: Any, json_: bool) -> None:
@@ -523,6 +585,34 @@ def sensitivity(
         _print(f"The budget ended before {alone} ops were measured alone, and {without} without: the – above.")
     if out is not None:
         _print(f"wrote   {out / 'sensitivity.json'} and {out / 'sensitivity.png'}")
+
+
+@app.command(epilog="Example: octavo pareto model_int8.tflite.search.json runs/cifar10 -o pareto.png")
+def pareto(
+    tried: Annotated[list[Path], typer.Argument(help="Records of target searches (.search.json), or run directories.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The .png to draw.")] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Show accuracy against size and latency over what was tried, and which of it nothing else beats."""
+    from octavo.files import write_bytes
+    from octavo.reach import front, picture, points
+
+    rows = points(tried)
+    small, fast = (front(rows, cost) for cost in ("bytes", "milliseconds"))
+    if out is not None:
+        write_bytes(out, picture(rows))
+    if json_:
+        _print_json([{**row, "front": {"bytes": row in small, "milliseconds": row in fast}} for row in rows])
+        return
+    for row in rows:
+        marks = ("size" if row in small else "") + (" speed" if row in fast else "")
+        _print(
+            f"{row['accuracy']:7.2%}  {row['bytes']:>12,} bytes  {row['milliseconds']:7.2f} ms  {marks.strip():10}  "
+            f"{row['name']}"
+        )
+    _print("size, speed: nothing of no more bytes, or milliseconds, is more accurate.")
+    if out is not None:
+        _print(f"wrote   {out}")
 
 
 @app.command(epilog="Example: octavo inspect model_int8.tflite")
