@@ -18,8 +18,8 @@ from octavo.recipe import Recipe, load_recipe, names
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
-    *("run", "quantize", "qat", "evaluate", "compare", "sensitivity", "slim", "benchmark", "inspect", "targets"),
-    *("deploy", "serve", "report", "recipes"),
+    *("run", "quantize", "qat", "evaluate", "compare", "sensitivity", "pareto", "slim", "benchmark", "inspect"),
+    *("targets", "deploy", "serve", "report", "recipes"),
 ]
 NOTE = "<!-- Written by scripts/make_docs.py: change the code, then `make docs`. -->\n\n"
 

@@ -39,7 +39,7 @@ CASES = [
     (_convolution(1, 1, "SAME"), (1, 9, 8, 4)),
     (_convolution(2, 1, "SAME"), (1, 9, 8, 4)),
     (_convolution(3, 1, "VALID"), (1, 9, 8, 4)),
-    (_depthwise(1, 1, "SAME"), (1, 9, 8, 4)),
+    (_depthwise(1, 1, "SAME"), (1, 6, 7, 4)),
     (_depthwise(2, 1, "SAME", 1), (1, 9, 8, 4)),
     (_depthwise(1, 1, "VALID", 1), (1, 9, 8, 4)),
     (_dense, (1, 9)),

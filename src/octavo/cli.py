@@ -151,7 +151,7 @@ def quantize(
     images: Annotated[int, typer.Option("--images", help="Calibration images, from the training images.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of calibration images.")] = 0,
     observer: Observer = "minmax",
-    tune: Acts = "bias",
+    tune: Acts = "compensate",
     allow_float: Annotated[
         bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
     ] = False,
@@ -185,7 +185,7 @@ def quantize(
         from octavo.reach import search_file
         from octavo.search import Wish
 
-        if (observer, tune, precision) != ("minmax", "bias", None):
+        if (observer, tune, precision) != ("minmax", "compensate", None):
             raise OctavoError(
                 "A search for a target chooses observer, tuning acts and precision itself.",
                 "Leave out --observer, --tune and --precision, or the --max-… options.",
@@ -527,7 +527,7 @@ def sensitivity(
     seed: Annotated[int, typer.Option("--seed", help="Of their choice; quantize calibrates with those of 0.")] = 1,
     calibration: Annotated[int, typer.Option("--calibration", min=1, help="How many others give the ranges.")] = 100,
     observer: Observer = "minmax",
-    tune: Acts = "bias",
+    tune: Acts = "compensate",
     allow_float: Annotated[
         bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
     ] = False,

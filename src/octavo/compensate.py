@@ -51,7 +51,8 @@ class Moments:
 
     def merged(self, other: Moments) -> Moments:
         """Both together."""
-        return Moments(self.count + other.count, self.first + other.first, self.second + other.second)
+        second = np.add(self.second, other.second, dtype=np.float64)
+        return Moments(self.count + other.count, self.first + other.first, second)
 
     @property
     def mean(self) -> Array:
@@ -107,16 +108,16 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
 
 
 def _observer(graph: Graph, op: Op, params: QParams) -> Observer:
-    zero_point = float(params.zero_point[0])
+    scale, zero_point = params.scale[0], int(params.zero_point[0])
 
     def update(state: Moments | None, values: Array) -> Moments:
-        # A padded 0 has the code that stands for 0.
-        met = params.quantize(windows(graph, op, values)).astype(np.float64) - zero_point
+        # Codes less their zero point, in float32: the products of one image's places sum to less than 2**24, exactly.
+        met = np.clip(np.rint(windows(graph, op, values) / scale), params.qmin - zero_point, params.qmax - zero_point)
         if op.kind == "DEPTHWISE_CONV_2D":
             met = met.transpose(2, 1, 0)
-            seen = Moments(met.shape[2], met.sum(axis=2), met @ met.transpose(0, 2, 1))
+            seen = Moments(met.shape[2], met.sum(axis=2, dtype=np.float64), met @ met.transpose(0, 2, 1))
         else:
-            seen = Moments(len(met), met.sum(axis=0), met.T @ met)
+            seen = Moments(len(met), met.sum(axis=0, dtype=np.float64), met.T @ met)
         return seen if state is None else state.merged(seen)
 
     def merge(first: Moments | None, second: Moments | None) -> Moments | None:

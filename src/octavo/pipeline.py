@@ -499,7 +499,7 @@ def quantize_file(
     images: int = 100,
     seed: int = 0,
     observer: str = "minmax",
-    acts: Sequence[str] = ("bias",),
+    acts: Sequence[str] = ("compensate",),
     allow_float: bool = False,
     precision: Mapping[str, Precision] | None = None,
     scale: tuple[float, float] | None = None,

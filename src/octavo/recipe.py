@@ -166,10 +166,10 @@ class QuantizeRecipe(Section):
         "side in the report.",
     )
     tune: tuple[Literal["equalize", "bias", "compensate"], ...] = Field(
-        ("bias",),
-        description="What post-training quantization changes first, in this order; it needs no labels. `bias`: biases "
-        "take out what rounded weights shift on average. `compensate`: weights are rounded so that outputs, not "
-        "weights, come out nearest; slower, and better still. `equalize`: channels that share a range get magnitudes "
+        ("compensate",),
+        description="What post-training quantization changes first, in this order; it needs no labels. `compensate`: "
+        "weights are rounded so that outputs, not weights, come out nearest. `bias`: biases alone take out what rounded "
+        "weights shift on average; faster, and nearly as good. `equalize`: channels that share a range get magnitudes "
         "that suit it alike.",
     )
     allow_float: bool = Field(

@@ -329,7 +329,7 @@ class _Seeker:
             chosen.append(largest[len(chosen)])
         if chosen and len(self.trials[-1].content) > self.wish.size:
             fours: dict[str, Precision] = dict.fromkeys(chosen, "int4")
-            way = f"{base.way}, {_count(len(chosen))} with int4 weights, stripped"
+            way = f"minmax + compensate, {_count(len(chosen))} with int4 weights, stripped"
             yield self._try(way, partial(self._compensated, fours), stripped=True)
 
     def _compensated(self, precision: Mapping[str, Precision]) -> Quantized:

@@ -17,6 +17,8 @@ Array = npt.NDArray[Any]
 # How many places of an op's output are looked at in an image: those of a 14 x 14 map. Neighbouring places see much
 # the same, and another image tells more than another place.
 PLACES = 196
+# A depthwise kernel has few weights a channel, so that fewer places tell enough of what they meet.
+_DEPTHWISE_PLACES = 49
 
 
 def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
@@ -70,7 +72,7 @@ def windows(graph: Graph, op: Op, values: Array) -> Array:
     weights = graph.tensors[op.inputs[1]]
     if op.kind == "FULLY_CONNECTED":
         every = values.reshape(-1, weights.shape[1])
-        return np.asarray(every[_drawn(len(every), op.index)])
+        return np.asarray(every[_drawn(len(every), PLACES, op.index)])
     kernel = weights.shape[1:3]
     strides = (op.options.strideH, op.options.strideW)
     spread = (op.options.dilationHFactor, op.options.dilationWFactor)
@@ -78,20 +80,23 @@ def windows(graph: Graph, op: Op, values: Array) -> Array:
     height, width = (
         (n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(padded.shape[:2], kernel, strides, spread, strict=True)
     )
-    y, x = np.unravel_index(_drawn(height * width, op.index), (height, width))
+    depthwise = op.kind == "DEPTHWISE_CONV_2D"
+    most = _DEPTHWISE_PLACES if depthwise else PLACES
+    y, x = np.unravel_index(_drawn(height * width, most, op.index), (height, width))
     # Indices of every tap of every place: (places, kernel height, kernel width).
     rows = (y * strides[0])[:, None, None] + np.arange(kernel[0])[:, None] * spread[0]
     cols = (x * strides[1])[:, None, None] + np.arange(kernel[1]) * spread[1]
     met = padded[rows, cols].reshape(len(y), -1, values.shape[-1])
-    if op.kind == "DEPTHWISE_CONV_2D":
-        return np.repeat(met, weights.shape[3] // values.shape[-1], axis=2)
+    if depthwise:
+        multiplier = weights.shape[3] // values.shape[-1]
+        return np.repeat(met, multiplier, axis=2) if multiplier > 1 else met
     return np.asarray(met.reshape(len(y), -1))
 
 
-def _drawn(places: int, seed: int) -> Array:
-    if places <= PLACES:
+def _drawn(places: int, most: int, seed: int) -> Array:
+    if places <= most:
         return np.arange(places)
-    return np.sort(np.random.default_rng(seed).choice(places, PLACES, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(places, most, replace=False))
 
 
 def _padded(values: Array, kernel: tuple[int, ...], strides: tuple[int, int], spread: tuple[int, int]) -> Array:
