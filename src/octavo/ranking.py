@@ -33,7 +33,7 @@ def sensitivity_file(
     seed: int = 1,
     calibration: int = 100,
     observer: str = "minmax",
-    acts: Sequence[str] = ("bias",),
+    acts: Sequence[str] = ("compensate",),
     budget: float | None = None,
     allow_float: bool = False,
     kernels: Kernels = "xnnpack",

@@ -168,9 +168,9 @@ class QuantizeRecipe(Section):
     tune: tuple[Literal["equalize", "bias", "compensate"], ...] = Field(
         ("compensate",),
         description="What post-training quantization changes first, in this order; it needs no labels. `compensate`: "
-        "weights are rounded so that outputs, not weights, come out nearest. `bias`: biases alone take out what rounded "
-        "weights shift on average; faster, and nearly as good. `equalize`: channels that share a range get magnitudes "
-        "that suit it alike.",
+        "weights are rounded so that outputs, not weights, come out nearest. `bias`: biases alone take out what "
+        "rounded weights shift on average; faster, and nearly as good. `equalize`: channels that share a range get "
+        "magnitudes that suit it alike.",
     )
     allow_float: bool = Field(
         False,

@@ -302,9 +302,10 @@ class _Seeker:
         made = self.tuned[base.way]
         with self.progress.track("rank the ops", 2 * len(made.graph.ops) + 2) as advance:
             found = sensitivity(
-                made.graph,
+                made.reference,
                 made.ranges,
                 self.feed[:_RANKED_ON],
+                tuned=made.graph,
                 budget=_BUDGET,
                 allow_float=self.allow_float,
                 progress=advance,
