@@ -153,7 +153,7 @@ def test_a_card_says_what_is_unknown(moved: Path) -> None:
     assert hashlib.sha256((moved / "model.tflite").read_bytes()).hexdigest() in card
 
 
-def _run(folder: Path) -> Path:
+def run_folder(folder: Path) -> Path:
     """A run directory as `octavo run` leaves it, as far as deployment reads it."""
     path = model_file(folder, tiny_int8(), Preprocess((8, 8)))
     share = {"value": 0.8, "low": 0.7, "high": 0.9}
@@ -176,7 +176,7 @@ def _run(folder: Path) -> Path:
 
 
 def test_a_runs_card_states_its_figures(tmp_path: Path) -> None:
-    made = deploy(_run(tmp_path / "run"), tmp_path / "out", archive=True)
+    made = deploy(run_folder(tmp_path / "run"), tmp_path / "out", archive=True)
     card = (made.folder / "model-card.md").read_text("utf-8")
     assert "80.00% (95% interval 70.00% to 90.00%) on 18 held-out images" in card
     assert "-1.00 points (95% interval -2.00 to +0.50)" in card
@@ -189,7 +189,7 @@ def test_a_runs_card_states_its_figures(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_of_another_model_is_not_printed(tmp_path: Path) -> None:
-    run = _run(tmp_path / "run")
+    run = run_folder(tmp_path / "run")
     model_file(run, tiny_int8(softmax=False), Preprocess((8, 8)))
     with pytest.raises(ModelError, match="evaluated with another"):
         deploy(run, tmp_path / "out")

@@ -27,7 +27,7 @@ from chromium import COMMAND, Page
 from oneop import convert, weights
 from PIL import Image
 from test_cli import octavo, refused
-from test_deploy import model_file
+from test_deploy import model_file, run_folder
 from test_page import needs_node, node
 from tiny import CLASSES, SIZE, tiny_int8, tiny_tflite
 
@@ -123,6 +123,28 @@ def test_an_open_batch_is_fixed() -> None:
     assert Graph(bytes(content)).tensors[0].shape[0] == -1
     twin = browser_twin(Graph(bytes(content)))
     assert all(-1 not in tensor.shape for tensor in twin.tensors)
+
+
+def test_a_runs_figures_stand_beside_the_files_they_are_of(tmp_path: Path, packed: Path) -> None:
+    run = run_folder(tmp_path / "run")
+    beside = float_file(run)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["models"]["float"]["sha256"] = hashlib.sha256(beside.read_bytes()).hexdigest()
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+
+    def shown(name: str, web: Web) -> list[str | None]:
+        folder = deploy(run, tmp_path / name, web=web).folder
+        return [item["accuracy"] for item in json.loads((folder / "web" / "model.json").read_text())["models"]]
+
+    text = "80.0% of 18 test images right"
+    assert shown("own", Web(packed=packed)) == [text, text]
+    other = tmp_path / "other.tflite"
+    other.write_bytes(beside.read_bytes() + b"\0" * 16)
+    Sidecar(SMALL, CLASSES).write(other)
+    assert shown("other", Web(other, packed)) == [text, None]
+    beside.write_bytes(other.read_bytes())
+    with pytest.raises(ModelError, match=r"evaluated with another float\.tflite"):
+        deploy(run, tmp_path / "changed", web=Web(packed=packed))
 
 
 def test_models_that_do_not_belong_together(tmp_path: Path, packed: Path) -> None:
