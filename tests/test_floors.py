@@ -51,6 +51,7 @@ FLOORS: list[set[str]] = [
         "timing",
         "ranking",
         "reach",
+        "sweep",
         "deploy",
         "targets",
         "cli",

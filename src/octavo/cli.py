@@ -109,23 +109,34 @@ def run(
     data: Annotated[Path | None, typer.Option("--data", help="Sets data.path: folder, archive or .npz.")] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="Sets model.weights: a .weights.h5 file.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Sets any key of the recipe; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Sets any key of the recipe; repeatable. Several values for preprocess.size or model.alpha "
+            "(96,128,224) run each, and compare their accuracy per millisecond.",
+        ),
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
     """Run a recipe: images to float baseline, int8 model and report. Resumes where it was stopped."""
     from octavo import pipeline
     from octavo.recipe import load_recipe
+    from octavo.sweep import sweep, variants
 
     given = list(settings or [])
     if data is not None:
         given.append(f"data.path={json.dumps(str(data))}")
     if weights is not None:
         given.append(f"model.weights={json.dumps(weights)}")
-    made = load_recipe(recipe, given)
-    folder = out if out is not None else Path("runs") / made.name
     command = shlex.join(["octavo", *sys.argv[1:]])
     shown = _Shown()
+    every = variants(given)
+    made = load_recipe(recipe, list(every[0].settings))
+    folder = out if out is not None else Path("runs") / made.name
+    if len(every) > 1:
+        _print_sweep(sweep(recipe, given, folder, shown, command), folder, json_)
+        return
     report = pipeline.run(made, folder, shown, command)
     facts = json.loads((folder / "report.json").read_text("utf-8"))
     if json_:
@@ -141,6 +152,20 @@ def run(
         if pair["after"] == "int8":
             _print(f"int8 minus {pair['before']:7}  {_share(pair['difference'])}")
     _print(f"report  {report}")
+
+
+def _print_sweep(value: dict[str, Any], folder: Path, json_: bool) -> None:
+    if json_:
+        _print_json(value)
+        return
+    for row in value["variants"]:
+        mark = "*" if row["name"] == value["recommended"] else " " if row["front"] else "-"
+        _print(
+            f"{mark} {row['name']:24} {_share(row['interval'])}  {row['milliseconds']:7.2f} ms  "
+            f"{row['bytes']:>12,} bytes  arena {row['arena']:>12,} bytes"
+        )
+    _print("*: the fastest whose accuracy lies in the interval of the best; -: another is faster and no less accurate.")
+    _print(f"wrote   {folder / 'sweep.json'} and {folder / 'sweep.png'}")
 
 
 @app.command(epilog="Example: octavo quantize model.keras --data photos/ -o model_int8.tflite")

@@ -211,22 +211,30 @@ def front(rows: Sequence[Mapping[str, Any]], cost: str) -> list[Mapping[str, Any
     return kept
 
 
-def picture(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Accuracy against size and against latency as a PNG file; what is beaten is grey."""
+# What a cost is called along an axis, and its unit.
+COSTS = {
+    "milliseconds": ("one image on one thread, ms", 1.0),
+    "bytes": ("file, MB", 1e6),
+    "arena": ("arena of TFLite Micro, MB", 1e6),
+}
+
+
+def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", "milliseconds")) -> bytes:
+    """Accuracy against costs as a PNG file, one panel for each; what is beaten is grey.
+
+    Args:
+        rows: What was tried: ``name``, ``kind``, ``accuracy`` and every cost.
+        costs: Names in `COSTS`.
+    """
     import io
 
     from matplotlib.figure import Figure
 
     from octavo.along import FLOAT, INK, INT8, QUIET
 
-    figure = Figure(figsize=(11, 4.8), layout="constrained", facecolor="white")
-    for axes, cost, unit, label in zip(
-        figure.subplots(1, 2, sharey=True),
-        ("bytes", "milliseconds"),
-        (1e6, 1.0),
-        ("file, MB", "one image on one thread, ms"),
-        strict=True,
-    ):
+    figure = Figure(figsize=(5.5 * len(costs), 4.8), layout="constrained", facecolor="white")
+    for axes, cost in zip(figure.subplots(1, len(costs), sharey=True, squeeze=False)[0], costs, strict=True):
+        label, unit = COSTS[cost]
         best = front(rows, cost)
         for row in rows:
             colour = QUIET if row not in best else FLOAT if row["kind"] == "float" else INT8
