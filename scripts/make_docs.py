@@ -18,7 +18,19 @@ from octavo.recipe import Recipe, load_recipe, names
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
-    *("run", "quantize", "qat", "evaluate", "compare", "sensitivity", "pareto", "slim", "benchmark", "inspect"),
+    *(
+        "run",
+        "quantize",
+        "qat",
+        "evaluate",
+        "compare",
+        "sensitivity",
+        "calibrate",
+        "pareto",
+        "slim",
+        "benchmark",
+        "inspect",
+    ),
     *("targets", "deploy", "serve", "report", "recipes"),
 ]
 NOTE = "<!-- Written by scripts/make_docs.py: change the code, then `make docs`. -->\n\n"

@@ -42,6 +42,7 @@ FLOORS: list[set[str]] = [
         "benchmark",
         "sensitivity",
         "search",
+        "study",
     },
     {
         "manifest",
@@ -51,6 +52,7 @@ FLOORS: list[set[str]] = [
         "timing",
         "ranking",
         "reach",
+        "curve",
         "sweep",
         "deploy",
         "targets",

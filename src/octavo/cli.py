@@ -612,6 +612,64 @@ def sensitivity(
         _print(f"wrote   {out / 'sensitivity.json'} and {out / 'sensitivity.png'}")
 
 
+@app.command(epilog="Example: octavo calibrate float.tflite --data photos/ --sizes 1,10,100,1000 -o study/")
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model, .tflite or .keras.")],
+    data: DataPath,
+    sizes: Annotated[str, typer.Option("--sizes", help="How many images to calibrate with.")] = "1,5,10,50,100,500",
+    draws: Annotated[int, typer.Option("--draws", min=1, help="How many choices of them.")] = 5,
+    observer: Observer = "minmax",
+    tune: Acts = "",
+    judges: Annotated[
+        int | None, typer.Option("--judges", min=2, help="Other training images that judge; a tenth when left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of all choices.")] = 0,
+    allow_float: Annotated[
+        bool, typer.Option("--allow-float", help="Keep in float what has no int8 form, and list it.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for study.json and study.png.")] = None,
+    scale: Scale = None,
+    interpolation: Interpolation = None,
+    channels: Channels = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Show what more calibration images bring to int8, as a curve, and how many are enough."""
+    from octavo.curve import lines, picture, study_file
+
+    try:
+        counts = [int(text) for text in sizes.split(",")]
+    except ValueError:
+        raise OctavoError(f"'{sizes}' is no list of sizes.", "Write --sizes 1,10,100.") from None
+    found = study_file(
+        model,
+        data,
+        sizes=counts,
+        draws=draws,
+        observer=observer,
+        acts=_acts(tune),
+        judges=judges,
+        seed=seed,
+        allow_float=allow_float,
+        scale=scale,
+        interpolation=interpolation,
+        channels=channels,
+        progress=_Shown(),
+    )
+    value = {"model": str(model), **found.to_json()}
+    if out is not None:
+        from octavo.files import write_bytes, write_json
+
+        write_json(out / "study.json", value)
+        write_bytes(out / "study.png", picture(value))
+    if json_:
+        _print_json(value)
+        return
+    for line in lines(value):
+        _print(line)
+    if out is not None:
+        _print(f"wrote   {out / 'study.json'} and {out / 'study.png'}")
+
+
 @app.command(epilog="Example: octavo pareto model_int8.tflite.search.json runs/cifar10 -o pareto.png")
 def pareto(
     tried: Annotated[list[Path], typer.Argument(help="Records of target searches (.search.json), or run directories.")],
