@@ -112,6 +112,7 @@ def test_saved_and_loaded_it_computes_and_trains_the_same(tmp_path: Path) -> Non
 
 def test_four_bit_weights_are_trained_as_the_file_has_them(tmp_path: Path) -> None:
     """Softmax stays in float, so that outputs can be compared more finely than in its 256 steps."""
+    keras.utils.set_random_seed(0)
     inputs, labels = images(32, 8), np.arange(32) % 10
     convolutions = [layers.Conv2D(8, 3, activation="relu"), layers.DepthwiseConv2D(3)]
     head = [layers.Flatten(), layers.Dense(10, activation="softmax")]
@@ -132,9 +133,9 @@ def test_four_bit_weights_are_trained_as_the_file_has_them(tmp_path: Path) -> No
     weights = [t for t in written.tensors if t.dtype == "int4" and t.constant is not None]
     assert len(weights) == 3
     assert all(np.abs(t.constant).max() == 7 for t in weights if t.constant is not None)
-    assert np.ptp(simulated, axis=0).max() > 0.3
+    assert np.ptp(simulated, axis=0).max() > 0.1
     # LiteRT's own convolution rounds other ties than XNNPACK's, which the simulation is.
-    np.testing.assert_allclose(Model(written).predict(inputs), simulated, atol=0.02)
+    np.testing.assert_allclose(Model(written).predict(inputs), simulated, atol=0.01)
 
 
 def test_training_refuses_16_bits() -> None:
