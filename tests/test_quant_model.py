@@ -301,12 +301,12 @@ def test_a_failed_proof_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     model = QuantModel(Graph(tiny_tflite()))
     model.calibrate(images(4, 8))
 
-    def tampered(graph: Graph, ranges: Any, allow_float: bool) -> Any:
+    def tampered(graph: Graph, ranges: Any, *rest: Any) -> Any:
         # As a writer would that quantizes another graph than the trained one.
         changed = {
             t.name: t.constant * 1.5 + 0.01 for t in graph.tensors if t.constant is not None and t.dtype == "float32"
         }
-        return convert_quantize(graph.replaced(changed), ranges, allow_float)
+        return convert_quantize(graph.replaced(changed), ranges, *rest)
 
     convert_quantize = convert.quantize
     monkeypatch.setattr(convert, "quantize", tampered)
