@@ -18,6 +18,7 @@ FLOORS: list[set[str]] = [
     {
         "slim",
         "pixels",
+        "checks",
         "calibrate",
         "equalize",
         "biases",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from octavo import qat, sidecar
+from octavo import checks, qat, sidecar
 from octavo.benchmark import undelegated
 from octavo.calibrate import calibrate
 from octavo.compare import Compared
@@ -238,9 +238,15 @@ class _Run:
     def _calibrate(self) -> None:
         graph = self._graph("float.tflite")
         feed = self._feed(self.calibration, graph)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", OctavoWarning)
+            _warn(graph, self.calibration, feed, self.preprocess)
+        said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
+        for text in said:
+            self.progress.say(text)
         with self.progress.track("calibrate", len(feed)) as advance:
             ranges = calibrate(graph, feed, self.recipe.calibrate.observer, advance)
-        write_json(self.out / "ranges.json", ranges.to_json())
+        write_json(self.out / "ranges.json", {**ranges.to_json(), "warnings": said})
 
     @property
     def _models(self) -> list[str]:
@@ -380,6 +386,21 @@ class _Run:
         pairs = [("float", name) for name in others] + [(name, "int8") for name in others]
         margin = self.recipe.evaluate.margin
         return [{"before": a, "after": b, **compare(scores[a], scores[b], margin)} for a, b in pairs]
+
+
+def _warn(graph: Graph, images: ImageSet, feed: Feed, preprocess: Preprocess) -> None:
+    """Says what the data checks find in calibration images."""
+    # Labels tell only where the images' classes can be the model's.
+    classes = int(np.prod(graph.tensors[graph.outputs[0]].shape[1:]))
+    labels = images.labels if len(images.classes) == classes else None
+    scale = f"[{preprocess.scale[0]:g}, {preprocess.scale[1]:g}]"
+    findings = [
+        *checks.of_images(images),
+        *checks.of_answers(graph, feed, labels, scale),
+        *checks.of_ranges(graph, feed),
+    ]
+    for finding in findings:
+        warnings.warn(finding, OctavoWarning, stacklevel=3)
 
 
 def _facts(images: ImageSet) -> dict[str, Any]:
@@ -536,6 +557,7 @@ def quantize_file(
     preprocess = preprocess_for(loaded, scale, interpolation, channels, progress)
     chosen = draw_calibration(open_dataset("path", Path(data)), images, seed)
     feed = Feed(chosen, preprocess, Model(loaded.graph, workers=1).input)
+    _warn(loaded.graph, chosen, feed, preprocess)
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, observer, advance)
     plan = partial(build, allow_float=allow_float, precision=precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -10,9 +11,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from octavo import sidecar
+from octavo import checks, sidecar
 from octavo.calibrate import calibrate
 from octavo.convert import convert
+from octavo.data.dataset import OctavoWarning
 from octavo.errors import DataError, ModelError
 from octavo.export import to_float_tflite
 from octavo.files import write_bytes
@@ -99,6 +101,8 @@ class QuantModel(Simulation):
             _fits(column, port) for column, port in zip(self._columns(images, limit), runner.inputs, strict=True)
         ]
         items = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+        for finding in checks.of_answers(graph, items):
+            warnings.warn(finding, OctavoWarning, stacklevel=2)
         self.set_ranges(calibrate(graph, items, observer))
 
     def _columns(self, images: Any, limit: int) -> list[Array]:

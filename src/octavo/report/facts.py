@@ -100,6 +100,7 @@ class RangesFacts(Part):
     observer: str
     images: int
     tensors: dict[str, Any]
+    warnings: list[str] = []
 
 
 class Port(Part):

@@ -192,6 +192,7 @@ def _method(facts: Facts) -> Table:
                 "Calibration samples",
                 f"{ranges.images:,} training images, {observer}, {count(len(ranges.tensors), 'tensor')}",
             ],
+            *(["Said of the calibration", text] for text in ranges.warnings),
             *_training(facts),
             *_precision(facts),
             ["Target ops", f"TFLITE_BUILTINS_INT8: {kinds}"],
