@@ -223,14 +223,20 @@ def test_what_can_not_be_served_says_why(demo: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
 def test_ctrl_c_ends_the_command_cleanly(demo: Path) -> None:
     command = [sys.executable, "-m", "octavo.cli", "serve", str(demo), "--json"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert running.stdout is not None
-    text = ""
-    while "}" not in text:
-        text += running.stdout.readline()
-    assert answer(json.loads(text)["url"])[0] == 200
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=20)
+    # A shell's background jobs ignore Ctrl-C, and what they start would, too.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed) as running:
+        try:
+            assert running.stdout is not None
+            text = ""
+            while "}" not in text:
+                text += running.stdout.readline()
+            assert answer(json.loads(text)["url"])[0] == 200
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=20)
+        finally:
+            running.kill()
     assert (running.returncode, errors) == (0, "")
 
 
