@@ -22,6 +22,7 @@ FLOORS: list[set[str]] = [
         "calibrate",
         "equalize",
         "biases",
+        "adaround",
         "compensate",
         "quantize",
         "prove",
@@ -63,7 +64,19 @@ FLOORS: list[set[str]] = [
 ]
 # Rooms of one floor may know one another where the story runs through both; acts may not, but for the proof, which
 # is about what quantization wrote.
-ACTS = {"slim", "pixels", "calibrate", "equalize", "biases", "compensate", "quantize", "train", "export", "qat"}
+ACTS = {
+    "slim",
+    "pixels",
+    "calibrate",
+    "equalize",
+    "biases",
+    "compensate",
+    "adaround",
+    "quantize",
+    "train",
+    "export",
+    "qat",
+}
 HEAVY = {"tensorflow", "keras"}
 # Their classes are Keras models. Others import them in the functions that need them, as they would import Keras.
 KERAS_ROOMS = {"simulate", "quant_model"}

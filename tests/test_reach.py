@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny import tiny_tflite, write_folder
 
+import octavo.adaround
 from octavo.errors import DataError, OctavoError, QuantizationError
 from octavo.graph import Graph
 from octavo.reach import front, picture, points, search_file
@@ -31,7 +32,10 @@ def test_the_model_its_sidecar_and_the_record_are_written(model: Path, tmp_path:
     assert record["chosen"] == "minmax" and record["images"] == 20
 
 
-def test_an_unmet_wish_writes_the_record_alone_and_says_what_came_nearest(model: Path, tmp_path: Path) -> None:
+def test_an_unmet_wish_writes_the_record_alone_and_says_what_came_nearest(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(octavo.adaround, "_STEPS", 20)
     out = tmp_path / "int8.tflite"
     photos = write_folder(tmp_path / "photos", 60)
     with pytest.raises(QuantizationError, match="at most 10 bytes, on 20 validation images") as caught:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny import CLASSES, SIZE, pictures, tiny_tflite
 
+import octavo.adaround
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.errors import QuantizationError
@@ -39,6 +40,12 @@ def hard_tflite() -> bytes:
     return graph.replaced(dict(zip(names, (kernel, bias, weights), strict=True))).content
 
 
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after what is tested here, not how well it is learned."""
+    monkeypatch.setattr(octavo.adaround, "_STEPS", 20)
+
+
 def test_the_first_way_that_meets_the_wish_is_the_last_that_is_tried() -> None:
     found = _search(Wish(drop=5.0))
     assert [trial.way for trial in found.trials] == ["minmax"]
@@ -55,7 +62,8 @@ def test_dearer_ways_follow_until_ops_in_float_meet_it() -> None:
     assert ways[: len(WAYS)] == [" + ".join((observer, *acts)) for observer, acts in WAYS]
     assert found.trials[0].against.value < -0.2
     assert found.chosen is not None
-    assert ways[len(WAYS)].endswith("1 op in float")
+    assert ways[len(WAYS)] == "minmax + equalize + adaround"
+    assert ways[len(WAYS) + 1].endswith("1 op in float")
     assert found.chosen.meets(found.wish)
     assert found.obstacles[0].op == "FULLY_CONNECTED"
 

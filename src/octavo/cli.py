@@ -52,7 +52,9 @@ Observer = Annotated[
 
 Acts = Annotated[
     str,
-    typer.Option("--tune", help="Acts in their order, separated by commas: equalize, bias, compensate; '' for none."),
+    typer.Option(
+        "--tune", help="Acts in their order, separated by commas: equalize, bias, compensate, adaround; '' for none."
+    ),
 ]
 PrecisionFlags = Annotated[
     list[str] | None,

@@ -165,11 +165,12 @@ class QuantizeRecipe(Section):
         description="`ptq`: post-training quantization. `qat`: quantization-aware training after it, the two side by "
         "side in the report.",
     )
-    tune: tuple[Literal["equalize", "bias", "compensate"], ...] = Field(
+    tune: tuple[Literal["equalize", "bias", "compensate", "adaround"], ...] = Field(
         ("compensate",),
         description="What post-training quantization changes first, in this order; it needs no labels. `compensate`: "
         "weights are rounded so that outputs, not weights, come out nearest. `bias`: biases alone take out what "
-        "rounded weights shift on average; faster, and nearly as good. `equalize`: channels that share a range get "
+        "rounded weights shift on average; faster, and nearly as good. `adaround`: which way weights are rounded is "
+        "learned; for weights of 4 bits; takes minutes. `equalize`: channels that share a range get "
         "magnitudes that suit it alike.",
     )
     allow_float: bool = Field(

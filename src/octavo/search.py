@@ -4,8 +4,9 @@ Ways are tried from the cheapest to the dearest, each on the same validation ima
 
 1. min-max ranges, nothing else;
 2. tuning acts that need no labels, alone and together, and other observers;
-3. the fewest ops in float, the costliest first by their sensitivity;
-4. training for int8, where the caller gives a way to do it.
+3. learned rounding, which takes minutes where those take seconds;
+4. the fewest ops in float, the costliest first by their sensitivity;
+5. training for int8, where the caller gives a way to do it.
 
 A file that is too large is stripped of what no kernel reads, and then gets int4 weights in the fewest ops.
 """
@@ -49,6 +50,8 @@ WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("minmax", ("compensate",)),
     ("minmax", ("equalize", "compensate")),
 )
+# Takes minutes where those take seconds.
+_LEARNED = ("minmax", ("equalize", "adaround"))
 # Images and seconds that the ops' ranking may take.
 _RANKED_ON = 16
 _BUDGET = 120.0
@@ -239,13 +242,14 @@ class _Seeker:
     def ways(self, train: Train | None) -> Iterator[Trial]:
         """Trials, from the cheapest to the dearest; each is made when it is asked for."""
         for observer, acts in WAYS:
-            yield self._try(" + ".join((observer, *acts)), partial(self._tune, observer, acts))
+            yield self._try(_named(observer, acts), partial(self._tune, observer, acts))
         best = max(self.trials, key=lambda trial: trial.accuracy)
         if self.wish.size is not None and len(best.content) > self.wish.size:
             yield from self._smaller(best)
         if self.wish.drop is None:
             return
-        yield from self._fewest_in_float(best)
+        yield self._try(_named(*_LEARNED), partial(self._tune, *_LEARNED))
+        yield from self._fewest_in_float(max(best, self.trials[-1], key=lambda trial: trial.accuracy))
         if train is not None:
             yield self._try("training for int8", train)
 
@@ -273,8 +277,8 @@ class _Seeker:
         with self.progress.track("calibrate", len(self.feed)) as advance:
             ranges = calibrate(self.graph, self.feed, observer, advance)
         plan = partial(build, allow_float=self.allow_float)
-        made = tune(self.graph, ranges, self.feed, acts, plan)
-        self.tuned[" + ".join((observer, *acts))] = made
+        made = tune(self.graph, ranges, self.feed, acts, plan, self.progress)
+        self.tuned[_named(observer, acts)] = made
         return quantize(made.graph, made.ranges, self.allow_float)
 
     def _with(self, base: Trial, precision: Mapping[str, Precision]) -> Quantized:
@@ -330,15 +334,20 @@ class _Seeker:
             chosen.append(largest[len(chosen)])
         if chosen and len(self.trials[-1].content) > self.wish.size:
             fours: dict[str, Precision] = dict.fromkeys(chosen, "int4")
-            way = f"minmax + compensate, {_count(len(chosen))} with int4 weights, stripped"
-            yield self._try(way, partial(self._compensated, fours), stripped=True)
+            for act in ("compensate", "adaround"):
+                way = f"minmax + {act}, {_count(len(chosen))} with int4 weights, stripped"
+                yield self._try(way, partial(self._tuned_for, act, fours), stripped=True)
 
-    def _compensated(self, precision: Mapping[str, Precision]) -> Quantized:
+    def _tuned_for(self, act: str, precision: Mapping[str, Precision]) -> Quantized:
         """Weights of few bits are worth rounding well, for the bits that they have."""
         ranges = calibrate(self.graph, self.feed)
         plan = partial(build, allow_float=self.allow_float, precision=precision)
-        made = tune(self.graph, ranges, self.feed, ("compensate",), plan)
+        made = tune(self.graph, ranges, self.feed, (act,), plan, self.progress)
         return quantize(made.graph, made.ranges, self.allow_float, precision)
+
+
+def _named(observer: str, acts: Sequence[str]) -> str:
+    return " + ".join((observer, *acts))
 
 
 def _count(number: int) -> str:

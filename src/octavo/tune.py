@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from octavo.act import Act, Plan, Tuned
+from octavo.adaround import adaround
 from octavo.biases import correct_biases
 from octavo.compensate import compensate
 from octavo.equalize import equalize
@@ -18,7 +19,12 @@ from octavo.progress import Progress, Silent
 from octavo.quantize import check_float
 from octavo.ranges import Ranges
 
-ACTS: Mapping[str, Act] = {"equalize": equalize, "bias": correct_biases, "compensate": compensate}
+ACTS: Mapping[str, Act] = {
+    "equalize": equalize,
+    "bias": correct_biases,
+    "compensate": compensate,
+    "adaround": adaround,
+}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,12 @@ OBSERVERS = {
     "mae": "least-absolute-error observer",
     "entropy": "entropy (KL) observer",
 }
-ACTS = {"equalize": "Cross-layer equalization", "bias": "Bias correction", "compensate": "Compensated rounding"}
+ACTS = {
+    "equalize": "Cross-layer equalization",
+    "bias": "Bias correction",
+    "compensate": "Compensated rounding",
+    "adaround": "Learned rounding (AdaRound)",
+}
 
 
 class Code(str):
