@@ -15,6 +15,7 @@ from PIL import Image
 from test_cli import octavo, refused
 from tiny import CLASSES, tiny_int8, tiny_tflite, write_folder
 
+from octavo import metadata
 from octavo.data.preprocess import Preprocess
 from octavo.deploy.folder import deploy
 from octavo.errors import ModelError, OctavoError
@@ -143,14 +144,36 @@ def test_the_c_array_is_the_model(moved: Path) -> None:
     loaded = ctypes.CDLL(str(library))
     length = ctypes.c_size_t.in_dll(loaded, "model_data_len").value
     data = (ctypes.c_ubyte * length).in_dll(loaded, "model_data")
-    assert bytes(data) == (moved / "model.tflite").read_bytes()
+    # The model that was deployed: metadata are for files.
+    assert bytes(data) == tiny_int8().content
+    assert hashlib.sha256(bytes(data)).hexdigest() in (moved / "model_data.h").read_text()
     assert ctypes.addressof(data) % 16 == 0
+
+
+def test_the_model_carries_its_labels(moved: Path) -> None:
+    with zipfile.ZipFile(moved / "model.tflite") as archive:
+        assert archive.read("labels.txt") == (moved / "labels.txt").read_bytes()
+    value = metadata.read((moved / "model.tflite").read_bytes())
+    assert value is not None and "8×8 RGB, bicubic" in str(value)
+
+
+def test_a_model_for_mediapipe_is_written_where_it_takes_bytes(tmp_path: Path) -> None:
+    path = model_file(tmp_path / "here", *variants()["uint8"])
+    done = octavo("deploy", path, "--out", tmp_path / "out", "--mediapipe", "--json")
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)["files"]) == sorted([*FILES, "mediapipe.tflite"])
+    graph = Graph.read(tmp_path / "out" / "mediapipe.tflite")
+    assert [graph.tensors[port].dtype for port in (*graph.inputs, *graph.outputs)] == ["uint8", "uint8"]
+    path = model_file(tmp_path / "there", tiny_int8(), Preprocess((8, 8)))
+    assert "octavo slim MODEL" in refused(octavo("deploy", path, "--out", tmp_path / "new", "--mediapipe"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_card_says_what_is_unknown(moved: Path) -> None:
     card = (moved / "model-card.md").read_text("utf-8")
     assert "Unknown to Octavo" in card and "Not measured" in card
-    assert hashlib.sha256((moved / "model.tflite").read_bytes()).hexdigest() in card
+    for content in ((moved / "model.tflite").read_bytes(), tiny_int8().content):
+        assert hashlib.sha256(content).hexdigest() in card
 
 
 def run_folder(folder: Path) -> Path:

@@ -13,7 +13,19 @@ SRC = Path(__file__).parent.parent / "src" / "octavo"
 
 FLOORS: list[set[str]] = [
     {"errors", "files", "progress", "quiet", "affine", "stats", "recipe"},
-    {"graph", "ops", "precision", "runtime", "profiler", "footprint", "size", "data", "sidecar", "backend"},
+    {
+        "graph",
+        "metadata",
+        "ops",
+        "precision",
+        "runtime",
+        "profiler",
+        "footprint",
+        "size",
+        "data",
+        "sidecar",
+        "backend",
+    },
     {"ranges", "histogram", "observers", "table", "act", "windows", "feed", "fitting", "simulate"},
     {
         "slim",

@@ -729,6 +729,11 @@ def inspect(
         _print(f"without an int8 form: {', '.join(value['no_int8_form'])}")
     parts = ", ".join(f"{name} {size:,}" for name, size in value["breakdown"].items())
     _print(f"bytes   {parts}")
+    if (described := value["metadata"]) is not None:
+        about = (
+            described.get("damaged") or f"{described.get('name', 'unnamed')} ({len(described['labels'] or ())} labels)"
+        )
+        _print(f"TFLite metadata  {about}")
 
 
 @app.command(epilog="Example: octavo deploy runs/digits --out digits-model --zip")
@@ -744,6 +749,9 @@ def deploy(
     litertjs: Annotated[
         Path | None, typer.Option("--litertjs", help="Folder with LiteRT.js as `npm pack` wrote it, instead of npm.")
     ] = None,
+    mediapipe: Annotated[
+        bool, typer.Option("--mediapipe", help="Write mediapipe.tflite too, with bytes in and out for MediaPipe Tasks.")
+    ] = False,
     json_: JsonFlag = False,
 ) -> None:
     """Write a folder that works alone: model, labels, preprocessing, card, hashes, predict.py, C array, web demo."""
@@ -752,7 +760,7 @@ def deploy(
 
     if not web and (beside or litertjs):
         raise OctavoError("--beside and --litertjs are of the web demo.", "Add --web, or leave them out.")
-    made = deploy_folder(source, out, archive, Web(beside, litertjs) if web else None)
+    made = deploy_folder(source, out, archive, Web(beside, litertjs) if web else None, mediapipe)
     if json_:
         _print_json(made.to_json())
         return

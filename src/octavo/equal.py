@@ -9,6 +9,8 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from octavo.data.preprocess import Preprocess
+from octavo.errors import ProofError
 from octavo.graph import Graph
 from octavo.runtime import Kernels, Model
 
@@ -61,6 +63,28 @@ def pictures(shape: Sequence[int], count: int, seed: int = 0) -> Array:
             plane = random.uniform(40, 215) + slope[0] * (x - 0.5) + slope[1] * (y - 0.5) + edge * random.uniform()
             made[place, ..., channel] = np.clip(plane + random.normal(0, 12, (height, width)), 0, 255)
     return made
+
+
+def prove(before: Graph, after: Graph, preprocess: Preprocess, name: str, images: int = 8) -> None:
+    """Runs two models on made-up images, on every kernel family: the reals that they say have to be bit-equal.
+
+    A byte and its int8 code stand for the same real, so that models with other ports can be compared.
+
+    Args:
+        before: A model.
+        after: Its twin.
+        preprocess: What both do to an image.
+        name: What an error calls the twin.
+        images: How many images.
+
+    Raises:
+        ProofError: They said something else.
+    """
+    seen = preprocess.normalize(pictures(preprocess.shape, images))
+    for family in get_args(Kernels):
+        said, twins = (Model(one, family, workers=1).predict(seen) for one in (before, after))
+        if not np.array_equal(said, twins):
+            raise ProofError(f"{name} gives other outputs than its model on the {family} kernels.")
 
 
 def compare(

@@ -6,6 +6,8 @@ import hashlib
 from collections import Counter
 from typing import Any
 
+from octavo import metadata
+from octavo.errors import ModelError
 from octavo.graph import Graph, describe
 from octavo.ops import macs, row
 from octavo.precision import possible, short_name
@@ -44,4 +46,14 @@ def inspect(graph: Graph, belongs: Sidecar | None = None) -> dict[str, Any]:
         "breakdown": breakdown(graph.content),
         "classes": list(belongs.classes) if belongs else None,
         "preprocess": belongs.preprocess.to_json() if belongs else None,
+        "metadata": _metadata(graph.content),
     }
+
+
+def _metadata(content: bytes) -> dict[str, Any] | None:
+    """TFLite metadata with the packed labels; what is wrong with them where they can not be read."""
+    try:
+        found = metadata.read(content)
+        return None if found is None else found | {"labels": metadata.labels(content, found)}
+    except ModelError as error:
+        return {"damaged": str(error)}

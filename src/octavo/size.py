@@ -13,11 +13,12 @@ def breakdown(content: bytes) -> dict[str, int]:
 
     Returns:
         ``weights`` (all constants), ``quantization`` (scales, zero points and observed ranges), ``names`` (of
-        tensors) and ``rest`` (the graph itself, metadata, padding).
+        tensors) and ``rest`` (the graph itself, metadata, packed files, padding).
     """
     model = schema.Model.GetRootAs(content, 0)
     weights = 0
-    for index in range(model.BuffersLength()):
+    described = {model.Metadata(place).Buffer() for place in range(model.MetadataLength())}
+    for index in set(range(model.BuffersLength())) - described:
         buffer = model.Buffers(index)
         weights += buffer.DataLength() or (buffer.Size() if buffer.Offset() > 1 else 0)
     names = 0

@@ -16,9 +16,11 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo.errors import ModelError
 from octavo.graph import Graph, Tensor, serialize
+from octavo.metadata import NAME
 
-# The converter's notes about itself; metadata of other names belongs to somebody.
-_NOTES = {b"min_runtime_version", b"CONVERSION_METADATA"}
+# The converter's notes about itself, and the description of the file that was, whose packed labels lay behind it;
+# metadata of other names belongs to somebody.
+_NOTES = {b"min_runtime_version", b"CONVERSION_METADATA", NAME.encode()}
 
 
 def strip(graph: Graph) -> Graph:
@@ -27,7 +29,8 @@ def strip(graph: Graph) -> Graph:
     Every number that a kernel reads stays, so outputs are equal bit for bit.
 
     Args:
-        graph: A float or int8 model. Signatures and the metadata of other tools are kept.
+        graph: A float or int8 model. Signatures and the metadata of other tools are kept. TFLite metadata is dropped,
+            since its files lie behind the model: `octavo deploy` writes it anew.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
     model.description = None
@@ -42,7 +45,7 @@ def strip(graph: Graph) -> Graph:
             found.min = found.max = None
             if found.scale is None or len(found.scale) == 0:
                 raw.quantization = None
-    return Graph(serialize(model, _Sharing(1024)), graph.name)
+    return Graph(serialize(model, Sharing(1024)), graph.name)
 
 
 def logits_of(graph: Graph) -> Tensor:
@@ -100,7 +103,7 @@ def _without(model: Any, dropped: int) -> Any:
     return model
 
 
-class _Sharing(flatbuffers.Builder):  # type: ignore[misc]
+class Sharing(flatbuffers.Builder):  # type: ignore[misc]
     """A builder that writes equal vectors of numbers once.
 
     The method names are the flatbuffers package's. A vector has just been written when `EndVector` sees it; if an
@@ -113,16 +116,16 @@ class _Sharing(flatbuffers.Builder):  # type: ignore[misc]
         self._written: dict[tuple[int, bytes], int] = {}
         self._open: tuple[int, int, int] | None = None
 
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: D102, N802, N803
         self._open = (int(self.Offset()), 4 + elemSize * numElems, alignment)
         return int(super().StartVector(elemSize, numElems, alignment))
 
-    def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: N802
+    def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: D102, N802
         # Vectors of offsets mean something else at another place.
         self._open = None
         super().PrependUOffsetTRelative(off)
 
-    def EndVector(self, numElems: int | None = None) -> int:  # noqa: N802, N803
+    def EndVector(self, numElems: int | None = None) -> int:  # noqa: D102, N802, N803
         opened, self._open = self._open, None
         made = int(super().EndVector())
         if opened is None:

@@ -19,23 +19,25 @@ def model_card(
     preprocess: Preprocess,
     classes: Sequence[str],
     digest: str,
+    bare: str,
     evaluation: Mapping[str, Any] | None,
     data: Mapping[str, Any] | None,
 ) -> str:
     """The card as Markdown.
 
     Args:
-        graph: The int8 model.
+        graph: The int8 model, with its metadata.
         preprocess: What an image needs.
         classes: What it tells apart.
         digest: Its SHA-256.
+        bare: That of the model without its metadata.
         evaluation: A run's ``evaluation.json``, if the model comes from one.
         data: A run's ``data.json``, likewise.
     """
     return "\n\n".join(
         [
             f"# Image classifier of {len(classes)} classes",
-            *_what(graph, preprocess, classes, digest),
+            *_what(graph, preprocess, classes, digest, bare),
             *_trained(data),
             *_measured(evaluation),
             *_limits(evaluation, classes),
@@ -44,11 +46,11 @@ def model_card(
     )
 
 
-def _what(graph: Graph, preprocess: Preprocess, classes: Sequence[str], digest: str) -> list[str]:
+def _what(graph: Graph, preprocess: Preprocess, classes: Sequence[str], digest: str, bare: str) -> list[str]:
     ports = [graph.tensors[index] for index in (graph.inputs[0], graph.outputs[0])]
     rows = [
         f"- `model.tflite`: {len(graph.content):,} bytes, {macs(graph):,} multiply-accumulates an image, for LiteRT",
-        f"- SHA-256 `{digest}`",
+        f"- SHA-256 `{digest}`; without its metadata, as `model_data.cc` has it, `{bare}`",
         f"- input {ports[0].dtype} {list(ports[0].shape)}, output {ports[1].dtype} {list(ports[1].shape)}",
         f"- images: {preprocess.describe()}; the proportions of an image are not kept",
         f"- {len(classes)} classes: {', '.join(classes)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 
 from octavo.deploy import carray
 from octavo.deploy.card import model_card
+from octavo.deploy.described import described, for_mediapipe
 from octavo.deploy.web import Shown, Web, write_web
 from octavo.errors import ModelError, OctavoError
 from octavo.evaluate import gives_probabilities
@@ -44,7 +46,9 @@ class Deployed:
         return {"folder": str(self.folder), "archive": archive, "files": self.files}
 
 
-def deploy(source: Path | str, out: Path | str, archive: bool = False, web: Web | None = None) -> Deployed:
+def deploy(
+    source: Path | str, out: Path | str, archive: bool = False, web: Web | None = None, mediapipe: bool = False
+) -> Deployed:
     """Writes a folder that works alone: model, labels, preprocessing, card, hashes, `predict.py`, C array, web demo.
 
     Args:
@@ -52,8 +56,10 @@ def deploy(source: Path | str, out: Path | str, archive: bool = False, web: Web 
         out: The folder to make; it must not hold anything yet.
         archive: Write ``OUT.zip`` too.
         web: Write the web demo too, in ``web/``.
+        mediapipe: Write ``mediapipe.tflite`` too, which MediaPipe's image classifier takes.
 
     Raises:
+        ProofError: A file that is written gave another output than the model.
         OctavoError: The model is not as it should be, or the folder is taken. Nothing is written then.
     """
     source, out = Path(source), Path(out)
@@ -77,8 +83,10 @@ def deploy(source: Path | str, out: Path | str, archive: bool = False, web: Web 
         made = Path(temporary) / "folder"
         made.mkdir()
         _fill(made, loaded, evaluation, _facts(run, "data.json"))
+        assert loaded.belongs is not None
+        if mediapipe:
+            (made / "mediapipe.tflite").write_bytes(for_mediapipe(loaded.graph, loaded.belongs).content)
         if web is not None:
-            assert loaded.belongs is not None
             shown = None if beside is None else _float(beside)
             write_web(made / "web", Shown(loaded.graph, loaded.belongs), shown, evaluation, web.packed)
         _sum(made)
@@ -142,14 +150,15 @@ def _facts(run: Path | None, name: str) -> Any:
 def _fill(folder: Path, loaded: Loaded, evaluation: Mapping[str, Any] | None, data: Mapping[str, Any] | None) -> None:
     graph, belongs = loaded.graph, loaded.belongs
     assert belongs is not None
-    (folder / "model.tflite").write_bytes(graph.content)
-    digest = sha256(folder / "model.tflite")
+    shipped = described(graph, belongs)
+    (folder / "model.tflite").write_bytes(shipped.content)
+    digest, bare = sha256(folder / "model.tflite"), hashlib.sha256(graph.content).hexdigest()
     facts = belongs.preprocess.to_json() | {"output": "probabilities" if gives_probabilities(graph) else "logits"}
     texts = {
-        "labels.txt": "\n".join(belongs.classes) + "\n",
+        "labels.txt": "".join(f"{name}\n" for name in belongs.classes),
         "preprocess.json": json.dumps(facts, indent=2) + "\n",
-        "model-card.md": model_card(graph, belongs.preprocess, belongs.classes, digest, evaluation, data),
-        "model_data.h": carray.header(digest),
+        "model-card.md": model_card(shipped, belongs.preprocess, belongs.classes, digest, bare, evaluation, data),
+        "model_data.h": carray.header(bare),
         "model_data.cc": carray.source(graph.content),
     }
     for name, text in texts.items():

@@ -13,24 +13,22 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo import equal
-from octavo.data.preprocess import Preprocess
 from octavo.deploy import litertjs
-from octavo.errors import ModelError, ProofError
+from octavo.errors import ModelError
 from octavo.evaluate import gives_probabilities
 from octavo.files import sha256
 from octavo.graph import Graph, serialize
 from octavo.pixels import unsigned, unsigned_output
-from octavo.runtime import Kernels, Model
+from octavo.runtime import Model
 from octavo.sidecar import Sidecar
 
 _PAGE = Path(__file__).with_name("page")
-_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _write(folder: Path, name: str, shown: Shown, accuracy: str | None) -> dict[
     """Writes a model's twin, proved; returns what the page has to know of it."""
     graph, preprocess = shown.graph, shown.belongs.preprocess
     twin = browser_twin(graph)
-    _prove(graph, twin, preprocess)
+    equal.prove(graph, twin, preprocess, f"The browser's twin of {graph.name}")
     path = folder / f"{name}.tflite"
     path.write_bytes(twin.content)
     ports = Model(twin, workers=1)
@@ -151,16 +149,6 @@ def _write(folder: Path, name: str, shown: Shown, accuracy: str | None) -> dict[
         "quantized": quantized,
         "accuracy": accuracy,
     }
-
-
-def _prove(graph: Graph, twin: Graph, preprocess: Preprocess) -> None:
-    """Runs both on made-up images, on every kernel family: what they say has to be the same to the last bit."""
-    seen = preprocess.normalize(equal.pictures(preprocess.shape, _IMAGES))
-    for family in get_args(Kernels):
-        # Reals: a byte and its int8 code stand for the same one.
-        said, twins = (Model(one, family, workers=1).predict(seen) for one in (graph, twin))
-        if not np.array_equal(said, twins):
-            raise ProofError(f"The browser's twin of {graph.name} gives other outputs on the {family} kernels.")
 
 
 def _accuracy(evaluation: Mapping[str, Any] | None, name: str, shown: Shown) -> str | None:
