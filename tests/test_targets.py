@@ -16,11 +16,12 @@ from octavo.benchmark import yardstick
 from octavo.data.preprocess import Preprocess
 from octavo.graph import Graph
 from octavo.sidecar import Sidecar
+from octavo.targets import ethosu
 from octavo.targets.arena import Placed, least, lifetimes, peak, plan
 from octavo.targets.browser import Browser
 from octavo.targets.chromium import command
 from octavo.targets.edgetpu import EdgeTPU
-from octavo.targets.ethosu import EthosU, read
+from octavo.targets.ethosu import Compiled, EthosU, read
 from octavo.targets.litert import LiteRT
 from octavo.targets.micro import Micro
 from octavo.targets.openvino import OpenVINO
@@ -195,8 +196,35 @@ def test_vela_is_read_from_what_it_prints() -> None:
     assert read("Traceback\nValueError: broken", {}).error == "ValueError: broken"
 
 
-def test_vela_compiles_or_is_named(model: Path, tmp_path: Path) -> None:
-    verdict, _ = survey(model, images=4, targets=[EthosU("ethos-u55-128"), EdgeTPU()])
+# Columns of the summary that Vela 5.2.0 writes, with made-up figures.
+SUMMARY = {
+    "accelerator_configuration": "Ethos_U85_256",
+    "system_config": "Ethos_U85_SYS_DRAM_Mid",
+    "memory_mode": "Dedicated_Sram_384KB",
+    "core_clock": "1000000000.0",
+    "inference_time": "0.0025",
+    "sram_memory_used": "376.5",
+    "dram_memory_used": "4096.0",
+    "on_chip_flash_memory_used": "0.0",
+    "off_chip_flash_memory_used": "0.0",
+    "nn_macs": "300838992",
+    "cycles_total": "2500000",
+}
+
+
+def test_velas_summary_names_every_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ethosu, "compiled", lambda path, accelerator: Compiled(0, 69, (), SUMMARY, ""))
+    answer = EthosU("ethos-u85-256").costs(trial(tiny_int8()))
+    assert answer.about == (
+        "2,500,000 cycles, 2.50 ms at 1000 MHz, 385,536 bytes of SRAM, 4,194,304 bytes of DRAM "
+        "(Vela's estimates, Ethos_U85_SYS_DRAM_Mid, Dedicated_Sram_384KB)"
+    )
+    assert (answer.facts["dram"], answer.facts["off_chip_flash"]) == (4 << 20, 0)
+
+
+@pytest.mark.parametrize("accelerator", ["ethos-u55-128", "ethos-u65-512", "ethos-u85-128", "ethos-u85-2048"])
+def test_vela_compiles_or_is_named(model: Path, tmp_path: Path, accelerator: str) -> None:
+    verdict, _ = survey(model, images=4, targets=[EthosU(accelerator), EdgeTPU()])
     if importlib.util.find_spec("ethosu") is None:
         assert verdict.takes.answer is None and "pip install ethos-u-vela" in verdict.takes.about
         return
@@ -207,5 +235,5 @@ def test_vela_compiles_or_is_named(model: Path, tmp_path: Path) -> None:
     assert verdict.costs.facts["macs"] >= 8 * 8 * 6 * 3 + 6 * 3
     (tmp_path / "float.tflite").write_bytes(tiny_tflite())
     plain = trial(Graph(tiny_tflite()))
-    answer = EthosU("ethos-u55-128").takes(replace(plain, path=tmp_path / "float.tflite"))
+    answer = EthosU(accelerator).takes(replace(plain, path=tmp_path / "float.tflite"))
     assert answer.answer is False and "Float32" in answer.about

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 from octavo.targets.target import Answer, Trial
 
 _MISSING = Answer(None, "Vela is not installed: pip install ethos-u-vela")
+# On a U65 or U85 the default memory mode keeps weights and activations in DRAM, and SRAM is a cache of it.
+_MEMORIES = {"sram": "SRAM", "dram": "DRAM", "on_chip_flash": "on-chip flash", "off_chip_flash": "off-chip flash"}
 # Vela's package has no `__main__`; this is what its console script does.
 _VELA = "import sys; from ethosu.vela.vela import main; sys.exit(main(sys.argv[1:]))"
 
@@ -45,7 +48,8 @@ class EthosU:
     """One configuration of an Ethos-U.
 
     Args:
-        accelerator: Vela's name of it, such as ``ethos-u55-128``.
+        accelerator: Vela's name of it: ``ethos-u55-`` and 32, 64, 128 or 256 multiply-accumulates a cycle,
+            ``ethos-u65-`` and 256 or 512, ``ethos-u85-`` and 128, 256, 512, 1024 or 2048.
     """
 
     def __init__(self, accelerator: str) -> None:
@@ -72,24 +76,32 @@ class EthosU:
         return Answer(False, "compiled, not run: it needs the device, or Arm's simulator")
 
     def costs(self, trial: Trial) -> Answer:
-        """Vela's estimates, at its default system configuration."""
+        """Vela's estimates, at its default system configuration and memory mode for the accelerator."""
         found = self._found.get(trial.path) or compiled(trial.path.resolve(), self.accelerator)
-        row = found.summary
-        kib = {"sram": float(row["sram_memory_used"]), "flash": float(row["off_chip_flash_memory_used"])}
-        facts: dict[str, Any] = {
-            "cycles": int(float(row["cycles_total"])),
-            "milliseconds": 1e3 * float(row["inference_time"]),
-            "clock": float(row["core_clock"]),
-            "sram": int(1024 * kib["sram"]),
-            "off_chip_flash": int(1024 * kib["flash"]),
-            "macs": int(float(row["nn_macs"])),
-            "system": row["system_config"],
-        }
+        facts = estimates(found.summary)
+        memory = [f"{facts[key]:,} bytes of {name}" for key, name in _MEMORIES.items() if facts[key]]
         about = (
             f"{facts['cycles']:,} cycles, {facts['milliseconds']:.2f} ms at {facts['clock'] / 1e6:.0f} MHz, "
-            f"{facts['sram']:,} bytes of SRAM (Vela's estimates, {facts['system']})"
+            f"{', '.join(memory)} (Vela's estimates, {facts['system']}, {facts['memory_mode']})"
         )
         return Answer(False, about, facts)
+
+
+def estimates(row: Mapping[str, str]) -> dict[str, Any]:
+    """The figures of a row of Vela's summary: cycles, milliseconds, hertz, bytes of each memory.
+
+    Args:
+        row: Of its summary file, which gives memory in KiB and seconds.
+    """
+    return {
+        "cycles": int(float(row["cycles_total"])),
+        "milliseconds": 1e3 * float(row["inference_time"]),
+        "clock": float(row["core_clock"]),
+        **{key: int(1024 * float(row[f"{key}_memory_used"])) for key in _MEMORIES},
+        "macs": int(float(row["nn_macs"])),
+        "system": row["system_config"],
+        "memory_mode": row["memory_mode"],
+    }
 
 
 def compiled(path: Path, accelerator: str) -> Compiled:

@@ -27,7 +27,8 @@ from octavo.targets.target import Answer, Target, Trial
 def every() -> list[Target]:
     """All targets, in the order they are shown."""
     families = [LiteRT("xnnpack"), LiteRT("builtin"), LiteRT("reference")]
-    return [*families, Browser(), OpenVINO(), Micro(), EthosU("ethos-u55-128"), EthosU("ethos-u65-256"), EdgeTPU()]
+    arm = [EthosU(name) for name in ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")]
+    return [*families, Browser(), OpenVINO(), Micro(), *arm, EdgeTPU()]
 
 
 @dataclass(frozen=True)
