@@ -4,23 +4,27 @@ import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oneop import inputs, one_op
 from test_cli import octavo, refused
 from tiny import CLASSES, tiny_int8, tiny_tflite, write_folder
 
 from octavo.benchmark import yardstick
+from octavo.calibrate import calibrate
 from octavo.data.preprocess import Preprocess
-from octavo.graph import Graph
+from octavo.graph import Graph, serialize
+from octavo.quantize import quantize
 from octavo.sidecar import Sidecar
 from octavo.targets import ethosu
 from octavo.targets.arena import Placed, least, lifetimes, peak, plan
 from octavo.targets.browser import Browser
 from octavo.targets.chromium import command
-from octavo.targets.edgetpu import EdgeTPU
+from octavo.targets.edgetpu import SUPPORTED, EdgeTPU
 from octavo.targets.ethosu import Compiled, EthosU, read
 from octavo.targets.litert import LiteRT
 from octavo.targets.micro import Micro
@@ -81,12 +85,9 @@ def test_micro_counts_arena_and_flash() -> None:
     assert answer.facts["activations"] == 2 * 4 * 4 * 8
     assert answer.facts["flash"] == len(graph.content)
     assert Micro().takes(trial(graph)).answer is True
-    assert Micro().runs(trial(graph)).answer is False
 
 
 def _with(graph: Graph, **changes: object) -> Graph:
-    from octavo.graph import serialize
-
     made = graph._fresh()
     for name, value in changes.items():
         setattr(made.subgraphs[0].operators[0].builtinOptions, name, value)
@@ -107,12 +108,91 @@ def test_the_edge_tpus_rules() -> None:
     assert EdgeTPU().runs(trial(uneven)).answer is False
 
 
+def one(kind: str) -> Graph:
+    """The int8 model of one op."""
+    content, shape, (low, high) = one_op(kind)
+    graph = Graph(content)
+    return Graph(quantize(graph, calibrate(graph, inputs(shape, 8, low, high))).content)
+
+
+# For each kind that the Edge TPU limits: what breaks its limit, and what is said then.
+LIMITS: dict[str, tuple[dict[str, object], str]] = {
+    "AVERAGE_POOL_2D": ({"fusedActivationFunction": 1}, "has a fused activation"),
+    "FULLY_CONNECTED": ({"weightsFormat": 1}, "has shuffled weights"),
+    "PACK": ({"axis": 0}, "packs the batch"),
+    "STRIDED_SLICE": ({"newAxisMask": 1}, "has strides other than 1, or masks"),
+}
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_the_edge_tpus_limits_of_options(kind: str) -> None:
+    changes, reason = LIMITS[kind]
+    graph = one(kind)
+    place = next(op.index for op in graph.ops if op.kind == kind)
+    if kind != "STRIDED_SLICE":  # whose strides are broken already
+        assert SUPPORTED[kind](graph, graph.ops[place]) == ""
+    for name, value in changes.items():
+        setattr(graph.ops[place].options, name, value)
+    assert SUPPORTED[kind](graph, graph.ops[place]) == reason
+
+
+def test_the_edge_tpus_limits_of_shapes_and_versions() -> None:
+    graph = one("SPLIT")
+    assert SUPPORTED["SPLIT"](graph, graph.ops[0]) == ""
+    axis = graph.tensors[graph.ops[0].inputs[0]]
+    batch = Graph(
+        graph.replaced({axis.name: np.zeros_like(axis.constant)}).content  # type: ignore[arg-type]
+    )
+    assert SUPPORTED["SPLIT"](batch, batch.ops[0]) == "splits the batch"
+    graph = one("TRANSPOSE_CONV")
+    assert SUPPORTED["TRANSPOSE_CONV"](graph, graph.ops[0]) == ""
+    newer = replace(graph.ops[0], version=4)
+    assert "reads no newer than 3" in SUPPORTED["TRANSPOSE_CONV"](graph, newer)
+    # One slope a channel, and slopes that differ from pixel to pixel.
+    graph = one("PRELU")
+    prelu = next(op for op in graph.ops if op.kind == "PRELU")
+    assert SUPPORTED["PRELU"](graph, prelu) == ""
+    pixels = replace(prelu, inputs=(prelu.inputs[0], graph.inputs[0]))
+    assert SUPPORTED["PRELU"](graph, pixels) == "has slopes that differ within a channel"
+    # A dense layer on every pixel makes an image.
+    graph = one("FULLY_CONNECTED")
+    image = one("ABS").tensors[0]
+    wide = SimpleNamespace(tensors=[image], ops=graph.ops)
+    assert "more than one dimension" in SUPPORTED["FULLY_CONNECTED"](wide, replace(graph.ops[0], outputs=(0,)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["EXP", "LOG", "SQRT"])
+def test_micro_has_some_ops_in_float_only(kind: str) -> None:
+    """PyPI's tflite-micro refused these files: `input->type != kTfLiteFloat32 (INT8 != FLOAT32)`."""
+    answer = Micro().takes(trial(one(kind)))
+    assert answer.answer is False and f"{kind} in float only" in answer.about
+    assert Micro().takes(trial(Graph(one_op(kind)[0]))).answer is True
+
+
+def test_micros_relu6_does_not_change_scale() -> None:
+    graph = one("RELU6")
+    answer = Micro().takes(trial(graph))
+    assert answer.answer is False and "RELU6 #0 changes their scale" in answer.about
+    same = graph._fresh()
+    tensors = same.subgraphs[0].tensors
+    tensors[graph.outputs[0]].quantization = tensors[graph.inputs[0]].quantization
+    assert Micro().takes(trial(Graph(serialize(same)))).answer is True
+
+
+def test_micro_runs_where_it_is_installed_or_says_how_to_get_it(model: Path) -> None:
+    (verdict,) = survey(model, images=12, targets=[Micro()])
+    assert verdict.runs is not None
+    if importlib.util.find_spec("tflite_micro") is None:
+        assert verdict.runs.answer is False and "pip install tflite-micro" in verdict.runs.about
+    else:
+        assert verdict.runs.answer is True and verdict.runs.facts["bit_equal"] == 12
+        assert verdict.runs.facts["distinct"] > 1
+
+
 def test_an_op_that_a_target_lacks_is_named() -> None:
     graph = yardstick(4, 8)
     made = graph._fresh()
     from ai_edge_litert import schema_py_generated as schema
-
-    from octavo.graph import serialize
 
     made.operatorCodes[0].builtinCode = made.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.LSTM
     changed = Graph(serialize(made))
@@ -125,7 +205,8 @@ def test_the_survey_claims_no_run_that_was_not(model: Path, tmp_path: Path) -> N
     photos = write_folder(tmp_path / "photos", 12)
     verdicts = survey(model, photos, 12, [LiteRT("xnnpack"), LiteRT("reference"), Micro(), EdgeTPU()])
     ran = {verdict.target: verdict.runs for verdict in verdicts}
-    assert [answer.answer for answer in ran.values() if answer] == [True, True, False, False]
+    micro = importlib.util.find_spec("tflite_micro") is not None
+    assert [answer.answer for answer in ran.values() if answer] == [True, True, micro, False]
     facts = ran["LiteRT CPU, xnnpack"]
     assert facts is not None and facts.facts["agree"] == facts.facts["images"] == 12
     assert facts.facts["correct"] >= 8 and facts.facts["distinct"] == 3

@@ -1,7 +1,17 @@
 """Coral's Edge TPU: a pre-flight by its published rules. Only its own compiler can say that a model compiles.
 
-Rules: coral.ai, "TensorFlow models on the Edge TPU", model requirements and supported operations. The compiler maps
-the graph up to the first op that it does not support; from there on all run on the CPU.
+Rules: https://coral.ai/docs/edgetpu/models-intro/, model requirements and supported operations, for the compiler 16.0.
+The compiler maps the graph up to the first op that it does not support; from there on all run on the CPU. They were
+compared (November 2026) with two copies of that page's table:
+
+- Axis, whose ARTPEC-7 holds an Edge TPU, from Add to ResizeBilinear:
+  https://developer.axis.com/computer-vision/on-device/system-on-chip/artpec-7/supported-ops/
+- an older table, whole, for Slice, Softmax, SpaceToDepth, Split, StridedSlice and ResizeNearestNeighbor:
+  https://github.com/dgist-datalab/Datalab_Intern/blob/6b78cf3fa7a87a239f365386846c1059a4ed9227/Edge_TPU/convert_model_for_Edge_TPU.md
+
+Rsqrt, SquaredDifference, Sum, Transpose, TransposeConv, a Squeeze without limits and the batch of Split were found in
+neither. That a TRANSPOSE_CONV of version 4 is refused with the whole model is
+https://github.com/google-coral/edgetpu/issues/845.
 """
 
 from __future__ import annotations
@@ -37,7 +47,8 @@ def _concatenation(graph: Graph, op: Op) -> str:
 
 def _not_batch(graph: Graph, op: Op) -> str:
     axes = graph.tensors[op.inputs[1]].constant
-    return "reduces the batch" if axes is None or np.any(axes == 0) else ""
+    rank = len(graph.tensors[op.inputs[0]].shape)
+    return "reduces the batch" if axes is None or np.any(axes % rank == 0) else ""
 
 
 def _mean(graph: Graph, op: Op) -> str:
@@ -46,6 +57,33 @@ def _mean(graph: Graph, op: Op) -> str:
     if axes is not None and np.any(axes % len(shape) == len(shape) - 1) and shape[-1] % 4:
         return "reduces channels whose number is no multiple of 4"
     return _not_batch(graph, op)
+
+
+def _one_dimension(graph: Graph, op: Op) -> str:
+    if op.options is not None and op.options.weightsFormat:
+        return "has shuffled weights"
+    long = [n for n in graph.tensors[op.outputs[0]].shape if n > 1]
+    return "makes more than one dimension" if len(long) > 1 else ""
+
+
+def _pack(graph: Graph, op: Op) -> str:
+    rank = len(graph.tensors[op.outputs[0]].shape)
+    return "packs the batch" if op.options.axis % rank == 0 else ""
+
+
+def _split(graph: Graph, op: Op) -> str:
+    axis = graph.tensors[op.inputs[0]].constant
+    rank = len(graph.tensors[op.inputs[1]].shape)
+    return "splits the batch" if axis is None or int(axis.ravel()[0]) % rank == 0 else ""
+
+
+def _prelu(graph: Graph, op: Op) -> str:
+    shape = graph.tensors[op.inputs[1]].shape
+    return "has slopes that differ within a channel" if any(n > 1 for n in shape[:-1]) else ""
+
+
+def _transpose_conv(graph: Graph, op: Op) -> str:
+    return f"has version {op.version}, and compiler 16.0 reads no newer than 3" if op.version > 3 else ""
 
 
 def _pad(graph: Graph, op: Op) -> str:
@@ -66,9 +104,9 @@ def _strided_slice(graph: Graph, op: Op) -> str:
 
 
 _WITHOUT_LIMITS = """
-ADD EXPAND_DIMS FULLY_CONNECTED L2_NORMALIZATION LOGISTIC MAXIMUM MINIMUM MUL PACK PRELU QUANTIZE RELU RELU6
-RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SPACE_TO_DEPTH SPLIT SQUARED_DIFFERENCE
-SQUEEZE SUB TANH TRANSPOSE TRANSPOSE_CONV
+ADD EXPAND_DIMS L2_NORMALIZATION LOGISTIC MAXIMUM MINIMUM MUL QUANTIZE RELU RELU6 RELU_N1_TO_1 RESHAPE
+RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SPACE_TO_DEPTH SQUARED_DIFFERENCE SQUEEZE SUB TANH TRANSPOSE
+UNIDIRECTIONAL_SEQUENCE_LSTM
 """
 SUPPORTED: dict[str, Rule] = {
     **dict.fromkeys(_WITHOUT_LIMITS.split(), _no_limit),
@@ -77,6 +115,11 @@ SUPPORTED: dict[str, Rule] = {
     "CONCATENATION": _concatenation,
     "CONV_2D": _same_dilation,
     "DEPTHWISE_CONV_2D": _same_dilation,
+    "FULLY_CONNECTED": _one_dimension,
+    "PACK": _pack,
+    "PRELU": _prelu,
+    "SPLIT": _split,
+    "TRANSPOSE_CONV": _transpose_conv,
     "MEAN": _mean,
     "SUM": _not_batch,
     "REDUCE_MAX": _not_batch,
