@@ -18,7 +18,7 @@ from tiny import CLASSES, tiny_int8, tiny_tflite, write_folder
 from octavo import metadata
 from octavo.data.preprocess import Preprocess
 from octavo.deploy.folder import deploy
-from octavo.errors import ModelError, OctavoError
+from octavo.errors import ModelError, OctavoError, ProofError
 from octavo.graph import Graph
 from octavo.pipeline import evaluate_file
 from octavo.pixels import raw_pixels, unsigned
@@ -155,6 +155,14 @@ def test_the_model_carries_its_labels(moved: Path) -> None:
         assert archive.read("labels.txt") == (moved / "labels.txt").read_bytes()
     value = metadata.read((moved / "model.tflite").read_bytes())
     assert value is not None and "8×8 RGB, bicubic" in str(value)
+
+
+def test_a_file_that_says_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = model_file(tmp_path / "here", tiny_int8(), Preprocess((8, 8)))
+    monkeypatch.setattr("octavo.deploy.described.attach", lambda *_: tiny_int8(softmax=False))
+    with pytest.raises(ProofError, match="with metadata gives other outputs than its model on the xnnpack kernels"):
+        deploy(path, tmp_path / "out")
+    assert [item.name for item in tmp_path.iterdir()] == ["here"]
 
 
 def test_a_model_for_mediapipe_is_written_where_it_takes_bytes(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def slim_file(
         )
         at = after
     after = strip(at)
-    steps.append(Step("strip", "names, notes, and what was stored twice", True, _same(at, after, codes)))
+    steps.append(Step("strip", "names, notes, metadata, and what was stored twice", True, _same(at, after, codes)))
     for step in steps:
         _check(step, loaded)
     write_bytes(out, after.content)
