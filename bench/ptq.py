@@ -29,6 +29,7 @@ import numpy as np
 METHODS = {
     "floor": "floor: float forward",
     "octavo": "Octavo, from float .tflite",
+    "octavo_plain": "the same without tuning",
     "octavo_keras": "Octavo, from .keras",
     "litert_quantizer": "litert-quantizer's calibration",
     "tensorflow": "TensorFlow's converter, from .keras",
@@ -67,6 +68,7 @@ def work(method: str, folder: Path) -> tuple[float, bytes]:
     return {
         "floor": _floor,
         "octavo": _octavo,
+        "octavo_plain": _octavo_plain,
         "octavo_keras": _octavo_keras,
         "litert_quantizer": _litert_quantizer,
         "tensorflow": _tensorflow,
@@ -98,33 +100,45 @@ def _floor(folder: Path, images: Any) -> tuple[float, bytes]:
 
 
 def _octavo(folder: Path, images: Any) -> tuple[float, bytes]:
-    from octavo.calibrate import calibrate
+    return _post_training(folder, images, ("compensate",))
+
+
+def _octavo_plain(folder: Path, images: Any) -> tuple[float, bytes]:
+    return _post_training(folder, images, ())
+
+
+def _post_training(folder: Path, images: Any, acts: tuple[str, ...]) -> tuple[float, bytes]:
     from octavo.graph import Graph
-    from octavo.prove import prove
-    from octavo.quantize import quantize
 
     start = time.perf_counter()
-    graph = Graph.read(folder / "float.tflite")
-    int8 = quantize(graph, calibrate(graph, images))
+    content = _quantized(Graph.read(folder / "float.tflite"), images, acts)
+    return time.perf_counter() - start, content
+
+
+def _quantized(graph: Any, images: Any, acts: tuple[str, ...]) -> bytes:
+    from octavo.calibrate import calibrate
+    from octavo.prove import prove
+    from octavo.quantize import quantize
+    from octavo.table import build
+    from octavo.tune import tune
+
+    tuned = tune(graph, calibrate(graph, images), images, acts, build)
+    int8 = quantize(tuned.graph, tuned.ranges)
     prove(int8)
-    return time.perf_counter() - start, int8.content
+    return int8.content
 
 
 def _octavo_keras(folder: Path, images: Any) -> tuple[float, bytes]:
     import tensorflow  # noqa: F401 - imports are not timed
 
-    from octavo.calibrate import calibrate
     from octavo.export import to_float_tflite
     from octavo.graph import Graph
-    from octavo.prove import prove
-    from octavo.quantize import quantize
     from octavo.train import load_keras
 
     start = time.perf_counter()
     graph = Graph(to_float_tflite(load_keras(folder / "model.keras")))
-    int8 = quantize(graph, calibrate(graph, images))
-    prove(int8)
-    return time.perf_counter() - start, int8.content
+    content = _quantized(graph, images, ("compensate",))
+    return time.perf_counter() - start, content
 
 
 def _litert_quantizer(folder: Path, images: Any) -> tuple[float, bytes]:

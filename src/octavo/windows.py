@@ -17,8 +17,6 @@ Array = npt.NDArray[Any]
 # How many places of an op's output are looked at in an image: those of a 14 x 14 map. Neighbouring places see much
 # the same, and another image tells more than another place.
 PLACES = 196
-# A depthwise kernel has few weights a channel, so that fewer places tell enough of what they meet.
-_DEPTHWISE_PLACES = 49
 
 
 def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
@@ -56,8 +54,8 @@ def from_kernels(op: Op, rows: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray((rows.T if op.kind == "DEPTHWISE_CONV_2D" else rows).reshape(shape))
 
 
-def windows(graph: Graph, op: Op, values: Array) -> Array:
-    """The values that the weights of an op meet, one row for each of at most `PLACES` places of its output.
+def windows(graph: Graph, op: Op, values: Array, most: int = PLACES) -> Array:
+    """The values that the weights of an op meet, one row for each of some places of its output.
 
     Padding is 0, as in the kernels. The places are drawn once for each op: they are the same in every image.
 
@@ -65,6 +63,7 @@ def windows(graph: Graph, op: Op, values: Array) -> Array:
         graph: The graph of the op.
         op: A CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED that is `known`.
         values: Its input for one image, ``(1, height, width, channels)``, or ``(…, columns)`` for a dense layer.
+        most: How many places, at most; a quarter of them for a depthwise kernel, which has few weights a channel.
 
     Returns:
         ``(places, columns)``; of a depthwise convolution ``(places, taps, output channels)``.
@@ -72,7 +71,7 @@ def windows(graph: Graph, op: Op, values: Array) -> Array:
     weights = graph.tensors[op.inputs[1]]
     if op.kind == "FULLY_CONNECTED":
         every = values.reshape(-1, weights.shape[1])
-        return np.asarray(every[_drawn(len(every), PLACES, op.index)])
+        return np.asarray(every[_drawn(len(every), most, op.index)])
     kernel = weights.shape[1:3]
     strides = (op.options.strideH, op.options.strideW)
     spread = (op.options.dilationHFactor, op.options.dilationWFactor)
@@ -81,8 +80,11 @@ def windows(graph: Graph, op: Op, values: Array) -> Array:
         (n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(padded.shape[:2], kernel, strides, spread, strict=True)
     )
     depthwise = op.kind == "DEPTHWISE_CONV_2D"
-    most = _DEPTHWISE_PLACES if depthwise else PLACES
-    y, x = np.unravel_index(_drawn(height * width, most, op.index), (height, width))
+    most = max(1, most // 4) if depthwise else most
+    drawn = _drawn(height * width, most, op.index)
+    if kernel == strides == (1, 1) and not depthwise:
+        return np.asarray(padded.reshape(-1, values.shape[-1])[drawn])
+    y, x = np.unravel_index(drawn, (height, width))
     # Indices of every tap of every place: (places, kernel height, kernel width).
     rows = (y * strides[0])[:, None, None] + np.arange(kernel[0])[:, None] * spread[0]
     cols = (x * strides[1])[:, None, None] + np.arange(kernel[1]) * spread[1]
@@ -101,6 +103,8 @@ def _drawn(places: int, most: int, seed: int) -> Array:
 
 def _padded(values: Array, kernel: tuple[int, ...], strides: tuple[int, int], spread: tuple[int, int]) -> Array:
     """SAME padding; the odd row and column come at the end (TensorFlow's `tf.nn.convolution`)."""
+    if kernel == (1, 1):
+        return values
     pads = [(0, 0)]
     for n, k, s, d in zip(values.shape[1:3], kernel, strides, spread, strict=True):
         total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
