@@ -1,8 +1,10 @@
 """int4 weights after training and by training, on a run's test images.
 
     python bench/int4.py --run runs/digits --epochs 6
+    python bench/int4.py --run runs/cifar10 --test 10000
 
-All weights have 4 bits, all else is int8. Without training they are rounded to nearest; with it, the simulation of the
+All weights have 4 bits, all else is int8. Without training they are rounded to nearest, or for the outputs' sake
+(`compensate`); with it, the simulation of the
 file is trained on the run's training images as the run's recipe says, but for the number of epochs.
 """
 
@@ -12,18 +14,23 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from octavo import pipeline, qat
 from octavo.convert import convert
 from octavo.data.preprocess import Preprocess
 from octavo.evaluate import Scores, compare, evaluate
+from octavo.feed import Feed
 from octavo.graph import Graph
 from octavo.precision import Precision
 from octavo.quantize import quantize
 from octavo.ranges import Ranges
 from octavo.recipe import load_recipe
+from octavo.runtime import Model
 from octavo.simulate import Simulation
+from octavo.table import build
+from octavo.tune import tune
 
 INT4: dict[str, Precision] = {"*": "int4"}
 
@@ -33,8 +40,10 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="a run directory of `octavo run`")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the training images")
     parser.add_argument("--rate", type=float, default=None, help="Adam's rate; the best of a few when left out")
+    parser.add_argument("--test", type=int, help="test images; the run's own when left out")
     options = parser.parse_args()
-    recipe = load_recipe(str(options.run / "recipe.yaml"))
+    more = [f"data.test={options.test}"] if options.test else []
+    recipe = load_recipe(str(options.run / "recipe.yaml"), more)
     splits, preprocess = pipeline.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
     graph = Graph.read(options.run / "float.tflite")
     ranges = Ranges.from_json(json.loads((options.run / "ranges.json").read_text("utf-8")))
@@ -50,9 +59,13 @@ def main() -> None:
 
     print("| file | bytes | accuracy | minus float, points |\n|---|---|---|---|")
     row("float", graph.content, real)
+    images = Feed(pipeline.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).input)
     for title, precision in (("int8", {}), ("int4 weights", INT4)):
-        content = quantize(graph, ranges, precision=precision).content
-        row(f"{title}, without training", content, evaluate(Graph(content), splits.test, preprocess))
+        for acts in ((), ("compensate",)):
+            tuned = tune(graph, ranges, images, acts, partial(build, precision=precision))
+            content = quantize(tuned.graph, tuned.ranges, precision=precision).content
+            how = " + ".join(acts) or "rounded to nearest"
+            row(f"{title}, {how}", content, evaluate(Graph(content), splits.test, preprocess))
     start = time.monotonic()
     simulation = Simulation(graph, ranges, precision=INT4)
     training = recipe.qat.model_copy(update={"epochs": options.epochs, "learning_rate": options.rate})
