@@ -97,16 +97,16 @@ class Pixels:
 
 
 class _Encoded:
-    """Bytes as raw inputs of one model, image by image."""
+    """Bytes as raw inputs of one model, image by image: each of the 256 values is looked up."""
 
     def __init__(self, images: np.ndarray, preprocess: Preprocess, port: Any) -> None:
-        self.images, self.preprocess, self.port = images, preprocess, port
+        self.images, self.codes = images, port.encode(preprocess.normalize(np.arange(256, dtype=np.uint8)))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, place: int) -> np.ndarray:
-        return np.asarray(self.port.encode(self.preprocess.normalize(self.images[place])))
+        return np.asarray(np.take(self.codes, self.images[place]))
 
 
 def made(method: str, graph: Graph, run: Path, images: Feed, precision: dict[str, Precision]) -> bytes:
