@@ -17,6 +17,7 @@ FLOORS: list[set[str]] = [
     {"ranges", "histogram", "observers", "table", "act", "windows", "feed", "fitting", "simulate"},
     {
         "slim",
+        "fuse",
         "pixels",
         "checks",
         "calibrate",
@@ -66,6 +67,7 @@ FLOORS: list[set[str]] = [
 # is about what quantization wrote.
 ACTS = {
     "slim",
+    "fuse",
     "pixels",
     "calibrate",
     "equalize",

@@ -2,8 +2,9 @@
 
 LiteRT 2.3 decides how far this can go. It refuses a tensor with fewer zero points than scales, and XNNPACK refuses a
 convolution whose bias does not have one scale per channel, so neither vector can be left out or cut to one entry,
-though both follow from other numbers in the file. But a flatbuffer may point at one vector from many places: the zero
-points of all weights and biases with as many channels are one vector of zeros.
+though both follow from other numbers in the file. But a flatbuffer may point at one vector or table from many places:
+the zero points of all weights and biases with as many channels are one vector of zeros, convolutions with the same
+options share them, and activations of one shape and scale are one entry.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _NOTES = {b"min_runtime_version", b"CONVERSION_METADATA"}
 
 
 def strip(graph: Graph) -> Graph:
-    """The same model in fewer bytes: no names but those of inputs and outputs, no observed ranges, nothing twice.
+    """The same model in fewer bytes: no names but those of inputs and outputs, nothing unused, nothing twice.
 
     Every number that a kernel reads stays, so outputs are equal bit for bit.
 
@@ -30,14 +31,18 @@ def strip(graph: Graph) -> Graph:
         graph: A float or int8 model. Signatures and the metadata of other tools are kept.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    _sweep(model)
     model.description = None
     model.metadata = [item for item in model.metadata or () if item.name not in _NOTES] or None
-    ports = {*graph.inputs, *graph.outputs}
+    ports = {*model.subgraphs[0].inputs, *model.subgraphs[0].outputs}
     for index, raw in enumerate(model.subgraphs[0].tensors):
         if index not in ports:
             raw.name = None
         if raw.shapeSignature is not None and np.array_equal(raw.shapeSignature, raw.shape):
             raw.shapeSignature = None
+        if raw.shape is not None and len(raw.shape):
+            # It tells a scalar from an unknown rank, which a shape with dimensions leaves no doubt of.
+            raw.hasRank = False
         if (found := raw.quantization) is not None:
             found.min = found.max = None
             if found.scale is None or len(found.scale) == 0:
@@ -80,47 +85,60 @@ def logits(graph: Graph) -> Graph:
         for item in signature.outputs:
             if item.tensorIndex == dropped:
                 item.tensorIndex = kept.index
-    return Graph(serialize(_without(model, dropped)), graph.name)
+    _sweep(model)
+    return Graph(serialize(model), graph.name)
 
 
-def _without(model: Any, dropped: int) -> Any:
-    """Takes an unused tensor out, which moves all later ones up."""
+def _sweep(model: Any) -> None:
+    """Takes out tensors that nothing uses, which moves all later ones up."""
     subgraph = model.subgraphs[0]
-    del subgraph.tensors[dropped]
+    lists = [subgraph.inputs, subgraph.outputs]
+    for op in subgraph.operators:
+        lists += [op.inputs, op.outputs, op.intermediates]
+    used = sorted({int(i) for places in lists if places is not None for i in places if i >= 0})
+    place = {old: new for new, old in enumerate(used)} | {-1: -1}
 
     def moved(places: Any) -> Any:
-        return None if places is None else [int(i) - (int(i) > dropped) for i in places]
+        return None if places is None else [place[int(i)] for i in places]
 
+    subgraph.tensors = [subgraph.tensors[i] for i in used]
     subgraph.inputs, subgraph.outputs = moved(subgraph.inputs), moved(subgraph.outputs)
     for op in subgraph.operators:
-        op.inputs, op.outputs = moved(op.inputs), moved(op.outputs)
+        op.inputs, op.outputs, op.intermediates = moved(op.inputs), moved(op.outputs), moved(op.intermediates)
     for signature in model.signatureDefs or ():
         for item in (*signature.inputs, *signature.outputs):
-            item.tensorIndex -= item.tensorIndex > dropped
-    return model
+            item.tensorIndex = place[item.tensorIndex]
 
 
 class _Sharing(flatbuffers.Builder):  # type: ignore[misc]
-    """A builder that writes equal vectors of numbers once.
+    """A builder that writes equal vectors of numbers and equal tables once.
 
-    The method names are the flatbuffers package's. A vector has just been written when `EndVector` sees it; if an
-    equal one lies further back, the head goes back to before it and the earlier one is pointed at, which is what the
-    package itself does with equal vtables.
+    The method names are the flatbuffers package's. A vector or table has just been written when `EndVector` or
+    `EndObject` sees it; if an equal one lies further back, the head goes back to before it and the earlier one is
+    pointed at, which is what the package itself does with equal vtables. Offsets are counted from the buffer's end,
+    which stays where it is.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self._written: dict[tuple[int, bytes], int] = {}
+        self._vectors: dict[tuple[int, bytes], int] = {}
         self._open: tuple[int, int, int] | None = None
+        self._tables: dict[tuple[int, bytes], int] = {}
+        self._targets: dict[int, int] = {}
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
         self._open = (int(self.Offset()), 4 + elemSize * numElems, alignment)
         return int(super().StartVector(elemSize, numElems, alignment))
 
+    def StartObject(self, numfields: int) -> None:  # noqa: N802
+        self._targets = {}
+        super().StartObject(numfields)
+
     def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: N802
-        # Vectors of offsets mean something else at another place.
+        # Vectors of offsets mean something else at another place; of a table's offsets it is known where they lead.
         self._open = None
         super().PrependUOffsetTRelative(off)
+        self._targets[int(self.Offset())] = off
 
     def EndVector(self, numElems: int | None = None) -> int:  # noqa: N802, N803
         opened, self._open = self._open, None
@@ -130,7 +148,21 @@ class _Sharing(flatbuffers.Builder):  # type: ignore[misc]
         before, length, alignment = opened
         head = self.Head()
         content = bytes(self.Bytes[head : head + length])
-        found = self._written.setdefault((alignment, content), made)
+        return self._once(self._vectors, (alignment, content), made, before)
+
+    def EndObject(self) -> int:  # noqa: N802
+        before = int(self.objectEnd)
+        made = int(super().EndObject())
+        end = len(self.Bytes)
+        content = bytearray(self.Bytes[end - made : end - before])
+        for place, target in self._targets.items():
+            content[made - place : made - place + 4] = target.to_bytes(4, "little")
+        # A table begins with the distance to its vtable, which says what lies where in it.
+        vtable = made + int.from_bytes(content[:4], "little", signed=True)
+        return self._once(self._tables, (vtable, bytes(content[4:])), made, before)
+
+    def _once(self, written: dict[tuple[int, bytes], int], key: tuple[int, bytes], made: int, before: int) -> int:
+        found = written.setdefault(key, made)
         if found != made:
             self.head = len(self.Bytes) - before
         return found
