@@ -13,7 +13,7 @@ SRC = Path(__file__).parent.parent / "src" / "octavo"
 
 FLOORS: list[set[str]] = [
     {"errors", "files", "progress", "quiet", "affine", "stats", "recipe"},
-    {"graph", "ops", "precision", "runtime", "profiler", "footprint", "size", "data", "sidecar", "backend"},
+    {"graph", "sharing", "ops", "precision", "runtime", "profiler", "footprint", "size", "data", "sidecar", "backend"},
     {"ranges", "histogram", "observers", "table", "act", "windows", "feed", "fitting", "simulate"},
     {
         "slim",

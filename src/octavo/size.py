@@ -16,10 +16,16 @@ def breakdown(content: bytes) -> dict[str, int]:
         tensors) and ``rest`` (the graph itself, metadata, padding).
     """
     model = schema.Model.GetRootAs(content, 0)
-    weights = 0
+    data: dict[int, int] = {}
+    behind = 0
     for index in range(model.BuffersLength()):
         buffer = model.Buffers(index)
-        weights += buffer.DataLength() or (buffer.Size() if buffer.Offset() > 1 else 0)
+        # Buffers and tensors can point at one vector; a field's offset stands at 4 + 2 * its number in the schema.
+        if buffer.DataLength():
+            data[buffer._tab.Vector(buffer._tab.Offset(4))] = buffer.DataLength()
+        elif buffer.Offset() > 1:
+            behind += buffer.Size()
+    weights = sum(data.values()) + behind
     names = 0
     vectors: dict[int, int] = {}
     for place in range(model.SubgraphsLength()):
@@ -31,7 +37,6 @@ def breakdown(content: bytes) -> dict[str, int]:
             if found is not None:
                 counts = (found.MinLength(), found.MaxLength(), found.ScaleLength(), found.ZeroPointLength())
                 for slot, (count, width) in enumerate(zip(counts, (4, 4, 4, 8), strict=True)):
-                    # Tensors can point at one vector; a field's offset stands at 4 + 2 * its number in the schema.
                     if count:
                         vectors[found._tab.Vector(found._tab.Offset(4 + 2 * slot))] = count * width
     quantization = sum(vectors.values())

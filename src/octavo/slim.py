@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo.errors import ModelError
 from octavo.graph import Graph, Tensor, serialize
+from octavo.sharing import Sharing
 
 # The converter's notes about itself; metadata of other names belongs to somebody.
 _NOTES = {b"min_runtime_version", b"CONVERSION_METADATA"}
@@ -47,7 +47,7 @@ def strip(graph: Graph) -> Graph:
             found.min = found.max = None
             if found.scale is None or len(found.scale) == 0:
                 raw.quantization = None
-    return Graph(serialize(model, _Sharing(1024)), graph.name)
+    return Graph(serialize(model, Sharing(1024)), graph.name)
 
 
 def logits_of(graph: Graph) -> Tensor:
@@ -108,61 +108,3 @@ def _sweep(model: Any) -> None:
     for signature in model.signatureDefs or ():
         for item in (*signature.inputs, *signature.outputs):
             item.tensorIndex = place[item.tensorIndex]
-
-
-class _Sharing(flatbuffers.Builder):  # type: ignore[misc]
-    """A builder that writes equal vectors of numbers and equal tables once.
-
-    The method names are the flatbuffers package's. A vector or table has just been written when `EndVector` or
-    `EndObject` sees it; if an equal one lies further back, the head goes back to before it and the earlier one is
-    pointed at, which is what the package itself does with equal vtables. Offsets are counted from the buffer's end,
-    which stays where it is.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._vectors: dict[tuple[int, bytes], int] = {}
-        self._open: tuple[int, int, int] | None = None
-        self._tables: dict[tuple[int, bytes], int] = {}
-        self._targets: dict[int, int] = {}
-
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
-        self._open = (int(self.Offset()), 4 + elemSize * numElems, alignment)
-        return int(super().StartVector(elemSize, numElems, alignment))
-
-    def StartObject(self, numfields: int) -> None:  # noqa: N802
-        self._targets = {}
-        super().StartObject(numfields)
-
-    def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: N802
-        # Vectors of offsets mean something else at another place; of a table's offsets it is known where they lead.
-        self._open = None
-        super().PrependUOffsetTRelative(off)
-        self._targets[int(self.Offset())] = off
-
-    def EndVector(self, numElems: int | None = None) -> int:  # noqa: N802, N803
-        opened, self._open = self._open, None
-        made = int(super().EndVector())
-        if opened is None:
-            return made
-        before, length, alignment = opened
-        head = self.Head()
-        content = bytes(self.Bytes[head : head + length])
-        return self._once(self._vectors, (alignment, content), made, before)
-
-    def EndObject(self) -> int:  # noqa: N802
-        before = int(self.objectEnd)
-        made = int(super().EndObject())
-        end = len(self.Bytes)
-        content = bytearray(self.Bytes[end - made : end - before])
-        for place, target in self._targets.items():
-            content[made - place : made - place + 4] = target.to_bytes(4, "little")
-        # A table begins with the distance to its vtable, which says what lies where in it.
-        vtable = made + int.from_bytes(content[:4], "little", signed=True)
-        return self._once(self._tables, (vtable, bytes(content[4:])), made, before)
-
-    def _once(self, written: dict[tuple[int, bytes], int], key: tuple[int, bytes], made: int, before: int) -> int:
-        found = written.setdefault(key, made)
-        if found != made:
-            self.head = len(self.Bytes) - before
-        return found
