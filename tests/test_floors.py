@@ -15,6 +15,7 @@ FLOORS: list[set[str]] = [
     {"errors", "files", "progress", "quiet", "affine", "stats", "recipe"},
     {
         "graph",
+        "sharing",
         "metadata",
         "ops",
         "precision",
@@ -29,6 +30,7 @@ FLOORS: list[set[str]] = [
     {"ranges", "histogram", "observers", "table", "act", "windows", "feed", "fitting", "simulate"},
     {
         "slim",
+        "fuse",
         "pixels",
         "checks",
         "calibrate",
@@ -78,6 +80,7 @@ FLOORS: list[set[str]] = [
 # is about what quantization wrote.
 ACTS = {
     "slim",
+    "fuse",
     "pixels",
     "calibrate",
     "equalize",

@@ -143,3 +143,30 @@ def test_external_buffers_and_crooked_alignment_are_found(made: Quantized) -> No
     crooked = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     with pytest.raises(ProofError, match="aligned to 16 bytes"):
         prove(replace(made, content=crooked))
+
+
+def test_the_file_is_not_larger_than_the_converters() -> None:
+    """TensorFlow's converter stores equal constants once: before training, all biases of a network are zero."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    kernels = [tf.constant(rng.normal(0, 0.2, (3, 3, 16, 16)).astype(np.float32)) for _ in range(6)]
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 8, 8, 16], tf.float32)])
+    def deep(image):  # type: ignore[no-untyped-def]
+        for kernel in kernels:
+            image = tf.nn.relu(tf.nn.conv2d(image, kernel, 1, "SAME"))
+        return image
+
+    images = rng.normal(size=(8, 8, 8, 16)).astype(np.float32)
+    function = deep.get_concrete_function()
+    graph = Graph(bytes(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()))
+    theirs = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    theirs.optimizations = [tf.lite.Optimize.DEFAULT]
+    theirs.representative_dataset = lambda: ([image[None]] for image in images)
+    theirs.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    theirs.inference_input_type = theirs.inference_output_type = tf.int8
+    made = quantize(graph, calibrate(graph, images))
+    with pytest.warns(UserWarning, match="Statistics for quantized inputs"):
+        assert len(made.content) <= len(theirs.convert())
+    prove(made)

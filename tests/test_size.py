@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import copy
+
 from tiny import tiny_tflite
 
-from octavo.graph import Graph
+from octavo.graph import Graph, serialize
 from octavo.inspect import inspect
+from octavo.sharing import Sharing
 from octavo.size import breakdown
 
 
@@ -27,3 +30,15 @@ def test_inspect_counts_by_hand() -> None:
     assert value["inputs"][0]["shape"] == [1, 8, 8, 3]
     assert value["no_int8_form"] == []
     assert value["classes"] is None
+
+
+def test_what_two_buffers_share_counts_once() -> None:
+    model = Graph(tiny_tflite())._fresh()
+    twin = copy.copy(model.subgraphs[0].tensors[model.subgraphs[0].operators[0].inputs[1]])
+    model.buffers.append(model.buffers[twin.buffer])
+    twin.buffer = len(model.buffers) - 1
+    model.subgraphs[0].tensors.append(twin)
+    apart, shared = serialize(model), serialize(model, Sharing(1024))
+    size = 4 * 6 * 3
+    assert breakdown(apart)["weights"] - breakdown(shared)["weights"] == size
+    assert sum(breakdown(shared).values()) == len(shared)

@@ -422,6 +422,9 @@ def slim(
         typer.Option("--pixels", help="Take raw pixels: int8 is the byte less 128; uint8 the byte, by one more op."),
     ] = None,
     logits: Annotated[bool, typer.Option("--logits", help="Leave the final Softmax out; the class stays.")] = False,
+    fuse: Annotated[
+        bool, typer.Option("--fuse/--no-fuse", help="Let kernels do as one what the exporter left apart.")
+    ] = True,
     data: Annotated[
         Path | None, typer.Option("--data", help="Images for the proof; made-up ones when left out.")
     ] = None,
@@ -437,6 +440,7 @@ def slim(
         out,
         pixels=pixels,
         drop_softmax=logits,
+        fused=fuse,
         data=data,
         images=images,
         scale=scale,
@@ -447,13 +451,18 @@ def slim(
         return
     for step in made.steps:
         _print(f"{step.name:8}{step.about}")
+        unit = "" if step.loose else " steps"
         for item in step.equality:
             said = (
                 "bit-equal"
                 if item.equal
-                else f"differs by up to {item.steps:g} steps, same class on {item.agreement:.1%}"
+                else f"differs by up to {item.steps:g}{unit}, same class on {item.agreement:.1%}"
             )
             _print(f"        {item.kernels:10} {said}; {item.inputs} images, {item.distinct} different outputs")
+    for reason in made.left[:5]:
+        _print(f"left    {reason}")
+    if len(made.left) > 5:
+        _print(f"left    {len(made.left) - 5} more like these; --json lists them")
     _print(f"proof   on {made.images}")
     _print(f"input   {made.preprocess.describe()}")
     _print(f"size    {made.before:,} -> {len(made.content):,} bytes")

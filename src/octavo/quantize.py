@@ -21,6 +21,7 @@ from octavo.graph import Graph, Op, Tensor, serialize
 from octavo.ops import row
 from octavo.precision import Precision
 from octavo.ranges import Ranges
+from octavo.sharing import Sharing
 from octavo.table import Table
 
 
@@ -97,7 +98,8 @@ def _write(source: Graph, table: Table) -> bytes:
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
     _quantize_unread(model, source, table)
     _set_versions(model, Graph(serialize(model)))
-    return serialize(model)
+    # Two ops that read one float constant may need two scales of it; what is equal all the same is stored once.
+    return serialize(model, Sharing(1024))
 
 
 def _quantize_unread(model: Any, source: Graph, table: Table) -> None:

@@ -16,11 +16,17 @@ def breakdown(content: bytes) -> dict[str, int]:
         tensors) and ``rest`` (the graph itself, metadata, packed files, padding).
     """
     model = schema.Model.GetRootAs(content, 0)
-    weights = 0
     described = {model.Metadata(place).Buffer() for place in range(model.MetadataLength())}
+    data: dict[int, int] = {}
+    behind = 0
     for index in set(range(model.BuffersLength())) - described:
         buffer = model.Buffers(index)
-        weights += buffer.DataLength() or (buffer.Size() if buffer.Offset() > 1 else 0)
+        # Buffers and tensors can point at one vector; a field's offset stands at 4 + 2 * its number in the schema.
+        if buffer.DataLength():
+            data[buffer._tab.Vector(buffer._tab.Offset(4))] = buffer.DataLength()
+        elif buffer.Offset() > 1:
+            behind += buffer.Size()
+    weights = sum(data.values()) + behind
     names = 0
     vectors: dict[int, int] = {}
     for place in range(model.SubgraphsLength()):
@@ -32,7 +38,6 @@ def breakdown(content: bytes) -> dict[str, int]:
             if found is not None:
                 counts = (found.MinLength(), found.MaxLength(), found.ScaleLength(), found.ZeroPointLength())
                 for slot, (count, width) in enumerate(zip(counts, (4, 4, 4, 8), strict=True)):
-                    # Tensors can point at one vector; a field's offset stands at 4 + 2 * its number in the schema.
                     if count:
                         vectors[found._tab.Vector(found._tab.Offset(4 + 2 * slot))] = count * width
     quantization = sum(vectors.values())

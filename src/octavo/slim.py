@@ -2,21 +2,22 @@
 
 LiteRT 2.3 decides how far this can go. It refuses a tensor with fewer zero points than scales, and XNNPACK refuses a
 convolution whose bias does not have one scale per channel, so neither vector can be left out or cut to one entry,
-though both follow from other numbers in the file. But a flatbuffer may point at one vector from many places: the zero
-points of all weights and biases with as many channels are one vector of zeros.
+though both follow from other numbers in the file. But a flatbuffer may point at one vector or table from many places:
+the zero points of all weights and biases with as many channels are one vector of zeros, convolutions with the same
+options share them, and activations of one shape and scale are one entry.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo.errors import ModelError
 from octavo.graph import Graph, Tensor, serialize
 from octavo.metadata import NAME
+from octavo.sharing import Sharing
 
 # The converter's notes about itself, and the description of the file that was, whose packed labels lay behind it;
 # metadata of other names belongs to somebody.
@@ -24,7 +25,7 @@ _NOTES = {b"min_runtime_version", b"CONVERSION_METADATA", NAME.encode()}
 
 
 def strip(graph: Graph) -> Graph:
-    """The same model in fewer bytes: no names but those of inputs and outputs, no observed ranges, nothing twice.
+    """The same model in fewer bytes: no names but those of inputs and outputs, nothing unused, nothing twice.
 
     Every number that a kernel reads stays, so outputs are equal bit for bit.
 
@@ -33,14 +34,18 @@ def strip(graph: Graph) -> Graph:
             since its files lie behind the model: `octavo deploy` writes it anew.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    _sweep(model)
     model.description = None
     model.metadata = [item for item in model.metadata or () if item.name not in _NOTES] or None
-    ports = {*graph.inputs, *graph.outputs}
+    ports = {*model.subgraphs[0].inputs, *model.subgraphs[0].outputs}
     for index, raw in enumerate(model.subgraphs[0].tensors):
         if index not in ports:
             raw.name = None
         if raw.shapeSignature is not None and np.array_equal(raw.shapeSignature, raw.shape):
             raw.shapeSignature = None
+        if raw.shape is not None and len(raw.shape):
+            # It tells a scalar from an unknown rank, which a shape with dimensions leaves no doubt of.
+            raw.hasRank = False
         if (found := raw.quantization) is not None:
             found.min = found.max = None
             if found.scale is None or len(found.scale) == 0:
@@ -83,57 +88,26 @@ def logits(graph: Graph) -> Graph:
         for item in signature.outputs:
             if item.tensorIndex == dropped:
                 item.tensorIndex = kept.index
-    return Graph(serialize(_without(model, dropped)), graph.name)
+    _sweep(model)
+    return Graph(serialize(model), graph.name)
 
 
-def _without(model: Any, dropped: int) -> Any:
-    """Takes an unused tensor out, which moves all later ones up."""
+def _sweep(model: Any) -> None:
+    """Takes out tensors that nothing uses, which moves all later ones up."""
     subgraph = model.subgraphs[0]
-    del subgraph.tensors[dropped]
+    lists = [subgraph.inputs, subgraph.outputs]
+    for op in subgraph.operators:
+        lists += [op.inputs, op.outputs, op.intermediates]
+    used = sorted({int(i) for places in lists if places is not None for i in places if i >= 0})
+    place = {old: new for new, old in enumerate(used)} | {-1: -1}
 
     def moved(places: Any) -> Any:
-        return None if places is None else [int(i) - (int(i) > dropped) for i in places]
+        return None if places is None else [place[int(i)] for i in places]
 
+    subgraph.tensors = [subgraph.tensors[i] for i in used]
     subgraph.inputs, subgraph.outputs = moved(subgraph.inputs), moved(subgraph.outputs)
     for op in subgraph.operators:
-        op.inputs, op.outputs = moved(op.inputs), moved(op.outputs)
+        op.inputs, op.outputs, op.intermediates = moved(op.inputs), moved(op.outputs), moved(op.intermediates)
     for signature in model.signatureDefs or ():
         for item in (*signature.inputs, *signature.outputs):
-            item.tensorIndex -= item.tensorIndex > dropped
-    return model
-
-
-class Sharing(flatbuffers.Builder):  # type: ignore[misc]
-    """A builder that writes equal vectors of numbers once.
-
-    The method names are the flatbuffers package's. A vector has just been written when `EndVector` sees it; if an
-    equal one lies further back, the head goes back to before it and the earlier one is pointed at, which is what the
-    package itself does with equal vtables.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._written: dict[tuple[int, bytes], int] = {}
-        self._open: tuple[int, int, int] | None = None
-
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: D102, N802, N803
-        self._open = (int(self.Offset()), 4 + elemSize * numElems, alignment)
-        return int(super().StartVector(elemSize, numElems, alignment))
-
-    def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: D102, N802
-        # Vectors of offsets mean something else at another place.
-        self._open = None
-        super().PrependUOffsetTRelative(off)
-
-    def EndVector(self, numElems: int | None = None) -> int:  # noqa: D102, N802, N803
-        opened, self._open = self._open, None
-        made = int(super().EndVector())
-        if opened is None:
-            return made
-        before, length, alignment = opened
-        head = self.Head()
-        content = bytes(self.Bytes[head : head + length])
-        found = self._written.setdefault((alignment, content), made)
-        if found != made:
-            self.head = len(self.Bytes) - before
-        return found
+            item.tensorIndex = place[item.tensorIndex]

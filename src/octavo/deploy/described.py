@@ -14,8 +14,8 @@ from octavo.evaluate import gives_probabilities
 from octavo.graph import Graph
 from octavo.metadata import PARSER_VERSION, attach
 from octavo.pixels import takes_raw_pixels, unsigned, unsigned_output
+from octavo.sharing import Sharing
 from octavo.sidecar import Sidecar
-from octavo.slim import Sharing
 
 LABELS = "labels.txt"
 _COLORS = {"rgb": "RGB", "gray": "GRAYSCALE", "bgr": "UNKNOWN"}
