@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from octavo.affine import SMALLEST_SCALE
+from octavo.simulate.precise import precise, wide
 from octavo.table import LARGEST_BIAS_CODE
 
 Tensor = Any
@@ -26,14 +27,7 @@ def round_through(value: Tensor) -> Tensor:
     return value + ops.stop_gradient(rounded - value)
 
 
-def precise(value: Tensor) -> Tensor:
-    """The value in float64, where the backend has it: JAX by default has not.
-
-    Codes are the file's own only if what they are rounded from is not rounded before.
-    """
-    return value if keras.backend.backend() == "jax" else ops.cast(value, "float64")
-
-
+@wide()
 def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Ranges moved so that 0.0 is a code, as `QParams.from_range` does it.
 
@@ -94,6 +88,7 @@ def _fused() -> Any:
     return run
 
 
+@wide()
 def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, highest: float = HIGHEST) -> Tensor:
     """One scale per output channel, the last axis, wide enough that the bias stays an int32 code.
 
@@ -105,8 +100,6 @@ def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, high
         input_scale: The scale of the activation that they meet.
         highest: Their highest code: 127, or 7 with 4 bits.
     """
-    # In float64 not only for its digits: TensorFlow's graph optimizer divides by a constant with its reciprocal, which
-    # in float32 would give another scale than the same lines give outside of a graph.
     largest = precise(ops.max(ops.abs(weights), axis=tuple(range(len(weights.shape) - 1))))
     if bias is not None:
         largest = ops.maximum(largest, ops.abs(precise(bias)) / (precise(input_scale) * LARGEST_BIAS_CODE) * highest)

@@ -1,4 +1,4 @@
-"""Kernels of int8 that compute in fixed point, in int32 arithmetic: XNNPACK's sums, LiteRT's hard-swish and pools.
+"""Kernels of int8 that compute in fixed point: XNNPACK's sums, and what LiteRT's own kernels compute.
 
 All take and give codes less their zero point, float32 holding whole numbers.
 """
@@ -8,13 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from keras import ops
+
+from octavo.simulate.precise import precise, wide
 
 Value = Any
 
 # Bits of the larger multiplier in XNNPACK's sums (`xnn_init_qs8_add_minmax_scalar_params`).
 SUM_BITS = 20
 LARGEST_INT16 = 32767
+# Bits after the point of LiteRT's differences before they are squared, and of its reciprocal roots.
+DIFFERENCE_BITS = 7
+RSQRT_BITS = 20
+# And of XNNPACK's weights for resizing, along either axis.
+RESIZE_BITS = 11
+# More than any code: where LiteRT's kernel answers with the highest one.
+BEYOND = 1024
 # Averages of codes are further from a tie than this, or on it, for windows of up to 1,000 pixels.
 NO_TIE = 1e-4
 
@@ -64,10 +75,126 @@ def hard_swish(codes: Value, scale: Value, out: Value) -> Value:
     return ops.cast(_shifted(product, ops.maximum(-out_shift, 0)), "float32")
 
 
+@wide()
+def squared_difference(
+    subtract: Callable[[Value, Value], Value], first: Value, second: Value, scale: Value, other: Value, out: Value
+) -> Value:
+    """The square of a difference that has 7 bits after the point, as LiteRT's `SquaredDifference` has it.
+
+    Args:
+        subtract: Subtracts two tensors.
+        first: Codes.
+        second: Codes.
+        scale: The first's scale.
+        other: The second's scale.
+        out: The result's scale.
+    """
+    scale, other, out = precise(scale), precise(other), precise(out)
+    twice = 2.0 * ops.maximum(scale, other)
+    parts = [
+        _multiplied(ops.left_shift(ops.cast(codes, "int64"), DIFFERENCE_BITS), each / twice)
+        for codes, each in ((first, scale), (second, other))
+    ]
+    difference = subtract(*parts)
+    ratio = twice * twice / (float(1 << 2 * DIFFERENCE_BITS) * out)
+    return ops.cast(_multiplied(difference * difference, ratio), "float32")
+
+
+@wide()
+def rsqrt(codes: Value, scale: Value, out: Value) -> Value:
+    """``1 / sqrt(x)`` with 20 bits after the point, as LiteRT's `RsqrtEvalQuantizedInt8` has it; of 0 the highest code.
+
+    Args:
+        codes: The input's codes.
+        scale: The input's scale.
+        out: The output's scale.
+    """
+    # LiteRT's root is Newton's, in fixed point; to 20 bits it is the rounded one for all 255 codes.
+    root = ops.floor(float(1 << RSQRT_BITS) / ops.sqrt(ops.maximum(precise(codes), 1.0)) + 0.5)
+    made = _multiplied(ops.cast(root, "int64"), 1.0 / precise(ops.sqrt(scale) * out), RSQRT_BITS)
+    return ops.where(codes > 0, ops.cast(made, "float32"), BEYOND)
+
+
+def square_root(codes: Value, scale: Value, out: Value) -> Value:
+    """``sqrt(x)``, cut off and not rounded, as LiteRT's `SqrtEvalQuantized` has it.
+
+    Args:
+        codes: The input's codes.
+        scale: The input's scale.
+        out: The output's scale.
+    """
+    return ops.floor(ops.sqrt(codes * scale) / out)
+
+
+def leaky_relu(codes: Value, ratio: Value, slope: float) -> Value:
+    """Both slopes with 8 bits after the point, as XNNPACK's `qs8_vlrelu` has them.
+
+    Args:
+        codes: The input's codes.
+        ratio: The input's scale by the output's.
+        slope: What values below 0 are multiplied by.
+    """
+    slopes = [ops.round(each * 256.0) for each in (ratio, ratio * slope)]
+    return ops.floor((codes * ops.where(codes < 0, slopes[1], slopes[0]) + 128.0) / 256.0)
+
+
+@wide()
+def mean(total: Value, count: int, ratio: Value, zero_point: Value, out: Value) -> Value:
+    """A mean as XNNPACK rounds it: half to even, of the code itself, its zero point in it.
+
+    Args:
+        total: The sum of codes.
+        count: How many they are.
+        ratio: The input's scale by the output's.
+        zero_point: The input's.
+        out: The output's zero point.
+    """
+    factor = _product(ratio, 1.0 / count)
+    offset = out - _product(zero_point * float(count), factor)
+    return ops.round(_product(total + zero_point * float(count), factor) + offset) - out
+
+
+@wide()
+def bilinear(resample: Callable[[Value, Value, Value], Value], codes: Value, *weights: npt.NDArray[Any]) -> Value:
+    """Resizing with weights of 11 bits, ties up, as XNNPACK's `s8_ibilinear` has it.
+
+    Args:
+        resample: Resamples a tensor by two matrices.
+        codes: The input's codes.
+        weights: The two matrices, in reals.
+    """
+    whole = (precise(np.rint(matrix * (1 << RESIZE_BITS))) for matrix in weights)
+    total = resample(precise(codes), *whole)
+    one = float(1 << 2 * RESIZE_BITS)
+    return ops.cast(ops.floor((total + 0.5 * one) / one), "float32")
+
+
 def away_from_zero(codes: Value, zero_point: Value) -> Value:
     """Averages of codes rounded as integer pools round them: halves away from the code 0, wherever the real 0 is."""
     raw = codes + zero_point
     return ops.sign(raw) * ops.floor(ops.abs(raw) + (0.5 + NO_TIE)) - zero_point
+
+
+def _product(first: Value, second: Value | float) -> Value:
+    """A float32 product that is rounded, whatever follows: a compiler may fuse it with a sum, and round only that."""
+    return ops.cast(precise(first) * precise(np.float32(second) if isinstance(second, float) else second), "float32")
+
+
+def _multiplied(value: Value, ratio: Value, places: int = 0) -> Value:
+    """``value * ratio / 2^places``, rounded twice (`MultiplyByQuantizedMultiplier`).
+
+    Args:
+        value: int64, within 32 bits.
+        ratio: float64, positive; made a multiplier of 31 bits and an exponent (`QuantizeMultiplier`).
+        places: Bits after the point of `value`.
+    """
+    exponent = ops.right_shift(ops.view(ratio, "int64"), 52) - 1022
+    power = ops.view(ops.left_shift(1023 + 31 - exponent, 52), "float64")
+    multiplier = ops.cast(ops.floor(ratio * power + 0.5), "int64")
+    exponent = exponent - places
+    left, right = ops.maximum(exponent, 0), ops.minimum(ops.maximum(-exponent, 0), 31)
+    high = ops.right_shift(ops.left_shift(value, left) * multiplier + (1 << 30), 31)
+    return _shifted(high, right)
 
 
 def _bits(value: Value) -> Value:
@@ -96,6 +223,6 @@ def _saturated(value: Value) -> Value:
 def _shifted(value: Value, places: Value) -> Value:
     """``value / 2^places``, halves away from 0 (gemmlowp's `RoundingDivideByPOT`)."""
     mask = ops.left_shift(ops.ones_like(places), places) - 1
-    threshold = ops.right_shift(mask, 1) + ops.cast(value < 0, "int32")
-    more = ops.cast(ops.bitwise_and(value, mask) > threshold, "int32")
+    threshold = ops.right_shift(mask, 1) + ops.cast(value < 0, mask.dtype)
+    more = ops.cast(ops.bitwise_and(value, mask) > threshold, value.dtype)
     return ops.right_shift(value, places) + more
