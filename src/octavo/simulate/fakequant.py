@@ -23,7 +23,7 @@ HIGHEST = 127.0
 
 def round_through(value: Tensor) -> Tensor:
     """Half away from zero, as `QParams.quantize` rounds; the gradient passes as if nothing were rounded."""
-    rounded = ops.sign(value) * ops.floor(ops.abs(value) + 0.5)
+    rounded = ops.sign(value) * ops.trunc(ops.abs(value) + 0.5)
     return value + ops.stop_gradient(rounded - value)
 
 
@@ -38,10 +38,10 @@ def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         The reals of code -128, of code 127, and the scale.
     """
-    low, high = ops.minimum(precise(low), 0.0), ops.maximum(precise(high), 0.0)
-    scale = ops.cast(ops.maximum((high - low) / STEPS, SMALLEST_SCALE), "float32")
-    ideal = -low / ops.cast(scale, low.dtype)
-    zero = ops.cast(ops.clip(ideal + ops.stop_gradient(ops.floor(ideal + 0.5) - ideal), 0.0, STEPS), "float32")
+    low, high = precise(ops.minimum(low, 0.0)), precise(ops.maximum(high, 0.0))
+    scale = ops.maximum(ops.cast((high - low) / STEPS, "float32"), SMALLEST_SCALE)
+    ideal = -low / precise(scale)
+    zero = ops.clip(ops.cast(ideal + ops.stop_gradient(ops.trunc(ideal + 0.5) - ideal), "float32"), 0.0, STEPS)
     return -zero * scale, (STEPS - zero) * scale, scale
 
 
@@ -101,9 +101,11 @@ def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, high
         highest: Their highest code: 127, or 7 with 4 bits.
     """
     largest = precise(ops.max(ops.abs(weights), axis=tuple(range(len(weights.shape) - 1))))
+    scale = ops.maximum(ops.cast(largest / highest, "float32"), SMALLEST_SCALE)
     if bias is not None:
-        largest = ops.maximum(largest, ops.abs(precise(bias)) / (precise(input_scale) * LARGEST_BIAS_CODE) * highest)
-    return ops.stop_gradient(ops.cast(ops.maximum(largest / highest, SMALLEST_SCALE), "float32"))
+        least = ops.abs(precise(bias)) / (precise(input_scale) * LARGEST_BIAS_CODE) * highest / highest
+        scale = ops.maximum(scale, ops.cast(least, "float32"))
+    return ops.stop_gradient(scale)
 
 
 def fake_quantize_weights(weights: Tensor, scale: Tensor, highest: float = HIGHEST) -> Tensor:

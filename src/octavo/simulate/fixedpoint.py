@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from octavo.simulate.precise import precise, wide
+from octavo.simulate.precise import precise, product, quotient, wide
 
 Value = Any
 
@@ -63,7 +63,7 @@ def hard_swish(codes: Value, scale: Value, out: Value) -> Value:
     """
     # Inputs get 7 bits more; the ramp from -3 to 3 becomes -1 to 1 in 15 bits.
     fine = scale * (1.0 / 128.0)
-    to_out, out_shift = _half_multiplier(fine / out)
+    to_out, out_shift = _half_multiplier(quotient(fine, out))
     to_ramp, ramp_shift = _half_multiplier(fine * (32768.0 / 3.0))
     hires = ops.left_shift(ops.cast(codes, "int32"), 7)
     left, right = ops.maximum(ramp_shift, 0), ops.maximum(-ramp_shift, 0)
@@ -71,8 +71,8 @@ def hard_swish(codes: Value, scale: Value, out: Value) -> Value:
     ramp = _half_product(ramp, to_ramp, rounded=True)
     ramp = _saturated(ops.left_shift(ramp, ops.minimum(left, 1)))
     ramp = ops.right_shift(_shifted(ramp, right) + 32768, 1)
-    product = _half_product(ramp, _half_product(hires, to_out, rounded=True), rounded=False)
-    return ops.cast(_shifted(product, ops.maximum(-out_shift, 0)), "float32")
+    swish = _half_product(ramp, _half_product(hires, to_out, rounded=True), rounded=False)
+    return ops.cast(_shifted(swish, ops.maximum(-out_shift, 0)), "float32")
 
 
 @wide()
@@ -89,14 +89,13 @@ def squared_difference(
         other: The second's scale.
         out: The result's scale.
     """
-    scale, other, out = precise(scale), precise(other), precise(out)
-    twice = 2.0 * ops.maximum(scale, other)
+    twice = 2.0 * precise(ops.maximum(scale, other))
     parts = [
-        _multiplied(ops.left_shift(ops.cast(codes, "int64"), DIFFERENCE_BITS), each / twice)
+        _multiplied(ops.left_shift(ops.cast(codes, "int64"), DIFFERENCE_BITS), precise(each) / twice)
         for codes, each in ((first, scale), (second, other))
     ]
     difference = subtract(*parts)
-    ratio = twice * twice / (float(1 << 2 * DIFFERENCE_BITS) * out)
+    ratio = twice * twice / (float(1 << 2 * DIFFERENCE_BITS) * precise(out))
     return ops.cast(_multiplied(difference * difference, ratio), "float32")
 
 
@@ -110,7 +109,7 @@ def rsqrt(codes: Value, scale: Value, out: Value) -> Value:
         out: The output's scale.
     """
     # LiteRT's root is Newton's, in fixed point; to 20 bits it is the rounded one for all 255 codes.
-    root = ops.floor(float(1 << RSQRT_BITS) / ops.sqrt(ops.maximum(precise(codes), 1.0)) + 0.5)
+    root = ops.trunc(float(1 << RSQRT_BITS) / ops.sqrt(precise(ops.maximum(codes, 1.0))) + 0.5)
     made = _multiplied(ops.cast(root, "int64"), 1.0 / precise(ops.sqrt(scale) * out), RSQRT_BITS)
     return ops.where(codes > 0, ops.cast(made, "float32"), BEYOND)
 
@@ -123,7 +122,7 @@ def square_root(codes: Value, scale: Value, out: Value) -> Value:
         scale: The input's scale.
         out: The output's scale.
     """
-    return ops.floor(ops.sqrt(codes * scale) / out)
+    return ops.floor(quotient(ops.sqrt(codes * scale), out))
 
 
 def leaky_relu(codes: Value, ratio: Value, slope: float) -> Value:
@@ -138,7 +137,6 @@ def leaky_relu(codes: Value, ratio: Value, slope: float) -> Value:
     return ops.floor((codes * ops.where(codes < 0, slopes[1], slopes[0]) + 128.0) / 256.0)
 
 
-@wide()
 def mean(total: Value, count: int, ratio: Value, zero_point: Value, out: Value) -> Value:
     """A mean as XNNPACK rounds it: half to even, of the code itself, its zero point in it.
 
@@ -149,9 +147,9 @@ def mean(total: Value, count: int, ratio: Value, zero_point: Value, out: Value) 
         zero_point: The input's.
         out: The output's zero point.
     """
-    factor = _product(ratio, 1.0 / count)
-    offset = out - _product(zero_point * float(count), factor)
-    return ops.round(_product(total + zero_point * float(count), factor) + offset) - out
+    factor = product(ratio, 1.0 / count)
+    offset = out - product(zero_point * float(count), factor)
+    return ops.round(product(total + zero_point * float(count), factor) + offset) - out
 
 
 @wide()
@@ -164,20 +162,14 @@ def bilinear(resample: Callable[[Value, Value, Value], Value], codes: Value, *we
         weights: The two matrices, in reals.
     """
     whole = (precise(np.rint(matrix * (1 << RESIZE_BITS))) for matrix in weights)
-    total = resample(precise(codes), *whole)
-    one = float(1 << 2 * RESIZE_BITS)
-    return ops.cast(ops.floor((total + 0.5 * one) / one), "float32")
+    total = ops.cast(resample(precise(codes), *whole), "int64")
+    return ops.cast(ops.right_shift(total + (1 << (2 * RESIZE_BITS - 1)), 2 * RESIZE_BITS), "float32")
 
 
 def away_from_zero(codes: Value, zero_point: Value) -> Value:
     """Averages of codes rounded as integer pools round them: halves away from the code 0, wherever the real 0 is."""
     raw = codes + zero_point
     return ops.sign(raw) * ops.floor(ops.abs(raw) + (0.5 + NO_TIE)) - zero_point
-
-
-def _product(first: Value, second: Value | float) -> Value:
-    """A float32 product that is rounded, whatever follows: a compiler may fuse it with a sum, and round only that."""
-    return ops.cast(precise(first) * precise(np.float32(second) if isinstance(second, float) else second), "float32")
 
 
 def _multiplied(value: Value, ratio: Value, places: int = 0) -> Value:
@@ -190,9 +182,10 @@ def _multiplied(value: Value, ratio: Value, places: int = 0) -> Value:
     """
     exponent = ops.right_shift(ops.view(ratio, "int64"), 52) - 1022
     power = ops.view(ops.left_shift(1023 + 31 - exponent, 52), "float64")
-    multiplier = ops.cast(ops.floor(ratio * power + 0.5), "int64")
-    exponent = exponent - places
+    multiplier = ops.cast(ops.trunc(ratio * power + 0.5), "int64")
+    exponent = ops.cast(exponent - places, "int32")
     left, right = ops.maximum(exponent, 0), ops.minimum(ops.maximum(-exponent, 0), 31)
+    left, right = ops.cast(left, "int64"), ops.cast(right, "int64")
     high = ops.right_shift(ops.left_shift(value, left) * multiplier + (1 << 30), 31)
     return _shifted(high, right)
 
@@ -209,11 +202,11 @@ def _half_multiplier(ratio: Value) -> tuple[Value, Value]:
 
 def _half_product(first: Value, second: Value, rounded: bool) -> Value:
     """``first * second / 2^15`` of 16-bit numbers, cut towards 0, after half a step's addition if rounded."""
-    product = first * second
+    whole = first * second
     if rounded:
-        product = product + ops.where(product >= 0, 1 << 14, 1 - (1 << 14))
-    cut = ops.right_shift(ops.abs(product), 15)
-    return ops.minimum(ops.where(product >= 0, cut, -cut), LARGEST_INT16)
+        whole = whole + ops.where(whole >= 0, 1 << 14, 1 - (1 << 14))
+    cut = ops.right_shift(ops.abs(whole), 15)
+    return ops.minimum(ops.where(whole >= 0, cut, -cut), LARGEST_INT16)
 
 
 def _saturated(value: Value) -> Value:

@@ -21,7 +21,7 @@ from octavo.graph import Graph, Op, Tensor
 from octavo.simulate import fixedpoint
 from octavo.simulate.fakequant import round_through, weight_scale
 from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices
-from octavo.simulate.precise import precise, wide
+from octavo.simulate.precise import precise, quotient, wide
 from octavo.simulate.rounding import Grid, Rounded
 from octavo.table import Layout, image_place
 
@@ -92,7 +92,7 @@ class Integer(Rounded):
             given = [self._codes(v, image) if i == place else v for i, v in enumerate(arguments)]
             # Rounded, since a fast convolution (Winograd) is not exact on integers.
             total = ops.round(KERNELS[op.kind](bare, *given))
-            made = ops.round(total * (image * self._channels[op.index] / scale))
+            made = ops.round(total * quotient(image * self._channels[op.index], scale))
         else:
             grids = [self._grid[_group(group)] for group in inputs[: EXACT[op.kind]]]
             codes = [self._codes(v, s) for v, (_, _, s) in zip(arguments, grids, strict=False)]
@@ -126,12 +126,12 @@ def _made(site: Site, codes: list[Value], rest: list[Value], grids: list[Grid], 
     kernel = partial(KERNELS[kind], site)
     match kind:
         case "MUL":
-            return ops.round(kernel(*codes) * (scales[0] * scales[1] / out))
+            return ops.round(kernel(*codes) * quotient(scales[0] * scales[1], out))
         case "MEAN":
             count = prod(site.inputs[0]) // prod(site.outputs[0])
             # Whole, since it is a mean of whole numbers.
             total = ops.round(kernel(*codes, *rest) * float(count))
-            return fixedpoint.mean(total, count, scales[0] / out, _zero_point(grids[0]), _zero_point(grid))
+            return fixedpoint.mean(total, count, quotient(scales[0], out), _zero_point(grids[0]), _zero_point(grid))
         case "AVERAGE_POOL_2D":
             return fixedpoint.away_from_zero(kernel(*codes), _zero_point(grid))
         case "SQUARED_DIFFERENCE":
@@ -140,14 +140,14 @@ def _made(site: Site, codes: list[Value], rest: list[Value], grids: list[Grid], 
                 partial(KERNELS["SUB"], site), first, second, scales[0], scales[1], out
             )
         case "LEAKY_RELU":
-            return fixedpoint.leaky_relu(codes[0], scales[0] / out, site.op.options.alpha)
+            return fixedpoint.leaky_relu(codes[0], quotient(scales[0], out), site.op.options.alpha)
         case "RESIZE_BILINEAR":
             return fixedpoint.bilinear(partial(resample, site), codes[0], *resize_matrices(site, nearest=False))
         case "HARD_SWISH" | "RSQRT" | "SQRT":
             functions = {"HARD_SWISH": fixedpoint.hard_swish, "RSQRT": fixedpoint.rsqrt, "SQRT": fixedpoint.square_root}
             return functions[kind](codes[0], scales[0], out)
         case _:
-            return fixedpoint.weighted_sum(kernel, *codes, *(scale / out for scale in scales))
+            return fixedpoint.weighted_sum(kernel, *codes, *(quotient(scale, out) for scale in scales))
 
 
 def _zero_point(grid: Grid) -> Value:
