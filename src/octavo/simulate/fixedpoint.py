@@ -147,7 +147,7 @@ def mean(total: Value, count: int, ratio: Value, zero_point: Value, out: Value) 
         zero_point: The input's.
         out: The output's zero point.
     """
-    factor = product(ratio, 1.0 / count)
+    factor = product(ratio, np.float32(1.0 / count))
     offset = out - product(zero_point * float(count), factor)
     return ops.round(product(total + zero_point * float(count), factor) + offset) - out
 

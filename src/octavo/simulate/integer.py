@@ -129,8 +129,7 @@ def _made(site: Site, codes: list[Value], rest: list[Value], grids: list[Grid], 
             return ops.round(kernel(*codes) * quotient(scales[0] * scales[1], out))
         case "MEAN":
             count = prod(site.inputs[0]) // prod(site.outputs[0])
-            # Whole, since it is a mean of whole numbers.
-            total = ops.round(kernel(*codes, *rest) * float(count))
+            total = KERNELS["SUM"](site, *codes, *rest)
             return fixedpoint.mean(total, count, quotient(scales[0], out), _zero_point(grids[0]), _zero_point(grid))
         case "AVERAGE_POOL_2D":
             return fixedpoint.away_from_zero(kernel(*codes), _zero_point(grid))
