@@ -111,11 +111,13 @@ class _Watch:
         theirs = self._reals.get(tensor.name)
         if theirs is None:
             return made
+        from keras.ops import convert_to_numpy, convert_to_tensor
+
         params = self._tensors[tensor.name].qparams
         assert params is not None
-        ours = np.asarray(made).reshape(theirs.shape)
+        ours = convert_to_numpy(made).reshape(theirs.shape)
         self.off[tensor.name] = np.rint((ours - theirs) / params.scale[0])
-        return np.reshape(theirs, made.shape) if self._local else made
+        return convert_to_tensor(np.reshape(theirs, made.shape)) if self._local else made
 
     def read(self, op: Op, tensor: Tensor, value: Any) -> Any:
         return self._inner.read(op, tensor, value)

@@ -231,6 +231,16 @@ TABLE: dict[str, Row] = {
 }
 
 
+WITHOUT: dict[str, str] = {
+    "NEG": "LiteRT's int8 kernel for it negates the codes and forgets the zero point",
+}
+
+
+def why_not(op: Op) -> str:
+    """Why an operator without a row has none."""
+    return WITHOUT.get(op.kind, "LiteRT has no int8 kernel for it that Octavo knows")
+
+
 def row(op: Op) -> Row | None:
     """The operator's row, or None when it has no int8 form."""
     return TABLE.get(op.kind)

@@ -14,7 +14,7 @@ import numpy as np
 from octavo.affine import QParams
 from octavo.errors import QuantizationError
 from octavo.graph import Graph, Op, Tensor
-from octavo.ops import Row, row
+from octavo.ops import Row, row, why_not
 from octavo.precision import Precision, name_of, resolve, weight_bits
 from octavo.ranges import Range, Ranges
 
@@ -164,7 +164,7 @@ def _unquantizable(graph: Graph) -> Iterator[Left]:
         rules = row(op)
         if rules is None:
             if touches_float:
-                yield Left(str(op), name, "LiteRT has no int8 kernel for it that Octavo knows")
+                yield Left(str(op), name, why_not(op))
             continue
         if rules.weight is not None:
             weight = graph.tensors[op.inputs[rules.weight]]

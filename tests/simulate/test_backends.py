@@ -1,4 +1,4 @@
-"""The simulation on Keras' other backends, where they are installed: same training, and a proved file."""
+"""The simulation on Keras' other backends, where they are installed: same training, same codes, and a proved file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from oneop import inputs, one_op
 from tiny import tiny_tflite
 
+# Whose integers `octavo.simulate.integer` computes.
+KINDS = (
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "ADD", "SUB", "MUL", "SQUARED_DIFFERENCE"),
+    *("MEAN", "AVERAGE_POOL_2D", "HARD_SWISH", "LEAKY_RELU", "RSQRT", "SQRT", "RESIZE_BILINEAR"),
+)
 CODE = """
 import json, sys, tempfile
 from pathlib import Path
@@ -36,13 +43,40 @@ judged = Model(Graph.read(folder / "int8.tflite")).predict(images)
 apart = np.abs(judged - np.asarray(loaded.predict(images, verbose=0)))
 print(json.dumps([keras.backend.backend(), float(drift), losses, len(checks), float(apart.max() * 256)]))
 """
+CODES = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from octavo.agreement import agreement
+from octavo.calibrate import calibrate
+from octavo.graph import Graph
+from octavo.quantize import quantize
+from octavo.simulate import Simulation
+import keras
+folder = Path(sys.argv[1])
+found = {}
+for path in sorted(folder.glob("*.tflite")):
+    graph, values = Graph.read(path), np.load(path.with_suffix(".npy"))
+    simulation = Simulation(graph, calibrate(graph, values))
+    int8 = quantize(simulation.graph, simulation.ranges)
+    apart = max(tensor.largest for tensor in agreement(simulation, int8, values))
+    outputs = simulation.predict(values, verbose=0)
+    assert np.ptp(outputs) > 0, "one value for all would hide every difference"
+    assert np.array_equal(outputs, keras.ops.convert_to_numpy(simulation(values)))
+    found[path.stem] = apart
+print(json.dumps([keras.backend.backend(), found]))
+"""
 
 
-def _run(backend: str, folder: Path) -> list[object]:
+def _trained(backend: str, folder: Path) -> list[object]:
     folder.mkdir()
     (folder / "float.tflite").write_bytes(tiny_tflite())
+    return _run(backend, CODE, folder)
+
+
+def _run(backend: str, code: str, folder: Path) -> list[object]:
     environment = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-W", "ignore", "-c", CODE, str(folder)]
+    command = [sys.executable, "-W", "ignore", "-c", code, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout.splitlines()[-1]))
@@ -51,12 +85,26 @@ def _run(backend: str, folder: Path) -> list[object]:
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_other_backends_train_as_tensorflow_does(backend: str, tmp_path: Path) -> None:
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    name, drift, losses, checks, apart = _run(backend, tmp_path / backend)
+    _skip_without(backend)
+    name, drift, losses, checks, apart = _trained(backend, tmp_path / backend)
     assert name == backend
     assert drift < 1e-5  # type: ignore[operator]
     assert checks == 15
-    # Sums in another order than XNNPACK's can fall to the other side of a tie.
-    assert apart <= 1  # type: ignore[operator]
-    assert losses == pytest.approx(_run("tensorflow", tmp_path / "tensorflow")[2], rel=1e-3)
+    assert apart == 0
+    assert losses == pytest.approx(_trained("tensorflow", tmp_path / "tensorflow")[2], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_other_backends_compute_the_same_codes(backend: str, tmp_path: Path) -> None:
+    _skip_without(backend)
+    for kind in KINDS:
+        content, shape, (low, high) = one_op(kind)
+        (tmp_path / f"{kind}.tflite").write_bytes(content)
+        np.save(tmp_path / f"{kind}.npy", inputs(shape, 24, low, high))
+    assert _run(backend, CODES, tmp_path) == [backend, dict.fromkeys(sorted(KINDS), 0)]
+
+
+def _skip_without(backend: str) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")

@@ -28,14 +28,12 @@ MISSING = {"ELU", "TILE", "DEPTH_TO_SPACE", "SUM"}
 # The ops whose codes are XNNPACK's up to one, and why; all others' are equal.
 NEARLY = {
     "BATCH_MATMUL": "sums of products are rounded here after a scale in float32, there before",
-    "LEAKY_RELU": "slopes have 8 bits after the point there",
     "PRELU": "slopes and their products are rounded on the way there",
     "RELU_N1_TO_1": "its end lies halfway between two codes",
-    "RESIZE_BILINEAR": "weights have 11 bits there",
-    "RSQRT": "computed there in fixed point",
-    "SQRT": "cut off there, not rounded",
-    "SQUARED_DIFFERENCE": "the difference is rounded before it is squared there",
 }
+# How far the reference kernels are from XNNPACK's where that is more than one code. In resizing, the distance of two
+# pixels is rounded to 1/1024 of one: half of that by 255 codes, over up to 15 pixels and both axes, and a rounding.
+APART = {"RESIZE_BILINEAR": 4}
 
 
 def codes_of(graph: Graph, values: np.ndarray, kernels: Kernels) -> np.ndarray:
@@ -116,7 +114,7 @@ def keeps_it_on_random_models(kind: str, count: int) -> None:
         except NothingToTrainError:
             reject()
         assert found["xnnpack"] <= (1 if kind in NEARLY else 0)
-        assert found.get("reference", 0) <= 1
+        assert found.get("reference", 0) <= APART.get(kind, 1)
 
     each()
 

@@ -207,3 +207,17 @@ def test_ops_without_a_kernel_are_one_error_that_names_them_all() -> None:
         FloatModel(Graph(content, "mine.tflite"))
     assert "mine.tflite has 3 ops that the simulation does not know" in str(error.value)
     assert {detail.split()[0] for detail in error.value.details} == {"FLOOR", "CEIL", "CUMSUM"}
+
+
+def test_ops_that_read_what_is_computed_are_one_error_too() -> None:
+    import tensorflow as tf
+
+    def network(x: Any) -> Any:
+        made = tf.nn.conv2d(x, tf.reshape(x[:, :2, :2, :], [2, 2, 4, 1]), 1, "SAME")
+        return made[:, tf.cast(tf.reduce_sum(x) * 0, tf.int32) :]
+
+    with pytest.raises(ModelError) as error:
+        FloatModel(Graph(convert(network)))
+    told = {detail.split()[0]: detail for detail in error.value.details}
+    assert "its weights 'strided_slice' are computed, not constant" in told["CONV_2D"]
+    assert "which it reads, is int32 and computed, not constant" in told["STRIDED_SLICE"]

@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from octavo.affine import SMALLEST_SCALE
+from octavo.simulate.precise import precise, wide
 from octavo.table import LARGEST_BIAS_CODE
 
 Tensor = Any
@@ -22,18 +23,11 @@ HIGHEST = 127.0
 
 def round_through(value: Tensor) -> Tensor:
     """Half away from zero, as `QParams.quantize` rounds; the gradient passes as if nothing were rounded."""
-    rounded = ops.sign(value) * ops.floor(ops.abs(value) + 0.5)
+    rounded = ops.sign(value) * ops.trunc(ops.abs(value) + 0.5)
     return value + ops.stop_gradient(rounded - value)
 
 
-def precise(value: Tensor) -> Tensor:
-    """The value in float64, where the backend has it: JAX by default has not.
-
-    Codes are the file's own only if what they are rounded from is not rounded before.
-    """
-    return value if keras.backend.backend() == "jax" else ops.cast(value, "float64")
-
-
+@wide()
 def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Ranges moved so that 0.0 is a code, as `QParams.from_range` does it.
 
@@ -44,10 +38,10 @@ def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         The reals of code -128, of code 127, and the scale.
     """
-    low, high = ops.minimum(precise(low), 0.0), ops.maximum(precise(high), 0.0)
-    scale = ops.cast(ops.maximum((high - low) / STEPS, SMALLEST_SCALE), "float32")
-    ideal = -low / ops.cast(scale, low.dtype)
-    zero = ops.cast(ops.clip(ideal + ops.stop_gradient(ops.floor(ideal + 0.5) - ideal), 0.0, STEPS), "float32")
+    low, high = precise(ops.minimum(low, 0.0)), precise(ops.maximum(high, 0.0))
+    scale = ops.maximum(ops.cast((high - low) / STEPS, "float32"), SMALLEST_SCALE)
+    ideal = -low / precise(scale)
+    zero = ops.clip(ops.cast(ideal + ops.stop_gradient(ops.trunc(ideal + 0.5) - ideal), "float32"), 0.0, STEPS)
     return -zero * scale, (STEPS - zero) * scale, scale
 
 
@@ -94,6 +88,7 @@ def _fused() -> Any:
     return run
 
 
+@wide()
 def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, highest: float = HIGHEST) -> Tensor:
     """One scale per output channel, the last axis, wide enough that the bias stays an int32 code.
 
@@ -105,12 +100,12 @@ def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, high
         input_scale: The scale of the activation that they meet.
         highest: Their highest code: 127, or 7 with 4 bits.
     """
-    # In float64 not only for its digits: TensorFlow's graph optimizer divides by a constant with its reciprocal, which
-    # in float32 would give another scale than the same lines give outside of a graph.
     largest = precise(ops.max(ops.abs(weights), axis=tuple(range(len(weights.shape) - 1))))
+    scale = ops.maximum(ops.cast(largest / highest, "float32"), SMALLEST_SCALE)
     if bias is not None:
-        largest = ops.maximum(largest, ops.abs(precise(bias)) / (precise(input_scale) * LARGEST_BIAS_CODE) * highest)
-    return ops.stop_gradient(ops.cast(ops.maximum(largest / highest, SMALLEST_SCALE), "float32"))
+        least = ops.abs(precise(bias)) / (precise(input_scale) * LARGEST_BIAS_CODE) * highest / highest
+        scale = ops.maximum(scale, ops.cast(least, "float32"))
+    return ops.stop_gradient(scale)
 
 
 def fake_quantize_weights(weights: Tensor, scale: Tensor, highest: float = HIGHEST) -> Tensor:

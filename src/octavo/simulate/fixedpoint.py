@@ -1,4 +1,4 @@
-"""Kernels of int8 that compute in fixed point, in int32 arithmetic: XNNPACK's sums, LiteRT's hard-swish and pools.
+"""Kernels of int8 that compute in fixed point: XNNPACK's sums, and what LiteRT's own kernels compute.
 
 All take and give codes less their zero point, float32 holding whole numbers.
 """
@@ -8,13 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from keras import ops
+
+from octavo.simulate.precise import precise, product, quotient, wide
 
 Value = Any
 
 # Bits of the larger multiplier in XNNPACK's sums (`xnn_init_qs8_add_minmax_scalar_params`).
 SUM_BITS = 20
 LARGEST_INT16 = 32767
+# Bits after the point of LiteRT's differences before they are squared, and of its reciprocal roots.
+DIFFERENCE_BITS = 7
+RSQRT_BITS = 20
+# And of XNNPACK's weights for resizing, along either axis.
+RESIZE_BITS = 11
+# More than any code: where LiteRT's kernel answers with the highest one.
+BEYOND = 1024
 # Averages of codes are further from a tie than this, or on it, for windows of up to 1,000 pixels.
 NO_TIE = 1e-4
 
@@ -52,7 +63,7 @@ def hard_swish(codes: Value, scale: Value, out: Value) -> Value:
     """
     # Inputs get 7 bits more; the ramp from -3 to 3 becomes -1 to 1 in 15 bits.
     fine = scale * (1.0 / 128.0)
-    to_out, out_shift = _half_multiplier(fine / out)
+    to_out, out_shift = _half_multiplier(quotient(fine, out))
     to_ramp, ramp_shift = _half_multiplier(fine * (32768.0 / 3.0))
     hires = ops.left_shift(ops.cast(codes, "int32"), 7)
     left, right = ops.maximum(ramp_shift, 0), ops.maximum(-ramp_shift, 0)
@@ -60,14 +71,123 @@ def hard_swish(codes: Value, scale: Value, out: Value) -> Value:
     ramp = _half_product(ramp, to_ramp, rounded=True)
     ramp = _saturated(ops.left_shift(ramp, ops.minimum(left, 1)))
     ramp = ops.right_shift(_shifted(ramp, right) + 32768, 1)
-    product = _half_product(ramp, _half_product(hires, to_out, rounded=True), rounded=False)
-    return ops.cast(_shifted(product, ops.maximum(-out_shift, 0)), "float32")
+    swish = _half_product(ramp, _half_product(hires, to_out, rounded=True), rounded=False)
+    return ops.cast(_shifted(swish, ops.maximum(-out_shift, 0)), "float32")
+
+
+@wide()
+def squared_difference(
+    subtract: Callable[[Value, Value], Value], first: Value, second: Value, scale: Value, other: Value, out: Value
+) -> Value:
+    """The square of a difference that has 7 bits after the point, as LiteRT's `SquaredDifference` has it.
+
+    Args:
+        subtract: Subtracts two tensors.
+        first: Codes.
+        second: Codes.
+        scale: The first's scale.
+        other: The second's scale.
+        out: The result's scale.
+    """
+    twice = 2.0 * precise(ops.maximum(scale, other))
+    parts = [
+        _multiplied(ops.left_shift(ops.cast(codes, "int64"), DIFFERENCE_BITS), precise(each) / twice)
+        for codes, each in ((first, scale), (second, other))
+    ]
+    difference = subtract(*parts)
+    ratio = twice * twice / (float(1 << 2 * DIFFERENCE_BITS) * precise(out))
+    return ops.cast(_multiplied(difference * difference, ratio), "float32")
+
+
+@wide()
+def rsqrt(codes: Value, scale: Value, out: Value) -> Value:
+    """``1 / sqrt(x)`` with 20 bits after the point, as LiteRT's `RsqrtEvalQuantizedInt8` has it; of 0 the highest code.
+
+    Args:
+        codes: The input's codes.
+        scale: The input's scale.
+        out: The output's scale.
+    """
+    # LiteRT's root is Newton's, in fixed point; to 20 bits it is the rounded one for all 255 codes.
+    root = ops.trunc(float(1 << RSQRT_BITS) / ops.sqrt(precise(ops.maximum(codes, 1.0))) + 0.5)
+    made = _multiplied(ops.cast(root, "int64"), 1.0 / precise(ops.sqrt(scale) * out), RSQRT_BITS)
+    return ops.where(codes > 0, ops.cast(made, "float32"), BEYOND)
+
+
+def square_root(codes: Value, scale: Value, out: Value) -> Value:
+    """``sqrt(x)``, cut off and not rounded, as LiteRT's `SqrtEvalQuantized` has it.
+
+    Args:
+        codes: The input's codes.
+        scale: The input's scale.
+        out: The output's scale.
+    """
+    return ops.floor(quotient(ops.sqrt(codes * scale), out))
+
+
+def leaky_relu(codes: Value, ratio: Value, slope: float) -> Value:
+    """Both slopes with 8 bits after the point, as XNNPACK's `qs8_vlrelu` has them.
+
+    Args:
+        codes: The input's codes.
+        ratio: The input's scale by the output's.
+        slope: What values below 0 are multiplied by.
+    """
+    slopes = [ops.round(each * 256.0) for each in (ratio, ratio * slope)]
+    return ops.floor((codes * ops.where(codes < 0, slopes[1], slopes[0]) + 128.0) / 256.0)
+
+
+def mean(total: Value, count: int, ratio: Value, zero_point: Value, out: Value) -> Value:
+    """A mean as XNNPACK rounds it: half to even, of the code itself, its zero point in it.
+
+    Args:
+        total: The sum of codes.
+        count: How many they are.
+        ratio: The input's scale by the output's.
+        zero_point: The input's.
+        out: The output's zero point.
+    """
+    factor = product(ratio, np.float32(1.0 / count))
+    offset = out - product(zero_point * float(count), factor)
+    return ops.round(product(total + zero_point * float(count), factor) + offset) - out
+
+
+@wide()
+def bilinear(resample: Callable[[Value, Value, Value], Value], codes: Value, *weights: npt.NDArray[Any]) -> Value:
+    """Resizing with weights of 11 bits, ties up, as XNNPACK's `s8_ibilinear` has it.
+
+    Args:
+        resample: Resamples a tensor by two matrices.
+        codes: The input's codes.
+        weights: The two matrices, in reals.
+    """
+    whole = (precise(np.rint(matrix * (1 << RESIZE_BITS))) for matrix in weights)
+    total = ops.cast(resample(precise(codes), *whole), "int64")
+    return ops.cast(ops.right_shift(total + (1 << (2 * RESIZE_BITS - 1)), 2 * RESIZE_BITS), "float32")
 
 
 def away_from_zero(codes: Value, zero_point: Value) -> Value:
     """Averages of codes rounded as integer pools round them: halves away from the code 0, wherever the real 0 is."""
     raw = codes + zero_point
     return ops.sign(raw) * ops.floor(ops.abs(raw) + (0.5 + NO_TIE)) - zero_point
+
+
+def _multiplied(value: Value, ratio: Value, places: int = 0) -> Value:
+    """``value * ratio / 2^places``, rounded twice (`MultiplyByQuantizedMultiplier`).
+
+    Args:
+        value: int64, within 32 bits.
+        ratio: float64, positive; made a multiplier of 31 bits and an exponent (`QuantizeMultiplier`).
+        places: Bits after the point of `value`.
+    """
+    exponent = ops.right_shift(ops.view(ratio, "int64"), 52) - 1022
+    power = ops.view(ops.left_shift(1023 + 31 - exponent, 52), "float64")
+    multiplier = ops.cast(ops.trunc(ratio * power + 0.5), "int64")
+    exponent = ops.cast(exponent - places, "int32")
+    left, right = ops.maximum(exponent, 0), ops.minimum(ops.maximum(-exponent, 0), 31)
+    left, right = ops.cast(left, "int64"), ops.cast(right, "int64")
+    high = ops.right_shift(ops.left_shift(value, left) * multiplier + (1 << 30), 31)
+    return _shifted(high, right)
 
 
 def _bits(value: Value) -> Value:
@@ -82,11 +202,11 @@ def _half_multiplier(ratio: Value) -> tuple[Value, Value]:
 
 def _half_product(first: Value, second: Value, rounded: bool) -> Value:
     """``first * second / 2^15`` of 16-bit numbers, cut towards 0, after half a step's addition if rounded."""
-    product = first * second
+    whole = first * second
     if rounded:
-        product = product + ops.where(product >= 0, 1 << 14, 1 - (1 << 14))
-    cut = ops.right_shift(ops.abs(product), 15)
-    return ops.minimum(ops.where(product >= 0, cut, -cut), LARGEST_INT16)
+        whole = whole + ops.where(whole >= 0, 1 << 14, 1 - (1 << 14))
+    cut = ops.right_shift(ops.abs(whole), 15)
+    return ops.minimum(ops.where(whole >= 0, cut, -cut), LARGEST_INT16)
 
 
 def _saturated(value: Value) -> Value:
@@ -96,6 +216,6 @@ def _saturated(value: Value) -> Value:
 def _shifted(value: Value, places: Value) -> Value:
     """``value / 2^places``, halves away from 0 (gemmlowp's `RoundingDivideByPOT`)."""
     mask = ops.left_shift(ops.ones_like(places), places) - 1
-    threshold = ops.right_shift(mask, 1) + ops.cast(value < 0, "int32")
-    more = ops.cast(ops.bitwise_and(value, mask) > threshold, "int32")
+    threshold = ops.right_shift(mask, 1) + ops.cast(value < 0, mask.dtype)
+    more = ops.cast(ops.bitwise_and(value, mask) > threshold, value.dtype)
     return ops.right_shift(value, places) + more

@@ -12,14 +12,16 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any
 
 from keras import ops
 
 from octavo.graph import Graph, Op, Tensor
 from octavo.simulate import fixedpoint
-from octavo.simulate.fakequant import precise, round_through, weight_scale
-from octavo.simulate.kernels import KERNELS, Site
+from octavo.simulate.fakequant import round_through, weight_scale
+from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices
+from octavo.simulate.precise import precise, quotient, wide
 from octavo.simulate.rounding import Grid, Rounded
 from octavo.table import Layout, image_place
 
@@ -32,8 +34,11 @@ BOUNDS: Mapping[int, tuple[float | None, float | None]] = {
     2: (-1.0, 1.0),
     3: (0.0, 6.0),
 }
-# Beside the ops with weights.
-EXACT = ("ADD", "SUB", "MUL", "AVERAGE_POOL_2D", "HARD_SWISH")
+# Beside the ops with weights; and how many of their inputs are values.
+EXACT: Mapping[str, int] = {
+    **dict.fromkeys(("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE"), 2),
+    **dict.fromkeys(("MEAN", "AVERAGE_POOL_2D", "HARD_SWISH", "LEAKY_RELU", "RSQRT", "SQRT", "RESIZE_BILINEAR"), 1),
+}
 
 
 class Integer(Rounded):
@@ -56,7 +61,7 @@ class Integer(Rounded):
             return super().stored(tensor, value)
         # Pixels lie on ties: scaled to [-1, 1], each of the 256 lies halfway between two codes.
         low, high, scale = self._grid[group]
-        codes = ops.cast(round_through(precise(value) / precise(scale)), "float32")
+        codes = _codes_of(value, scale)
         return _bounded(codes, low, high, scale) * scale
 
     def weights(self, op: Op, weights: Value, bias: Value | None) -> tuple[Value, Value | None]:
@@ -67,10 +72,8 @@ class Integer(Rounded):
         _, _, scale = self._grid[image]
         highest = self._highest[op.index]
         channels = self._channels[op.index] = weight_scale(weights, bias, scale, highest)
-        codes = ops.clip(round_through(precise(weights) / precise(channels)), -highest, highest)
-        if bias is not None:
-            bias = ops.cast(round_through(precise(bias) / precise(channels * scale)), "float32")
-        return ops.cast(codes, "float32"), bias
+        codes = ops.clip(_codes_of(weights, channels), -highest, highest)
+        return codes, None if bias is None else _codes_of(bias, channels * scale)
 
     def run(self, site: Site, arguments: list[Value]) -> Value:
         """The op's result, rounded to its output's grid."""
@@ -78,29 +81,22 @@ class Integer(Rounded):
         inputs = [self._layout.at(op, self._graph.tensors[i]) if i >= 0 else None for i in op.inputs]
         output = self.at_rest(self._graph.tensors[op.outputs[0]])
         weighted = op.index in self._channels
-        if output is None or not (weighted or (op.kind in EXACT and None not in inputs)):
+        exact = op.kind in EXACT and all(group is not None for group in inputs[: EXACT[op.kind]])
+        if output is None or not (weighted or exact):
             return super().run(site, arguments)
-        low, high, scale = self._grid[output]
-        scales = [scale if group is None else self._grid[group][2] for group in inputs]
+        low, high, scale = grid = self._grid[output]
         bare = _without_activation(site)
         if weighted:
             place = image_place(op)
-            given = [self._codes(v, scales[i]) if i == place else v for i, v in enumerate(arguments)]
+            image = self._grid[_group(inputs[place])][2]
+            given = [self._codes(v, image) if i == place else v for i, v in enumerate(arguments)]
             # Rounded, since a fast convolution (Winograd) is not exact on integers.
             total = ops.round(KERNELS[op.kind](bare, *given))
-            made = ops.round(total * (scales[place] * self._channels[op.index] / scale))
+            made = ops.round(total * quotient(image * self._channels[op.index], scale))
         else:
-            codes = [self._codes(v, s) for v, s in zip(arguments, scales, strict=True)]
-            if op.kind == "MUL":
-                made = ops.round(KERNELS[op.kind](bare, *codes) * (scales[0] * scales[1] / scale))
-            elif op.kind == "HARD_SWISH":
-                made = fixedpoint.hard_swish(codes[0], scales[0], scale)
-            elif op.kind == "AVERAGE_POOL_2D":
-                zero_point = -128.0 - ops.round(low / scale)
-                made = fixedpoint.away_from_zero(KERNELS[op.kind](bare, *codes), zero_point)
-            else:
-                combine = partial(KERNELS[op.kind], bare)
-                made = fixedpoint.weighted_sum(combine, *codes, *(s / scale for s in scales))
+            grids = [self._grid[_group(group)] for group in inputs[: EXACT[op.kind]]]
+            codes = [self._codes(v, s) for v, (_, _, s) in zip(arguments, grids, strict=False)]
+            made = _made(bare, codes, arguments[len(codes) :], grids, grid)
         self._made.update(op.outputs)
         least, most = BOUNDS[getattr(op.options, "fusedActivationFunction", 0)]
         low = low if least is None else ops.maximum(low, least)
@@ -114,6 +110,59 @@ class Integer(Rounded):
         """Codes less their zero point, of a value on its grid."""
         found = self._known.get(id(value))
         return ops.round(value / scale) if found is None else found[1]
+
+
+def _made(site: Site, codes: list[Value], rest: list[Value], grids: list[Grid], grid: Grid) -> Value:
+    """The codes that an op of `EXACT` makes, not bounded yet.
+
+    Args:
+        site: The op, without its activation function.
+        codes: Of its values.
+        rest: Its other inputs.
+        grids: Its values' grids.
+        grid: Its output's.
+    """
+    kind, scales, (_, _, out) = site.op.kind, [scale for _, _, scale in grids], grid
+    kernel = partial(KERNELS[kind], site)
+    match kind:
+        case "MUL":
+            return ops.round(kernel(*codes) * quotient(scales[0] * scales[1], out))
+        case "MEAN":
+            count = prod(site.inputs[0]) // prod(site.outputs[0])
+            total = KERNELS["SUM"](site, *codes, *rest)
+            return fixedpoint.mean(total, count, quotient(scales[0], out), _zero_point(grids[0]), _zero_point(grid))
+        case "AVERAGE_POOL_2D":
+            return fixedpoint.away_from_zero(kernel(*codes), _zero_point(grid))
+        case "SQUARED_DIFFERENCE":
+            first, second = codes
+            return fixedpoint.squared_difference(
+                partial(KERNELS["SUB"], site), first, second, scales[0], scales[1], out
+            )
+        case "LEAKY_RELU":
+            return fixedpoint.leaky_relu(codes[0], quotient(scales[0], out), site.op.options.alpha)
+        case "RESIZE_BILINEAR":
+            return fixedpoint.bilinear(partial(resample, site), codes[0], *resize_matrices(site, nearest=False))
+        case "HARD_SWISH" | "RSQRT" | "SQRT":
+            functions = {"HARD_SWISH": fixedpoint.hard_swish, "RSQRT": fixedpoint.rsqrt, "SQRT": fixedpoint.square_root}
+            return functions[kind](codes[0], scales[0], out)
+        case _:
+            return fixedpoint.weighted_sum(kernel, *codes, *(quotient(scale, out) for scale in scales))
+
+
+def _zero_point(grid: Grid) -> Value:
+    low, _, scale = grid
+    return -128.0 - ops.round(low / scale)
+
+
+def _group(group: str | None) -> str:
+    assert group is not None
+    return group
+
+
+@wide()
+def _codes_of(value: Value, scale: Value) -> Value:
+    """Codes less their zero point, rounded as the file's writer rounds them."""
+    return ops.cast(round_through(precise(value) / precise(scale)), "float32")
 
 
 def _bounded(codes: Value, low: Value, high: Value, scale: Value) -> Value:

@@ -386,16 +386,27 @@ def resize_weights(size: int, out: int, align_corners: bool, half_pixel: bool, n
     return weights.astype(np.float32)
 
 
+def resize_matrices(site: Site, nearest: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """What `resample` needs to resize as an op asks: its `resize_weights` along height and width."""
+    o = site.op.options
+    height, width = (
+        resize_weights(size, out, o.alignCorners, o.halfPixelCenters, nearest)
+        for size, out in zip(site.inputs[0][1:3], site.outputs[0][1:3], strict=True)
+    )
+    return height, width
+
+
+def resample(site: Site, value: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Images resampled along both axes by matrices ``(out, size)``."""
+    tall = ops.einsum("oh,nhwc->nowc", rows, images(value))
+    return batched(ops.einsum("pw,nowc->nopc", columns, tall), site.outputs[0])
+
+
 def _resize(nearest: bool) -> Kernel:
     def run(site: Site, value: Tensor, size: Any) -> Tensor:
-        o = site.op.options
-        (_, height, width, _), (_, new_height, new_width, _) = site.inputs[0], site.outputs[0]
-        rows = resize_weights(height, new_height, o.alignCorners, o.halfPixelCenters, nearest)
-        columns = resize_weights(width, new_width, o.alignCorners, o.halfPixelCenters, nearest)
-        tall = ops.einsum("oh,nhwc->nowc", ops.convert_to_tensor(rows), value)
-        return ops.einsum("pw,nowc->nopc", ops.convert_to_tensor(columns), tall)
+        return resample(site, value, *map(ops.convert_to_tensor, resize_matrices(site, nearest)))
 
-    return _window(run)
+    return run
 
 
 def _space_to_depth(site: Site, value: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from keras import ops
 
 from octavo.errors import ModelError
 from octavo.graph import Graph, Op, Tensor
+from octavo.ops import row
 from octavo.simulate.kernels import KERNELS, Site
 from octavo.simulate.losses import PROBABILITIES, fitting
 from octavo.simulate.parameters import Parameter, weighted
@@ -265,13 +266,29 @@ def _check(graph: Graph) -> None:
             f"{graph.name} is quantized already: a float32 graph was expected.",
             "Give the float .tflite it came from.",
         )
-    unknown = [f"{op} ({_output(graph, op)})" for op in graph.ops if op.kind not in KERNELS]
+    unknown = [f"{op} ({_output(graph, op)}){why}" for op in graph.ops if (why := _unknown(graph, op)) is not None]
     if unknown:
         raise ModelError(
             f"{graph.name} has {len(unknown)} op{'s' if len(unknown) > 1 else ''} that the simulation does not know.",
             "Replace them in the network, or quantize it without training (`octavo quantize`).",
             details=unknown,
         )
+
+
+def _unknown(graph: Graph, op: Op) -> str | None:
+    """What the simulation cannot do about an op, for the end of a line; None where it can."""
+    if op.kind not in KERNELS:
+        return ""
+    rules = row(op)
+    for place, index in enumerate(op.inputs):
+        tensor = graph.tensors[index]
+        if index < 0 or tensor.constant is not None:
+            continue
+        if tensor.dtype != "float32":
+            return f": '{tensor.name}', which it reads, is {tensor.dtype} and computed, not constant"
+        if rules is not None and place == rules.weight and op.kind != "FULLY_CONNECTED":
+            return f": its weights '{tensor.name}' are computed, not constant"
+    return None
 
 
 def _output(graph: Graph, op: Op) -> str:
