@@ -5,7 +5,7 @@ READY := .venv/.ready
 # A module's tests stay in one process: they share what is dear to make.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope
 
-.PHONY: setup run test test-slow check format docs bench clean help
+.PHONY: setup run test test-slow nightly check format docs bench clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -26,6 +26,9 @@ test: $(READY) ## the tests, but for the slow ones
 
 test-slow: $(READY) ## all tests
 	$(PYTEST) -m 'slow or not slow'
+
+nightly: $(READY) ## all tests, and why any was skipped: the C program and ARM64 need gcc, g++ and QEMU
+	$(PYTEST) -m 'slow or not slow' -rs
 
 check: $(READY) ## style, types, generated documents
 	$(BIN)/ruff check .

@@ -26,11 +26,13 @@ from octavo.sidecar import Sidecar
 
 FILES = [
     "SHA256SUMS",
+    "classify.c",
     "labels.txt",
     "model-card.md",
     "model.tflite",
     "model_data.cc",
     "model_data.h",
+    "model_facts.h",
     "predict.py",
     "preprocess.json",
 ]

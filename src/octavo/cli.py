@@ -763,7 +763,7 @@ def deploy(
     ] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Write a folder that works alone: model, labels, preprocessing, card, hashes, predict.py, C array, web demo."""
+    """Write a folder that works alone: model, labels, preprocessing, card, hashes, programs, C array, web demo."""
     from octavo.deploy.folder import deploy as deploy_folder
     from octavo.deploy.web import Web
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from octavo.deploy import carray
+from octavo.deploy import carray, cfacts
 from octavo.deploy.card import model_card
 from octavo.deploy.described import described, for_mediapipe
 from octavo.deploy.web import Shown, Web, write_web
@@ -21,7 +21,7 @@ from octavo.evaluate import gives_probabilities
 from octavo.files import replacing, sha256
 from octavo.pipeline import Loaded, load_model
 
-_PREDICT = Path(__file__).with_name("predict.py")
+_PROGRAMS = tuple(Path(__file__).with_name(name) for name in ("predict.py", "classify.c"))
 # Zip files hold local times from 1980 on; one date makes the same folder the same archive.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -49,7 +49,7 @@ class Deployed:
 def deploy(
     source: Path | str, out: Path | str, archive: bool = False, web: Web | None = None, mediapipe: bool = False
 ) -> Deployed:
-    """Writes a folder that works alone: model, labels, preprocessing, card, hashes, `predict.py`, C array, web demo.
+    """Writes a folder that works alone: model, labels, preprocessing, card, hashes, programs, C array, web demo.
 
     Args:
         source: A run directory, whose int8 model is taken, or a `.tflite` classifier with its sidecar.
@@ -160,10 +160,12 @@ def _fill(folder: Path, loaded: Loaded, evaluation: Mapping[str, Any] | None, da
         "model-card.md": model_card(shipped, belongs.preprocess, belongs.classes, digest, bare, evaluation, data),
         "model_data.h": carray.header(bare),
         "model_data.cc": carray.source(graph.content),
+        "model_facts.h": cfacts.header(graph, belongs),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8", newline="\n")
-    shutil.copyfile(_PREDICT, folder / "predict.py")
+    for program in _PROGRAMS:
+        shutil.copyfile(program, folder / program.name)
 
 
 def _files(folder: Path) -> list[Path]:
