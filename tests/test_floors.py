@@ -58,6 +58,7 @@ FLOORS: list[set[str]] = [
         "sweep",
         "deploy",
         "targets",
+        "devices",
         "cli",
         "__main__",
     },
