@@ -79,7 +79,8 @@ def _shown(value: Any) -> str:
 
 def _type(annotation: Any, metadata: list[Any]) -> str:
     if get_origin(annotation) is tuple:
-        return "two numbers"
+        item, *more = get_args(annotation)
+        return f"list of {_type(item, [])}" if more == [...] else "two numbers"
     choices = [arg for arg in get_args(annotation) if isinstance(arg, str | int)]
     if choices:
         return " or ".join(f"`{choice}`" for choice in choices)

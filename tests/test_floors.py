@@ -72,6 +72,7 @@ FLOORS: list[set[str]] = [
         "sweep",
         "deploy",
         "targets",
+        "devices",
         "cli",
         "__main__",
     },

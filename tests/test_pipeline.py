@@ -17,7 +17,8 @@ import pytest
 from tiny import write_folder
 
 import octavo
-from octavo import sidecar
+from octavo import pipeline, sidecar
+from octavo.files import sha256
 from octavo.graph import Graph
 from octavo.progress import Silent
 from octavo.recipe import load_recipe
@@ -29,6 +30,7 @@ SMALL = [
     "data.test=40",
     "calibrate.images=20",
     "model.output_stride=32",
+    "deployment.seconds=0.2",
     "quantize.method=ptq",
 ]
 
@@ -62,6 +64,7 @@ def test_every_artefact_is_there_and_belongs_together(done: Path) -> None:
         "proof.json",
         "size.json",
         "evaluation.json",
+        "deployment.json",
     ):
         assert (done / name).is_file()
     for name in ("model.keras", "float.tflite", "int8.tflite"):
@@ -71,7 +74,7 @@ def test_every_artefact_is_there_and_belongs_together(done: Path) -> None:
         assert belongs.preprocess.size == (32, 32)
     assert not [path for path in done.iterdir() if path.name.startswith(".") and path.is_file()]
     manifest = json.loads((done / "manifest.json").read_text())
-    assert list(manifest["stages"]) == ["data", "train", "export", "calibrate", "quantize", "evaluate"]
+    assert list(manifest["stages"]) == ["data", "train", "export", "calibrate", "quantize", "evaluate", "deployment"]
     int8 = Graph.read(done / "int8.tflite")
     assert {int8.tensors[i].dtype for i in (*int8.inputs, *int8.outputs)} == {"int8"}
 
@@ -99,18 +102,42 @@ def test_the_same_run_again_redoes_nothing(done: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in done.glob("*.tflite")}
     listening = Listening()
     octavo.run(load_recipe("digits", SMALL), done, listening)
-    assert listening.unchanged() == {"data", "train", "export", "calibrate", "quantize", "evaluate"}
+    assert listening.unchanged() == {"data", "train", "export", "calibrate", "quantize", "evaluate", "deployment"}
     assert {path.name: path.stat().st_mtime_ns for path in done.glob("*.tflite")} == before
 
 
 def test_only_what_changed_and_what_follows_is_redone(done: Path) -> None:
     listening = Listening()
     octavo.run(load_recipe("digits", [*SMALL, "evaluate.margin=0.1"]), done, listening)
-    assert listening.unchanged() == {"data", "train", "export", "calibrate", "quantize"}
+    assert listening.unchanged() == {"data", "train", "export", "calibrate", "quantize", "deployment"}
     (done / "int8.tflite").write_bytes(b"damaged")
     listening = Listening()
     octavo.run(load_recipe("digits", [*SMALL, "evaluate.margin=0.1"]), done, listening)
-    assert listening.unchanged() == {"data", "train", "export", "calibrate", "evaluate"}
+    assert listening.unchanged() == {"data", "train", "export", "calibrate", "evaluate", "deployment"}
+
+
+def test_deployment_is_measured_of_the_runs_own_models(done: Path) -> None:
+    value = json.loads((done / "deployment.json").read_text())
+    assert value["sha256"] == {name: sha256(done / name) for name in ("float.tflite", "int8.tflite")}
+    timed = [(row["model"], row["kernels"]) for row in value["benchmark"]["timings"]]
+    assert timed == [(f"{model}.tflite", kernels) for kernels in ("xnnpack", "builtin") for model in ("float", "int8")]
+    assert value["images"] == pipeline.TRIED
+    report = (done / "report.md").read_text()
+    assert f"{value['benchmark']['timings'][1]['latency']['median']:.2f} ms" in report
+    assert str(done) not in (done / "deployment.json").read_text()
+
+
+def test_a_run_from_before_deployment_gets_it_and_redoes_nothing_else(done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "digits"
+    shutil.copytree(done, out)
+    (out / "deployment.json").unlink()
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["stages"]["deployment"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    listening = Listening()
+    octavo.run(load_recipe("digits", [*SMALL, "evaluate.margin=0.1", "deployment.targets=false"]), out, listening)
+    assert listening.unchanged() == {"data", "train", "export", "calibrate", "quantize", "evaluate"}
+    assert json.loads((out / "deployment.json").read_text())["targets"] is None
 
 
 def test_keras_models_are_quantized_as_their_float_graph_is(done: Path, tmp_path: Path) -> None:
@@ -186,6 +213,7 @@ def test_a_run_with_training_keeps_what_it_is_compared_with(done: Path, tmp_path
         "ptq",
         "control",
         "evaluate",
+        "deployment",
     }
     # Back without training: the report forgets it.
     octavo.run(load_recipe("digits", SMALL), out)

@@ -17,6 +17,7 @@ from tiny import CLASSES, tiny_int8, tiny_tflite, write_folder
 from octavo.benchmark import yardstick
 from octavo.calibrate import calibrate
 from octavo.data.preprocess import Preprocess
+from octavo.errors import OctavoError
 from octavo.graph import Graph, serialize
 from octavo.quantize import quantize
 from octavo.sidecar import Sidecar
@@ -251,6 +252,21 @@ def test_the_command(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     done = octavo("targets", model, "--images", 4)
     assert "bytes of activations (planned)" in done.stdout
     assert "There is no file" in refused(octavo("targets", tmp_path / "none.tflite"))
+    assert "greater than or equal to 1" in refused(octavo("targets", model, "--images", 0))
+    with pytest.raises(OctavoError, match="At least one image has to be run, and 0 were asked for"):
+        survey(model, images=0)
+
+
+def test_a_model_without_a_sidecar_can_be_told_its_scale(model: Path, tmp_path: Path) -> None:
+    (model.parent / "int8.tflite.json").unlink()
+    photos = write_folder(tmp_path / "photos", 12)
+    right = []
+    for scale in ((-1.0, 1.0), (-40.0, -30.0)):
+        (verdict,) = survey(model, photos, 12, [LiteRT("xnnpack")], scale=scale)
+        assert verdict.runs is not None
+        right.append(verdict.runs.facts["correct"])
+    # Below the input's range every pixel is the same code.
+    assert right[0] >= 8 and right[1] <= 4
 
 
 # What Vela 5.2.0 printed of a float model, shortened.

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -237,6 +238,25 @@ def test_ctrl_c_ends_the_command_cleanly(demo: Path) -> None:
             _, errors = running.communicate(timeout=20)
         finally:
             running.kill()
+    assert (running.returncode, errors) == (0, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
+def test_no_browser_to_open_is_said(demo: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "octavo.cli", "serve", str(demo), "--open"]
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    environment = {name: value for name, value in os.environ.items() if name not in ("BROWSER", "DISPLAY")}
+    environment["PATH"] = str(tmp_path)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed, env=environment) as running:
+        try:
+            assert running.stderr is not None
+            said = running.stderr.readline()
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=20)
+        finally:
+            running.kill()
+    assert "no browser was found to open; install one, or open http://127.0.0.1:" in said
     assert (running.returncode, errors) == (0, "")
 
 

@@ -378,7 +378,9 @@ def _print_written(result: Any, json_: bool) -> None:
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras classifier.")],
     data: DataPath,
-    images: Annotated[int | None, typer.Option("--images", help="How many test images; all when left out.")] = None,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="How many test images; all when left out.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of images.")] = 0,
     kernels: Annotated[
         Literal["xnnpack", "builtin", "reference"], typer.Option("--kernels", help="LiteRT's kernel family.")
@@ -428,7 +430,7 @@ def slim(
     data: Annotated[
         Path | None, typer.Option("--data", help="Images for the proof; made-up ones when left out.")
     ] = None,
-    images: Annotated[int, typer.Option("--images", help="How many images the proof runs.")] = 16,
+    images: Annotated[int, typer.Option("--images", min=1, help="How many images the proof runs.")] = 16,
     scale: Scale = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -804,7 +806,8 @@ def serve(
         if open_:
             import webbrowser
 
-            webbrowser.open(server.url)
+            if not webbrowser.open(server.url):
+                sys.stderr.write(f"octavo: no browser was found to open; install one, or open {server.url} in yours.\n")
 
     serving.serve(server, ready)
 
@@ -813,13 +816,18 @@ def serve(
 def targets(
     model: Annotated[Path, typer.Argument(help="An int8 .tflite classifier.")],
     data: Annotated[Path | None, typer.Option("--data", help="Images to run; made-up ones when left out.")] = None,
-    images: Annotated[int, typer.Option("--images", help="How many images are run.")] = 16,
+    images: Annotated[int, typer.Option("--images", min=1, help="How many images are run.")] = 16,
+    scale: Scale = None,
+    interpolation: Interpolation = None,
+    channels: Channels = None,
     json_: JsonFlag = False,
 ) -> None:
     """Show what each runtime and device makes of a model: can it take it, did it run here, what does it cost."""
     from octavo.targets import survey
 
-    verdicts = survey.survey(model, data, images, progress=_Shown())
+    verdicts = survey.survey(
+        model, data, images, scale=scale, interpolation=interpolation, channels=channels, progress=_Shown()
+    )
     if json_:
         _print_json(survey.to_json(verdicts))
     else:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from octavo import checks, qat, sidecar
+from octavo import checks, devices, qat, sidecar
 from octavo.benchmark import undelegated
 from octavo.calibrate import calibrate
 from octavo.compare import Compared
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 GALLERY = 24
 # On how many images a run compares float and int8 tensor by tensor: the figures are sums over all values of each.
 COMPARED = 16
+# How many images every target runs.
+TRIED = 8
 
 
 def run(recipe: Recipe | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
@@ -150,6 +152,17 @@ class _Run:
             },
             ["evaluation.json", "predictions.npz"],
             self._evaluate,
+        )
+        self._stage(
+            "deployment",
+            {
+                "models": {name: of(f"{name}.tflite") for name in ("float", "int8")},
+                "images": of("data.json"),
+                "deployment": self._json(recipe.deployment),
+                "tools": devices.tools(),
+            },
+            ["deployment.json"],
+            self._deployment,
         )
         self.manifest.write()
         from octavo import report
@@ -323,11 +336,9 @@ class _Run:
         write_json(self.out / "proof.json", proof.to_json())
         feed = self._feed(self.calibration, graph)
         write_json(self.out / "distributions.json", distributions(graph, int8, feed))
-        # Validation images did not set the ranges; test images are for testing only.
-        others = self.splits.validation or self.splits.train
-        spread = np.linspace(0, len(others) - 1, min(COMPARED, len(others))).astype(int)
-        with self.progress.track("compare", len(spread)) as advance:
-            seen = compare_tensors(graph, Graph(int8.content), self._feed(others.take(spread), graph), progress=advance)
+        others = self._others(COMPARED)
+        with self.progress.track("compare", len(others)) as advance:
+            seen = compare_tensors(graph, Graph(int8.content), self._feed(others, graph), progress=advance)
         write_json(self.out / "compare.json", seen.to_json())
         keras = self._read("history.json")["bytes"]
         source = self._graph("float.tflite").content
@@ -340,6 +351,11 @@ class _Run:
         )
         self.progress.say(f"quantize: {len(int8.content):,} bytes, {len(proof.checks)} checks passed")
 
+    def _others(self, count: int) -> ImageSet:
+        """Images to look at: of validation, which did not set the ranges, else of training; never test images."""
+        others = self.splits.validation or self.splits.train
+        return others.take(np.linspace(0, len(others) - 1, min(count, len(others))).astype(int))
+
     def _evaluate(self) -> None:
         graphs = {name: self._graph(f"{name}.tflite") for name in self._models}
         test = self.splits.test
@@ -347,7 +363,7 @@ class _Run:
         for name, graph in graphs.items():
             with self.progress.track(f"evaluate {name}", len(test)) as advance:
                 scores[name] = evaluate(graph, test, self.preprocess, progress=advance)
-        times = latency([graph.content for graph in graphs.values()], seconds=3.0)
+        times = latency([graph.content for graph in graphs.values()], seconds=1.0)
         models = {
             name: {
                 "file": f"{name}.tflite",
@@ -379,6 +395,12 @@ class _Run:
             )
         said = ", ".join(f"{name} {score.accuracy().value:.2%}" for name, score in scores.items())
         self.progress.say(f"evaluate: {said}")
+
+    def _deployment(self) -> None:
+        before, after = (self.out / f"{name}.tflite" for name in ("float", "int8"))
+        feed = self._feed(self._others(TRIED), Graph.read(after))
+        value = devices.measure(before, after, feed, self.recipe.deployment, self.progress.say)
+        write_json(self.out / "deployment.json", value)
 
     def _pairs(self, scores: dict[str, Scores]) -> list[dict[str, Any]]:
         """Every other model against the float one, and int8 against every other, image by image."""

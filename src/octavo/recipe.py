@@ -229,6 +229,30 @@ class EvaluateRecipe(Section):
     )
 
 
+class DeploymentRecipe(Section):
+    """What is measured of the delivered model, beside the float one."""
+
+    seconds: Annotated[float, Field(gt=0)] = Field(
+        2.0, description="About how long float and int8 are timed side by side, for each kernel family."
+    )
+    kernels: tuple[Literal["xnnpack", "builtin", "reference"], ...] = Field(
+        ("xnnpack", "builtin"),
+        description="LiteRT's kernel families that are timed. `reference` stands in for a microcontroller's answers; "
+        "its time on this machine says nothing of one, and can be long.",
+        min_length=1,
+    )
+    targets: bool = Field(True, description="Ask every target what it makes of the int8 model.")
+    browser: bool = Field(
+        False, description="Among them a browser: starts a headless Chromium, with LiteRT.js from npm's cache."
+    )
+
+    @model_validator(mode="after")
+    def _asked(self) -> DeploymentRecipe:
+        if self.browser and not self.targets:
+            raise ValueError("deployment.browser is one of the targets: set deployment.targets too")
+        return self
+
+
 class Recipe(Section):
     """One run, from images to report."""
 
@@ -243,6 +267,7 @@ class Recipe(Section):
     quantize: QuantizeRecipe = Field(QuantizeRecipe(), description="The integer model.")
     qat: QatRecipe = Field(QatRecipe(), description="Quantization-aware training, where `quantize.method` is `qat`.")
     evaluate: EvaluateRecipe = Field(EvaluateRecipe(), description="The comparison.")
+    deployment: DeploymentRecipe = Field(DeploymentRecipe(), description="Latency, memory, and the targets.")
 
 
 def names() -> list[str]:

@@ -148,6 +148,64 @@ def _error(k: int) -> dict[str, Any]:
     }
 
 
+def _timing(model: str, kernels: str, median: float, memory: int, left: list[str]) -> dict[str, Any]:
+    ratio = 0.5 if model == "int8.tflite" else 1.0
+    return {
+        "model": model,
+        "kernels": kernels,
+        "threads": 1,
+        "latency": {"median": median, "p90": median * 1.2, "minimum": median * 0.9, "runs": 1000},
+        "ratio": {"value": ratio, "low": ratio * 0.98, "high": ratio * 1.02},
+        "throughput": 1500 / median,
+        "footprint": {"load_ms": 2.5 * median, "first_ms": 3 * median, "memory": memory},
+        "left": left,
+    }
+
+
+def _target(name: str, takes: bool | None, runs: bool | None, cost: bool | None, **facts: Any) -> dict[str, Any]:
+    """A target whose words name it; one that can not take the model, or is unknown, has no other answers."""
+
+    def answer(value: bool | None, about: str, given: dict[str, Any]) -> dict[str, Any]:
+        return {"answer": value, "about": f"{name} {about}", "facts": given}
+
+    return {
+        "target": name,
+        "takes": answer(takes, "looked", facts.pop("takes", {})),
+        "runs": answer(runs, "ran or not", {}) if takes else None,
+        "costs": answer(cost, "costs", facts) if takes else None,
+    }
+
+
+def make_deployment() -> dict[str, Any]:
+    """Int8 takes half of float's time on XNNPACK, whose every figure differs from evaluation's."""
+    return {
+        "sha256": {"float.tflite": "0" * 64, "int8.tflite": "0" * 64},
+        "benchmark": {
+            "seconds": 2.0,
+            "machine": {"cpu": "a bench cpu", "architecture": "a64", "cores": 2, "system": "Linux", "litert": "2.3.0"},
+            "files": {},
+            "timings": [
+                _timing("float.tflite", "xnnpack", 3.0, 8_000_000, []),
+                _timing("int8.tflite", "xnnpack", 1.5, 5_500_000, ["SOFTMAX #3"]),
+                _timing("float.tflite", "builtin", 8.0, 6_000_000, ["CONV_2D #0"]),
+                _timing("int8.tflite", "builtin", 4.0, 4_000_000, ["CONV_2D #0"]),
+            ],
+            "peak_int8_gmacs": None,
+            "profiles": {},
+        },
+        "not_timed": [],
+        "images": 8,
+        "targets": [
+            _target("LiteRT CPU, xnnpack", True, True, True, median_ms=1.5),
+            _target("Browser, <b>", None, None, None),
+            _target("OpenVINO CPU", True, True, True, median=1.25, p90=1.5, minimum=1.0),
+            _target("TFLite Micro", True, False, False, activations=106_496, runtime_estimate=68_504, flash=1_000_000),
+            _target("Arm ethos-u55-128 (Vela)", None, None, None),
+            _target("Edge TPU (pre-flight)", True, False, False, constants=400_000),
+        ],
+    }
+
+
 def make_files() -> dict[str, Any]:
     """Every file of a run, by its stem."""
     recipe = load_recipe("digits", ["quantize.method=ptq"]).model_dump(mode="json")
@@ -237,6 +295,7 @@ def make_files() -> dict[str, Any]:
             },
         },
         "evaluation": make_evaluation(),
+        "deployment": make_deployment(),
         "qat": {
             "epochs": [{"epoch": 1, "loss": 0.5, "accuracy": 0.9}, {"epoch": 2, "loss": 0.4, "accuracy": 0.95}],
             "seconds": 75.0,

@@ -18,7 +18,18 @@ from octavo.errors import OctavoError
 from octavo.report.facts import NEEDED, read
 from octavo.report.write import _cell, _plain
 
-PICTURES = {"error", "accuracy", "difference", "sizes", "training", "confusion", "activations", "weights"}
+PICTURES = {
+    "error",
+    "accuracy",
+    "difference",
+    "sizes",
+    "training",
+    "latency",
+    "memory",
+    "confusion",
+    "activations",
+    "weights",
+}
 
 
 class _Page(HTMLParser):
@@ -94,8 +105,8 @@ def test_every_part_of_the_original_report_is_in_both(written: Path) -> None:
     page, markdown = _Page(written / "report.html").text, (written / "report.md").read_text("utf-8")
     parts = """Summary|Results|Architecture|Base model|Task|Input shape|Classes|Samples|Preprocessing
         Quantization method|Type|Calibration samples|Target ops|Input|Output|Findings|Accuracy|Size|Speed|Deployment
-        Implementation|Framework and version|Training|Approach|Calibration|Optimization|Deployment recommendations
-        Conclusion|What would reduce the gap further|Proof|Provenance|Command|Seed"""
+        Implementation|Framework and version|Training|Approach|Calibration|Optimization
+        Targets|Deployment recommendations|Conclusion|What would reduce the gap further|Proof|Provenance|Command|Seed"""
     figures = """90.00%|88.33%|2.00 MB|1.00 MB|2.00×|.tflite, float32|MobileNetV2|1 × 32 × 32 × 3|1,200 training
         60 test|TFLITE_BUILTINS_INT8|scale 0.0078431377, zero point −1|scale 0.00390625, zero point −128
         100 training images|keras 3.15.1|abc1234|eeeeeeeeeeee|dddddddd|LiteRT allocates and runs it
@@ -110,7 +121,7 @@ def test_every_part_of_the_original_report_is_in_both(written: Path) -> None:
 def test_markdown_tables_are_rectangular(written: Path) -> None:
     text = (written / "report.md").read_text("utf-8")
     blocks = [block.splitlines() for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)]
-    assert len(blocks) == 10
+    assert len(blocks) == 12
     for block in blocks:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block}
         assert len(widths) == 1, block
@@ -171,17 +182,18 @@ def test_absent_files_take_their_parts_with_them(make_run: MakeRun) -> None:
 
     folder = make_run()
     report.write(folder)
-    make_run(history=None, distributions=None, compare=None, size=no_keras)
+    make_run(history=None, distributions=None, compare=None, deployment=None, size=no_keras)
     report.write(folder)
     for text in (_Page(folder / "report.html").text, (folder / "report.md").read_text("utf-8")):
         assert "the run started from a model file" in text
         assert "has no history.json" in text
         assert "has no distributions.json" in text
         assert "has no compare.json" in text
+        assert "has no deployment.json" in text
         assert "no Keras model" in text
         assert "MobileNetV2" not in text
     left = {path.stem for path in (folder / "report_files").iterdir()}
-    assert left == PICTURES - {"training", "error", "activations", "weights"}
+    assert left == PICTURES - {"training", "error", "activations", "weights", "latency", "memory"}
 
 
 @pytest.mark.parametrize("count", [2, 25, 100])
@@ -294,3 +306,38 @@ def test_training_for_int8_stands_beside_what_it_is_compared_with(make_run: Make
     assert "| int8, post-training | 80.00%" in text
     assert "2 epochs in 75 s, batches of 32, Adam, peak rate 0.0001 (found by trial)" in text
     assert "quantization-aware training, full integer" in text
+
+
+def test_the_benchmarks_latency_is_the_only_one(make_run: MakeRun) -> None:
+    folder = make_run()
+    report.write(folder)
+    page, markdown = _Page(folder / "report.html").text, (folder / "report.md").read_text("utf-8")
+    for text in (page, markdown):
+        # The benchmark says 3.0 and 1.5 ms, evaluation 2.0 and 1.0.
+        assert "3.00 ms" in text and "1.50 ms" in text
+        assert not re.search(r"\b[12]\.00 ms", text)
+        assert "0.500 (0.490 to 0.510)" in text and "a bench cpu, a64, 2 cores, LiteRT 2.3.0" in text
+    assert "| Browser, &lt;b> | unknown: Browser, &lt;b> looked | – | – |" in markdown
+    assert "| TFLite Micro | yes: TFLite Micro looked | no: TFLite Micro ran or not | estimate: TFLite" in markdown
+
+
+def test_figures_of_other_models_are_not_shown(make_run: MakeRun) -> None:
+    def stale(deployment: Any) -> None:
+        deployment["sha256"]["int8.tflite"] = "1" * 64
+
+    folder = make_run(deployment=stale)
+    report.write(folder)
+    text = (folder / "report.md").read_text("utf-8")
+    assert "has a deployment.json of other models than it has now" in text
+    assert "2.00 ms" in text and "3.00 ms" not in text and "a bench cpu" not in text
+
+
+def test_without_targets_that_is_said(make_run: MakeRun) -> None:
+    def none(deployment: Any) -> None:
+        deployment["targets"] = None
+
+    folder = make_run(deployment=none)
+    report.write(folder)
+    for text in (_Page(folder / "report.html").text, (folder / "report.md").read_text("utf-8")):
+        assert "sets deployment.targets to false" in text
+        assert "arena" not in text and "Microcontrollers" not in text

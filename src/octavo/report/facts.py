@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from octavo.errors import OctavoError
 from octavo.recipe import Recipe
@@ -15,7 +15,7 @@ Verdict = Literal["yes", "no", "open"]
 
 # The stages' files: facts that every finished run has, and facts that only some runs have.
 NEEDED = ("recipe.yaml", "manifest.json", "data.json", "ranges.json", "proof.json", "size.json", "evaluation.json")
-OPTIONAL = ("history.json", "distributions.json", "compare.json", "qat.json", "tuning.json")
+OPTIONAL = ("history.json", "distributions.json", "compare.json", "qat.json", "tuning.json", "deployment.json")
 
 
 class Part(BaseModel):
@@ -279,7 +279,8 @@ class Latency(Part):
 
     median: float
     p90: float
-    min: float
+    min: float = Field(validation_alias=AliasChoices("min", "minimum"))
+    runs: int | None = None
 
 
 class ModelFacts(Part):
@@ -376,6 +377,90 @@ class TuningFacts(Part):
     steps: list[TuningStep] = []
 
 
+class FootprintFacts(Part):
+    """Milliseconds to load and of the first run, and peak resident bytes; None where the system does not tell."""
+
+    load_ms: float
+    first_ms: float
+    memory: int | None
+
+
+class TimingFacts(Part):
+    """One model on one kernel family; `ratio` is its time over float's, pair by pair."""
+
+    model: str
+    kernels: str
+    latency: Latency
+    ratio: Share
+    throughput: float | None
+    footprint: FootprintFacts
+    left: list[str]
+
+
+class BenchMachine(Part):
+    """What the benchmark ran on."""
+
+    cpu: str
+    architecture: str
+    cores: int
+    litert: str
+
+
+class BenchmarkFacts(Part):
+    """Float and int8 side by side."""
+
+    machine: BenchMachine
+    timings: list[TimingFacts]
+
+
+class NotTimed(Part):
+    """A kernel family that could not run both models, and why."""
+
+    kernels: str
+    about: str
+
+
+class AnswerFacts(Part):
+    """A target's answer: yes, no, or None where it is not known; `facts` are its figures."""
+
+    answer: bool | None
+    about: str
+    facts: dict[str, Any] = {}
+
+
+class TargetFacts(Part):
+    """A target's three answers: can it take the model, did it run, what does it cost."""
+
+    target: str
+    takes: AnswerFacts
+    runs: AnswerFacts | None
+    costs: AnswerFacts | None
+
+
+class DeploymentFacts(Part):
+    """The benchmark of float and int8, and the targets' answers to int8; None where they were not wanted."""
+
+    sha256: dict[str, str]
+    benchmark: BenchmarkFacts | None
+    not_timed: list[NotTimed] = []
+    images: int
+    targets: list[TargetFacts] | None
+
+    def pair(self, kernels: str) -> tuple[TimingFacts, TimingFacts] | None:
+        """The timings of float and int8 on one kernel family."""
+        made = [item for item in self.benchmark.timings if item.kernels == kernels] if self.benchmark else []
+        return (made[0], made[1]) if len(made) == 2 else None
+
+    @property
+    def families(self) -> list[str]:
+        """The kernel families that were timed, in their order."""
+        return list(dict.fromkeys(item.kernels for item in self.benchmark.timings)) if self.benchmark else []
+
+    def target(self, start: str) -> TargetFacts | None:
+        """The first target whose name starts so."""
+        return next((item for item in self.targets or [] if item.target.startswith(start)), None)
+
+
 class Facts(Part):
     """What the files of a run directory say, one field a file; None where a run has no such file."""
 
@@ -389,6 +474,7 @@ class Facts(Part):
     compare: ComparedFacts | None = None
     qat: HistoryFacts | None = None
     tuning: TuningFacts | None = None
+    deployment: DeploymentFacts | None = None
     size: SizeFacts
     evaluation: EvaluationFacts
 
@@ -425,9 +511,31 @@ class Facts(Part):
         return self.size.files.float_tflite / self.size.files.int8_tflite
 
     @property
+    def deployed(self) -> DeploymentFacts | None:
+        """What was measured for deployment, where it is of the models that were evaluated."""
+        found = self.deployment
+        hashes = {"float.tflite": self.before.sha256, "int8.tflite": self.after.sha256}
+        return found if found is not None and found.sha256 == hashes else None
+
+    @property
+    def timed(self) -> tuple[TimingFacts, TimingFacts] | None:
+        """Float and int8 in the benchmark on XNNPACK; None where there is none, and evaluation's figures have to do."""
+        return self.deployed.pair("xnnpack") if self.deployed else None
+
+    @property
+    def latencies(self) -> tuple[Latency, Latency]:
+        """Float's and int8's latency: the benchmark's, else the one measured beside evaluation."""
+        return (
+            (self.timed[0].latency, self.timed[1].latency)
+            if self.timed
+            else (self.before.latency_ms, self.after.latency_ms)
+        )
+
+    @property
     def speedup(self) -> float:
-        """How many times longer the float model takes than the int8 one."""
-        return self.before.latency_ms.median / self.after.latency_ms.median
+        """How many times longer the float model takes than the int8 one: pair by pair, else by the medians."""
+        before, after = self.latencies
+        return 1 / self.timed[1].ratio.value if self.timed else before.median / after.median
 
     @property
     def disagreeing(self) -> int:

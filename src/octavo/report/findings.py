@@ -6,17 +6,14 @@ A sentence stands here only behind a condition on a number, so two runs with dif
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from octavo.affine import QParams
+from octavo.report import deployment
 from octavo.report.facts import ActivationFacts, ClassFacts, Facts, WeightFacts
+from octavo.report.finding import Finding
 from octavo.report.wording import about, count, interval, listing, number, percent, points, size, span, tensor, times
-
-Topic = Literal["summary", "accuracy", "size", "speed", "quantization", "deployment", "recommendation", "next"]
-Tone = Literal["good", "plain", "warn"]
 
 # From here on a number is worth a sentence.
 NOTABLE_OVERHEAD = 0.1  # bytes of an int8 file that are not weights
@@ -27,26 +24,19 @@ NOTABLE_RISE = 0.01  # accuracy gained in the last epoch
 FEW_CALIBRATION_IMAGES = 200
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One statement about the run.
-
-    Args:
-        topic: Which part of the report it belongs to.
-        text: The statement, with its figures.
-        figures: Those figures, unrounded, by name.
-        tone: Whether it is welcome, neutral, or something to look at.
-    """
-
-    topic: Topic
-    text: str
-    figures: dict[str, float] = field(default_factory=dict)
-    tone: Tone = "plain"
-
-
 def findings(facts: Facts) -> list[Finding]:
     """All that a run's figures say, in the order of the report."""
-    makers = (_summary, _accuracy, _size, _speed, _quantization, _deployment, _recommendations, _next)
+    makers = (
+        _summary,
+        _accuracy,
+        _size,
+        _speed,
+        _quantization,
+        _deployment,
+        deployment.measured,
+        _recommendations,
+        _next,
+    )
     return [finding for make in makers for finding in make(facts)]
 
 
@@ -68,11 +58,12 @@ def _summary(facts: Facts) -> Iterator[Finding]:
     )
     yield from _trained(facts)
     files, left = facts.size.files, len(facts.proof.float_left)
+    before, after = facts.latencies
     yield Finding(
         "summary",
         f"The file shrinks {times(facts.ratio)}, from {size(files.float_tflite)} to {size(files.int8_tflite)} "
-        f"(both .tflite). One image takes {facts.after.latency_ms.median:.2f} ms instead of "
-        f"{facts.before.latency_ms.median:.2f} ms on one thread of this machine.",
+        f"(both .tflite). One image takes {after.median:.2f} ms instead of "
+        f"{before.median:.2f} ms on one thread of this machine.",
         {"ratio": facts.ratio, "speedup": facts.speedup},
         "good" if facts.ratio > 1 and facts.speedup > 1 else "plain",
     )
@@ -204,7 +195,7 @@ def _size(facts: Facts) -> Iterator[Finding]:
 
 
 def _speed(facts: Facts) -> Iterator[Finding]:
-    before, after = facts.before.latency_ms, facts.after.latency_ms
+    before, after = facts.latencies
     ratio, word = (facts.speedup, "faster") if facts.speedup >= 1 else (1 / facts.speedup, "slower")
     yield Finding(
         "speed",
@@ -290,7 +281,7 @@ def _deployment(facts: Facts) -> Iterator[Finding]:
             {"ops": total, "kinds": kinds},
             "good",
         )
-    frames = 1000 / facts.after.latency_ms.median
+    frames = 1000 / facts.latencies[1].median
     yield Finding(
         "deployment",
         f"One image costs {proof.macs / 1e6:,.1f} million multiply-accumulates; this CPU does {frames:,.0f} "
@@ -319,21 +310,9 @@ def _recommendations(facts: Facts) -> Iterator[Finding]:
             {"low": compared.difference.low, "margin": compared.margin},
             "warn",
         )
-    if facts.speedup < 1:
-        yield Finding(
-            "recommendation",
-            f"On a CPU like this one int8 saves storage, not time ({facts.after.latency_ms.median:.2f} against "
-            f"{facts.before.latency_ms.median:.2f} ms): choose it for its {size(facts.size.files.int8_tflite)}.",
-            {"speedup": facts.speedup},
-            "warn",
-        )
-    else:
-        yield Finding(
-            "recommendation",
-            f"Measure latency on the target: {facts.after.latency_ms.median:.2f} ms is this machine's "
-            f"({facts.manifest.machine.cpu}), and {times(facts.speedup)} over float need not carry over.",
-            {"speedup": facts.speedup},
-        )
+    if facts.deployed is None or not facts.deployed.families:
+        yield from _elsewhere(facts)
+    yield from deployment.recommended(facts)
     preprocess = facts.recipe.preprocess
     scale, zero = proof.input.scale, proof.input.zero_point
     codes = ""
@@ -350,6 +329,26 @@ def _recommendations(facts: Facts) -> Iterator[Finding]:
         "recommendation",
         f"Check the file's SHA-256 before loading it ({proof.sha256[:16]}…): damaged files often still load and run.",
     )
+
+
+def _elsewhere(facts: Facts) -> Iterator[Finding]:
+    """What the latency measured beside evaluation says of other machines, where nothing else was measured."""
+    before, after = facts.latencies
+    if facts.speedup < 1:
+        yield Finding(
+            "recommendation",
+            f"On a CPU like this one int8 saves storage, not time ({after.median:.2f} against {before.median:.2f} ms): "
+            f"choose it for its {size(facts.size.files.int8_tflite)}.",
+            {"speedup": facts.speedup},
+            "warn",
+        )
+    else:
+        yield Finding(
+            "recommendation",
+            f"Measure latency on the target: {after.median:.2f} ms is this machine's "
+            f"({facts.manifest.machine.cpu}), and {times(facts.speedup)} over float need not carry over.",
+            {"speedup": facts.speedup},
+        )
 
 
 def _next(facts: Facts) -> Iterator[Finding]:

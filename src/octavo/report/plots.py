@@ -12,8 +12,9 @@ from itertools import accumulate
 from typing import Any
 
 from octavo.along import draw, short, worst
-from octavo.report.facts import Facts, Histogram, Share
-from octavo.report.wording import interval, percent, points, size, span
+from octavo.report.deployment import FAMILIES
+from octavo.report.facts import Facts, Histogram, Latency, Share
+from octavo.report.wording import interval, milliseconds, percent, points, ratio, size, span, times
 
 FLOAT, INT8, QUIET, WARN = "#0072B2", "#D55E00", "#8A8F98", "#CC79A7"
 PARTS = {"weights": "#009E73", "quantization": "#E69F00", "names": "#CC79A7", "rest": "#56B4E9"}
@@ -41,7 +42,7 @@ class Plot:
 
 def plots(facts: Facts) -> dict[str, Plot]:
     """All pictures of the report, by name; those that a run has no figures for are left out."""
-    makers = (accuracy, difference, sizes, training, confusion, error, activations, weights)
+    makers = (accuracy, difference, sizes, training, latency, memory, confusion, error, activations, weights)
     made = {make.__name__: make(facts) for make in makers}
     return {name: plot for name, plot in made.items() if plot is not None}
 
@@ -164,6 +165,80 @@ def training(facts: Facts) -> Plot | None:
         f"{percent(rows[-1].accuracy)}.",
         "Loss and accuracy by epoch. Training figures are averages over the epoch, on augmented images while the "
         "weights still change, so they can lie below the others.",
+    )
+
+
+def latency(facts: Facts) -> Plot | None:
+    """Milliseconds of float and int8 on each kernel family, and of int8 on every other target that ran."""
+    found = facts.deployed
+    if found is None or not found.families:
+        return None
+    rows: list[tuple[str, str, Latency, str]] = []
+    said = []
+    for family in found.families:
+        pair = found.pair(family)
+        if pair is None:
+            continue
+        name = _family(family)
+        rows.append((f"{name}, float", FLOAT, pair[0].latency, ""))
+        rows.append((f"{name}, int8", INT8, pair[1].latency, f", {times(pair[1].ratio.value)}"))
+        said.append(f"{name} int8 over float {ratio(pair[1].ratio)}")
+    for target in found.targets or []:
+        if target.costs is not None and target.costs.answer and "median" in target.costs.facts:
+            rows.append((f"{target.target}, int8", INT8, Latency.model_validate(target.costs.facts), ""))
+    figure, axes = _figure(HALF, 0.9 + 0.36 * len(rows))
+    ends = [max(time.p90, time.median) for _, _, time, _ in rows]
+    for place, ((_, colour, time, note), end) in enumerate(zip(reversed(rows), reversed(ends), strict=True)):
+        axes.barh(place, time.median, color=colour, height=0.62, lw=0)
+        axes.plot([time.min, time.p90], [place, place], color=INK, lw=1.2)
+        text = milliseconds(time.median) + note
+        axes.annotate(text, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9.5)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
+    axes.set(xlabel="ms an image, one thread", xlim=(0, max(ends) * 1.55))
+    _clean(axes)
+    return _plot(
+        "latency",
+        figure,
+        f"Latency: {'; '.join(f'{name} {milliseconds(time.median)}' for name, _, time, _ in rows)}. {'; '.join(said)}.",
+        "Median time of one image, with a line from the fastest run to the one that nine of ten stay below. The "
+        "factor is int8's time over float's, the median over pairs of runs.",
+    )
+
+
+def memory(facts: Facts) -> Plot | None:
+    """What the model takes: its files, memory on this machine, and the plan for a microcontroller."""
+    found = facts.deployed
+    if found is None or not found.families:
+        return None
+    rows = [
+        ("file, float", FLOAT, facts.size.files.float_tflite),
+        ("file, int8", INT8, facts.size.files.int8_tflite),
+    ]
+    for family in found.families:
+        for name, colour, item in zip(("float", "int8"), (FLOAT, INT8), found.pair(family) or (), strict=False):
+            if item.footprint.memory is not None:
+                rows.append((f"{_family(family)}, {name}", colour, item.footprint.memory))
+    micro = found.target("TFLite Micro")
+    planned = micro.costs.facts.get("activations") if micro is not None and micro.costs is not None else None
+    if planned is not None:
+        rows.append(("arena, planned, int8", PARTS["weights"], int(planned)))
+    figure, axes = _figure(HALF, 0.9 + 0.36 * len(rows))
+    most = max(bytes_ for *_, bytes_ in rows)
+    unit, name = (1e6, "MB") if most >= 1e6 else (1e3, "kB")
+    for place, (_, colour, bytes_) in enumerate(reversed(rows)):
+        axes.barh(place, bytes_ / unit, color=colour, height=0.62, lw=0)
+        axes.annotate(
+            size(bytes_), (bytes_ / unit, place), (5, 0), textcoords="offset points", va="center", fontsize=9.5
+        )
+    axes.set_yticks(range(len(rows)), [label for label, *_ in reversed(rows)])
+    axes.set(xlabel=name, xlim=(0, most / unit * 1.24))
+    _clean(axes)
+    return _plot(
+        "memory",
+        figure,
+        f"Memory: {'; '.join(f'{label} {size(bytes_)}' for label, _, bytes_ in rows)}.",
+        "The files, and the measured peak of memory beyond LiteRT itself"
+        + ("; for a microcontroller, the arena that TFLite Micro would plan for activations." if planned else "."),
     )
 
 
@@ -336,6 +411,10 @@ def _quantiles(histogram: Histogram, shares: Sequence[float]) -> list[float]:
     middles = [(a + b) / 2 for a, b in zip(histogram.edges, histogram.edges[1:], strict=False)]
     places = [next(k for k, done in enumerate(running) if done >= share * running[-1]) for share in shares]
     return [middles[k] for k in places]
+
+
+def _family(name: str) -> str:
+    return FAMILIES[name].removeprefix("LiteRT's ")
 
 
 def _hundred(share: float | None) -> float | None:

@@ -7,8 +7,20 @@ from dataclasses import dataclass
 
 from octavo.precision import MEANINGS
 from octavo.recipe import Recipe
-from octavo.report.facts import Facts, Port
-from octavo.report.wording import count, interval, number, percent, points, size, span, tensor, times
+from octavo.report.facts import AnswerFacts, Facts, Port, TimingFacts
+from octavo.report.wording import (
+    count,
+    interval,
+    milliseconds,
+    number,
+    percent,
+    points,
+    ratio,
+    size,
+    span,
+    tensor,
+    times,
+)
 
 BACKBONES = {"mobilenet_v2": "MobileNetV2"}
 OBSERVERS = {
@@ -61,6 +73,8 @@ def tables(facts: Facts) -> dict[str, Table]:
         "disagreements": _disagreements(facts),
         "checks": _checks(facts),
         "implementation": _implementation(facts),
+        "benchmark": _benchmark(facts),
+        "targets": _targets(facts),
         "provenance": _provenance(facts),
         "stages": _stages(facts),
     }
@@ -92,8 +106,7 @@ def _results(facts: Facts) -> Table:
         ["Format", ".tflite, float32", f".tflite, int8{' with float parts' if facts.proof.float_left else ''}", ""],
         [
             "Latency of one image, median",
-            f"{before.latency_ms.median:.2f} ms",
-            f"{after.latency_ms.median:.2f} ms",
+            *(milliseconds(latency.median) for latency in facts.latencies),
             f"{times(facts.speedup)} faster" if facts.speedup >= 1 else f"{times(1 / facts.speedup)} slower",
         ],
         ["Agreement", "", "", f"{percent(compared.agreement)} same answer"],
@@ -404,6 +417,73 @@ def _approach(recipe: Recipe) -> str:
     named = ", ".join(key if value is True else f"{key.replace('_', ' ')} {value:g}" for key, value in changed.items())
     said.append(f"augmentation: {named or 'none'}")
     return "; ".join(said)
+
+
+def _benchmark(facts: Facts) -> Table:
+    """Float and int8 side by side, kernel family by kernel family."""
+    found = facts.deployed
+    if found is None or found.benchmark is None:
+        return Table([])
+    rows: list[list[str]] = []
+    for family in found.families:
+        pair = found.pair(family)
+        if pair is not None:
+            rows += _family({"builtin": "Built-in", "reference": "Reference"}.get(family, "XNNPACK"), pair)
+    files, machine = facts.size.files, found.benchmark.machine
+    rows.append(
+        ["File", size(files.float_tflite), size(files.int8_tflite), f"{files.int8_tflite / files.float_tflite:.3f}"]
+    )
+    if facts.timed:
+        total = f"of {sum(facts.proof.ops.values())}"
+        rows.append(
+            ["Ops that XNNPACK leaves", f"{len(facts.timed[0].left)}", f"{len(facts.timed[1].left)} {total}", ""]
+        )
+    return Table(
+        rows,
+        ("", "Float", "Int8", "Int8 over float"),
+        f"Batch 1 on one thread, run in turns: float, int8, float, int8. The ratio of times is taken pair by pair, and "
+        "has its 95% interval. Memory is peak resident memory of a fresh process beyond that of LiteRT itself. "
+        f"{machine.cpu}, {machine.architecture}, {machine.cores} cores, LiteRT {machine.litert}.",
+        numbers=True,
+    )
+
+
+def _family(name: str, pair: tuple[TimingFacts, TimingFacts]) -> list[list[str]]:
+    """A kernel family's rows: time, rate, loading and memory."""
+    before, after = pair
+    rows = [
+        [f"{name}: latency, median", *(milliseconds(item.latency.median) for item in pair), ratio(after.ratio)],
+        [f"{name}: nine of ten below", *(milliseconds(item.latency.p90) for item in pair), ""],
+        [f"{name}: fastest", *(milliseconds(item.latency.min) for item in pair), ""],
+    ]
+    if before.throughput and after.throughput:
+        many = [f"{rate:,.0f}" for rate in (before.throughput, after.throughput)]
+        rows.append([f"{name}: images a second, all cores", *many, f"{after.throughput / before.throughput:.3f}"])
+    loads = [item.footprint.load_ms for item in pair]
+    rows.append([f"{name}: time to load", *map(milliseconds, loads), f"{loads[1] / loads[0]:.3f}"])
+    memory = [item.footprint.memory for item in pair]
+    if memory[0] and memory[1]:
+        rows.append([f"{name}: memory", size(memory[0]), size(memory[1]), f"{memory[1] / memory[0]:.3f}"])
+    return rows
+
+
+def _targets(facts: Facts) -> Table:
+    """Every target's answers; a blank where one follows from another."""
+    found = facts.deployed
+    answers = ({True: "yes", False: "no", None: "unknown"}, {True: "measured", False: "estimate", None: "unknown"})
+
+    def said(answer: AnswerFacts | None, words: dict[bool | None, str]) -> str:
+        return f"{words[answer.answer]}: {answer.about}" if answer else "–"
+
+    return Table(
+        [
+            [item.target, said(item.takes, answers[0]), said(item.runs, answers[0]), said(item.costs, answers[1])]
+            for item in (found.targets if found else None) or []
+        ],
+        ("Target", "Can it take the model?", "Did it run here?", "What does it cost?"),
+        f"What each target makes of the int8 model, asked with {count(found.images if found else 0, 'image')} of the "
+        "validation split (of the training split where there is none).",
+    )
 
 
 def _provenance(facts: Facts) -> Table:

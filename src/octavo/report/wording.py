@@ -118,3 +118,23 @@ def tensor(name: str) -> str:
         'net/conv_1/Relu6'
     """
     return name.split(";")[0]
+
+
+def milliseconds(value: float) -> str:
+    """A time.
+
+    Example:
+        >>> milliseconds(0.4945), milliseconds(12.98), milliseconds(1234.5)
+        ('0.49 ms', '12.98 ms', '1,234 ms')
+    """
+    return f"{value:,.2f} ms" if value < 100 else f"{value:,.0f} ms"
+
+
+def ratio(share: Share) -> str:
+    """A ratio with its interval.
+
+    Example:
+        >>> ratio(Share(value=0.512, low=0.508, high=0.5162))
+        '0.512 (0.508 to 0.516)'
+    """
+    return f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})"

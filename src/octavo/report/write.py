@@ -11,7 +11,8 @@ from typing import Any
 
 from octavo.files import write_json, write_text
 from octavo.report.facts import NEEDED, OPTIONAL, Facts, read
-from octavo.report.findings import Finding, findings
+from octavo.report.finding import Finding
+from octavo.report.findings import findings
 from octavo.report.plots import Plot, plots
 from octavo.report.tables import BACKBONES, Code, Table, tables
 from octavo.report.wording import count, percent, points, size, span, times
@@ -67,10 +68,17 @@ def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: 
         "tables": made,
         "plots": drawn,
         "pictures": PICTURES,
+        "nothing": _nothing(facts),
         # Ours: matplotlib escapes the text in its drawings, and the style sheet is part of this package.
         "drawings": {name: Markup(plot.svg) for name, plot in drawn.items()},
         "css": Markup(resources.files("octavo.report").joinpath("style.css").read_text("utf-8")),
     }
+
+
+def _nothing(facts: Facts) -> str:
+    """Why the report says nothing of deployment, where it does not."""
+    why = "no deployment.json" if facts.deployment is None else "a deployment.json of other models than it has now"
+    return f"The run has {why}, so nothing is said of latency, memory and targets here; the same `octavo run` adds it."
 
 
 def _render(template: str, context: dict[str, Any]) -> str:

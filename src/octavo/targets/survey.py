@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from octavo import equal
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_test
-from octavo.errors import ModelError
+from octavo.errors import ModelError, OctavoError
 from octavo.pipeline import load_model, preprocess_for
 from octavo.progress import Progress, Silent
 from octavo.runtime import Model
-from octavo.targets.browser import Browser
-from octavo.targets.edgetpu import EdgeTPU
-from octavo.targets.ethosu import EthosU
-from octavo.targets.litert import LiteRT, classes_of
-from octavo.targets.micro import Micro
-from octavo.targets.openvino import OpenVINO
-from octavo.targets.target import Answer, Target, Trial
-
-
-def every() -> list[Target]:
-    """All targets, in the order they are shown."""
-    families = [LiteRT("xnnpack"), LiteRT("builtin"), LiteRT("reference")]
-    arm = [EthosU(name) for name in ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")]
-    return [*families, Browser(), OpenVINO(), Micro(), *arm, EdgeTPU()]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One target's three answers; the later two are None where it can not take the model, or that is unknown."""
-
-    target: str
-    takes: Answer
-    runs: Answer | None
-    costs: Answer | None
+from octavo.targets.ask import Verdict, ask, every
+from octavo.targets.litert import classes_of
+from octavo.targets.target import Target, Trial
 
 
 def survey(
@@ -46,6 +24,10 @@ def survey(
     data: Path | str | None = None,
     images: int = 16,
     targets: Sequence[Target] | None = None,
+    *,
+    scale: tuple[float, float] | None = None,
+    interpolation: str | None = None,
+    channels: str | None = None,
     progress: Progress | None = None,
 ) -> list[Verdict]:
     """Asks every target what it makes of a model.
@@ -55,17 +37,22 @@ def survey(
         data: Images to run, test images where there is a split; made-up ones when left out.
         images: How many.
         targets: Which targets; `every` when left out.
+        scale: What pixels 0 and 255 become, where no sidecar says so.
+        interpolation: How images are resized, where no sidecar says so.
+        channels: Channel order, where no sidecar says so.
         progress: Where progress goes.
 
     Raises:
         OctavoError: The model or the images are not as they should be.
     """
     progress = progress or Silent()
+    if images < 1:
+        raise OctavoError(f"At least one image has to be run, and {images} were asked for.")
     path = Path(model)
     if path.is_file() and path.suffix != ".tflite":
         raise ModelError(f"'{path}' is no .tflite file.", "Quantize or export it first: `octavo quantize`.")
     loaded = load_model(path)
-    preprocess = preprocess_for(loaded, progress=progress)
+    preprocess = preprocess_for(loaded, scale, interpolation, channels, progress)
     labels = None
     if data is None:
         # They are in the model's channel order already.
@@ -77,18 +64,7 @@ def survey(
     runner = Model(loaded.graph)
     inputs = runner.input.encode(preprocess.normalize(seen))
     trial = Trial(path, loaded.graph, inputs, classes_of(runner, inputs), labels)
-    verdicts = []
-    for target in targets or every():
-        progress.say(f"asking {target.name}")
-        with warnings.catch_warnings():
-            # Other runtimes' deprecations are not the user's to mend.
-            warnings.simplefilter("ignore")
-            takes = target.takes(trial)
-            if takes.answer:
-                verdicts.append(Verdict(target.name, takes, target.runs(trial), target.costs(trial)))
-            else:
-                verdicts.append(Verdict(target.name, takes, None, None))
-    return verdicts
+    return ask(trial, targets or every(), progress.say)
 
 
 def to_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
