@@ -19,6 +19,7 @@ from octavo.feed import Feed
 from octavo.graph import Graph
 from octavo.recipe import DeploymentRecipe
 from octavo.runtime import Model
+from octavo.targets.ask import every
 from octavo.targets.browser import Browser
 from octavo.targets.micro import Micro
 from octavo.targets.target import Trial
