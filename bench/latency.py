@@ -58,6 +58,7 @@ def files(name: str) -> dict[str, bytes]:
     from octavo.equal import pictures
     from octavo.errors import OctavoError
     from octavo.export import to_float_tflite
+    from octavo.fuse import fuse
     from octavo.graph import Graph
     from octavo.pixels import raw_pixels
     from octavo.quantize import quantize
@@ -71,7 +72,7 @@ def files(name: str) -> dict[str, bytes]:
     found = {
         "TensorFlow's converter": converter(model, images),
         "Octavo": int8.content,
-        "Octavo, slim": strip(int8).content,
+        "Octavo, slim": strip(fuse(int8).graph).content,
     }
     twins: dict[str, Callable[[], Graph]] = {
         "Octavo, slim, logits": lambda: logits(int8),
@@ -79,7 +80,7 @@ def files(name: str) -> dict[str, bytes]:
     }
     for label, make in twins.items():
         try:
-            found[label] = strip(make()).content
+            found[label] = strip(fuse(make()).graph).content
         except OctavoError as error:
             sys.stderr.write(f"{name}: no '{label}': {error}\n")
     return found
