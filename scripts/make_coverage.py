@@ -201,7 +201,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines += [
         "\nOps whose codes are not XNNPACK's to the last, over all that were measured: "
         + (", ".join(f"{kind} ({count} tensors)" for kind, count in differing.most_common()) or "none")
-        + ". `tests/simulate/test_contract.py` says why of each.\n",
+        + ". `tests/simulate/test_contract.py` says which ops of other networks are not.\n",
         "NEG is the one op of these networks without an int8 form: LiteRT's kernel negates the codes and forgets the "
         "zero point. DIV, POW, SQUARE, SIN and COS, which the simulation computes in float, have no int8 kernel in "
         "LiteRT either.\n",
