@@ -91,6 +91,15 @@ def test_where_the_activation_clips_all_nothing_moves() -> None:
     assert np.array_equal(learn(clipped, wanted, np.rint(wanted), np.ones((1, 3, 1)), 7), np.rint(wanted))
 
 
+def test_where_nearest_makes_no_error_nothing_moves() -> None:
+    """In float32 the square of a slope by no error at all would be infinite."""
+    lesson, wanted = _lesson(3, 1, 3, OPEN)
+    nearest = np.rint(wanted)
+    outs = lesson.met @ nearest.transpose(0, 2, 1).astype(np.float32) + lesson.offset
+    exact = Lesson(lesson.met, outs, lesson.offset, lesson.caps)
+    assert np.array_equal(learn(exact, wanted, nearest, np.ones((1, 3, 1)), 7), nearest)
+
+
 @pytest.fixture(scope="module")
 def small() -> Graph:
     return Graph(small_tflite()).unshared()

@@ -40,6 +40,8 @@ _WARM = 0.2
 # The penalty's weight, beside an error of which rounding to nearest makes 1, and its exponent, first and last.
 _PENALTY = 1.0
 _EXPONENTS = (20.0, 2.0)
+# A squared error that counts as none.
+_NOTHING = 1e-18
 # The ends to which the sigmoid is stretched, so that it reaches 0 and 1 (equation 23).
 _LOW, _HIGH = -0.1, 1.1
 # Weights that are learned at once: as many as a core's cache holds with all that belongs to them.
@@ -233,7 +235,9 @@ def _learned(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, before
     share = np.clip((wanted - lower - _LOW) / (_HIGH - _LOW), 1e-3, 1 - 1e-3)
     # Equation 23: a weight starts where it is.
     variables = np.log(share / (1 - share)).astype(np.float32)
-    base, unit = lower.astype(np.float32), scale / np.maximum(before, 1e-30).astype(np.float32)
+    base = lower.astype(np.float32)
+    # Where rounding to nearest makes no error, such as in a channel that is always clipped, there is nothing to learn.
+    unit = np.where(before > _NOTHING, scale / np.maximum(before, _NOTHING), 0.0).astype(np.float32)
     first, second = np.zeros_like(variables), np.zeros_like(variables)
     batches = [slice(start, start + _BATCH) for start in range(0, lesson.met.shape[1], _BATCH)]
     for step in range(_STEPS):
