@@ -28,7 +28,7 @@ from octavo.ranges import Ranges
 from octavo.recipe import load_recipe
 from octavo.simulate import Simulation
 
-GRID = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+GRID = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
 def main() -> None:
