@@ -189,10 +189,10 @@ def inputs_of(loaded: Loaded, data: Path | None, count: int) -> np.ndarray:
 
 def versions(graph: Graph) -> dict[str, Graph]:
     """The model, and the model without its final Softmax where it has one."""
-    last = graph.producers.get(graph.outputs[0])
-    if len(graph.outputs) == 1 and last is not None and last.kind == "SOFTMAX":
+    try:
         return {"": graph, " without Softmax": logits(graph)}
-    return {"": graph}
+    except ModelError:
+        return {"": graph}
 
 
 def run(command: list[str], folder: Path, where: str) -> dict[str, np.ndarray]:

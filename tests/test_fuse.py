@@ -15,8 +15,9 @@ from octavo.calibrate import calibrate
 from octavo.data.preprocess import Preprocess
 from octavo.equal import compare
 from octavo.equal import pictures as photographs
-from octavo.fuse import fuse, same_padding
+from octavo.fuse import fuse
 from octavo.graph import Graph, serialize
+from octavo.ops import same_padding
 from octavo.quantize import quantize
 from octavo.sidecar import Sidecar
 from octavo.slim import strip

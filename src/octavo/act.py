@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Protocol
 
 from octavo.graph import Graph
@@ -39,6 +40,13 @@ class Tuned:
     left: tuple[str, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
     exact: bool = False
+
+
+def error_left(figures: Mapping[str, Any]) -> str:
+    """The end of a sentence: how much of the squared error acts that round weights left, by their figures."""
+    if not figures:
+        return "."
+    return f": {median(figure['error_left'] for figure in figures.values()):.0%} of the squared error is left (median)."
 
 
 class Act(Protocol):

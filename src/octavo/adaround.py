@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from octavo.act import Plan, Tuned
-from octavo.graph import Graph, Op, Tensor
+from octavo.act import Plan, Tuned, error_left
+from octavo.graph import Graph, Op
 from octavo.observers import Images
+from octavo.ops import bias_of
 from octavo.progress import Progress
 from octavo.ranges import Ranges
 from octavo.runtime import Model
@@ -111,7 +112,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
     figures: dict[str, Any] = {}
     with progress.track("adaround", len(ops)) as advance:
         for op in ops:
-            weights, bias = _constants(graph, op)
+            weights, bias = graph.tensors[op.inputs[1]], bias_of(graph, op)
             entry, stored = table.at(op, graph.tensors[op.inputs[0]]), table.of[weights.name]
             assert entry is not None and weights.constant is not None
             met = _met(graph, op, images)
@@ -136,15 +137,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
             }
             advance(1)
     said = f"Learned which way to round the weights of {len(ops)} ops"
-    if figures:
-        said += f": {np.median([f['error_left'] for f in figures.values()]):.0%} of the squared error is left (median)"
-    return Tuned(graph.replaced(changed), ranges, f"{said}.", tuple(left), figures)
-
-
-def _constants(graph: Graph, op: Op) -> tuple[Tensor, Tensor | None]:
-    """An op's weights and its bias, if it has one."""
-    biased = len(op.inputs) > 2 and op.inputs[2] >= 0
-    return graph.tensors[op.inputs[1]], graph.tensors[op.inputs[2]] if biased else None
+    return Tuned(graph.replaced(changed), ranges, f"{said}{error_left(figures)}", tuple(left), figures)
 
 
 def _grouped(op: Op, rows: Array) -> Array:

@@ -17,6 +17,7 @@ from octavo.act import Plan, Tuned
 from octavo.affine import QParams
 from octavo.graph import Graph, Op
 from octavo.observers import Images, Observer, fold
+from octavo.ops import bias_of
 from octavo.progress import Progress
 from octavo.ranges import Ranges
 from octavo.windows import kernels, known, windows
@@ -31,7 +32,7 @@ def correct_biases(graph: Graph, ranges: Ranges, images: Images, plan: Plan, pro
     """Changes the biases of a float graph so that its int8 form's outputs are right on average, op by op."""
     table = plan(graph, ranges)
     ops, left = known(graph, table)
-    biased = [op for op in ops if len(op.inputs) > 2 and op.inputs[2] >= 0]
+    biased = [op for op in ops if bias_of(graph, op) is not None]
     left += [f"{op} has no bias to correct" for op in ops if op not in biased]
     entries = [graph.tensors[op.inputs[0]] for op in biased]
     params = [table.at(op, entry) for op, entry in zip(biased, entries, strict=True)]

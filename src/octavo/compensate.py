@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from octavo.act import Plan, Tuned
+from octavo.act import Plan, Tuned, error_left
 from octavo.affine import QParams
 from octavo.graph import Graph, Op
 from octavo.observers import Images
+from octavo.ops import bias_of
 from octavo.progress import Progress
 from octavo.ranges import Ranges
 from octavo.runtime import Model
@@ -112,8 +113,7 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
         codes = round_in_turn(wanted, nearest, moments.damped, stored.qmax)
         changed[weights.name] = stored.dequantize(from_kernels(op, codes.astype(np.int8), weights.shape))
         off = (codes - wanted) * scale
-        if len(op.inputs) > 2 and op.inputs[2] >= 0:
-            bias = graph.tensors[op.inputs[2]]
+        if (bias := bias_of(graph, op)) is not None and bias.constant is not None:
             shift = (off * moments.mean).sum(axis=1) * float(at.scale[0])
             changed[bias.name] = (bias.constant - shift).astype(np.float32)
         before = moments.error((nearest - wanted) * scale)
@@ -132,9 +132,7 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
         for done in [pool.submit(one, place) for place in range(len(entries))]:
             done.result()
     said = f"Moved the weights of {len(entries)} ops to the codes that bring their outputs nearest"
-    if figures:
-        said += f": {np.median([f['error_left'] for f in figures.values()]):.0%} of the squared error is left (median)"
-    return Tuned(graph.replaced(changed), ranges, f"{said}.", tuple(left), figures)
+    return Tuned(graph.replaced(changed), ranges, f"{said}{error_left(figures)}", tuple(left), figures)
 
 
 def _drawn(images: Images) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from octavo.targets.browser import Browser
 from octavo.targets.litert import LiteRT, classes_of
 from octavo.targets.target import Answer, Target, Trial
 
-# Packages that some targets need, and that nothing else does.
-_TOOLS = ("openvino", "ethos-u-vela")
+# What targets need beside LiteRT: with another version there is another answer.
+TOOLS = ("openvino", "ethos-u-vela")
 
 
 def measure(
@@ -58,17 +57,6 @@ def measure(
         verdicts = _asked(models[1], feed, _targets(timed, after.name, asked.browser), say)
         value["targets"] = [asdict(verdict) for verdict in verdicts]
     return value
-
-
-def tools() -> dict[str, str]:
-    """Versions of what targets need beside LiteRT: with another tool there is another answer."""
-    found = {}
-    for name in _TOOLS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _timed(

@@ -16,6 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo.graph import Graph, Op, Tensor, serialize
+from octavo.ops import same_padding
 
 _CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D"}
 _ACTIVATIONS = {
@@ -90,20 +91,6 @@ class _Draft:
         places = {op.index for op in self.dropped}
         self.model.subgraphs[0].operators = [raw for place, raw in enumerate(self.ops) if place not in places]
         return Graph(serialize(self.model), self.before.name)
-
-
-def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:
-    """How many steps a window takes with TFLite's padding SAME, and the zeros before and after.
-
-    The formula is that of `ComputePaddingHeightWidth` in LiteRT's `kernels/padding.h`.
-
-    Example:
-        >>> same_padding(224, 3, 2), same_padding(224, 7, 2)
-        ((112, 0, 1), (112, 2, 3))
-    """
-    steps = -(-size // stride)
-    total = max((steps - 1) * stride + (window - 1) * dilation + 1 - size, 0)
-    return steps, total // 2, total - total // 2
 
 
 def _padding(draft: _Draft, op: Op) -> None:

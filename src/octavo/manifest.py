@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -105,10 +105,10 @@ class Manifest:
         write_json(self._path, self._value)
 
 
-def versions() -> dict[str, str]:
-    """The installed versions of what a result depends on."""
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """The installed versions of what a result depends on; a package that is missing is left out."""
     found = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

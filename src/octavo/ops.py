@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 
 from octavo.affine import QParams
-from octavo.graph import Graph, Op
+from octavo.graph import Graph, Op, Tensor
 
 Cost = Callable[[Graph, Op], int]
 Version = Callable[[Graph, Op], int]
@@ -244,6 +244,29 @@ def why_not(op: Op) -> str:
 def row(op: Op) -> Row | None:
     """The operator's row, or None when it has no int8 form."""
     return TABLE.get(op.kind)
+
+
+def bias_of(graph: Graph, op: Op) -> Tensor | None:
+    """The constant that an operator with weights adds, or None when it adds none."""
+    rules = row(op)
+    if rules is None or rules.bias is None or rules.bias >= len(op.inputs) or op.inputs[rules.bias] < 0:
+        return None
+    tensor = graph.tensors[op.inputs[rules.bias]]
+    return tensor if tensor.constant is not None else None
+
+
+def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:
+    """How many steps a window takes with TFLite's padding SAME, and the zeros before and after.
+
+    The formula is that of `ComputePaddingHeightWidth` in LiteRT's `kernels/padding.h`.
+
+    Example:
+        >>> same_padding(224, 3, 2), same_padding(224, 7, 2)
+        ((112, 0, 1), (112, 2, 3))
+    """
+    steps = -(-size // stride)
+    total = max((steps - 1) * stride + (window - 1) * dilation + 1 - size, 0)
+    return steps, total // 2, total - total // 2
 
 
 def macs(graph: Graph) -> int:

@@ -159,7 +159,7 @@ class _Run:
                 "models": {name: of(f"{name}.tflite") for name in ("float", "int8")},
                 "images": of("data.json"),
                 "deployment": self._json(recipe.deployment),
-                "tools": devices.tools(),
+                "tools": versions(devices.TOOLS),
             },
             ["deployment.json"],
             self._deployment,

@@ -25,6 +25,7 @@ from octavo.affine import QParams
 from octavo.data.preprocess import Preprocess
 from octavo.errors import QuantizationError
 from octavo.graph import Graph, Op, serialize
+from octavo.ops import bias_of
 
 _CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D"}
 
@@ -184,10 +185,8 @@ def _first_convolutions(graph: Graph) -> tuple[list[Op], list[int]]:
 
 
 def _has_bias(graph: Graph, op: Op) -> bool:
-    if len(op.inputs) < 3 or op.inputs[2] < 0:
-        return False
-    bias = graph.tensors[op.inputs[2]]
-    return bias.constant is not None and bias.dtype == "int32" and len(graph.consumers[bias.index]) == 1
+    bias = bias_of(graph, op)
+    return bias is not None and bias.dtype == "int32" and len(graph.consumers[bias.index]) == 1
 
 
 def _set(raw: Any, params: QParams) -> None:

@@ -99,7 +99,7 @@ def _write(source: Graph, table: Table) -> bytes:
     _quantize_unread(model, source, table)
     _set_versions(model, Graph(serialize(model)))
     # Two ops that read one float constant may need two scales of it; what is equal all the same is stored once.
-    return serialize(model, Sharing(1024))
+    return serialize(model, Sharing())
 
 
 def _quantize_unread(model: Any, source: Graph, table: Table) -> None:

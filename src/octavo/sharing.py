@@ -17,7 +17,7 @@ class Sharing(flatbuffers.Builder):  # type: ignore[misc]
     which stays where it is.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int = 1024) -> None:
         super().__init__(size)
         self._vectors: dict[tuple[int, bytes], int] = {}
         self._open: tuple[int, int, int] | None = None

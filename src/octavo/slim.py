@@ -50,7 +50,7 @@ def strip(graph: Graph) -> Graph:
             found.min = found.max = None
             if found.scale is None or len(found.scale) == 0:
                 raw.quantization = None
-    return Graph(serialize(model, Sharing(1024)), graph.name)
+    return Graph(serialize(model, Sharing()), graph.name)
 
 
 def logits_of(graph: Graph) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 from octavo.affine import QParams
 from octavo.errors import QuantizationError
 from octavo.graph import Graph, Op, Tensor
-from octavo.ops import Row, row, why_not
+from octavo.ops import Row, bias_of, row, why_not
 from octavo.precision import Precision, name_of, resolve, weight_bits
 from octavo.ranges import Range, Ranges
 
@@ -318,9 +318,7 @@ def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
     axis = rules.axis
     others = tuple(i for i in range(weight.constant.ndim) if i != axis)
     largest = np.abs(weight.constant.astype(np.float64)).max(axis=others if axis is not None else None)
-    bias = None
-    if rules.bias is not None and rules.bias < len(op.inputs) and op.inputs[rules.bias] >= 0:
-        bias = graph.tensors[op.inputs[rules.bias]]
+    bias = bias_of(graph, op)
     image = graph.tensors[op.inputs[image_place(op)]]
     params = table.at(op, image)
     assert params is not None

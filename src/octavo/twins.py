@@ -129,12 +129,12 @@ def slim_file(
     steps: list[Step] = []
     # Pixels are in the model's channel order by now.
     straight = replace(preprocess, channels="gray" if preprocess.channels == "gray" else "rgb")
+    codes = _encoded(at, straight, seen)
     left: tuple[str, ...] = ()
     if fused:
         found = fuse(at)
         left = found.left
         if found.kinds:
-            codes = _encoded(at, straight, seen)
             said = ", ".join(f"{count} {kind}" for kind, count in found.kinds.items())
             loose: tuple[Kernels, ...] = ("xnnpack",) if codes.dtype == np.float32 else ()
             same = _same(at, found.graph, codes)
@@ -144,7 +144,7 @@ def slim_file(
         at, preprocess, made = _pixels(at, preprocess, straight, seen, pixels)
         straight = replace(straight, scale=preprocess.scale)
         steps += made
-    codes = _encoded(at, straight, seen)
+        codes = _encoded(at, straight, seen)
     if drop_softmax:
         after = logits(at)
         steps.append(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from octavo.graph import Graph, Op
-from octavo.ops import row
+from octavo.ops import row, same_padding
 from octavo.table import Table
 
 Array = npt.NDArray[Any]
@@ -102,11 +102,11 @@ def _drawn(places: int, most: int, seed: int) -> Array:
 
 
 def _padded(values: Array, kernel: tuple[int, ...], strides: tuple[int, int], spread: tuple[int, int]) -> Array:
-    """SAME padding; the odd row and column come at the end (TensorFlow's `tf.nn.convolution`)."""
+    """Zeros around the values, as padding SAME adds them."""
     if kernel == (1, 1):
         return values
     pads = [(0, 0)]
-    for n, k, s, d in zip(values.shape[1:3], kernel, strides, spread, strict=True):
-        total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
-        pads.append((total // 2, total - total // 2))
+    for sizes in zip(values.shape[1:3], kernel, strides, spread, strict=True):
+        _, before, after = same_padding(*sizes)
+        pads.append((before, after))
     return np.pad(values, [*pads, (0, 0)])

@@ -33,7 +33,7 @@ def described(graph: Graph, belongs: Sidecar) -> Graph:
     """
     # A single output is the probability of the second class.
     count = graph.tensors[graph.outputs[0]].shape[-1]
-    made = attach(graph, contents(graph, belongs), {LABELS: labels(belongs.classes[-count:])}, Sharing(1024))
+    made = attach(graph, contents(graph, belongs), {LABELS: labels(belongs.classes[-count:]).encode()}, Sharing())
     equal.prove(graph, made, belongs.preprocess, f"{graph.name} with metadata")
     return made
 
@@ -67,9 +67,9 @@ def for_mediapipe(graph: Graph, belongs: Sidecar) -> Graph:
     return described(twin, belongs)
 
 
-def labels(classes: tuple[str, ...]) -> bytes:
+def labels(classes: tuple[str, ...]) -> str:
     """A file of labels: one a line."""
-    return "".join(f"{name}\n" for name in classes).encode()
+    return "".join(f"{name}\n" for name in classes)
 
 
 def contents(graph: Graph, belongs: Sidecar) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from octavo.deploy import carray, cfacts
 from octavo.deploy.card import model_card
-from octavo.deploy.described import described, for_mediapipe
+from octavo.deploy.described import LABELS, described, for_mediapipe, labels
 from octavo.deploy.web import Shown, Web, write_web
 from octavo.errors import ModelError, OctavoError
 from octavo.evaluate import gives_probabilities
@@ -155,7 +155,7 @@ def _fill(folder: Path, loaded: Loaded, evaluation: Mapping[str, Any] | None, da
     digest, bare = sha256(folder / "model.tflite"), hashlib.sha256(graph.content).hexdigest()
     facts = belongs.preprocess.to_json() | {"output": "probabilities" if gives_probabilities(graph) else "logits"}
     texts = {
-        "labels.txt": "".join(f"{name}\n" for name in belongs.classes),
+        LABELS: labels(belongs.classes),
         "preprocess.json": json.dumps(facts, indent=2) + "\n",
         "model-card.md": model_card(shipped, belongs.preprocess, belongs.classes, digest, bare, evaluation, data),
         "model_data.h": carray.header(bare),

@@ -22,10 +22,9 @@ def measured(facts: Facts) -> Iterator[Finding]:
     found = facts.deployed
     if found is None:
         return
-    pairs = {family: pair for family in found.families if (pair := found.pair(family))}
-    for family, pair in pairs.items():
+    for family, pair in found.pairs.items():
         yield _pace(family, *pair)
-    for family, pair in list(pairs.items())[:1]:
+    for family, pair in list(found.pairs.items())[:1]:
         yield from _resources(family, *pair)
     for item in found.not_timed:
         yield Finding("devices", f"{_capital(FAMILIES[item.kernels])}: not timed. {item.about}", {}, "warn")
@@ -128,7 +127,7 @@ def recommended(facts: Facts) -> Iterator[Finding]:
 
 def _processors(facts: Facts, found: DeploymentFacts) -> Iterator[Finding]:
     """Which kernels, and whether int8, on a CPU: by the benchmark."""
-    pairs = {family: pair for family in found.families if (pair := found.pair(family))}
+    pairs = found.pairs
     if not pairs or found.benchmark is None:
         return
     family = min(pairs, key=lambda name: pairs[name][1].latency.median)

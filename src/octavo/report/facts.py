@@ -456,6 +456,11 @@ class DeploymentFacts(Part):
         """The kernel families that were timed, in their order."""
         return list(dict.fromkeys(item.kernels for item in self.benchmark.timings)) if self.benchmark else []
 
+    @property
+    def pairs(self) -> dict[str, tuple[TimingFacts, TimingFacts]]:
+        """The timings of float and int8 on every kernel family that both were timed on, in their order."""
+        return {family: pair for family in self.families if (pair := self.pair(family)) is not None}
+
     def target(self, start: str) -> TargetFacts | None:
         """The first target whose name starts so."""
         return next((item for item in self.targets or [] if item.target.startswith(start)), None)

@@ -108,13 +108,13 @@ def sizes(facts: Facts) -> Plot:
     rows.append(("int8 .tflite", held.int8_tflite.model_dump()))
     figure, axes = _figure(SLIM, 0.95 + 0.4 * len(rows))
     most = max(sum(parts.values()) for _, parts in rows)
-    unit, name = (1e6, "MB") if most >= 1e6 else (1e3, "kB")
+    unit, name = _unit(most)
     for place, (_, parts) in enumerate(reversed(rows)):
         left = 0
         for part, number in parts.items():
             axes.barh(place, number / unit, left=left / unit, color=PARTS.get(part, "#B8BEC6"), height=0.62, lw=0)
             left += number
-        axes.annotate(size(left), (left / unit, place), (5, 0), textcoords="offset points", va="center", fontsize=9.5)
+        _beside(axes, size(left), left / unit, place)
     for part, colour in PARTS.items():
         axes.barh(0, 0, color=colour, label=part)
     axes.set_yticks(range(len(rows)), [label for label, _ in reversed(rows)])
@@ -175,10 +175,7 @@ def latency(facts: Facts) -> Plot | None:
         return None
     rows: list[tuple[str, str, Latency, str]] = []
     said = []
-    for family in found.families:
-        pair = found.pair(family)
-        if pair is None:
-            continue
+    for family, pair in found.pairs.items():
         name = _family(family)
         rows.append((f"{name}, float", FLOAT, pair[0].latency, ""))
         rows.append((f"{name}, int8", INT8, pair[1].latency, f", {times(pair[1].ratio.value)}"))
@@ -191,8 +188,7 @@ def latency(facts: Facts) -> Plot | None:
     for place, ((_, colour, time, note), end) in enumerate(zip(reversed(rows), reversed(ends), strict=True)):
         axes.barh(place, time.median, color=colour, height=0.62, lw=0)
         axes.plot([time.min, time.p90], [place, place], color=INK, lw=1.2)
-        text = milliseconds(time.median) + note
-        axes.annotate(text, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9.5)
+        _beside(axes, milliseconds(time.median) + note, end, place)
     axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
     axes.set(xlabel="ms an image, one thread", xlim=(0, max(ends) * 1.55))
     _clean(axes)
@@ -214,8 +210,8 @@ def memory(facts: Facts) -> Plot | None:
         ("file, float", FLOAT, facts.size.files.float_tflite),
         ("file, int8", INT8, facts.size.files.int8_tflite),
     ]
-    for family in found.families:
-        for name, colour, item in zip(("float", "int8"), (FLOAT, INT8), found.pair(family) or (), strict=False):
+    for family, pair in found.pairs.items():
+        for name, colour, item in zip(("float", "int8"), (FLOAT, INT8), pair, strict=True):
             if item.footprint.memory is not None:
                 rows.append((f"{_family(family)}, {name}", colour, item.footprint.memory))
     micro = found.target("TFLite Micro")
@@ -224,12 +220,10 @@ def memory(facts: Facts) -> Plot | None:
         rows.append(("arena, planned, int8", PARTS["weights"], int(planned)))
     figure, axes = _figure(HALF, 0.9 + 0.36 * len(rows))
     most = max(bytes_ for *_, bytes_ in rows)
-    unit, name = (1e6, "MB") if most >= 1e6 else (1e3, "kB")
+    unit, name = _unit(most)
     for place, (_, colour, bytes_) in enumerate(reversed(rows)):
         axes.barh(place, bytes_ / unit, color=colour, height=0.62, lw=0)
-        axes.annotate(
-            size(bytes_), (bytes_ / unit, place), (5, 0), textcoords="offset points", va="center", fontsize=9.5
-        )
+        _beside(axes, size(bytes_), bytes_ / unit, place)
     axes.set_yticks(range(len(rows)), [label for label, *_ in reversed(rows)])
     axes.set(xlabel=name, xlim=(0, most / unit * 1.24))
     _clean(axes)
@@ -411,6 +405,16 @@ def _quantiles(histogram: Histogram, shares: Sequence[float]) -> list[float]:
     middles = [(a + b) / 2 for a, b in zip(histogram.edges, histogram.edges[1:], strict=False)]
     places = [next(k for k, done in enumerate(running) if done >= share * running[-1]) for share in shares]
     return [middles[k] for k in places]
+
+
+def _unit(most: float) -> tuple[float, str]:
+    """How many bytes an axis up to so many counts in, and what that is called."""
+    return (1e6, "MB") if most >= 1e6 else (1e3, "kB")
+
+
+def _beside(axes: Any, text: str, end: float, place: float) -> None:
+    """What a bar says, behind its end."""
+    axes.annotate(text, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9.5)
 
 
 def _family(name: str) -> str:

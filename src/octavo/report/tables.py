@@ -425,10 +425,8 @@ def _benchmark(facts: Facts) -> Table:
     if found is None or found.benchmark is None:
         return Table([])
     rows: list[list[str]] = []
-    for family in found.families:
-        pair = found.pair(family)
-        if pair is not None:
-            rows += _family({"builtin": "Built-in", "reference": "Reference"}.get(family, "XNNPACK"), pair)
+    for family, pair in found.pairs.items():
+        rows += _family({"builtin": "Built-in", "reference": "Reference"}.get(family, "XNNPACK"), pair)
     files, machine = facts.size.files, found.benchmark.machine
     rows.append(
         ["File", size(files.float_tflite), size(files.int8_tflite), f"{files.int8_tflite / files.float_tflite:.3f}"]

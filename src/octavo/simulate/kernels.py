@@ -19,6 +19,7 @@ import numpy.typing as npt
 from keras import ops
 
 from octavo.graph import Graph, Op
+from octavo.ops import same_padding
 
 Shape = tuple[int, ...]
 Tensor = Any
@@ -176,9 +177,8 @@ def _dilated(value: Tensor, axis: int, stride: int) -> Tensor:
 
 def _transpose_pads(size: int, stride: int, kernel: int, inner: int, same: bool) -> tuple[int, int]:
     """Zeros before and after, so that a valid convolution gives `size` elements, aligned as in the forward one."""
-    # The padding of the convolution that this one transposes (TFLite's ComputePadding), as seen from its output.
-    count = -(-size // stride) if same else (size - kernel) // stride + 1
-    before = max((count - 1) * stride + kernel - size, 0) // 2 if same else 0
+    # The padding of the convolution that this one transposes, as seen from its output.
+    before = same_padding(size, kernel, stride)[1] if same else 0
     first = kernel - 1 - before
     return first, size + kernel - 1 - inner - first
 

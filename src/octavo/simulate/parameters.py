@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo.graph import Graph, Op, Tensor
-from octavo.ops import row
+from octavo.graph import Graph, Tensor
+from octavo.ops import bias_of, row
 
 Array = npt.NDArray[Any]
 
@@ -82,13 +82,6 @@ def weighted(graph: Graph) -> dict[int, Weighted]:
             continue
         stem = f"{op.kind.lower()}_{op.index}"
         kernel = Parameter(weights, ARRANGEMENTS[op.kind], f"{stem}_kernel")
-        bias = _bias(graph, op, rules.bias)
+        bias = bias_of(graph, op)
         found[op.index] = Weighted(kernel, None if bias is None else Parameter(bias, None, f"{stem}_bias"))
     return found
-
-
-def _bias(graph: Graph, op: Op, place: int | None) -> Tensor | None:
-    if place is None or place >= len(op.inputs) or op.inputs[place] < 0:
-        return None
-    tensor = graph.tensors[op.inputs[place]]
-    return tensor if tensor.constant is not None else None

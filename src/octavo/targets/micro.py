@@ -74,9 +74,7 @@ def _run(trial: Trial) -> Any:
 
 def _one_scale(graph: Graph, op: Op) -> bool:
     """Whether an op's output has its input's scale and zero point, or both are float."""
-    params = [graph.tensors[index].qparams for index in (op.inputs[0], op.outputs[0])]
-    first, second = ((None if p is None else (float(p.scale[0]), int(p.zero_point[0]))) for p in params)
-    return first == second
+    return graph.tensors[op.inputs[0]].qparams == graph.tensors[op.outputs[0]].qparams
 
 
 class Micro:
