@@ -22,7 +22,7 @@ from octavo.targets.litert import LiteRT, classes_of
 from octavo.targets.target import Answer, Target, Trial
 
 # What targets need beside LiteRT: with another version there is another answer.
-TOOLS = ("openvino", "ethos-u-vela")
+TOOLS = ("openvino", "ethos-u-vela", "tflite-micro")
 
 
 def measure(
