@@ -106,8 +106,9 @@ def _compile(keras: Any, model: Any, recipe: TrainRecipe, epoch: int) -> None:
     freeze(model, recipe, epoch)
     made = optimizer(model, recipe)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    # XLA is 20 to 30 times slower than TensorFlow's own kernels on a CPU.
-    model.compile(made, loss, metrics=["accuracy"], jit_compile=False)
+    # XLA is 20 to 30 times slower than TensorFlow's own kernels on a CPU, and all that JAX has.
+    jit = "auto" if keras.backend.backend() == "jax" else False
+    model.compile(made, loss, metrics=["accuracy"], jit_compile=jit)
 
 
 def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
