@@ -5,9 +5,10 @@
 
 Each method runs in a process of its own, in turn, several times, so that the machine's drift falls on all alike.
 Time is the work alone, without imports; memory is the peak of the process, with imports. The floor is a plain
-float forward of the same images on LiteRT on all cores, the faster of one interpreter with threads and one
-interpreter per core. TensorFlow's converter cannot start from a `.tflite` file: it converts the Keras model, so
-Octavo's way from the Keras model is timed as well.
+float forward of the same images on LiteRT on all cores: warm, the second pass of interpreters that are there, and the
+faster of one interpreter with threads and one interpreter per core; or from the file, the first pass in a fresh
+process, with all that it loads, as every other method has it. TensorFlow's converter cannot start from a `.tflite`
+file: it converts the Keras model, so Octavo's way from the Keras model is timed as well.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from typing import Any
 import numpy as np
 
 METHODS = {
-    "floor": "floor: float forward",
+    "floor": "floor, warm: float forward",
+    "floor_file": "floor, from float .tflite: load and float forward",
     "octavo": "Octavo, from float .tflite",
     "octavo_plain": "the same without tuning",
     "octavo_keras": "Octavo, from .keras",
@@ -67,6 +69,7 @@ def work(method: str, folder: Path) -> tuple[float, bytes]:
     images = np.load(folder / "calibration.npy")
     return {
         "floor": _floor,
+        "floor_file": _floor_file,
         "octavo": _octavo,
         "octavo_plain": _octavo_plain,
         "octavo_keras": _octavo_keras,
@@ -99,6 +102,15 @@ def _floor(folder: Path, images: Any) -> tuple[float, bytes]:
     return min(threads, cores), b""
 
 
+def _floor_file(folder: Path, images: Any) -> tuple[float, bytes]:
+    from octavo.graph import Graph
+    from octavo.runtime import Model
+
+    start = time.perf_counter()
+    Model(Graph.read(folder / "float.tflite")).run(images)
+    return time.perf_counter() - start, b""
+
+
 def _octavo(folder: Path, images: Any) -> tuple[float, bytes]:
     return _post_training(folder, images, ("compensate",))
 
@@ -108,6 +120,10 @@ def _octavo_plain(folder: Path, images: Any) -> tuple[float, bytes]:
 
 
 def _post_training(folder: Path, images: Any, acts: tuple[str, ...]) -> tuple[float, bytes]:
+    import litert_quantizer.model_modifier  # noqa: F401 - imports are not timed
+
+    import octavo.prove
+    import octavo.tune  # noqa: F401
     from octavo.graph import Graph
 
     start = time.perf_counter()
@@ -129,8 +145,11 @@ def _quantized(graph: Any, images: Any, acts: tuple[str, ...]) -> bytes:
 
 
 def _octavo_keras(folder: Path, images: Any) -> tuple[float, bytes]:
-    import tensorflow  # noqa: F401 - imports are not timed
+    import litert_quantizer.model_modifier  # noqa: F401 - imports are not timed
+    import tensorflow  # noqa: F401
 
+    import octavo.prove
+    import octavo.tune  # noqa: F401
     from octavo.export import to_float_tflite
     from octavo.graph import Graph
     from octavo.train import load_keras
@@ -213,6 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="a run directory that `octavo run` wrote")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="with both floors")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -225,27 +245,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, arguments.run)
-        results: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
+        results: dict[str, list[dict[str, float]]] = {method: [] for method in arguments.methods}
         for _ in range(arguments.repeats):
-            for method in METHODS:
+            for method in arguments.methods:
                 done = subprocess.run(
                     [sys.executable, __file__, "--child", method, name], capture_output=True, text=True, check=True
                 )
                 results[method].append(json.loads(done.stdout.splitlines()[-1]))
-        files = {m: (folder / f"{m}.tflite").read_bytes() for m in METHODS if m != "floor"}
+        files = {m: (folder / f"{m}.tflite").read_bytes() for m in arguments.methods if not m.startswith("floor")}
         right = accuracies(arguments.run, files) if arguments.run else {}
         times = {m: median(r["seconds"] for r in rows) for m, rows in results.items()}
         print(f"{IMAGES} images, {arguments.repeats} repeats, median; {os.cpu_count()} cores")
-        print("| method | seconds | times the floor | peak memory, MB | bytes | int8 accuracy |")
-        print("|---|---|---|---|---|---|")
-        for method, label in METHODS.items():
+        print("| method | seconds | times warm | times from file | peak memory, MB | bytes | int8 accuracy |")
+        print("|---|---|---|---|---|---|---|")
+        for method in arguments.methods:
             memory = max(r["megabytes"] for r in results[method])
             size = f"{len(files[method]):,}" if method in files else "–"
+            ratios = " | ".join(f"{times[method] / times[floor]:.1f}" for floor in ("floor", "floor_file"))
             print(
-                f"| {label} | {times[method]:.2f} | {times[method] / times['floor']:.1f} | {memory:.0f} | {size} "
+                f"| {METHODS[method]} | {times[method]:.2f} | {ratios} | {memory:.0f} | {size} "
                 f"| {right.get(method, '–')} |"
             )
-        print(f"TensorFlow's converter ÷ Octavo: {times['tensorflow'] / times['octavo']:.1f}")
+        if {"tensorflow", "octavo"} <= set(times):
+            print(f"TensorFlow's converter ÷ Octavo: {times['tensorflow'] / times['octavo']:.1f}")
 
 
 if __name__ == "__main__":

@@ -273,7 +273,7 @@ def test_nan_weights_are_named(folder: Path) -> None:
 
 def test_two_inputs_are_refused(folder: Path) -> None:
     graph = Graph(tiny_tflite())
-    model = graph._fresh()
+    model = graph.copied()
     model.subgraphs[0].inputs = [*graph.inputs, graph.outputs[0]]
     model.signatureDefs = None
     (folder / "two.tflite").write_bytes(serialize(model))

@@ -154,7 +154,7 @@ def test_files_of_tensorflows_converter_are_matched_through_the_graph(float_ends
 
 def test_names_do_not_matter() -> None:
     after = _ours(branched(False))
-    model = after._fresh()
+    model = after.copied()
     for index, raw in enumerate(model.subgraphs[0].tensors):
         raw.name = f"t{index}".encode()
     from octavo.graph import serialize

@@ -8,12 +8,13 @@ from smallnet import batch, small_tflite, sqnr
 
 import octavo.compensate
 from octavo.calibrate import calibrate
-from octavo.compensate import Moments, compensate, round_in_turn
+from octavo.compensate import Moments, _flat, _grouped, compensate, round_in_turn
 from octavo.graph import Graph
 from octavo.progress import Silent
 from octavo.quantize import quantize
 from octavo.runtime import Model
 from octavo.table import build
+from octavo.windows import kernels
 
 IMAGES = batch(64)
 
@@ -21,6 +22,13 @@ IMAGES = batch(64)
 def _correlated(size: int, seed: int) -> np.ndarray:
     mix = np.random.default_rng(seed).normal(size=(size, 2))
     return mix @ mix.T + 0.05 * np.eye(size)
+
+
+def _rounded(wanted: np.ndarray, metric: np.ndarray, largest: int = 127) -> np.ndarray:
+    """One group, its largest codes held."""
+    nearest = np.rint(wanted)
+    held = np.abs(nearest).argmax(axis=1)[:, None] == np.arange(wanted.shape[1])
+    return round_in_turn(wanted[None], nearest[None], held[None], metric[None], largest)[0]
 
 
 def _error(codes: np.ndarray, wanted: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -51,7 +59,7 @@ def test_it_is_the_published_rule(seed: int, monkeypatch: pytest.MonkeyPatch) ->
     # The largest varies most and comes first, so that it is rounded alone in both.
     wanted, metric = rng.uniform(-30, 30, (6, 8)), _correlated(8, seed) + np.diag([*np.zeros(7), 50.0])
     wanted[:, 7] = 127.0
-    assert np.array_equal(round_in_turn(wanted, np.rint(wanted), metric, 127), _by_elimination(wanted, metric, 127))
+    assert np.array_equal(_rounded(wanted, metric), _by_elimination(wanted, metric, 127))
 
 
 def test_most_channels_get_the_best_codes_of_all() -> None:
@@ -61,7 +69,7 @@ def test_most_channels_get_the_best_codes_of_all() -> None:
         rng = np.random.default_rng(seed)
         wanted = np.hstack([rng.uniform(-5, 5, (6, 4)), np.full((6, 1), 127.0)])
         nearest, metric = np.rint(wanted), _correlated(5, seed)
-        found = _error(round_in_turn(wanted, nearest, metric, 127), wanted, metric)
+        found = _error(_rounded(wanted, metric), wanted, metric)
         moves = np.array(list(product((-1, 0, 1), repeat=4)))
         tried = np.stack([_error(nearest + np.array([*move, 0]), wanted, metric) for move in moves])
         least = tried.min(axis=0)
@@ -71,19 +79,21 @@ def test_most_channels_get_the_best_codes_of_all() -> None:
     assert sums[3] >= 24
 
 
-def test_a_covariance_for_each_channel_is_that_channels_alone() -> None:
+def test_groups_are_rounded_apart() -> None:
     rng = np.random.default_rng(7)
-    wanted = np.hstack([rng.uniform(-9, 9, (3, 4)), np.full((3, 1), -127.0)])
+    wanted, held = rng.uniform(-9, 9, (3, 2, 5)), rng.random((3, 2, 5)) < 0.2
     each = np.stack([_correlated(5, seed) for seed in range(3)])
-    together = round_in_turn(wanted, np.rint(wanted), each, 127)
+    together = round_in_turn(wanted, np.rint(wanted), held, each, 127)
     for place in range(3):
-        alone = round_in_turn(wanted[[place]], np.rint(wanted[[place]]), each[place], 127)
-        assert np.array_equal(together[[place]], alone)
+        one = slice(place, place + 1)
+        alone = round_in_turn(wanted[one], np.rint(wanted[one]), held[one], each[one], 127)
+        assert np.array_equal(together[one], alone)
+    assert np.array_equal(together[held], np.rint(wanted)[held])
 
 
 def test_codes_stay_inside_and_the_largest_stays() -> None:
     wanted = np.array([[126.6, 126.6, 127.0], [3.0, -127.0, 0.4]])
-    codes = round_in_turn(wanted, np.rint(wanted), np.ones((3, 3)) + 0.01 * np.eye(3), 127)
+    codes = _rounded(wanted, np.ones((3, 3)) + 0.01 * np.eye(3))
     assert np.abs(codes).max() == 127
     assert np.all(np.abs(codes).max(axis=1) == 127)
 
@@ -93,19 +103,18 @@ def test_moments_are_those_of_float64_exactly() -> None:
     rng = np.random.default_rng(0)
     met = rng.choice([-255, 255, 254, 1], (1300, 6)).astype(np.int16)
     real = met.astype(np.float64)
-    moments = Moments.of(met)
-    assert np.array_equal(moments.mean, real.mean(axis=0))
+    moments = Moments.of(np.stack([met, met[::-1, ::-1]]))
+    assert np.array_equal(moments.mean, [real.mean(axis=0), real.mean(axis=0)[::-1]])
     exact = (met.astype(object).T @ met.astype(object)).astype(np.float64) / 1300
-    assert np.array_equal(moments.covariance, exact - np.outer(moments.mean, moments.mean))
-    assert np.allclose(moments.covariance, np.cov(real.T, bias=True))
-    depthwise = Moments.of(np.stack([met, met[::-1]], axis=2))
-    assert np.array_equal(depthwise.covariance, np.stack([moments.covariance] * 2))
+    assert np.array_equal(moments.covariance[0], exact - np.outer(moments.mean[0], moments.mean[0]))
+    assert np.array_equal(moments.covariance[1], moments.covariance[0][::-1, ::-1])
+    assert np.allclose(moments.covariance[0], np.cov(real.T, bias=True))
 
 
 def test_inputs_that_never_vary_move_nothing() -> None:
     wanted = np.array([[0.4, 0.3, 127.0]])
-    metric = Moments(np.zeros(3), np.zeros((3, 3)), 100).damped
-    assert np.array_equal(round_in_turn(wanted, np.rint(wanted), metric, 127), np.rint(wanted))
+    metric = Moments(np.zeros((1, 3)), np.zeros((1, 3, 3)), 100).damped
+    assert np.array_equal(_rounded(wanted, metric[0]), np.rint(wanted))
 
 
 def test_the_runtime_computes_nearer_to_float() -> None:
@@ -135,3 +144,32 @@ def test_quantization_finds_the_codes_again() -> None:
         assert weight is not None
         assert np.allclose(scales.of[name].scale, again.of[name].scale, rtol=1e-6)
         assert np.array_equal(written[name].constant, scales.of[name].quantize(weight))
+
+
+@pytest.mark.parametrize("together", [1, 5, 128])
+def test_groups_of_inputs_hold_every_weight_once(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last group is not full; and each group's moments are those of its own inputs."""
+    monkeypatch.setattr(octavo.compensate, "_TOGETHER", together)
+    graph = Graph(small_tflite()).unshared()
+    rng = np.random.default_rng(0)
+    for op in (op for op in graph.ops if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")):
+        weight = graph.tensors[op.inputs[1]].constant
+        assert weight is not None
+        rows = kernels(op, weight)
+        groups = _grouped(op, rows)
+        assert np.array_equal(_flat(op, groups, rows.shape), rows)
+        assert groups.shape[2] <= max(together, 9)
+        depthwise = op.kind == "DEPTHWISE_CONV_2D"
+        met = rng.integers(-99, 99, (50, rows.shape[1], rows.shape[0]) if depthwise else (50, rows.shape[1]))
+        # What the weights make of what they meet, by groups and all at once.
+        made = (_grouped(op, met) @ groups.swapaxes(1, 2)).astype(np.float64)
+        wanted = np.einsum("pko,ok->po", met, rows) if depthwise else met @ rows.T
+        assert np.allclose(made[:, :, 0].T if depthwise else made.sum(axis=0), wanted)
+
+
+def test_the_order_of_images_and_the_number_of_cores_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph(small_tflite()).unshared()
+    ranges = calibrate(graph, IMAGES)
+    one = compensate(graph, ranges, IMAGES, build, Silent()).graph.content
+    monkeypatch.setattr(octavo.compensate.os, "cpu_count", lambda: 1)
+    assert compensate(graph, ranges, IMAGES[::-1], build, Silent()).graph.content == one

@@ -56,7 +56,7 @@ def test_exposed_outputs_are_the_runtimes_own_tensors() -> None:
 
 def test_writing_and_reading_changes_nothing() -> None:
     graph = Graph(tiny_tflite())
-    again = Graph(serialize(graph._fresh()))
+    again = Graph(serialize(graph.copied()))
     image = Preprocess((8, 8)).apply(pictures(5)[0])
     np.testing.assert_array_equal(Model(graph).predict(image), Model(again).predict(image))
     assert [t.name for t in graph.tensors] == [t.name for t in again.tensors]
@@ -127,7 +127,7 @@ def test_what_is_no_model(content: bytes) -> None:
 def test_two_subgraphs_are_refused() -> None:
     import copy
 
-    model = Graph(tiny_tflite())._fresh()
+    model = Graph(tiny_tflite()).copied()
     model.subgraphs.append(copy.deepcopy(model.subgraphs[0]))
     with pytest.raises(ModelError, match="has 2 subgraphs"):
         Graph(serialize(model))

@@ -156,7 +156,7 @@ def test_additions_of_16_bits_take_any_scale() -> None:
     """Files that say nothing of it ask for scales that are powers of two, which calibrated ones are not."""
     import tensorflow as tf
 
-    model = Graph(convert(lambda x: x + tf.nn.relu(x) * 0.37))._fresh()
+    model = Graph(convert(lambda x: x + tf.nn.relu(x) * 0.37)).copied()
     for raw in model.subgraphs[0].operators:
         if hasattr(raw.builtinOptions, "potScaleInt16"):
             raw.builtinOptions.potScaleInt16 = True
@@ -169,7 +169,7 @@ def test_additions_of_16_bits_take_any_scale() -> None:
 
 def test_a_changed_int4_code_is_found(graph: Graph) -> None:
     made, int4 = made_of(graph, {"CONV_2D": "int4"})
-    model = int4._fresh()
+    model = int4.copied()
     op = next(op for op in int4.ops if op.kind == "CONV_2D")
     raw = model.subgraphs[0].tensors[op.inputs[1]]
     data = np.frombuffer(bytes(model.buffers[raw.buffer].data), np.uint8).copy()

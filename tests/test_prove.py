@@ -116,7 +116,7 @@ def test_a_changed_file_fails_the_check_that_names_it(
     made: Quantized, tamper: Callable[[Any, Graph], None], check: str
 ) -> None:
     graph = Graph(made.content)
-    model = graph._fresh()
+    model = graph.copied()
     tamper(model, graph)
     with pytest.raises(ProofError, match=check):
         prove(replace(made, content=serialize(model)))
@@ -124,7 +124,7 @@ def test_a_changed_file_fails_the_check_that_names_it(
 
 def test_a_float_op_among_integers_is_found(made: Quantized) -> None:
     graph = Graph(made.content)
-    model = graph._fresh()
+    model = graph.copied()
     for code in model.operatorCodes:
         if code.builtinCode == schema.BuiltinOperator.MAX_POOL_2D:
             code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SIN
@@ -136,7 +136,7 @@ def test_external_buffers_and_crooked_alignment_are_found(made: Quantized) -> No
     """litert-quantizer's own file keeps large constants behind the flatbuffer; Octavo's must not."""
     from ai_edge_litert.tools import flatbuffer_utils
 
-    model = Graph(made.content)._fresh()
+    model = Graph(made.content).copied()
     for buffer in model.buffers:
         if buffer.data is not None:
             buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)

@@ -70,7 +70,7 @@ def test_no_images_give_no_predictions() -> None:
 
 def test_two_inputs_are_not_one_image() -> None:
     graph = Graph(tiny_tflite())
-    model = graph._fresh()
+    model = graph.copied()
     model.subgraphs[0].inputs = [*graph.inputs, graph.outputs[0]]
     model.signatureDefs = None
     with pytest.raises(ModelError, match="has 2 inputs"):

@@ -29,7 +29,7 @@ def same(first: object, second: object) -> bool:
 
 def test_every_field_is_read_back_from_fewer_bytes() -> None:
     """The oracle is the flatbuffers package's own builder and reader."""
-    plain = tiny_int8()._fresh()
+    plain = tiny_int8().copied()
     for raw in plain.subgraphs[0].tensors:
         raw.name = b"".join([raw.name, b" with a name that differs"])
     ordinary = serialize(plain)
@@ -40,7 +40,7 @@ def test_every_field_is_read_back_from_fewer_bytes() -> None:
 
 def test_an_equal_constant_is_stored_once_and_a_different_one_is_not() -> None:
     def size(second: np.ndarray) -> int:
-        model = tiny_int8()._fresh()
+        model = tiny_int8().copied()
         for values in (np.arange(4096, dtype=np.int32), second):
             model.buffers.append(schema.BufferT())
             model.buffers[-1].data = values.view(np.uint8)
@@ -58,13 +58,13 @@ def test_an_equal_constant_is_stored_once_and_a_different_one_is_not() -> None:
 
 @pytest.mark.parametrize("start", [1, 64, 100_000])
 def test_bytes_do_not_depend_on_the_buffer_they_grew_in(start: int) -> None:
-    assert serialize(tiny_int8()._fresh(), Sharing(start)) == serialize(tiny_int8()._fresh(), Sharing(1024))
+    assert serialize(tiny_int8().copied(), Sharing(start)) == serialize(tiny_int8().copied(), Sharing(1024))
 
 
 def test_litert_computes_the_same() -> None:
     graph = tiny_int8()
-    ordinary = Graph(serialize(graph._fresh()))
-    shared = Graph(serialize(graph._fresh(), Sharing(1024)))
+    ordinary = Graph(serialize(graph.copied()))
+    shared = Graph(serialize(graph.copied(), Sharing(1024)))
     codes = (pictures(12)[0].astype(np.int16) - 128).astype(np.int8)
     interpreter(shared.content).allocate_tensors()
     assert all(item.equal and item.distinct > 3 for item in compare(ordinary, shared, codes, codes))

@@ -33,7 +33,7 @@ def test_inspect_counts_by_hand() -> None:
 
 
 def test_what_two_buffers_share_counts_once() -> None:
-    model = Graph(tiny_tflite())._fresh()
+    model = Graph(tiny_tflite()).copied()
     twin = copy.copy(model.subgraphs[0].tensors[model.subgraphs[0].operators[0].inputs[1]])
     model.buffers.append(model.buffers[twin.buffer])
     twin.buffer = len(model.buffers) - 1

@@ -50,7 +50,7 @@ def test_stripped_files_are_smaller_and_say_the_same(make: Callable[[], Graph]) 
 
 
 def test_stripping_shares_zero_points_and_keeps_every_number() -> None:
-    graph = Graph(serialize(tiny_int8()._fresh()))
+    graph = Graph(serialize(tiny_int8().copied()))
     after = strip(graph)
     for old, new in zip(graph.tensors, after.tensors, strict=True):
         assert (old.shape, old.dtype, old.qparams) == (new.shape, new.dtype, new.qparams)
@@ -175,7 +175,7 @@ def test_a_change_that_is_not_exact_writes_nothing(tmp_path: Path, monkeypatch: 
     def broken(graph: Graph) -> Graph:
         name, values = next((t.name, t.constant) for t in graph.tensors if t.dtype == "int32" and t.qparams is not None)
         assert values is not None
-        return Graph(serialize(graph.replaced({name: values + 5000})._fresh()))
+        return Graph(serialize(graph.replaced({name: values + 5000}).copied()))
 
     monkeypatch.setattr("octavo.twins.strip", broken)
     with pytest.raises(ProofError, match="'strip' changed the outputs"):

@@ -89,7 +89,7 @@ def test_micro_counts_arena_and_flash() -> None:
 
 
 def _with(graph: Graph, **changes: object) -> Graph:
-    made = graph._fresh()
+    made = graph.copied()
     for name, value in changes.items():
         setattr(made.subgraphs[0].operators[0].builtinOptions, name, value)
     return Graph(serialize(made))
@@ -174,7 +174,7 @@ def test_micros_relu6_does_not_change_scale() -> None:
     graph = one("RELU6")
     answer = Micro().takes(trial(graph))
     assert answer.answer is False and "RELU6 #0 changes their scale" in answer.about
-    same = graph._fresh()
+    same = graph.copied()
     tensors = same.subgraphs[0].tensors
     tensors[graph.outputs[0]].quantization = tensors[graph.inputs[0]].quantization
     assert Micro().takes(trial(Graph(serialize(same)))).answer is True
@@ -192,7 +192,7 @@ def test_micro_runs_where_it_is_installed_or_says_how_to_get_it(model: Path) -> 
 
 def test_an_op_that_a_target_lacks_is_named() -> None:
     graph = yardstick(4, 8)
-    made = graph._fresh()
+    made = graph.copied()
     from ai_edge_litert import schema_py_generated as schema
 
     made.operatorCodes[0].builtinCode = made.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.LSTM

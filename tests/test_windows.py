@@ -56,7 +56,7 @@ def test_windows_times_kernels_is_what_the_runtime_computes(case: int) -> None:
     wanted = Model(graph, workers=1).run(image)[0].astype(np.float64)
     weight = graph.tensors[op.inputs[1]].constant
     assert weight is not None
-    met, rows = windows(graph, op, image), kernels(op, weight)
+    met, rows = windows(graph, op)(image), kernels(op, weight)
     made = np.einsum("pko,ok->po", met, rows) if op.kind == "DEPTHWISE_CONV_2D" else met @ rows.T
     if len(op.inputs) > 2 and op.inputs[2] >= 0:
         bias = graph.tensors[op.inputs[2]].constant
@@ -70,7 +70,7 @@ def test_few_places_of_a_large_map_the_same_in_every_image() -> None:
     shape = (1, 40, 40, 4)
     graph = Graph(convert(_convolution(1, 1, "SAME"), shape)).unshared()
     images = inputs(shape, 2)
-    first, again, other = (windows(graph, graph.ops[0], images[[i]]) for i in (0, 0, 1))
+    first, again, other = (windows(graph, graph.ops[0])(images[[i]]) for i in (0, 0, 1))
     assert len(first) == PLACES
     assert np.array_equal(first, again)
     # A place's rows hold that place's pixels: found in the image itself.

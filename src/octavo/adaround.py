@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 
 from octavo.act import Plan, Tuned, error_left
 from octavo.graph import Graph, Op
 from octavo.observers import Images
-from octavo.ops import bias_of
+from octavo.ops import bias_of, clips
 from octavo.progress import Progress
 from octavo.ranges import Ranges
 from octavo.runtime import Model
@@ -47,13 +46,6 @@ _NOTHING = 1e-18
 _LOW, _HIGH = -0.1, 1.1
 # Weights that are learned at once: as many as a core's cache holds with all that belongs to them.
 _AT_ONCE = 32768
-
-_CAPS = {
-    schema.ActivationFunctionType.NONE: (-np.inf, np.inf),
-    schema.ActivationFunctionType.RELU: (0.0, np.inf),
-    schema.ActivationFunctionType.RELU_N1_TO_1: (-1.0, 1.0),
-    schema.ActivationFunctionType.RELU6: (0.0, 6.0),
-}
 
 
 @dataclass(frozen=True)
@@ -153,10 +145,10 @@ def _mean(met: Array) -> Array:
 def _met(graph: Graph, op: Op, images: Images) -> Array:
     """What an op's weights meet, ``(groups, places, columns)``: at the same places whatever the graph's constants."""
     each: list[Array] = [np.empty(0)] * len(images)
-    most = max(1, _PLACES // len(images))
+    most, seen = max(1, _PLACES // len(images)), windows(graph, op)
 
     def look(place: int, outputs: list[Array]) -> None:
-        met = windows(graph, op, outputs[0])
+        met = seen(outputs[0])
         if len(met) > most:
             met = met[np.random.default_rng(place).choice(len(met), most, replace=False)]
         each[place] = met.astype(np.float32, copy=True)
@@ -175,7 +167,7 @@ def _lesson(op: Op, real: Array, bias: Array | None, met: Array, now: Array) -> 
         products += bias.reshape(offset.shape)
         # A bias will make the mean right, whatever the weights.
         now, offset = now - _mean(now).astype(np.float32), products.mean(axis=1, keepdims=True)
-    caps = _CAPS[op.options.fusedActivationFunction]
+    caps = clips(op)
     return Lesson(now, np.clip(products, *caps), offset, caps)
 
 

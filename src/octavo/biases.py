@@ -59,9 +59,10 @@ def _fine(params: QParams) -> float:
 
 def _observer(graph: Graph, op: Op, params: QParams) -> Observer:
     """Sums over images of the mean of what every weight meets: ``(columns,)``, or ``(output channels, taps)``."""
+    look = windows(graph, op)
 
     def update(state: Array, values: Array) -> Array:
-        mean = windows(graph, op, values).mean(axis=0, dtype=np.float64).T
+        mean = look(values).mean(axis=0, dtype=np.float64).T
         return np.asarray(state + np.rint(mean / _fine(params)))
 
     return Observer(init=lambda: np.zeros(1), update=update, merge=np.add, finish=lambda state: (0.0, 0.0))

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo.graph import Graph, Op, Tensor, serialize
 from octavo.ops import same_padding
@@ -74,7 +73,7 @@ class _Draft:
     @cached_property
     def model(self) -> Any:
         """The file to be changed, read when the first change is noted."""
-        return flatbuffer_utils.read_model_from_bytearray(bytearray(self.before.content))
+        return self.before.copied()
 
     @property
     def ops(self) -> list[Any]:

@@ -96,12 +96,7 @@ class Graph:
                 "Give a file that LiteRT, TensorFlow Lite or Octavo wrote.",
             )
         try:
-            self._model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-            subgraphs = self._model.subgraphs
-            self._single(len(subgraphs))
-            self._subgraph = subgraphs[0]
-            self.tensors: tuple[Tensor, ...] = self._read_tensors()
-            self.ops: tuple[Op, ...] = self._read_ops()
+            self._take(flatbuffer_utils.read_model_from_bytearray(bytearray(content)))
         except (
             AttributeError,
             IndexError,
@@ -115,8 +110,28 @@ class Graph:
                 f"{name} is damaged: its flatbuffer could not be read ({type(error).__name__}).",
                 "Copy or export the file again.",
             ) from error
+
+    def _take(self, model: Any) -> None:
+        self._model = model
+        self._single(len(model.subgraphs))
+        self._subgraph = model.subgraphs[0]
+        self.tensors: tuple[Tensor, ...] = self._read_tensors()
+        self.ops: tuple[Op, ...] = self._read_ops()
         self.inputs: tuple[int, ...] = tuple(int(i) for i in self._subgraph.inputs)
         self.outputs: tuple[int, ...] = tuple(int(i) for i in self._subgraph.outputs)
+
+    @classmethod
+    def of(cls, model: Any, name: str = "the model") -> Self:
+        """The graph of a schema `ModelT`, which it keeps: what its bytes would be read as, without reading them.
+
+        Args:
+            model: The model; its buffers are renumbered, and nobody may change it afterwards.
+            name: What error messages call it.
+        """
+        made = cls.__new__(cls)
+        made.name, made.content = name, serialize(model)
+        made._take(model)
+        return made
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -228,10 +243,10 @@ class Graph:
 
         This keeps the runtime's fast kernels, which `preserve_all_tensors` would turn off.
         """
-        model = self._fresh()
+        model = self.copied()
         model.subgraphs[0].outputs = [t.index for t in tensors]
         model.signatureDefs = None
-        return Graph(serialize(model), self.name)
+        return Graph.of(model, self.name)
 
     def severed(self, tensors: Sequence[Tensor]) -> Graph:
         """The same graph cut at `tensors`: ops read each from a new float input, in place of what computes it.
@@ -240,7 +255,7 @@ class Graph:
         and DEQUANTIZE still read what was computed: with the op before them they make what is stored. The new inputs
         come first, in the order of `tensors`, then the old ones. Indices of tensors stay as they are.
         """
-        model = self._fresh()
+        model = self.copied()
         subgraph = model.subgraphs[0]
         entries, steps, twins = [], [], {}
         for tensor in tensors:
@@ -271,7 +286,7 @@ class Graph:
         subgraph.operators = [*steps, *subgraph.operators]
         subgraph.inputs = [*entries, *self.inputs]
         model.signatureDefs = None
-        return Graph(serialize(model), self.name)
+        return Graph.of(model, self.name)
 
     def replaced(self, constants: Mapping[str, Array]) -> Graph:
         """The same graph with some constants exchanged for others of the same shape and type.
@@ -280,7 +295,7 @@ class Graph:
             KeyError: A name is no constant of this graph.
             ValueError: A shape or type differs.
         """
-        model = self._fresh()
+        model = self.copied()
         by_name = {t.name: t for t in self.tensors if t.constant is not None}
         for name, values in constants.items():
             tensor = by_name[name]
@@ -295,15 +310,17 @@ class Graph:
             stored = pack4(values) if tensor.dtype == "int4" else np.ascontiguousarray(values)
             model.buffers[-1].data = stored.view(np.uint8).ravel()
             raw.buffer = len(model.buffers) - 1
-        return Graph(serialize(model), self.name)
+        return Graph.of(model, self.name)
 
     def unshared(self) -> Graph:
         """The same graph with one float constant per reader, since two readers can need two scales of it.
 
         Converters store equal constants once: two layers whose biases are all zero read the same tensor.
         """
+        if not self._shares:
+            return self
         taken: set[int] = set()
-        model = self._fresh()
+        model = self.copied()
         subgraph = model.subgraphs[0]
         for tensor in self.tensors:
             # The names become the file's own, so that whoever writes it can tell tensors apart by name.
@@ -323,10 +340,20 @@ class Graph:
                 raw = subgraph.tensors[index]
                 model.buffers.append(model.buffers[raw.buffer])
                 raw.buffer = len(model.buffers) - 1
-        return Graph(serialize(model), self.name)
+        return Graph.of(model, self.name)
 
-    def _fresh(self) -> Any:
-        return flatbuffer_utils.read_model_from_bytearray(bytearray(self.content))
+    @property
+    def _shares(self) -> bool:
+        """Whether two readers have a float constant, or its bytes, together; or two tensors had a name."""
+        raw = self._subgraph.tensors
+        read = [i for op in self.ops for i in op.inputs if i >= 0 and self.tensors[i].constant is not None]
+        floats = [i for i in read if self.tensors[i].dtype == "float32"]
+        named = all(raw[t.index].name == t.name.encode() for t in self.tensors)
+        return not named or len({raw[i].buffer for i in floats}) < len(floats)
+
+    def copied(self) -> Any:
+        """The graph as a schema `ModelT` that may be changed, but for the contents of its buffers."""
+        return copy.deepcopy(self._model, {id(self._model.buffers): [_plain(raw) for raw in self._model.buffers]})
 
 
 def pack4(codes: Array) -> Array:
@@ -383,6 +410,13 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         return int(schema.BufferEnd(builder))
 
 
+def _plain(raw: Any) -> Any:
+    """A buffer of its own with the same content."""
+    made = schema.BufferT()
+    made.data = None if raw.data is None or len(raw.data) == 0 else np.frombuffer(raw.data, np.uint8)
+    return made
+
+
 def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
     """A schema `ModelT` as the bytes of a `.tflite` file.
 
@@ -407,7 +441,9 @@ def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
             buffers.append(made)
         holder.buffer = kept[holder.buffer]
     model.buffers = buffers
-    builder = builder or flatbuffers.Builder(1024)
+    if builder is None:
+        # Room for all constants from the start: a builder that grows copies all that it holds.
+        builder = flatbuffers.Builder((1 << 16) + sum(len(buffer.data or b"") + 32 for buffer in buffers))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 

@@ -19,7 +19,6 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 from flatbuffers import encode as numbers
 from flatbuffers.table import Table
 
@@ -206,7 +205,7 @@ def attach(
         files: The files that it names, packed behind the model.
         builder: As for `octavo.graph.serialize`.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    model = graph.copied()
     entry = schema.MetadataT()
     entry.name, entry.buffer = NAME.encode(), len(model.buffers)
     model.buffers.append(schema.BufferT())

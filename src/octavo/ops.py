@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from octavo.affine import QParams
 from octavo.graph import Graph, Op, Tensor
@@ -231,6 +232,9 @@ TABLE: dict[str, Row] = {
 }
 
 
+_FUSED: dict[int, str] = {v: k for k, v in vars(schema.ActivationFunctionType).items() if isinstance(v, int)}
+_BOUNDS = {"RELU": (0.0, inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
+
 WITHOUT: dict[str, str] = {
     "NEG": "LiteRT's int8 kernel for it negates the codes and forgets the zero point",
 }
@@ -253,6 +257,15 @@ def bias_of(graph: Graph, op: Op) -> Tensor | None:
         return None
     tensor = graph.tensors[op.inputs[rules.bias]]
     return tensor if tensor.constant is not None else None
+
+
+def clips(op: Op) -> tuple[float, float]:
+    """Where an operator's activation function clips what it gives: its own, or the fused one; infinite where nowhere.
+
+    The bounds are those of the schema's ``ActivationFunctionType`` and of the operators of the same names.
+    """
+    fused = _FUSED.get(getattr(op.options, "fusedActivationFunction", 0), "NONE")
+    return _BOUNDS.get(op.kind, _BOUNDS.get(fused, (-inf, inf)))
 
 
 def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:

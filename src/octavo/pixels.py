@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo.affine import QParams
 from octavo.data.preprocess import Preprocess
@@ -86,7 +85,7 @@ def raw_pixels(graph: Graph, preprocess: Preprocess) -> RawPixels:
         )
     readers, between = _first_convolutions(graph)
     params = QParams(np.array([step]), np.array([zero_point]))
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    model = graph.copied()
     for index in (graph.inputs[0], *between):
         _set(model.subgraphs[0].tensors[index], params)
     for op in readers:
@@ -111,7 +110,7 @@ def unsigned(graph: Graph) -> Graph:
     Args:
         graph: A model with one int8 input.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    model = graph.copied()
     codes = graph.inputs[0]
     pixels = _as_bytes(model, codes)
     model.subgraphs[0].tensors[codes].name = b"codes"
@@ -129,7 +128,7 @@ def unsigned_output(graph: Graph) -> Graph:
     Args:
         graph: A model with one int8 output.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    model = graph.copied()
     codes = graph.outputs[0]
     scores = _as_bytes(model, codes)
     model.subgraphs[0].tensors[codes].name = b"output_codes"

@@ -90,16 +90,15 @@ def _write(source: Graph, table: Table) -> bytes:
     from litert_quantizer.model_modifier import ModelModifier
 
     instructions = {t.name: found for t in source.tensors if (found := _instruction(source, table, t)) is not None}
-    float_model = flatbuffer_utils.read_model_from_bytearray(bytearray(source.content))
     # A copy of the vector: the writer keeps views into what it is given.
-    written = bytes(ModelModifier(float_model).modify_model(instructions, enable_progress_bar=False))
+    written = bytes(ModelModifier(source.copied()).modify_model(instructions, enable_progress_bar=False))
     # Reading and packing again moves the weights from behind the flatbuffer into it: TFLite Micro and older
     # readers do not follow external buffers.
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
     _quantize_unread(model, source, table)
-    _set_versions(model, Graph(serialize(model)))
+    _set_versions(model, Graph.of(model))
     # Two ops that read one float constant may need two scales of it; what is equal all the same is stored once.
-    return serialize(model, Sharing())
+    return serialize(model, Sharing(len(written)))
 
 
 def _quantize_unread(model: Any, source: Graph, table: Table) -> None:

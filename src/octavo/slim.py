@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo.errors import ModelError
 from octavo.graph import Graph, Tensor, serialize
@@ -33,7 +32,7 @@ def strip(graph: Graph) -> Graph:
         graph: A float or int8 model. Signatures and the metadata of other tools are kept. TFLite metadata is dropped,
             since its files lie behind the model: `octavo deploy` writes it anew.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    model = graph.copied()
     _sweep(model)
     model.description = None
     model.metadata = [item for item in model.metadata or () if item.name not in _NOTES] or None
@@ -76,7 +75,7 @@ def logits(graph: Graph) -> Graph:
         ModelError: The model does not end with a Softmax.
     """
     kept = logits_of(graph)
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    model = graph.copied()
     subgraph = model.subgraphs[0]
     dropped = graph.outputs[0]
     # The output keeps its name and place in the file, and takes over what it now holds.

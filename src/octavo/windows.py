@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -54,59 +56,65 @@ def from_kernels(op: Op, rows: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray((rows.T if op.kind == "DEPTHWISE_CONV_2D" else rows).reshape(shape))
 
 
-def windows(graph: Graph, op: Op, values: Array, most: int = PLACES) -> Array:
-    """The values that the weights of an op meet, one row for each of some places of its output.
+def windows(graph: Graph, op: Op, most: int = PLACES) -> Callable[[Array], Array]:
+    """How to see the values that the weights of an op meet: one row for each of some places of its output.
 
     Padding is 0, as in the kernels. The places are drawn once for each op: they are the same in every image.
 
     Args:
         graph: The graph of the op.
         op: A CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED that is `known`.
-        values: Its input for one image, ``(1, height, width, channels)``, or ``(…, columns)`` for a dense layer.
         most: How many places, at most; a quarter of them for a depthwise kernel, which has few weights a channel.
 
     Returns:
-        ``(places, columns)``; of a depthwise convolution ``(places, taps, output channels)``.
+        A function of the op's input for one image, ``(1, height, width, channels)``, or ``(…, columns)`` for a dense
+        layer. It returns ``(places, columns)``; of a depthwise convolution ``(places, taps, output channels)``.
     """
     weights = graph.tensors[op.inputs[1]]
+    shape = [abs(n) for n in graph.tensors[op.inputs[0]].shape]
     if op.kind == "FULLY_CONNECTED":
-        every = values.reshape(-1, weights.shape[1])
-        return np.asarray(every[_drawn(len(every), most, op.index)])
-    kernel = weights.shape[1:3]
+        columns = weights.shape[1]
+        drawn = _drawn(prod(shape) // columns, most, op.index)
+        return lambda values: np.asarray(values.reshape(-1, columns)[drawn])
+    depthwise = op.kind == "DEPTHWISE_CONV_2D"
+    taps, outside = _taps(op, shape[1:3], weights.shape[1:3], max(1, most // 4) if depthwise else most)
+    multiplier = weights.shape[3] // shape[3] if depthwise else 1
+
+    def look(values: Array) -> Array:
+        met = values.reshape(-1, shape[3]).take(taps, axis=0)
+        met[outside] = 0
+        if depthwise:
+            return np.repeat(met, multiplier, axis=2) if multiplier > 1 else met
+        return np.asarray(met.reshape(len(taps), -1))
+
+    return look
+
+
+def _taps(op: Op, size: Sequence[int], kernel: Sequence[int], most: int) -> tuple[Array, Array]:
+    """Which pixels the taps of a kernel lie on, at some places of the output.
+
+    Returns:
+        Places in the input, row by row, ``(places, taps)``, and which of them are padding.
+    """
     strides = (op.options.strideH, op.options.strideW)
     spread = (op.options.dilationHFactor, op.options.dilationWFactor)
-    padded = _padded(values, kernel, strides, spread)[0] if op.options.padding == schema.Padding.SAME else values[0]
-    height, width = (
-        (n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(padded.shape[:2], kernel, strides, spread, strict=True)
+    outputs, before = [], []
+    for n, k, s, d in zip(size, kernel, strides, spread, strict=True):
+        same = op.options.padding == schema.Padding.SAME
+        count, start = same_padding(n, k, s, d)[:2] if same else ((n - (k - 1) * d - 1) // s + 1, 0)
+        outputs.append(count)
+        before.append(start)
+    places = np.unravel_index(_drawn(outputs[0] * outputs[1], most, op.index), outputs)
+    y, x = (
+        place[:, None] * s + np.arange(k) * d - start
+        for place, k, s, d, start in zip(places, kernel, strides, spread, before, strict=True)
     )
-    depthwise = op.kind == "DEPTHWISE_CONV_2D"
-    most = max(1, most // 4) if depthwise else most
-    drawn = _drawn(height * width, most, op.index)
-    if kernel == strides == (1, 1) and not depthwise:
-        return np.asarray(padded.reshape(-1, values.shape[-1])[drawn])
-    y, x = np.unravel_index(drawn, (height, width))
-    # Indices of every tap of every place: (places, kernel height, kernel width).
-    rows = (y * strides[0])[:, None, None] + np.arange(kernel[0])[:, None] * spread[0]
-    cols = (x * strides[1])[:, None, None] + np.arange(kernel[1]) * spread[1]
-    met = padded[rows, cols].reshape(len(y), -1, values.shape[-1])
-    if depthwise:
-        multiplier = weights.shape[3] // values.shape[-1]
-        return np.repeat(met, multiplier, axis=2) if multiplier > 1 else met
-    return np.asarray(met.reshape(len(y), -1))
+    inside = ((y >= 0) & (y < size[0]))[:, :, None] & ((x >= 0) & (x < size[1]))[:, None, :]
+    taps = np.where(inside, y[:, :, None] * size[1] + x[:, None, :], 0)
+    return taps.reshape(len(taps), -1), ~inside.reshape(len(taps), -1)
 
 
 def _drawn(places: int, most: int, seed: int) -> Array:
     if places <= most:
         return np.arange(places)
     return np.sort(np.random.default_rng(seed).choice(places, most, replace=False))
-
-
-def _padded(values: Array, kernel: tuple[int, ...], strides: tuple[int, int], spread: tuple[int, int]) -> Array:
-    """Zeros around the values, as padding SAME adds them."""
-    if kernel == (1, 1):
-        return values
-    pads = [(0, 0)]
-    for sizes in zip(values.shape[1:3], kernel, strides, spread, strict=True):
-        _, before, after = same_padding(*sizes)
-        pads.append((before, after))
-    return np.pad(values, [*pads, (0, 0)])

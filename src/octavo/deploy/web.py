@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo import equal
 from octavo.deploy import litertjs
@@ -105,7 +104,7 @@ def browser_twin(graph: Graph) -> Graph:
         graph = unsigned(graph)
     if graph.tensors[graph.outputs[0]].dtype == "int8":
         graph = unsigned_output(graph)
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(graph.content))
+    model = graph.copied()
     tensors = model.subgraphs[0].tensors
     opened = [one for one in tensors if one.shapeSignature is not None and -1 in one.shapeSignature]
     for one in opened:

@@ -12,12 +12,13 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 from keras import ops
 
 from octavo.graph import Graph, Op, Tensor
+from octavo.ops import clips
 from octavo.simulate import fixedpoint
 from octavo.simulate.fakequant import round_through, weight_scale
 from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices
@@ -27,13 +28,6 @@ from octavo.table import Layout, image_place
 
 Value = Any
 
-# The bounds of fused activations in reals (schema: ActivationFunctionType); TANH has none, and no int8 form.
-BOUNDS: Mapping[int, tuple[float | None, float | None]] = {
-    0: (None, None),
-    1: (0.0, None),
-    2: (-1.0, 1.0),
-    3: (0.0, 6.0),
-}
 # Beside the ops with weights; and how many of their inputs are values.
 EXACT: Mapping[str, int] = {
     **dict.fromkeys(("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE"), 2),
@@ -98,9 +92,9 @@ class Integer(Rounded):
             codes = [self._codes(v, s) for v, (_, _, s) in zip(arguments, grids, strict=False)]
             made = _made(bare, codes, arguments[len(codes) :], grids, grid)
         self._made.update(op.outputs)
-        least, most = BOUNDS[getattr(op.options, "fusedActivationFunction", 0)]
-        low = low if least is None else ops.maximum(low, least)
-        high = high if most is None else ops.minimum(high, most)
+        least, most = clips(op)
+        low = ops.maximum(low, least) if isfinite(least) else low
+        high = ops.minimum(high, most) if isfinite(most) else high
         codes = _bounded(made, low, high, scale)
         value = codes * scale
         self._known[id(value)] = value, codes
