@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from oneop import convert, weights
-from tiny import pictures, tiny_tflite
+from smallnet import small_tflite
+from tiny import pictures, tiny_int8, tiny_tflite
 
 from octavo.data.preprocess import Preprocess
 from octavo.errors import ModelError
@@ -60,6 +62,38 @@ def test_writing_and_reading_changes_nothing() -> None:
     image = Preprocess((8, 8)).apply(pictures(5)[0])
     np.testing.assert_array_equal(Model(graph).predict(image), Model(again).predict(image))
     assert [t.name for t in graph.tensors] == [t.name for t in again.tensors]
+
+
+@pytest.mark.parametrize("make", [lambda: Graph(small_tflite()), tiny_int8])
+def test_a_graph_of_a_model_is_what_its_bytes_are_read_as(make: Callable[[], Graph]) -> None:
+    graph = make()
+    for made in (Graph.of(graph.copied()), graph.exposed(graph.tensors[-1:]), graph.unshared()):
+        again = Graph(made.content)
+        assert (made.inputs, made.outputs) == (again.inputs, again.outputs)
+        for one, two in zip(made.tensors, again.tensors, strict=True):
+            assert (one.index, one.name, one.shape, one.dtype) == (two.index, two.name, two.shape, two.dtype)
+            assert (one.constant is None) == (two.constant is None)
+            assert one.constant is None or np.array_equal(one.constant, two.constant)
+            assert (one.qparams is None) == (two.qparams is None)
+            assert one.qparams is None or np.array_equal(one.qparams.scale, two.qparams.scale)
+        for one, two in zip(made.ops, again.ops, strict=True):
+            assert (one.index, one.kind, one.version) == (two.index, two.kind, two.version)
+            assert (one.inputs, one.outputs) == (two.inputs, two.outputs)
+            assert vars(one.options or one) == vars(two.options or one)
+
+
+def test_who_changes_a_copy_changes_no_graph() -> None:
+    graph = Graph(small_tflite())
+    before = serialize(graph.copied())
+    model = graph.copied()
+    for raw in model.subgraphs[0].tensors:
+        raw.name, raw.shape[:] = b"x", [7 for _ in raw.shape]
+    for raw in model.subgraphs[0].operators:
+        raw.inputs[:] = []
+        raw.builtinOptions = None
+    serialize(model)
+    assert serialize(graph.copied()) == before
+    assert Graph(before).tensors[0].name == graph.tensors[0].name
 
 
 def test_replaced_constants_change_the_outputs_as_they_should() -> None:

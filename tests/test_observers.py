@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import pytest
+from smallnet import batch, small_tflite
 from tiny import pictures, tiny_tflite
 
 from octavo import runtime
@@ -12,7 +14,8 @@ from octavo.calibrate import calibrate
 from octavo.data.preprocess import Preprocess
 from octavo.errors import QuantizationError
 from octavo.graph import Graph
-from octavo.observers import OBSERVERS, percentile
+from octavo.observers import OBSERVERS, Observer, fold, percentile
+from octavo.ops import clips
 
 RNG = np.random.default_rng(0)
 SAMPLES = {
@@ -161,3 +164,33 @@ def test_recipes_and_the_command_line_know_all_observers() -> None:
     known = tuple(OBSERVERS)
     assert get_args(CalibrateRecipe.model_fields["observer"].annotation) == known
     assert get_args(get_args(Observer)[0]) == known
+
+
+def test_what_has_reached_both_ends_of_its_clip_is_not_looked_at_again() -> None:
+    graph = Graph(small_tflite(cap=True))
+    images = 8 * batch(24)
+    clipped = [op for op in graph.ops if clips(op) == (0.0, 6.0)]
+    tensors = [graph.tensors[op.outputs[0]] for op in clipped]
+    assert tensors
+    looks = [0] * len(tensors)
+
+    def counting(place: int) -> Observer:
+        def update(state: tuple[float, float], values: np.ndarray) -> tuple[float, float]:
+            looks[place] += 1
+            return rule.update(state, values)
+
+        rule = OBSERVERS["minmax"]
+        return replace(rule, update=update)
+
+    states = fold(graph, tensors, images, [counting(place) for place in range(len(tensors))])
+    seen: list[list[np.ndarray]] = [[] for _ in tensors]
+
+    def look(place: int, outputs: list[np.ndarray]) -> None:
+        for values, kept in zip(outputs, seen, strict=True):
+            kept.append(values.copy())
+
+    runtime.Model(graph.exposed(tensors), workers=1).each(images, look)
+    assert states == [(float(np.min(values)), float(np.max(values))) for values in seen]
+    assert (0.0, 6.0) in states
+    # Of those that reach both ends, as soon as that.
+    assert min(looks) < len(images)

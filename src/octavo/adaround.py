@@ -12,12 +12,14 @@ later ops what earlier ones lost.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from octavo.act import Plan, Tuned, error_left
 from octavo.graph import Graph, Op
@@ -102,7 +104,8 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
     ops, left = known(graph, table)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}
-    with progress.track("adaround", len(ops)) as advance:
+    # A part of the weights a core: BLAS on several cores besides would have them wait for each other.
+    with progress.track("adaround", len(ops)) as advance, threadpool_limits(1, "blas"):
         for op in ops:
             weights, bias = graph.tensors[op.inputs[1]], bias_of(graph, op)
             entry, stored = table.at(op, graph.tensors[op.inputs[0]]), table.of[weights.name]
@@ -209,7 +212,7 @@ def learn(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, largest: 
         codes = _learned(lesson_of, wanted[mine], mine_nearest, mine_scale, before, largest)
         return np.where(lesson_of.error(codes.astype(np.float32) * mine_scale) < before, codes, mine_nearest)
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.concatenate(list(pool.map(one, parts)), axis=axis)
 
 
