@@ -27,7 +27,7 @@ FLOORS: list[set[str]] = [
         "sidecar",
         "backend",
     },
-    {"ranges", "histogram", "observers", "table", "act", "windows", "feed", "fitting", "simulate"},
+    {"ranges", "histogram", "observers", "table", "act", "order", "windows", "feed", "fitting", "simulate"},
     {
         "slim",
         "fuse",

@@ -25,6 +25,7 @@ from octavo.act import Plan, Tuned, error_left
 from octavo.graph import Graph, Op
 from octavo.observers import Images
 from octavo.ops import bias_of, clips
+from octavo.order import Ordered
 from octavo.progress import Progress
 from octavo.ranges import Ranges
 from octavo.runtime import Model
@@ -97,10 +98,10 @@ class Lesson:
 def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
     """Moves the weights of a float graph to the codes, of the two next to each, that are learned to serve best.
 
-    The weights of the graph then are what the codes stand for, and quantization finds the codes again. Images are
-    learned from in batches, so that their order matters here, if little; scales stay as they were.
+    The weights of the graph then are what the codes stand for, and quantization finds the codes again; scales stay as
+    they were. Images are learned from in batches, in an order of their own, so that the order they come in is nothing.
     """
-    table = plan(graph, ranges)
+    images, table = Ordered(images), plan(graph, ranges)
     ops, left = known(graph, table)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha1
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from octavo.affine import QParams
 from octavo.graph import Graph, Op
 from octavo.observers import Images
 from octavo.ops import bias_of
+from octavo.order import Ordered
 from octavo.progress import Progress
 from octavo.ranges import Ranges
 from octavo.runtime import Model
@@ -102,7 +102,7 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
     ops, left = known(graph, table)
     params = [table.at(op, graph.tensors[op.inputs[0]]) for op in ops]
     entries = [(op, at) for op, at in zip(ops, params, strict=True) if at is not None]
-    met = _met(graph, entries, _drawn(images), progress)
+    met = _met(graph, entries, Ordered(images, _IMAGES), progress)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}
 
@@ -167,21 +167,7 @@ def _flat(op: Op, groups: Array, shape: tuple[int, ...]) -> Array:
     return groups.swapaxes(0, 1).reshape(shape[0], -1)[:, : shape[1]]
 
 
-def _drawn(images: Images) -> list[Any]:
-    """Some of the images: the same, in the same order, in whatever order they come."""
-
-    def key(image: Any) -> bytes:
-        found = sha1(usedforsecurity=False)
-        for part in image if isinstance(image, tuple) else (image,):
-            found.update(np.ascontiguousarray(part).data)
-        return found.digest()
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        keys = list(pool.map(lambda place: key(images[place]), range(len(images))))
-    return [images[place] for place in sorted(range(len(images)), key=keys.__getitem__)[:_IMAGES]]
-
-
-def _met(graph: Graph, entries: list[tuple[Op, QParams]], images: list[Any], progress: Progress) -> list[list[Array]]:
+def _met(graph: Graph, entries: list[tuple[Op, QParams]], images: Images, progress: Progress) -> list[list[Array]]:
     """What every op's weights meet, image by image, in codes less their zero point, int16."""
     seen: list[list[Array]] = [[np.empty(0)] * len(images) for _ in entries]
     looks = [windows(graph, op, _PLACES) for op, _ in entries]
