@@ -169,7 +169,7 @@ class QuantizeRecipe(Section):
         ("compensate",),
         description="What post-training quantization changes first, in this order; it needs no labels. `compensate`: "
         "weights are rounded so that outputs, not weights, come out nearest. `bias`: biases alone take out what "
-        "rounded weights shift on average; faster, and nearly as good. `adaround`: which way weights are rounded is "
+        "rounded weights shift on average; nearly as good in int8. `adaround`: which way weights are rounded is "
         "learned; for weights of 4 bits; takes minutes. `equalize`: channels that share a range get "
         "magnitudes that suit it alike.",
     )
