@@ -871,7 +871,8 @@ def main() -> None:
         sys.exit(_refuse(str(error)))
     except SystemExit as end:
         if end.code == 130:
-            sys.stderr.write("Interrupted. What was finished is kept; the same command goes on from there.\n")
+            said = "Interrupted; nothing is half written. Give the same command again: runs and training go on."
+            sys.stderr.write(f"{said}\n")
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
