@@ -119,12 +119,18 @@ def _octavo_plain(folder: Path, images: Any) -> tuple[float, bytes]:
     return _post_training(folder, images, ())
 
 
-def _post_training(folder: Path, images: Any, acts: tuple[str, ...]) -> tuple[float, bytes]:
-    import litert_quantizer.model_modifier  # noqa: F401 - imports are not timed
+def _imported() -> None:
+    """Imports all that quantization needs: imports are not timed."""
+    import litert_quantizer.model_modifier  # noqa: F401
 
     import octavo.prove
     import octavo.tune  # noqa: F401
+
+
+def _post_training(folder: Path, images: Any, acts: tuple[str, ...]) -> tuple[float, bytes]:
     from octavo.graph import Graph
+
+    _imported()
 
     start = time.perf_counter()
     content = _quantized(Graph.read(folder / "float.tflite"), images, acts)
@@ -145,15 +151,13 @@ def _quantized(graph: Any, images: Any, acts: tuple[str, ...]) -> bytes:
 
 
 def _octavo_keras(folder: Path, images: Any) -> tuple[float, bytes]:
-    import litert_quantizer.model_modifier  # noqa: F401 - imports are not timed
-    import tensorflow  # noqa: F401
+    import tensorflow  # noqa: F401 - imports are not timed
 
-    import octavo.prove
-    import octavo.tune  # noqa: F401
     from octavo.export import to_float_tflite
     from octavo.graph import Graph
     from octavo.train import load_keras
 
+    _imported()
     start = time.perf_counter()
     graph = Graph(to_float_tflite(load_keras(folder / "model.keras")))
     content = _quantized(graph, images, ("compensate",))

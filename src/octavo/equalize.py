@@ -22,7 +22,7 @@ from ai_edge_litert import schema_py_generated as schema
 from octavo.act import Plan, Tuned
 from octavo.graph import Graph, Op, Tensor
 from octavo.observers import Images, Observer, fold, observe
-from octavo.ops import row
+from octavo.ops import clips, row
 from octavo.progress import Advance, Progress
 from octavo.ranges import Ranges
 from octavo.table import image_place
@@ -182,7 +182,7 @@ def _fused(op: Op) -> int:
 
 
 def _caps(op: Op) -> bool:
-    return op.kind == "RELU6" or _fused(op) == _FUSED.RELU6
+    return clips(op) == (0.0, 6.0)
 
 
 def _unscalable_writer(op: Op) -> str | None:
