@@ -240,6 +240,25 @@ def test_empty_folder_and_no_calibration_images(folder: Path, tmp_path: Path) ->
     assert "0 calibration images" in message
     message = refused(_quantize(folder, folder / "float.tflite", folder / "photos", "--images", 31))
     assert "31 calibration images were asked for" in message
+    assert "Set --images to a number from 1 to 30" in message
+
+
+def test_fewer_images_than_usual_are_all_used_and_the_flag_is_named(folder: Path) -> None:
+    models, data = (folder / "float.tflite", folder / "few_int8.tflite"), ("--data", folder / "photos")
+    done = octavo("quantize", models[0], *data, "-o", models[1])
+    assert done.returncode == 0, done.stderr
+    assert "There are 30 images to choose from, and 100 are usual: all of them are used." in done.stderr
+    assert "set --images to 30 or less" in done.stderr
+    quiet = octavo("quantize", models[0], *data, "-o", models[1], "--images", 30)
+    assert (quiet.returncode, "usual" in quiet.stderr) == (0, False)
+    done = octavo("compare", *models, *data)
+    assert (done.returncode, "--images" in done.stderr) == (0, True)
+    done = octavo("sensitivity", models[0], *data, "--budget", 1)
+    assert done.returncode == 0, done.stderr
+    assert "32 are usual" in done.stderr and "set --calibration to 30 or less" in done.stderr
+    done = octavo("calibrate", models[0], *data, "--draws", 1, "--judges", 6)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:4]] == ["1", "5", "10"]
 
 
 def test_one_class_only_cannot_be_trained_on(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 SRC = Path(__file__).parent.parent / "src" / "octavo"
 
 FLOORS: list[set[str]] = [
-    {"errors", "files", "progress", "quiet", "affine", "stats", "recipe"},
+    {"errors", "child", "files", "progress", "quiet", "affine", "stats", "recipe"},
     {
         "graph",
         "sharing",

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shlex
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from octavo.errors import OctavoError
 from octavo.progress import Advance
@@ -30,6 +32,40 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+class Command(TyperCommand):
+    """A command whose messages name flags where Octavo's functions name arguments: --images for `images`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command, with warnings shown and errors raised in the words of the shell."""
+        with warnings.catch_warnings():
+            warnings.showwarning = self._show
+            try:
+                return super().invoke(ctx)
+            except OctavoError as error:
+                parts = (error.problem, error.todo, error.details)
+                problem, todo, *details = (self._in_flags(text) for text in (*parts[:2], *parts[2]))
+                raise type(error)(problem, todo, details) from error
+
+    def _in_flags(self, text: str) -> str:
+        flags = {str(option.name).rstrip("_"): option.opts[-1] for option in self.params if option.opts[-1][:2] == "--"}
+        return re.sub("`([a-z_]+)`", lambda found: flags.get(found[1], found[0]), text)
+
+    def _show(self, message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        """Octavo's own warnings are for people: one line, no source code; other packages' are for developers."""
+        if category.__module__.startswith("octavo"):
+            sys.stderr.write(f"octavo: {self._in_flags(str(message))}\n")
+
+
+def _command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a command of a function.
+
+    Args:
+        example: A command line that its help ends with.
+    """
+    return app.command(cls=Command, epilog=f"Example: {example}")
+
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 DataPath = Annotated[Path, typer.Option("--data", help="Folder, archive (.tar, .tar.gz, .zip) or .npz of images.")]
@@ -104,7 +140,10 @@ def _share(interval: Any) -> str:
     return f"{interval['value']:.2%} (95% interval {interval['low']:.2%} to {interval['high']:.2%})"
 
 
-@app.command(epilog="Example: octavo run cifar10 --data cifar-10-python.tar.gz --out runs/cifar10 --set train.epochs=3")
+@app.command(
+    cls=Command,
+    epilog="Example: octavo run cifar10 --data cifar-10-python.tar.gz --out runs/cifar10 --set train.epochs=3",
+)
 def run(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
     out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/RECIPE when left out.")] = None,
@@ -170,12 +209,14 @@ def _print_sweep(value: dict[str, Any], folder: Path, json_: bool) -> None:
     _print(f"wrote   {folder / 'sweep.json'} and {folder / 'sweep.png'}")
 
 
-@app.command(epilog="Example: octavo quantize model.keras --data photos/ -o model_int8.tflite")
+@_command("octavo quantize model.keras --data photos/ -o model_int8.tflite")
 def quantize(
     model: Annotated[Path, typer.Argument(help="A .keras or float .tflite model.")],
     data: DataPath,
     out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
-    images: Annotated[int, typer.Option("--images", help="Calibration images, from the training images.")] = 100,
+    images: Annotated[
+        int | None, typer.Option("--images", help="Calibration images, of the training images; 100 when left out.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of calibration images.")] = 0,
     observer: Observer = "minmax",
     tune: Acts = "compensate",
@@ -255,7 +296,7 @@ def quantize(
     _print_written(result, json_)
 
 
-@app.command(epilog="Example: octavo qat model.keras --data photos/ -o model_int8.tflite --epochs 3")
+@_command("octavo qat model.keras --data photos/ -o model_int8.tflite --epochs 3")
 def qat(
     model: Annotated[Path, typer.Argument(help="A .keras or float .tflite classifier.")],
     data: DataPath,
@@ -270,7 +311,9 @@ def qat(
     ] = 0.0,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the training images.")] = False,
     shift: Annotated[float, typer.Option("--shift", min=0, max=1, help="Shift them by up to this share.")] = 0.0,
-    images: Annotated[int, typer.Option("--images", help="Calibration images, from the training images.")] = 100,
+    images: Annotated[
+        int | None, typer.Option("--images", help="Calibration images, of the training images; 100 when left out.")
+    ] = None,
     validation: Annotated[
         int | None, typer.Option("--validation", min=0, help="Training images to choose by; a tenth when left out.")
     ] = None,
@@ -374,7 +417,7 @@ def _print_written(result: Any, json_: bool) -> None:
     _print(f"wrote   {result.path} and its sidecar")
 
 
-@app.command(epilog="Example: octavo evaluate model_int8.tflite --data photos/")
+@_command("octavo evaluate model_int8.tflite --data photos/")
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras classifier.")],
     data: DataPath,
@@ -415,7 +458,7 @@ def evaluate(
         _print(f"{row['class']:{width}}  {row['images']:6}  {row['recall']:6.1%}  {row['precision']:9.1%}")
 
 
-@app.command(epilog="Example: octavo slim model_int8.tflite -o model_slim.tflite --pixels int8 --logits")
+@_command("octavo slim model_int8.tflite -o model_slim.tflite --pixels int8 --logits")
 def slim(
     model: Annotated[Path, typer.Argument(help="A .tflite model.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .tflite to write.")],
@@ -430,7 +473,9 @@ def slim(
     data: Annotated[
         Path | None, typer.Option("--data", help="Images for the proof; made-up ones when left out.")
     ] = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="How many images the proof runs.")] = 16,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="How many images the proof runs; 16 when left out.")
+    ] = None,
     scale: Scale = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -471,7 +516,7 @@ def slim(
     _print(f"wrote   {made.path} and its sidecar")
 
 
-@app.command(epilog="Example: octavo benchmark float.tflite int8.tflite --threads 1,2 --profile")
+@_command("octavo benchmark float.tflite int8.tflite --threads 1,2 --profile")
 def benchmark(
     models: Annotated[list[Path], typer.Argument(help=".tflite models; ratios are to the first.")],
     threads: Annotated[str, typer.Option("--threads", help="Threads inside a run, as in 1,2.")] = "1",
@@ -492,12 +537,14 @@ def benchmark(
         _print(table(made))
 
 
-@app.command(epilog="Example: octavo compare float.tflite model_int8.tflite --data photos/")
+@_command("octavo compare float.tflite model_int8.tflite --data photos/")
 def compare(
     before: Annotated[Path, typer.Argument(metavar="FLOAT", help="The model to measure against, .tflite or .keras.")],
     after: Annotated[Path, typer.Argument(metavar="INT8", help="The .tflite to measure, of whatever converter.")],
     data: DataPath,
-    images: Annotated[int, typer.Option("--images", min=1, help="How many training images.")] = 100,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="How many training images; 100 when left out.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of their choice; quantize calibrates with those of 0.")] = 1,
     kernels: Annotated[
         Literal["xnnpack", "builtin", "reference"], typer.Option("--kernels", help="LiteRT's kernel family.")
@@ -554,16 +601,20 @@ def compare(
         _print(f"wrote   {out / 'compare.json'} and {out / 'compare.png'}")
 
 
-@app.command(epilog="Example: octavo sensitivity float.tflite --data photos/ --budget 120")
+@_command("octavo sensitivity float.tflite --data photos/ --budget 120")
 def sensitivity(
     model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model, .tflite or .keras.")],
     data: DataPath,
-    images: Annotated[int, typer.Option("--images", min=1, help="How many training images.")] = 32,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="How many training images; 32 when left out.")
+    ] = None,
     budget: Annotated[
         float, typer.Option("--budget", min=0, metavar="SECONDS", help="After which no new file is begun.")
     ] = 300.0,
     seed: Annotated[int, typer.Option("--seed", help="Of their choice; quantize calibrates with those of 0.")] = 1,
-    calibration: Annotated[int, typer.Option("--calibration", min=1, help="How many others give the ranges.")] = 100,
+    calibration: Annotated[
+        int | None, typer.Option("--calibration", min=1, help="How many others give the ranges; 100 when left out.")
+    ] = None,
     observer: Observer = "minmax",
     tune: Acts = "compensate",
     allow_float: Annotated[
@@ -625,11 +676,16 @@ def sensitivity(
         _print(f"wrote   {out / 'sensitivity.json'} and {out / 'sensitivity.png'}")
 
 
-@app.command(epilog="Example: octavo calibrate float.tflite --data photos/ --sizes 1,10,100,1000 -o study/")
+@app.command(
+    cls=Command, epilog="Example: octavo calibrate float.tflite --data photos/ --sizes 1,10,100,1000 -o study/"
+)
 def calibrate(
     model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model, .tflite or .keras.")],
     data: DataPath,
-    sizes: Annotated[str, typer.Option("--sizes", help="How many images to calibrate with.")] = "1,5,10,50,100,500",
+    sizes: Annotated[
+        str | None,
+        typer.Option("--sizes", help="How many images to calibrate with; 1,5,10,50,100,500, as there are images."),
+    ] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, help="How many choices of them.")] = 5,
     observer: Observer = "minmax",
     tune: Acts = "",
@@ -650,7 +706,7 @@ def calibrate(
     from octavo.curve import lines, picture, study_file
 
     try:
-        counts = [int(text) for text in sizes.split(",")]
+        counts = None if sizes is None else [int(text) for text in sizes.split(",")]
     except ValueError:
         raise OctavoError(f"'{sizes}' is no list of sizes.", "Write --sizes 1,10,100.") from None
     found = study_file(
@@ -683,7 +739,7 @@ def calibrate(
         _print(f"wrote   {out / 'study.json'} and {out / 'study.png'}")
 
 
-@app.command(epilog="Example: octavo pareto model_int8.tflite.search.json runs/cifar10 -o pareto.png")
+@_command("octavo pareto model_int8.tflite.search.json runs/cifar10 -o pareto.png")
 def pareto(
     tried: Annotated[list[Path], typer.Argument(help="Records of target searches (.search.json), or run directories.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The .png to draw.")] = None,
@@ -711,7 +767,7 @@ def pareto(
         _print(f"wrote   {out}")
 
 
-@app.command(epilog="Example: octavo inspect model_int8.tflite")
+@_command("octavo inspect model_int8.tflite")
 def inspect(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],
     each: Annotated[
@@ -747,7 +803,7 @@ def inspect(
         _print(f"TFLite metadata  {about}")
 
 
-@app.command(epilog="Example: octavo deploy runs/digits --out digits-model --zip")
+@_command("octavo deploy runs/digits --out digits-model --zip")
 def deploy(
     source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite model with its sidecar.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
@@ -783,7 +839,7 @@ def deploy(
         _print(f"try     octavo serve {made.folder} --open")
 
 
-@app.command(epilog="Example: octavo serve digits-model --open")
+@_command("octavo serve digits-model --open")
 def serve(
     folder: Annotated[Path, typer.Argument(help="A folder that `octavo deploy --web` wrote.")],
     port: Annotated[
@@ -812,11 +868,13 @@ def serve(
     serving.serve(server, ready)
 
 
-@app.command(epilog="Example: octavo targets model_int8.tflite --data photos/")
+@_command("octavo targets model_int8.tflite --data photos/")
 def targets(
     model: Annotated[Path, typer.Argument(help="An int8 .tflite classifier.")],
     data: Annotated[Path | None, typer.Option("--data", help="Images to run; made-up ones when left out.")] = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="How many images are run.")] = 16,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="How many images are run; 16 when left out.")
+    ] = None,
     scale: Scale = None,
     interpolation: Interpolation = None,
     channels: Channels = None,
@@ -834,7 +892,7 @@ def targets(
         _print(survey.table(verdicts))
 
 
-@app.command(epilog="Example: octavo report runs/digits")
+@_command("octavo report runs/digits")
 def report(
     run_dir: Annotated[Path, typer.Argument(help="A directory that `octavo run` wrote.")],
     json_: JsonFlag = False,
@@ -849,7 +907,7 @@ def report(
         _print(f"report  {run_dir / 'report.html'}")
 
 
-@app.command(epilog="Example: octavo recipes")
+@_command("octavo recipes")
 def recipes(json_: JsonFlag = False) -> None:
     """List the built-in recipes."""
     from octavo.recipe import load_recipe, names
@@ -864,7 +922,6 @@ def recipes(json_: JsonFlag = False) -> None:
 
 def main() -> None:
     """Runs the command line; a user's mistake is one message and exit code 2, never a traceback."""
-    _warn_plainly()
     try:
         app()
     except OctavoError as error:
@@ -886,16 +943,6 @@ def main() -> None:
 def _refuse(text: str) -> int:
     sys.stderr.write(f"octavo: {text}\n")
     return 2
-
-
-def _warn_plainly() -> None:
-    """Octavo's own warnings are for people: one line, no source code; other packages' are for developers."""
-
-    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if category.__module__.startswith("octavo"):
-            sys.stderr.write(f"octavo: {message}\n")
-
-    warnings.showwarning = show
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def study_file(
     model: Path | str,
     data: Path | str,
     *,
-    sizes: Sequence[int] = SIZES,
+    sizes: Sequence[int] | None = None,
     draws: int = 5,
     observer: str = "minmax",
     acts: Sequence[str] = (),
@@ -41,7 +41,7 @@ def study_file(
         model: A float `.tflite` or `.keras` classifier.
         data: A folder, archive or `.npz` of labelled images; its training images calibrate and, others of them, judge.
             Its test images are not touched.
-        sizes: How many images to calibrate with.
+        sizes: How many images to calibrate with; those of `SIZES` that the training images allow, when left out.
         draws: How many choices of them.
         observer: How values seen become a range.
         acts: Tuning acts, in their order.
@@ -71,7 +71,7 @@ def study_file(
         pool,
         apart,
         preprocess,
-        sizes,
+        sizes if sizes is not None else [size for size in SIZES if size <= len(pool)],
         draws=draws,
         observer=observer,
         acts=acts,

@@ -41,6 +41,10 @@ class Equality:
         return self.steps == 0
 
 
+# How many images a comparison runs where no number is asked for.
+IMAGES = 16
+
+
 def pictures(shape: Sequence[int], count: int, seed: int = 0) -> Array:
     """Made-up photographs: smooth shading, a few edges, and noise, which drive a network apart more than noise alone.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from octavo import child
 from octavo.errors import ModelError
 from octavo.runtime import Kernels, interpreter
 
@@ -37,10 +37,10 @@ def footprint(path: Path, kernels: Kernels = "xnnpack", threads: int = 1, proces
     Raises:
         ModelError: LiteRT can not run the model.
     """
-    command = [sys.executable, "-m", "octavo.footprint", str(path), kernels, str(threads)]
+    command = child.module_command("octavo.footprint", path, kernels, threads)
     seen = []
     for _ in range(processes):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = child.run(command)
         if done.returncode != 0:
             last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
             raise ModelError(f"'{path}' could not be loaded by itself: {last[0]}.")

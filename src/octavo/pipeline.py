@@ -87,7 +87,7 @@ def splits_of(recipe: Recipe) -> Splits:
 
 def calibration_of(recipe: Recipe, splits: Splits) -> ImageSet:
     """The calibration images of a recipe, out of its training images."""
-    return calibration(splits.train, recipe.calibrate.images, recipe.seed)
+    return calibration(splits.train, recipe.calibrate.images, recipe.seed, "calibrate.images")
 
 
 class _Run:
@@ -539,7 +539,7 @@ def quantize_file(
     data: Path | str,
     out: Path | str,
     *,
-    images: int = 100,
+    images: int | None = None,
     seed: int = 0,
     observer: str = "minmax",
     acts: Sequence[str] = ("compensate",),
@@ -556,7 +556,7 @@ def quantize_file(
         model: The float model.
         data: A folder, archive or `.npz` of images; its training images calibrate, never its test images.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
-        images: How many calibration images.
+        images: How many calibration images; 100, or all where there are fewer, when left out.
         seed: Of their choice.
         observer: How values seen become a range.
         acts: Tuning acts, names in `octavo.tune.ACTS`, in their order.
@@ -598,7 +598,7 @@ def qat_file(
     out: Path | str,
     *,
     recipe: QatRecipe | None = None,
-    images: int = 100,
+    images: int | None = None,
     validation: int | None = None,
     seed: int = 0,
     allow_float: bool = False,
@@ -618,7 +618,7 @@ def qat_file(
             images. They may be unlabelled where the recipe learns from the float model alone.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         recipe: How to train.
-        images: How many calibration images.
+        images: How many calibration images; 100, or all where there are fewer, when left out.
         validation: How many training images are set apart to choose the best epoch by; a tenth when left out.
         seed: Of the choice of images, and of their order and augmentation.
         allow_float: Keep in float what has no int8 form.
@@ -642,7 +642,7 @@ def qat_file(
     preprocess = preprocess_for(loaded, scale, interpolation, channels, progress)
     train, chosen = draw_training(open_dataset("path", Path(data)), validation, seed)
     _check_classes(loaded, train)
-    feed = Feed(calibration(train, min(images, len(train)), seed), preprocess, Model(loaded.graph, workers=1).input)
+    feed = Feed(calibration(train, images, seed), preprocess, Model(loaded.graph, workers=1).input)
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, progress=advance)
     simulation = Simulation(loaded.graph, ranges, allow_float, precision)
@@ -713,7 +713,7 @@ def compare_files(
     after: Path | str,
     data: Path | str,
     *,
-    images: int = 100,
+    images: int | None = None,
     seed: int = 1,
     kernels: Kernels = "xnnpack",
     scale: tuple[float, float] | None = None,
@@ -729,7 +729,7 @@ def compare_files(
         before: The model to measure against: float, or another int8 model.
         after: The model to measure.
         data: A folder, archive or `.npz` of images; its training images, or all of one without splits.
-        images: How many.
+        images: How many; 100, or all where there are fewer, when left out.
         seed: Of their choice; 1, so that they are not those that `quantize_file` calibrates with.
         kernels: Which of LiteRT's kernel families runs both.
         scale: What pixels 0 and 255 become, where no sidecar says so.

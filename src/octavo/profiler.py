@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from octavo import child
 from octavo.errors import ModelError
 
 _LIBRARY = "libLiteRt.so"
@@ -53,8 +53,7 @@ def profile(path: Path, runs: int = 20) -> list[Event]:
     Raises:
         ModelError: The runtime in this wheel can not be profiled, or not on this model.
     """
-    command = [sys.executable, "-m", "octavo.profiler", str(path), str(runs)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = child.run(child.module_command("octavo.profiler", path, runs))
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise ModelError(

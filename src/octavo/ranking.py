@@ -23,15 +23,17 @@ from octavo.tune import tune
 
 # Pictures give an op without noise this many dB, which no 8-bit output with noise reaches.
 _CLEAN = 100.0
+# How many images are run through every file where no number is asked for.
+IMAGES = 32
 
 
 def sensitivity_file(
     model: Path | str,
     data: Path | str,
     *,
-    images: int = 32,
+    images: int | None = None,
     seed: int = 1,
-    calibration: int = 100,
+    calibration: int | None = None,
     observer: str = "minmax",
     acts: Sequence[str] = ("compensate",),
     budget: float | None = None,
@@ -49,9 +51,9 @@ def sensitivity_file(
     Args:
         model: A float `.tflite` or `.keras` model.
         data: A folder, archive or `.npz` of images; its training images, or all of one without splits.
-        images: How many are run through every file.
+        images: How many are run through every file; 32, or all where there are fewer, when left out.
         seed: Of their choice; 1, so that they are not those that calibrate.
-        calibration: How many images calibrate.
+        calibration: How many images calibrate; 100, or all where there are fewer, when left out.
         observer: How values seen become a range.
         acts: Tuning acts, names in `octavo.tune.ACTS`, in their order; what they change is only for ops in int8.
         budget: Seconds after which no new file is begun; None for no limit.
@@ -73,12 +75,12 @@ def sensitivity_file(
     source = open_dataset("path", Path(data))
     entry = graph.tensors[graph.inputs[0]]
     port = Port(entry.name, entry.shape, "float32", None)
-    feed = Feed(draw_calibration(source, calibration, 0), preprocess, port)
+    feed = Feed(draw_calibration(source, calibration, 0, argument="calibration"), preprocess, port)
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(graph, feed, observer, advance)
     plan = partial(build, allow_float=allow_float)
     tuned = tune(graph, ranges, feed, acts, plan, progress)
-    chosen = draw_calibration(source, images, seed)
+    chosen = draw_calibration(source, images, seed, usual=IMAGES)
     files = 2 * sum("int8" in possible(op) for op in graph.ops) + 2
     with progress.track("measure", files) as advance:
         return sensitivity(

@@ -30,7 +30,7 @@ def search_file(
     out: Path | str,
     wish: Wish,
     *,
-    images: int = 100,
+    images: int | None = None,
     validation: int | None = None,
     seed: int = 0,
     train: bool = True,
@@ -50,7 +50,7 @@ def search_file(
             never its test images. Where the model has been trained on them, they judge it too kindly.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         wish: What the model is to meet.
-        images: How many calibration images.
+        images: How many calibration images; 100, or all where there are fewer, when left out.
         validation: How many images judge; a tenth of the training images, and 1,000 at most, when left out.
         seed: Of the choice of both.
         train: Whether training for int8 may be tried when all else fails.
@@ -78,7 +78,7 @@ def search_file(
             f"A target search needs labelled images to judge by, and '{data}' gives none for it.",
             "Give labelled images, ten or more a class.",
         )
-    calibrating = calibration(training, min(images, len(training)), seed)
+    calibrating = calibration(training, images, seed)
     workdir = out.with_name(f".{out.name}.training")
 
     def trained() -> Quantized:

@@ -148,7 +148,11 @@ class TrainRecipe(Section):
 class CalibrateRecipe(Section):
     """How activation ranges are found."""
 
-    images: Count = Field(100, description="Calibration images, stratified, from the training split.")
+    images: Count | None = Field(
+        None,
+        description="Calibration images, stratified, from the training split; 100, or all where there are fewer, when "
+        "left out.",
+    )
     observer: Literal["minmax", "percentile", "mse", "mae", "entropy"] = Field(
         "minmax",
         description="How values seen become a range. `minmax` keeps all of them; the others cut off outliers: beyond "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from octavo import child
 from octavo.affine import QParams
 from octavo.errors import ModelError
 from octavo.graph import Graph
@@ -254,9 +254,7 @@ def vet(path: Path) -> None:
     Raises:
         ModelError: LiteRT refused the model, or crashed on it.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "octavo.runtime", str(path)], capture_output=True, text=True, check=False
-    )
+    done = child.run(child.module_command("octavo.runtime", path))
     if done.returncode == 0:
         return
     if done.returncode == 2:

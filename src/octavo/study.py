@@ -116,7 +116,7 @@ def study(
     if not sizes or sizes[0] < 1 or sizes[-1] > len(pool):
         raise DataError(
             f"Sizes from 1 to {len(pool)} were expected, as many as there are training images, and {sizes} came.",
-            "Ask for others with --sizes, or give more images.",
+            "Set `sizes` to others, or give more images.",
         )
     with progress.track("judge float", len(judges)) as advance:
         before = evaluate(graph, judges, preprocess, progress=advance)

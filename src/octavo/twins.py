@@ -93,7 +93,7 @@ def slim_file(
     drop_softmax: bool = False,
     fused: bool = True,
     data: Path | str | None = None,
-    images: int = 16,
+    images: int | None = None,
     scale: tuple[float, float] | None = None,
     progress: Progress | None = None,
 ) -> Slimmed:
@@ -106,7 +106,7 @@ def slim_file(
         drop_softmax: Give logits instead of probabilities.
         fused: Let kernels do as one what the exporter left apart.
         data: Images for the proof (test images, where there is a split); made-up ones when left out.
-        images: How many of them.
+        images: How many of them; 16, or all where there are fewer, when left out.
         scale: What pixels 0 and 255 become, where no sidecar says so.
         progress: Where progress goes.
 
@@ -121,9 +121,10 @@ def slim_file(
     loaded = load_model(model)
     preprocess = preprocess_for(loaded, scale, progress=progress)
     if data is None:
-        seen, what = equal.pictures(preprocess.shape, images), f"{images} made-up images"
+        count = equal.IMAGES if images is None else images
+        seen, what = equal.pictures(preprocess.shape, count), f"{count} made-up images"
     else:
-        chosen = draw_test(open_dataset("path", Path(data)), images, 0)
+        chosen = draw_test(open_dataset("path", Path(data)), images, 0, equal.IMAGES)
         seen, what = preprocess.resize(chosen.images), f"{len(chosen)} images of '{data}'"
     at = loaded.graph
     steps: list[Step] = []

@@ -177,3 +177,12 @@ def test_draw_test():
         draw_test(dataset(train=9), None, 0)
     with pytest.raises(DataError, match="10 test images were asked for"):
         draw_test(dataset(test=9), 10, 0)
+
+
+def test_calibration_takes_what_there_is_and_says_so() -> None:
+    images = ImageSet(np.zeros((60, 2, 2, 3), np.uint8), np.arange(60) % 3, ("a", "b", "c"), tuple(map(str, range(60))))
+    with pytest.warns(OctavoWarning, match=r"There are 60 images .* 100 are usual.*`images` to 60"):
+        assert len(calibration(images, None, 0)) == 60
+    assert len(calibration(images, 60, 0)) == 60
+    with pytest.raises(DataError, match=r"Set `calibrate\.images` to a number from 1 to 60"):
+        calibration(images, 61, 0, "calibrate.images")

@@ -15,6 +15,8 @@ from octavo.recipe import DataRecipe
 
 # Held out of a source that has no test images of its own, when no number is asked for.
 TEST_SHARE = 0.2
+# Calibration images where no number is asked for (docs/results.md, calibration study).
+CALIBRATION_IMAGES = 100
 
 Indices = npt.NDArray[np.int64]
 
@@ -134,26 +136,46 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
     return Splits(train, validation if recipe.validation else None, tested)
 
 
-def calibration(train: ImageSet, count: int, seed: int) -> ImageSet:
+def calibration(train: ImageSet, count: int | None, seed: int, argument: str = "images") -> ImageSet:
     """Calibration images out of the training images: stratified, or any when they are unlabelled.
+
+    Args:
+        train: Training images.
+        count: How many; `CALIBRATION_IMAGES`, or all where there are fewer, when None.
+        seed: Of the choice.
+        argument: What the caller calls `count`, for messages.
 
     Raises:
         DataError: `count` is below 1, or there are fewer images.
+
+    Warns:
+        OctavoWarning: There are fewer images than usual.
     """
-    return train.take(_calibration_indices(train.labels, len(train), count, seed))
+    wanted = _enough(count, CALIBRATION_IMAGES, len(train), argument)
+    return train.take(_calibration_indices(train.labels, len(train), wanted, seed, argument))
 
 
-def draw_calibration(dataset: Dataset, count: int, seed: int) -> ImageSet:
+def draw_calibration(
+    dataset: Dataset, count: int | None, seed: int, usual: int = CALIBRATION_IMAGES, argument: str = "images"
+) -> ImageSet:
     """Reads `count` calibration images of a source, and decodes no others; never its test images.
+
+    Args:
+        dataset: The source.
+        count: How many; `usual`, or all where there are fewer, when None.
+        seed: Of the choice.
+        usual: How many where no number is asked for.
+        argument: What the caller calls `count`, for messages.
 
     Raises:
         DataError: The source has test images only, or as for `calibration`.
 
     Warns:
-        OctavoWarning: Images were unreadable.
+        OctavoWarning: Images were unreadable, or there are fewer than usual.
     """
     pool = _training_split(dataset)
-    return pool.read(_calibration_indices(pool.labels, len(pool), count, seed))
+    wanted = _enough(count, usual, len(pool), argument)
+    return pool.read(_calibration_indices(pool.labels, len(pool), wanted, seed, argument))
 
 
 def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[ImageSet, ImageSet | None]:
@@ -185,14 +207,20 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
     return train, chosen if count else None
 
 
-def draw_test(dataset: Dataset, count: int | None, seed: int) -> ImageSet:
+def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None = None) -> ImageSet:
     """Reads the test images of a source (all images of one without splits), or `count` of them, stratified.
+
+    Args:
+        dataset: The source.
+        count: How many; `usual`, or all where there are fewer, when None.
+        seed: Of the choice.
+        usual: How many where no number is asked for; None for all.
 
     Raises:
         DataError: There are no test images, no labels, or too few.
 
     Warns:
-        OctavoWarning: Images were unreadable.
+        OctavoWarning: Images were unreadable, or there are fewer than usual.
     """
     pool = dataset.splits.get("test") or dataset.splits.get("all")
     if pool is None:
@@ -203,7 +231,8 @@ def draw_test(dataset: Dataset, count: int | None, seed: int) -> ImageSet:
         raise DataError(
             f"The images of {dataset.source} are not labelled.", "Evaluation needs class folders, or y_test."
         )
-    return pool.read(_choose(pool, np.arange(len(pool)), count or len(pool), seed, "test", dataset))
+    wanted = _enough(count, len(pool) if usual is None else usual, len(pool), "images")
+    return pool.read(_choose(pool, np.arange(len(pool)), wanted, seed, "test", dataset))
 
 
 def _training_split(dataset: Dataset) -> Split:
@@ -226,11 +255,25 @@ def _choose(split: Split, among: Indices, count: int, seed: int, what: str, data
     return among[stratified(split.labels[among], count, seed)]
 
 
-def _calibration_indices(labels: Labels | None, total: int, count: int, seed: int) -> IntArray:
+def _enough(count: int | None, usual: int, total: int, argument: str) -> int:
+    """How many images to take: what was asked for, else as many as usual, else all, with a warning."""
+    if count is not None:
+        return count
+    if total < usual:
+        warnings.warn(
+            f"There are {total} images to choose from, and {usual} are usual: all of them are used. Add images; or "
+            f"set `{argument}` to {total} or less, and this is not said again.",
+            OctavoWarning,
+            stacklevel=4,
+        )
+    return min(usual, total)
+
+
+def _calibration_indices(labels: Labels | None, total: int, count: int, seed: int, argument: str) -> IntArray:
     if not 1 <= count <= total:
         raise DataError(
             f"{count} calibration images were asked for, and there are {total} training images to take them from.",
-            "Calibration needs at least one image, and 100 are usual; set calibrate.images.",
+            f"Set `{argument}` to a number from 1 to {total}, or leave it out.",
         )
     if labels is None:
         return np.sort(np.random.default_rng(seed).choice(total, count, replace=False))

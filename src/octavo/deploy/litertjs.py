@@ -114,7 +114,8 @@ def _pack(folder: Path, offline: bool) -> None:
     patience = ["--offline" if offline else "--prefer-offline", "--fetch-retries=1", "--fetch-timeout=120000"]
     command = [npm, *by_hand().split()[1:], "--pack-destination", str(folder), "--ignore-scripts", *patience]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE)
+        # In the folder it writes to: npm obeys an .npmrc of the folder it is started in.
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE, cwd=folder)
         said = next((line for line in done.stderr.splitlines() if "error" in line.lower()), "it gave no reason")
     except subprocess.TimeoutExpired:
         done, said = None, f"no answer in {_PATIENCE // 60} minutes"

@@ -8,11 +8,11 @@ import os
 import select
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from typing import Any, Self
 
+from octavo import child
 from octavo.errors import OctavoError
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -67,7 +67,7 @@ class Chromium:
         self._in, there_out = os.pipe()
         browser = [path, *_OPTIONS, f"--user-data-dir={self._profile.name}", *options, "about:blank"]
         self._process = subprocess.Popen(
-            [sys.executable, "-S", "-c", _WIRE, str(there_in), str(there_out), *browser],
+            child.code_command(_WIRE, there_in, there_out, *browser),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

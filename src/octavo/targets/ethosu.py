@@ -8,14 +8,13 @@ from __future__ import annotations
 import csv
 import importlib.util
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from octavo import child
 from octavo.targets.target import Answer, Trial
 
 _MISSING = Answer(None, "Vela is not installed: pip install ethos-u-vela")
@@ -108,9 +107,7 @@ def compiled(path: Path, accelerator: str) -> Compiled:
     """Compiles a file, in a process of its own and a folder that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--output-dir", folder, "--accelerator-config", accelerator]
-        done = subprocess.run(
-            [sys.executable, "-c", _VELA, str(path), *options], capture_output=True, text=True, check=False
-        )
+        done = child.run(child.code_command(_VELA, path, *options))
         texts = [file.read_text("utf-8") for file in Path(folder).glob("*_summary_*.csv")]
         rows = [row for text in texts for row in csv.DictReader(text.splitlines())]
     return read(done.stdout + done.stderr, rows[0] if rows else {})

@@ -22,7 +22,7 @@ from octavo.targets.target import Target, Trial
 def survey(
     model: Path | str,
     data: Path | str | None = None,
-    images: int = 16,
+    images: int | None = None,
     targets: Sequence[Target] | None = None,
     *,
     scale: tuple[float, float] | None = None,
@@ -35,7 +35,7 @@ def survey(
     Args:
         model: An int8 `.tflite` classifier.
         data: Images to run, test images where there is a split; made-up ones when left out.
-        images: How many.
+        images: How many; 16, or all where there are fewer, when left out.
         targets: Which targets; `every` when left out.
         scale: What pixels 0 and 255 become, where no sidecar says so.
         interpolation: How images are resized, where no sidecar says so.
@@ -46,7 +46,7 @@ def survey(
         OctavoError: The model or the images are not as they should be.
     """
     progress = progress or Silent()
-    if images < 1:
+    if images is not None and images < 1:
         raise OctavoError(f"At least one image has to be run, and {images} were asked for.")
     path = Path(model)
     if path.is_file() and path.suffix != ".tflite":
@@ -56,10 +56,10 @@ def survey(
     labels = None
     if data is None:
         # They are in the model's channel order already.
-        seen = equal.pictures(preprocess.shape, images)
+        seen = equal.pictures(preprocess.shape, equal.IMAGES if images is None else images)
         preprocess = replace(preprocess, channels="gray" if preprocess.channels == "gray" else "rgb")
     else:
-        chosen = draw_test(open_dataset("path", Path(data)), images, 0)
+        chosen = draw_test(open_dataset("path", Path(data)), images, 0, equal.IMAGES)
         seen, labels = preprocess.resize(chosen.images), chosen.labels
     runner = Model(loaded.graph)
     inputs = runner.input.encode(preprocess.normalize(seen))
