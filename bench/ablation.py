@@ -19,14 +19,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from octavo.calibrate import calibrate
+from octavo.analysis.evaluate import compare, evaluate
 from octavo.data.preprocess import Preprocess
-from octavo.evaluate import compare, evaluate
-from octavo.export import to_float_tflite
-from octavo.graph import Graph
-from octavo.pipeline import calibration_of, splits_of
-from octavo.quantize import quantize
-from octavo.recipe import Recipe, load_recipe
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.quantize import quantize
+from octavo.recipe.schema import Recipe, load_recipe
+from octavo.runs.stages import calibration_of, splits_of
+from octavo.source.export import to_float_tflite
+from octavo.tflite.graph import Graph
 
 # All layers trained by Adam at 3e-4 with frozen batch norms, no augmentation: what the other rows change.
 FULL = {
@@ -79,7 +79,7 @@ def recipe_of(row: str, size: int, seed: int, data: Path, weights: str) -> Recip
 
 def measure(row: str, recipe: Recipe, splits: Any) -> dict[str, Any]:
     """Trains one row and scores it on the validation images."""
-    from octavo import train
+    from octavo.training import baseline as train
 
     preprocess = Preprocess.from_recipe(recipe.preprocess)
     model = train.build(recipe.model, preprocess.shape, len(splits.train.classes), recipe.seed)

@@ -19,19 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from octavo import pipeline
-from octavo.calibrate import calibrate
-from octavo.compare import compare
+from octavo.analysis.compare import compare
+from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import calibration
-from octavo.feed import Feed
-from octavo.graph import Graph
-from octavo.precision import Precision
-from octavo.quantize import quantize
-from octavo.recipe import load_recipe
-from octavo.runtime import Model
-from octavo.table import build
-from octavo.tune import ACTS, tune
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.precision import Precision
+from octavo.quantization.quantize import quantize
+from octavo.quantization.table import build
+from octavo.recipe.schema import load_recipe
+from octavo.runs import stages
+from octavo.runtime.litert import Model
+from octavo.tflite.graph import Graph
+from octavo.tuning.tune import ACTS, tune
 
 
 def timed(work: Callable[[], Any]) -> float:
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--weights", choices=["int8", "int4"], default="int8")
     options = parser.parse_args()
     recipe = load_recipe(str(options.run / "recipe.yaml"))
-    preprocess, splits = Preprocess.from_recipe(recipe.preprocess), pipeline.splits_of(recipe)
+    preprocess, splits = Preprocess.from_recipe(recipe.preprocess), stages.splits_of(recipe)
     graph = Graph.read(options.run / "float.tflite").unshared()
     model = Model(graph)
     images = np.stack(list(Feed(calibration(splits.train, options.images, 0), preprocess, model.input)))

@@ -16,23 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from octavo.backend import load
+from octavo.base.backend import load
 
 keras = load("keras")
 
 from keras import ops  # noqa: E402
 
-from octavo import pipeline  # noqa: E402
+from octavo.base.stats import proportion  # noqa: E402
 from octavo.data.preprocess import Preprocess  # noqa: E402
-from octavo.fitting.augment import Augment  # noqa: E402
-from octavo.fitting.batches import Pixels, one_hot, plain_batches, training_batches  # noqa: E402
-from octavo.graph import Graph, Op  # noqa: E402
-from octavo.ranges import Ranges  # noqa: E402
-from octavo.recipe import load_recipe  # noqa: E402
+from octavo.quantization.ranges import Ranges  # noqa: E402
+from octavo.recipe.schema import load_recipe  # noqa: E402
+from octavo.runs import stages  # noqa: E402
 from octavo.simulate import Simulation  # noqa: E402
 from octavo.simulate.fakequant import fake_quantize_bias, fake_quantize_weights, weight_scale  # noqa: E402
 from octavo.simulate.rounding import Rounded  # noqa: E402
-from octavo.stats import proportion  # noqa: E402
+from octavo.tflite.graph import Graph, Op  # noqa: E402
+from octavo.training.augment import Augment  # noqa: E402
+from octavo.training.batches import Pixels, one_hot, plain_batches, training_batches  # noqa: E402
 
 
 class OneRange(Rounded):
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-4, help="Adam's rate")
     options = parser.parse_args()
     recipe = load_recipe(str(options.run / "recipe.yaml"))
-    splits, preprocess = pipeline.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
+    splits, preprocess = stages.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
     graph = Graph.read(options.run / "float.tflite")
     ranges = Ranges.from_json(json.loads((options.run / "ranges.json").read_text("utf-8")))
     test = plain_batches(Pixels(splits.test, preprocess), one_hot(splits.test), 32)

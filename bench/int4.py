@@ -17,20 +17,21 @@ import time
 from functools import partial
 from pathlib import Path
 
-from octavo import pipeline, qat
-from octavo.convert import convert
+from octavo.analysis.evaluate import Scores, compare, evaluate
+from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
-from octavo.evaluate import Scores, compare, evaluate
-from octavo.feed import Feed
-from octavo.graph import Graph
-from octavo.precision import Precision
-from octavo.quantize import quantize
-from octavo.ranges import Ranges
-from octavo.recipe import load_recipe
-from octavo.runtime import Model
+from octavo.quantization.precision import Precision
+from octavo.quantization.quantize import quantize
+from octavo.quantization.ranges import Ranges
+from octavo.quantization.table import build
+from octavo.recipe.schema import load_recipe
+from octavo.runs import stages
+from octavo.runtime.litert import Model
 from octavo.simulate import Simulation
-from octavo.table import build
-from octavo.tune import tune
+from octavo.tflite.graph import Graph
+from octavo.training import qat
+from octavo.training.convert import convert
+from octavo.tuning.tune import tune
 
 INT4: dict[str, Precision] = {"*": "int4"}
 
@@ -44,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     more = [f"data.test={options.test}"] if options.test else []
     recipe = load_recipe(str(options.run / "recipe.yaml"), more)
-    splits, preprocess = pipeline.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
+    splits, preprocess = stages.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
     graph = Graph.read(options.run / "float.tflite")
     ranges = Ranges.from_json(json.loads((options.run / "ranges.json").read_text("utf-8")))
     real = evaluate(graph, splits.test, preprocess)
@@ -59,7 +60,7 @@ def main() -> None:
 
     print("| file | bytes | accuracy | minus float, points |\n|---|---|---|---|")
     row("float", graph.content, real)
-    images = Feed(pipeline.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).input)
+    images = Feed(stages.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).input)
     for title, precision in (("int8", {}), ("int4 weights", INT4)):
         for acts in ((), ("compensate",)):
             tuned = tune(graph, ranges, images, acts, partial(build, precision=precision))
@@ -77,7 +78,7 @@ def main() -> None:
     row(title, content, evaluate(Graph(content), splits.test, preprocess))
 
 
-class _Lines(pipeline.Silent):
+class _Lines(stages.Silent):
     """Says what training says."""
 
     def say(self, text: str) -> None:

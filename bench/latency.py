@@ -53,16 +53,16 @@ def converter(model: Any, images: Any) -> bytes:
 
 def files(name: str) -> dict[str, bytes]:
     """All files of one network; the converter's first."""
-    from octavo.calibrate import calibrate
+    from octavo.base.errors import OctavoError
     from octavo.data.preprocess import Preprocess
-    from octavo.equal import pictures
-    from octavo.errors import OctavoError
-    from octavo.export import to_float_tflite
-    from octavo.fuse import fuse
-    from octavo.graph import Graph
-    from octavo.pixels import raw_pixels
-    from octavo.quantize import quantize
-    from octavo.slim import logits, strip
+    from octavo.quantization.calibrate import calibrate
+    from octavo.quantization.quantize import quantize
+    from octavo.rewrite.equality import pictures
+    from octavo.rewrite.fuse import fuse
+    from octavo.rewrite.raw_pixels import raw_pixels
+    from octavo.rewrite.strip import logits, strip
+    from octavo.source.export import to_float_tflite
+    from octavo.tflite.graph import Graph
 
     model, scale = build(name)
     preprocess = Preprocess((SIZE, SIZE), scale=scale)
@@ -88,8 +88,8 @@ def files(name: str) -> dict[str, bytes]:
 
 def measure(name: str, seconds: float) -> list[dict[str, Any]]:
     """One row a file."""
-    from octavo.runtime import Latency, interleaved
-    from octavo.stats import median_interval
+    from octavo.base.stats import median_interval
+    from octavo.runtime.litert import Latency, interleaved
 
     made = files(name)
     times = interleaved(list(made.values()), seconds)

@@ -18,19 +18,19 @@ from pathlib import Path
 
 import numpy as np
 
-from octavo import pipeline
+from octavo.analysis.evaluate import Scores, compare, evaluate
+from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
-from octavo.evaluate import Scores, compare, evaluate
-from octavo.feed import Feed
-from octavo.graph import Graph
-from octavo.precision import Precision
-from octavo.prove import prove
-from octavo.quantize import Quantized, quantize
-from octavo.ranges import Ranges
-from octavo.recipe import load_recipe
-from octavo.runtime import Model, latency
-from octavo.table import build
-from octavo.tune import tune
+from octavo.quantization.precision import Precision
+from octavo.quantization.proof import prove
+from octavo.quantization.quantize import Quantized, quantize
+from octavo.quantization.ranges import Ranges
+from octavo.quantization.table import build
+from octavo.recipe.schema import load_recipe
+from octavo.runs import stages
+from octavo.runtime.litert import Model, latency
+from octavo.tflite.graph import Graph
+from octavo.tuning.tune import tune
 
 # Tuning acts and precisions.
 FILES: dict[str, tuple[tuple[str, ...], dict[str, Precision]]] = {
@@ -53,14 +53,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="about how long each comparison of times takes")
     options = parser.parse_args()
     recipe = load_recipe(str(options.run / "recipe.yaml"))
-    splits, preprocess = pipeline.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
+    splits, preprocess = stages.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
     test = splits.test
     graph = Graph.read(options.run / "float.tflite")
     ranges = Ranges.from_json(json.loads((options.run / "ranges.json").read_text("utf-8")))
     real = evaluate(graph, test, preprocess)
     print("| precision | bytes | accuracy | minus float, points | times float's time |\n|---|---|---|---|---|")
     print(f"| float | {len(graph.content):,} | {_share(real)} | | |")
-    images = Feed(pipeline.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).input)
+    images = Feed(stages.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).input)
     for title, (acts, precision) in FILES.items():
         tuned = tune(graph, ranges, images, acts, partial(build, precision=precision))
         made = quantize(tuned.graph, tuned.ranges, precision=precision)

@@ -42,8 +42,8 @@ IMAGES = 100
 def prepare(folder: Path, run: Path | None) -> None:
     """Writes float.tflite, model.keras and calibration.npy into the folder."""
     from octavo.data.preprocess import Preprocess
-    from octavo.pipeline import calibration_of, splits_of
-    from octavo.recipe import load_recipe
+    from octavo.recipe.schema import load_recipe
+    from octavo.runs.stages import calibration_of, splits_of
 
     if run is not None:
         recipe = load_recipe(str(run / "recipe.yaml"))
@@ -54,7 +54,7 @@ def prepare(folder: Path, run: Path | None) -> None:
     else:
         import keras
 
-        from octavo.export import to_float_tflite
+        from octavo.source.export import to_float_tflite
 
         keras.utils.set_random_seed(0)
         model = keras.applications.MobileNetV2(weights=None, classes=10)
@@ -81,8 +81,8 @@ def work(method: str, folder: Path) -> tuple[float, bytes]:
 def _floor(folder: Path, images: Any) -> tuple[float, bytes]:
     from ai_edge_litert.interpreter import Interpreter
 
-    from octavo.graph import Graph
-    from octavo.runtime import Model
+    from octavo.runtime.litert import Model
+    from octavo.tflite.graph import Graph
 
     content = (folder / "float.tflite").read_bytes()
     made = Interpreter(model_content=content, num_threads=os.cpu_count())
@@ -103,8 +103,8 @@ def _floor(folder: Path, images: Any) -> tuple[float, bytes]:
 
 
 def _floor_file(folder: Path, images: Any) -> tuple[float, bytes]:
-    from octavo.graph import Graph
-    from octavo.runtime import Model
+    from octavo.runtime.litert import Model
+    from octavo.tflite.graph import Graph
 
     start = time.perf_counter()
     Model(Graph.read(folder / "float.tflite")).run(images)
@@ -123,12 +123,12 @@ def _imported() -> None:
     """Imports all that quantization needs: imports are not timed."""
     import litert_quantizer.model_modifier  # noqa: F401
 
-    import octavo.prove
-    import octavo.tune  # noqa: F401
+    import octavo.quantization.proof
+    import octavo.tuning.tune  # noqa: F401
 
 
 def _post_training(folder: Path, images: Any, acts: tuple[str, ...]) -> tuple[float, bytes]:
-    from octavo.graph import Graph
+    from octavo.tflite.graph import Graph
 
     _imported()
 
@@ -138,11 +138,11 @@ def _post_training(folder: Path, images: Any, acts: tuple[str, ...]) -> tuple[fl
 
 
 def _quantized(graph: Any, images: Any, acts: tuple[str, ...]) -> bytes:
-    from octavo.calibrate import calibrate
-    from octavo.prove import prove
-    from octavo.quantize import quantize
-    from octavo.table import build
-    from octavo.tune import tune
+    from octavo.quantization.calibrate import calibrate
+    from octavo.quantization.proof import prove
+    from octavo.quantization.quantize import quantize
+    from octavo.quantization.table import build
+    from octavo.tuning.tune import tune
 
     tuned = tune(graph, calibrate(graph, images), images, acts, build)
     int8 = quantize(tuned.graph, tuned.ranges)
@@ -153,9 +153,9 @@ def _quantized(graph: Any, images: Any, acts: tuple[str, ...]) -> bytes:
 def _octavo_keras(folder: Path, images: Any) -> tuple[float, bytes]:
     import tensorflow  # noqa: F401 - imports are not timed
 
-    from octavo.export import to_float_tflite
-    from octavo.graph import Graph
-    from octavo.train import load_keras
+    from octavo.source.export import to_float_tflite
+    from octavo.source.keras_file import load_keras
+    from octavo.tflite.graph import Graph
 
     _imported()
     start = time.perf_counter()
@@ -180,7 +180,7 @@ def _signed(content: bytes) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
-    from octavo.graph import serialize
+    from octavo.tflite.graph import serialize
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
 
@@ -216,11 +216,11 @@ def _tensorflow(folder: Path, images: Any) -> tuple[float, bytes]:
 
 def accuracies(run: Path, files: dict[str, bytes]) -> dict[str, str]:
     """Each int8 file on the run's test images."""
+    from octavo.analysis.evaluate import evaluate
     from octavo.data.preprocess import Preprocess
-    from octavo.evaluate import evaluate
-    from octavo.graph import Graph
-    from octavo.pipeline import splits_of
-    from octavo.recipe import load_recipe
+    from octavo.recipe.schema import load_recipe
+    from octavo.runs.stages import splits_of
+    from octavo.tflite.graph import Graph
 
     recipe = load_recipe(str(run / "recipe.yaml"))
     test = splits_of(recipe).test

@@ -36,7 +36,7 @@ METHODS = {
 
 def step(method: str, run: Path, batch: int) -> Callable[[], None]:
     """One training step of a method, built and ready."""
-    from octavo.backend import load
+    from octavo.base.backend import load
 
     keras = load("keras")
     model = _model(method, run)
@@ -53,10 +53,10 @@ def step(method: str, run: Path, batch: int) -> Callable[[], None]:
 
 
 def _model(method: str, run: Path) -> Any:
-    from octavo.graph import Graph
-    from octavo.ranges import Ranges
+    from octavo.quantization.ranges import Ranges
     from octavo.simulate import FloatModel, Simulation
-    from octavo.train import load_keras
+    from octavo.source.keras_file import load_keras
+    from octavo.tflite.graph import Graph
 
     if method.startswith("keras"):
         import keras

@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from octavo import pipeline, qat
-from octavo.convert import convert
+from octavo.analysis.evaluate import evaluate
+from octavo.base.progress import Silent
+from octavo.base.stats import Interval, paired_difference, proportion
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import Splits
-from octavo.evaluate import evaluate
-from octavo.graph import Graph
-from octavo.progress import Silent
-from octavo.ranges import Ranges
-from octavo.recipe import Recipe, load_recipe
-from octavo.stats import Interval, paired_difference, proportion
+from octavo.quantization.ranges import Ranges
+from octavo.recipe.schema import Recipe, load_recipe
+from octavo.runs import stages
+from octavo.tflite.graph import Graph
+from octavo.training import qat
+from octavo.training.convert import convert
 
 KINDS = {"control": "float control", "qat": "QAT int8", "distill": "QAT int8, distilled"}
 
@@ -114,7 +115,7 @@ def main() -> None:
     options = parser.parse_args()
     more = [f"data.test={options.test}"] if options.test else []
     recipe = load_recipe(str(options.run / "recipe.yaml"), [*options.settings, *more])
-    splits, preprocess = pipeline.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
+    splits, preprocess = stages.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, file in (("float", "float.tflite"), ("ptq", "int8.tflite")):
         if not (options.out / f"{name}.npy").exists():

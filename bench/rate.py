@@ -17,16 +17,17 @@ from typing import get_args
 
 import numpy as np
 
-from octavo import pipeline, qat
-from octavo.convert import convert
+from octavo.analysis.evaluate import evaluate
 from octavo.data.preprocess import Preprocess
-from octavo.evaluate import evaluate
-from octavo.graph import Graph
-from octavo.precision import Precision
-from octavo.quantize import quantize
-from octavo.ranges import Ranges
-from octavo.recipe import load_recipe
+from octavo.quantization.precision import Precision
+from octavo.quantization.quantize import quantize
+from octavo.quantization.ranges import Ranges
+from octavo.recipe.schema import load_recipe
+from octavo.runs import stages
 from octavo.simulate import Simulation
+from octavo.tflite.graph import Graph
+from octavo.training import qat
+from octavo.training.convert import convert
 
 GRID = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=get_args(Precision), default="int8", help="of the weights")
     options = parser.parse_args()
     recipe = load_recipe(str(options.run / "recipe.yaml"))
-    splits, preprocess = pipeline.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
+    splits, preprocess = stages.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
     assert splits.validation is not None, "the run needs validation images: --set data.validation=400"
     graph = Graph.read(options.run / "float.tflite")
     ranges = Ranges.from_json(json.loads((options.run / "ranges.json").read_text("utf-8")))

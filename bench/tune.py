@@ -22,22 +22,22 @@ from typing import Any
 
 import numpy as np
 
-from octavo import pipeline
-from octavo.calibrate import calibrate
+from octavo.base.stats import Interval, paired_difference, proportion
+from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import Splits, calibration
-from octavo.equalize import channel_peaks, regions, rescaled
-from octavo.feed import Feed
-from octavo.graph import Graph
-from octavo.observers import observe
-from octavo.precision import Precision
-from octavo.prove import prove
-from octavo.quantize import quantize
-from octavo.recipe import load_recipe
-from octavo.runtime import Model
-from octavo.stats import Interval, paired_difference, proportion
-from octavo.table import build
-from octavo.tune import tune
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.observers import observe
+from octavo.quantization.precision import Precision
+from octavo.quantization.proof import prove
+from octavo.quantization.quantize import quantize
+from octavo.quantization.table import build
+from octavo.recipe.schema import load_recipe
+from octavo.runs import stages
+from octavo.runtime.litert import Model
+from octavo.tflite.graph import Graph
+from octavo.tuning.equalize import channel_peaks, regions, rescaled
+from octavo.tuning.tune import tune
 
 METHODS = ("minmax", "minmax+bias", "minmax+compensate", "tensorflow")
 
@@ -55,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     more = [f"data.test={options.test}"] if options.test else []
     recipe = load_recipe(str(options.run / "recipe.yaml"), more)
-    splits, preprocess = pipeline.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
+    splits, preprocess = stages.splits_of(recipe), Preprocess.from_recipe(recipe.preprocess)
     graph = Graph.read(options.run / "float.tflite")
     options.out.mkdir(parents=True, exist_ok=True)
     port = Model(graph, workers=1).input

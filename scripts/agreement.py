@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from octavo.agreement import Agreement, agreement
+from octavo.analysis.agreement import Agreement, agreement
+from octavo.base.stats import proportion
 from octavo.data.preprocess import Preprocess
-from octavo.graph import Graph
-from octavo.pipeline import splits_of
-from octavo.quantize import Quantized, quantize
-from octavo.ranges import Ranges
-from octavo.recipe import load_recipe
-from octavo.runtime import KERNEL_NAMES, Kernels, Model
+from octavo.quantization.quantize import Quantized, quantize
+from octavo.quantization.ranges import Ranges
+from octavo.recipe.schema import load_recipe
+from octavo.runs.stages import splits_of
+from octavo.runtime.litert import KERNEL_NAMES, Kernels, Model
 from octavo.simulate import Simulation
-from octavo.stats import proportion
+from octavo.tflite.graph import Graph
 
 FAMILIES: tuple[Kernels, ...] = ("xnnpack", "reference")
 BATCH = 25

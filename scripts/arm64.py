@@ -29,16 +29,16 @@ from pathlib import Path
 
 import numpy as np
 
-from octavo.benchmark import undelegated
+from octavo.base.errors import MissingDependencyError, ModelError, OctavoError
+from octavo.base.files import write_json
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_test
-from octavo.equal import pictures
-from octavo.errors import MissingDependencyError, ModelError, OctavoError
-from octavo.files import write_json
-from octavo.graph import Graph
-from octavo.pipeline import Loaded, load_model, preprocess_for
-from octavo.runtime import Model
-from octavo.slim import logits
+from octavo.rewrite.equality import pictures
+from octavo.rewrite.strip import logits
+from octavo.runtime.benchmark import undelegated
+from octavo.runtime.litert import Model
+from octavo.source.load import Loaded, load_model, preprocess_for
+from octavo.tflite.graph import Graph
 
 PACKAGES = ("ai-edge-litert", "numpy")
 DEBIAN = ("python3", "libstdc++6")

@@ -102,15 +102,15 @@ def row(name: str) -> dict[str, Any]:
     """All that is measured of one family."""
     import keras
 
-    from octavo.agreement import agreement
-    from octavo.calibrate import calibrate
-    from octavo.export import to_float_tflite
-    from octavo.graph import Graph
-    from octavo.prove import prove
-    from octavo.quantize import quantize
-    from octavo.runtime import Model
+    from octavo.analysis.agreement import agreement
+    from octavo.quantization.calibrate import calibrate
+    from octavo.quantization.proof import prove
+    from octavo.quantization.quantize import quantize
+    from octavo.runtime.litert import Model
     from octavo.simulate import FloatModel, Simulation
     from octavo.simulate.kernels import KERNELS
+    from octavo.source.export import to_float_tflite
+    from octavo.tflite.graph import Graph
 
     model, images = network(name)
     found: dict[str, Any] = {"name": name, "pixels": FAMILIES[name][0], "tfmot": tfmot(model, name)}
@@ -170,9 +170,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         "<!-- Written by scripts/make_coverage.py: change the code, then run it. -->\n",
         "# Coverage: the families of keras.applications\n",
         f"The smallest member of each family with random weights, {CLASSES} classes and logits as its output, exported "
-        "by `octavo.export`, simulated by `octavo.simulate`, trained for one step of 2 images, quantized and proved, "
-        f"and compared with LiteRT on {IMAGES} images. Batch norms are re-estimated on random images first, so that "
-        "values are spread as in a trained network.\n",
+        "by `octavo.source.export`, simulated by `octavo.simulate`, trained for one step of 2 images, quantized and "
+        f"proved, and compared with LiteRT on {IMAGES} images. Batch norms are re-estimated on random images first, so "
+        "that values are spread as in a trained network.\n",
         "- **float error**: the Keras model of the graph against LiteRT in float, relative to the largest logit.",
         "- **int8**: the ops that stay in float, if any; all else is int8.",
         "- **each op**: tensors whose codes all equal XNNPACK's when each op is given LiteRT's own inputs, and the "

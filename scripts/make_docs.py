@@ -1,4 +1,5 @@
-"""Writes the generated documents: docs/recipes.md from the recipe's model, docs/cli.md from the command line.
+"""Writes the generated documents: recipes.md from the recipe's model, cli.md from the command line, and
+architecture.md from the rooms of `src/octavo` and their imports.
 
 python scripts/make_docs.py            # write them
 python scripts/make_docs.py --check    # exit with 1 when they are not what would be written
@@ -6,15 +7,17 @@ python scripts/make_docs.py --check    # exit with 1 when they are not what woul
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from octavo.recipe import Recipe, load_recipe, names
+from octavo.recipe.schema import Recipe, load_recipe, names
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
@@ -46,7 +49,7 @@ def recipes() -> str:
         "their line.\n\n",
         "## Built in\n\n",
     ]
-    folder = resources.files("octavo") / "recipes"
+    folder = resources.files("octavo.recipe") / "builtin"
     for name in names():
         text = (folder / f"{name}.yaml").read_text("utf-8").strip()
         parts.append(f"### {name}\n\n{load_recipe(name).title}.\n\n```yaml\n{text}\n```\n\n")
@@ -123,10 +126,70 @@ def cli() -> str:
     return "".join(parts).rstrip() + "\n"
 
 
+HOUSE = """# The house
+
+A reader can follow a tensor's range from an image to the int8 file through a few short files:
+`data/preprocess.py` → `data/encoded_inputs.py` → `quantization/calibrate.py` → `quantization/observers.py` →
+`quantization/ranges.py` → `quantization/table.py` → `quantization/quantize.py` → `quantization/proof.py`.
+
+Every folder of `src/octavo` is a room. Imports point down only, and no two rooms import each other, not even by way of
+a third; `tests/test_floors.py` proves both. A tuning pass knows of no other pass. TensorFlow and Keras are imported by
+the functions that need them, never when a file is imported; `simulate/` and `training/quant_model.py`, whose classes
+are Keras models, are the exception.
+
+"""
+ADDING = """## What an addition touches
+
+| addition | files |
+|---|---|
+| an op's int8 form | its row in `tflite/op_table.py`; its kernel in `simulate/kernels.py` to train it; their tests |
+| an observer | `quantization/observers.py`; its name in `recipe/schema.py` and `cli/commands.py`; its tests |
+| a tuning pass | a file in `tuning/`, its name in `tuning/tune.py` and `recipe/schema.py`; its tests |
+| a target | a file in `deployment/targets/`, one line in `ask.py`; its tests |
+| a command | a function in `api/`, its name in `octavo/__init__.py`, the command in `cli/commands.py`; its tests |
+
+"""
+
+
+def architecture() -> str:
+    """The rooms from the ground up, each with its files and the rooms that it imports."""
+    source = ROOT / "src" / "octavo"
+    rooms = sorted(path.parent.name for path in source.glob("*/__init__.py"))
+    knows = {room: _rooms_known(source / room, rooms) - {room} for room in rooms}
+    floors: dict[str, int] = {}
+    for room in TopologicalSorter(knows).static_order():
+        floors[room] = max((floors[other] + 1 for other in knows[room]), default=0)
+    parts = [NOTE, HOUSE]
+    for room in sorted(rooms, key=lambda room: (floors[room], room)):
+        below = ", ".join(f"`{other}`" for other in sorted(knows[room])) or "no other room"
+        parts.append(f"## {room}/\n\n{_sentence(source / room / '__init__.py')} Imports {below}.\n\n")
+        parts.append("| file | what lives there |\n|---|---|\n")
+        for path in sorted((source / room).rglob("*.py")):
+            if path.name != "__init__.py":
+                parts.append(f"| `{path.relative_to(source / room)}` | {_sentence(path)} |\n")
+        parts.append("\n")
+    return "".join([*parts, ADDING]).rstrip() + "\n"
+
+
+def _rooms_known(room: Path, rooms: list[str]) -> set[str]:
+    """The rooms that a room imports, when it is imported or later."""
+    nodes = [node for path in room.rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    modules = [
+        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+    return {parts[1] for name in modules if (parts := name.split("."))[0] == "octavo"} & set(rooms)
+
+
+def _sentence(path: Path) -> str:
+    """The first line of a module's docstring, with what goes on below it up to the full stop."""
+    text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    return " ".join(text.split("\n\n")[0].split()).replace("|", "\\|")
+
+
 def main() -> int:
     check = "--check" in sys.argv[1:]
     stale = []
-    for name, text in (("recipes.md", recipes()), ("cli.md", cli())):
+    for name, text in (("recipes.md", recipes()), ("cli.md", cli()), ("architecture.md", architecture())):
         path = ROOT / "docs" / name
         if check and (not path.exists() or path.read_text("utf-8") != text):
             stale.append(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from octavo.targets.chromium import Chromium, command
+from octavo.deployment.targets.chromium import Chromium, command
 
 COMMAND = command()
 

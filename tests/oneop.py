@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-from octavo.graph import serialize
+from octavo.tflite.graph import serialize
 
 Shape = tuple[int, ...]
 IMAGE: Shape = (1, 8, 8, 4)

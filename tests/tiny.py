@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from octavo.calibrate import calibrate
 from octavo.data.preprocess import Preprocess
-from octavo.graph import Graph
-from octavo.quantize import quantize
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.quantize import quantize
+from octavo.tflite.graph import Graph
 
 CLASSES = ("blue", "green", "red")
 SIZE = 8

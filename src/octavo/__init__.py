@@ -1,18 +1,18 @@
-"""Octavo takes an image classifier from float32 to full-integer INT8 for LiteRT, and proves the result.
+"""Octavo takes a trained float network to full-integer INT8 for LiteRT, and proves the result.
 
-In a few lines::
+Every command of the shell has a function of the same name and meaning here::
 
     import octavo
 
-    octavo.quantize_file("model.keras", data="photos/", out="model_int8.tflite")
-    octavo.evaluate_file("model_int8.tflite", data="photos/").accuracy()
+    octavo.quantize("model.keras", data="photos/", out="model_int8.tflite")
+    octavo.evaluate("model_int8.tflite", data="photos/").accuracy()
     octavo.run("digits", out="runs/digits")
 
 and step by step::
 
-    from octavo.calibrate import calibrate
-    from octavo.prove import prove
-    from octavo.quantize import quantize
+    from octavo.quantization.calibrate import calibrate
+    from octavo.quantization.proof import prove
+    from octavo.quantization.quantize import quantize
 
     graph = octavo.Graph.read(Path("float.tflite"))
     ranges = calibrate(graph, images)  # float32 (N, height, width, channels)
@@ -26,51 +26,91 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from octavo.affine import QParams as QParams
+    from octavo.analysis.target_search import Wish as Wish
+    from octavo.api.benchmark import benchmark as benchmark
+    from octavo.api.calibrate import calibrate as calibrate
+    from octavo.api.compare import compare as compare
+    from octavo.api.evaluate import evaluate as evaluate
+    from octavo.api.inspect import inspect as inspect
+    from octavo.api.pareto import pareto as pareto
+    from octavo.api.qat import qat as qat
+    from octavo.api.quantize import quantize as quantize
+    from octavo.api.recipes import recipes as recipes
+    from octavo.api.search import search as search
+    from octavo.api.sensitivity import sensitivity as sensitivity
+    from octavo.api.slim import slim as slim
+    from octavo.api.targets import targets as targets
+    from octavo.base.affine import QParams as QParams
+    from octavo.base.errors import OctavoError as OctavoError
     from octavo.data.dataset import ImageSet as ImageSet
     from octavo.data.open import open_dataset as open_dataset
     from octavo.data.preprocess import Preprocess as Preprocess
-    from octavo.errors import OctavoError as OctavoError
-    from octavo.graph import Graph as Graph
-    from octavo.pipeline import compare_files as compare_files
-    from octavo.pipeline import evaluate_file as evaluate_file
-    from octavo.pipeline import inspect_file as inspect_file
-    from octavo.pipeline import qat_file as qat_file
-    from octavo.pipeline import quantize_file as quantize_file
-    from octavo.pipeline import run as run
-    from octavo.quant_model import QuantModel as QuantModel
-    from octavo.ranges import Ranges as Ranges
-    from octavo.recipe import Recipe as Recipe
-    from octavo.recipe import load_recipe as load_recipe
+    from octavo.deployment.folder import deploy as deploy
+    from octavo.deployment.serve import serve as serve
+    from octavo.quantization.ranges import Ranges as Ranges
+    from octavo.recipe.schema import Recipe as Recipe
+    from octavo.recipe.schema import load_recipe as load_recipe
+    from octavo.reports.write import write as _write
+    from octavo.runs.stages import run as run
+    from octavo.runs.sweep import sweep as sweep
+    from octavo.tflite.graph import Graph as Graph
+    from octavo.training.quant_model import QuantModel as QuantModel
+
+    compare_files = compare
+    report = _write
+    evaluate_file = evaluate
+    inspect_file = inspect
+    qat_file = qat
+    quantize_file = quantize
 
 # Loaded when first asked for, so that `import octavo` costs nothing.
 _WHERE = {
-    "Graph": ("graph", "Graph"),
-    "ImageSet": ("data.dataset", "ImageSet"),
-    "OctavoError": ("errors", "OctavoError"),
-    "Preprocess": ("data.preprocess", "Preprocess"),
-    "QParams": ("affine", "QParams"),
-    "QuantModel": ("quant_model", "QuantModel"),
-    "Ranges": ("ranges", "Ranges"),
-    "Recipe": ("recipe", "Recipe"),
-    "compare_files": ("pipeline", "compare_files"),
-    "evaluate_file": ("pipeline", "evaluate_file"),
-    "inspect_file": ("pipeline", "inspect_file"),
-    "load_recipe": ("recipe", "load_recipe"),
-    "open_dataset": ("data.open", "open_dataset"),
-    "qat_file": ("pipeline", "qat_file"),
-    "quantize_file": ("pipeline", "quantize_file"),
-    "run": ("pipeline", "run"),
+    "Graph": "tflite.graph",
+    "ImageSet": "data.dataset",
+    "OctavoError": "base.errors",
+    "Preprocess": "data.preprocess",
+    "QParams": "base.affine",
+    "QuantModel": "training.quant_model",
+    "Ranges": "quantization.ranges",
+    "Recipe": "recipe.schema",
+    "Wish": "analysis.target_search",
+    "benchmark": "api.benchmark",
+    "calibrate": "api.calibrate",
+    "compare": "api.compare",
+    "deploy": "deployment.folder",
+    "evaluate": "api.evaluate",
+    "inspect": "api.inspect",
+    "load_recipe": "recipe.schema",
+    "open_dataset": "data.open",
+    "pareto": "api.pareto",
+    "qat": "api.qat",
+    "quantize": "api.quantize",
+    "recipes": "api.recipes",
+    "report": "reports.write:write",
+    "run": "runs.stages",
+    "search": "api.search",
+    "sensitivity": "api.sensitivity",
+    "serve": "deployment.serve",
+    "slim": "api.slim",
+    "sweep": "runs.sweep",
+    "targets": "api.targets",
 }
+# The names of version 0.1; they work as before.
+_FORMER = {f"{name}_file": name for name in ("evaluate", "inspect", "qat", "quantize")} | {"compare_files": "compare"}
 
 __all__ = ["__version__", *_WHERE]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    known = _FORMER.get(name, name)
+    if known not in _WHERE:
         raise AttributeError(f"module 'octavo' has no attribute '{name}'")
-    module, attribute = _WHERE[name]
-    return getattr(import_module(f"octavo.{module}"), attribute)
+    module, _, attribute = _WHERE[known].partition(":")
+    return getattr(import_module(f"octavo.{module}"), attribute or known)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

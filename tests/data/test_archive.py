@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from trees import tree, write_tar, write_zip
 
+from octavo.base.errors import DataError
 from octavo.data import archive as module
 from octavo.data.archive import Tar, Zip
-from octavo.errors import DataError
 
 KINDS = {
     "tar": lambda path, files: Tar(write_tar(path / "x.tar", files, "w:")),

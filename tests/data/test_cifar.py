@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from trees import WRITERS, write_folder, write_tar
 
+from octavo.base.errors import DataError, MissingDependencyError
 from octavo.data import draw, open_dataset
 from octavo.data.cifar import CLASSES, TEST, TRAIN
-from octavo.errors import DataError, MissingDependencyError
-from octavo.recipe import DataRecipe
+from octavo.recipe.schema import DataRecipe
 
 COUNT = 20
 

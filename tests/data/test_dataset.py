@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from trees import picture, tree, write_folder
 
+from octavo.base.errors import DataError
 from octavo.data import ImageSet, OctavoWarning, open_dataset, read_together
-from octavo.errors import DataError
 
 
 def image_set(count=5):

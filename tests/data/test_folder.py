@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from trees import write_folder
 
+from octavo.base.errors import DataError
 from octavo.data.folder import Folder
-from octavo.errors import DataError
 
 
 def test_names_are_sorted_relative_and_say_which_folders_are_empty(tmp_path):

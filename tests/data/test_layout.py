@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from trees import encode, picture
 
+from octavo.base.errors import DataError
 from octavo.data.layout import image_folder
-from octavo.errors import DataError
 
 PNG = encode(picture(0))
 

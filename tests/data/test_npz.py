@@ -5,9 +5,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from octavo.base.errors import DataError
 from octavo.data import OctavoWarning, Preprocess, calibration, draw, draw_calibration, open_dataset
-from octavo.errors import DataError
-from octavo.recipe import DataRecipe
+from octavo.recipe.schema import DataRecipe
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 5, 3), np.uint8)
 LABELS = np.arange(12) % 3

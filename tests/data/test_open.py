@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from trees import tree, write_folder, write_tar, write_zip
 
+from octavo.base.errors import DataError
 from octavo.data import draw, draw_test, open_dataset
 from octavo.data.cifar import CLASSES
-from octavo.errors import DataError
-from octavo.recipe import DataRecipe
+from octavo.recipe.schema import DataRecipe
 
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10-images.tar.gz"
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from trees import picture
 
+from octavo.base.errors import DataError
 from octavo.data import Preprocess
-from octavo.errors import DataError
-from octavo.recipe import PreprocessRecipe
+from octavo.recipe.schema import PreprocessRecipe
 
 EVERY_PIXEL = np.arange(256, dtype=np.uint8)
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import tree, write_folder
 
+from octavo.base.errors import DataError
 from octavo.data import Dataset, ImageSet, OctavoWarning, Split, calibration, draw, draw_test, open_dataset, stratified
 from octavo.data.dataset import ArrayStore
-from octavo.errors import DataError
-from octavo.recipe import DataRecipe
+from octavo.recipe.schema import DataRecipe
 
 label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=200)
 

@@ -23,9 +23,9 @@ CODE = """
 import json, sys, tempfile
 from pathlib import Path
 import numpy as np
-from octavo.quant_model import QuantModel
-from octavo.runtime import Model
-from octavo.graph import Graph
+from octavo.training.quant_model import QuantModel
+from octavo.runtime.litert import Model
+from octavo.tflite.graph import Graph
 from octavo.simulate import FloatModel
 import keras
 folder = Path(sys.argv[1])
@@ -47,10 +47,10 @@ CODES = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from octavo.agreement import agreement
-from octavo.calibrate import calibrate
-from octavo.graph import Graph
-from octavo.quantize import quantize
+from octavo.analysis.agreement import agreement
+from octavo.quantization.calibrate import calibrate
+from octavo.tflite.graph import Graph
+from octavo.quantization.quantize import quantize
 from octavo.simulate import Simulation
 import keras
 folder = Path(sys.argv[1])

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, Phase, assume, given, reject, settings
 from oneop import Shape, convert, inputs, one_op, with_kind
 from randomop import CASES, Case, cases
 
-from octavo.calibrate import calibrate
-from octavo.graph import Graph
-from octavo.ops import TABLE
-from octavo.prove import prove
-from octavo.quantize import quantize
-from octavo.runtime import Kernels, Model
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.proof import prove
+from octavo.quantization.quantize import quantize
+from octavo.runtime.litert import Kernels, Model
 from octavo.simulate import Simulation
+from octavo.tflite.graph import Graph
+from octavo.tflite.op_table import TABLE
 
 # Only by name in a file: TensorFlow's converter writes both as RESHAPE, whatever their shapes.
 RENAMED = ("SQUEEZE", "EXPAND_DIMS")

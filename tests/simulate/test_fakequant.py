@@ -11,9 +11,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octavo.affine import QParams
+from octavo.base.affine import QParams
+from octavo.quantization.table import LARGEST_BIAS_CODE
 from octavo.simulate import fakequant
-from octavo.table import LARGEST_BIAS_CODE
 
 WAYS = {"fused": fakequant.fake_quantize, "formula": fakequant.formula}
 RANGES = [(-1.0, 1.0), (0.0, 6.0), (-2.5, 0.0), (-0.3, 12.5), (-128.0, 127.0), (-1e-4, 3e-4), (0.5, 2.0), (-3.0, -1.0)]

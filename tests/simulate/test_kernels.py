@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from oneop import IMAGE, Shape, convert, inputs, kinds, one_op, weights, with_kind
 
-from octavo.errors import ModelError
-from octavo.graph import Graph
-from octavo.ops import TABLE
-from octavo.runtime import Model
+from octavo.base.errors import ModelError
+from octavo.runtime.litert import Model
 from octavo.simulate import FloatModel
 from octavo.simulate.kernels import KERNELS
+from octavo.tflite.graph import Graph
+from octavo.tflite.op_table import TABLE
 
 VECTOR: Shape = (1, 16)
 BATCH = 5

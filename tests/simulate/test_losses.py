@@ -10,10 +10,10 @@ import pytest
 from oneop import convert, weights
 from scipy.special import log_softmax, softmax
 
-from octavo.errors import ModelError
-from octavo.graph import Graph
+from octavo.base.errors import ModelError
 from octavo.simulate import FloatModel
 from octavo.simulate.losses import distillation, fitting
+from octavo.tflite.graph import Graph
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(0, 3, (6, 4)).astype(np.float32)

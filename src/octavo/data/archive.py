@@ -20,8 +20,8 @@ from typing import IO, NoReturn, Self, cast
 
 import numpy as np
 
-from octavo.affine import IntArray
-from octavo.errors import DataError
+from octavo.base.affine import IntArray
+from octavo.base.errors import DataError
 
 # Twice the largest data set that is commonly trained on (ImageNet-1k: 1.28 million files, 150 GB). Each member
 # costs some 500 bytes of memory as long as the archive is open.

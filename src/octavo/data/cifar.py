@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from octavo.backend import load
+from octavo.base.backend import load
+from octavo.base.errors import DataError, MissingDependencyError
 from octavo.data.dataset import ArrayStore, Dataset, Labels, Split
 from octavo.data.decode import Files
 from octavo.data.preprocess import Pixels
-from octavo.errors import DataError, MissingDependencyError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -15,9 +15,9 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.affine import FloatArray, IntArray
+from octavo.base.affine import FloatArray, IntArray
+from octavo.base.errors import DataError
 from octavo.data.preprocess import Pixels
-from octavo.errors import DataError
 
 Labels = npt.NDArray[np.int64]
 Images = Pixels | FloatArray | list[Pixels]

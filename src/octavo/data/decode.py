@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from octavo.affine import IntArray
+from octavo.base.affine import IntArray
 from octavo.data.preprocess import Pixels
 
 # Suffix to Pillow's name of the format. EPS is left out on purpose: Pillow would start Ghostscript for it.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from octavo.affine import IntArray
-from octavo.errors import DataError
+from octavo.base.affine import IntArray
+from octavo.base.errors import DataError
 
 
 class Folder:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from octavo.base.errors import DataError
 from octavo.data.dataset import Dataset, Labels, Split
 from octavo.data.decode import EncodedStore, Files, is_image_name
-from octavo.errors import DataError
 
 # Folders that name a split, in lower case. Validation images join the training images: Octavo draws its own
 # validation images from those, and never from the test images.

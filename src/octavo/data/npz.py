@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo.affine import FloatArray
+from octavo.base.affine import FloatArray
+from octavo.base.errors import DataError
 from octavo.data.archive import DAMAGE, check_ratio
 from octavo.data.dataset import ArrayStore, Dataset, Labels, Split
 from octavo.data.preprocess import Pixels
-from octavo.errors import DataError
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test", "classes")
 

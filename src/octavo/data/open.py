@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from octavo.base.errors import DataError
 from octavo.data import cifar
 from octavo.data.archive import Tar, Zip
 from octavo.data.dataset import Dataset
@@ -15,7 +16,6 @@ from octavo.data.digits import digits
 from octavo.data.folder import Folder
 from octavo.data.layout import LAYOUTS, image_folder
 from octavo.data.npz import npz
-from octavo.errors import DataError
 
 Source = Literal["digits", "cifar10", "path"]
 

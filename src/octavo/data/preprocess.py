@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from octavo.affine import FloatArray
-from octavo.errors import DataError
-from octavo.recipe import PreprocessRecipe
+from octavo.base.affine import FloatArray
+from octavo.base.errors import DataError
+from octavo.recipe.schema import PreprocessRecipe
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr", "gray"]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from octavo.affine import IntArray
+from octavo.base.affine import IntArray
+from octavo.base.errors import DataError
 from octavo.data.dataset import Dataset, ImageSet, Labels, OctavoWarning, Split, read_together
-from octavo.errors import DataError
-from octavo.recipe import DataRecipe
+from octavo.recipe.schema import DataRecipe
 
 # Held out of a source that has no test images of its own, when no number is asked for.
 TEST_SHARE = 0.2

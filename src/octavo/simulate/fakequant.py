@@ -12,9 +12,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from octavo.affine import SMALLEST_SCALE
+from octavo.base.affine import SMALLEST_SCALE
+from octavo.quantization.table import LARGEST_BIAS_CODE
 from octavo.simulate.precise import precise, wide
-from octavo.table import LARGEST_BIAS_CODE
 
 Tensor = Any
 STEPS = 255.0
@@ -92,7 +92,7 @@ def _fused() -> Any:
 def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, highest: float = HIGHEST) -> Tensor:
     """One scale per output channel, the last axis, wide enough that the bias stays an int32 code.
 
-    The formulas of `QParams.symmetric` and of the guard in `octavo.table`.
+    The formulas of `QParams.symmetric` and of the guard in `octavo.quantization.table`.
 
     Args:
         weights: The weights, any shape.

@@ -17,14 +17,14 @@ from typing import Any
 
 from keras import ops
 
-from octavo.graph import Graph, Op, Tensor
-from octavo.ops import clips
+from octavo.quantization.table import Layout, image_place
 from octavo.simulate import fixedpoint
 from octavo.simulate.fakequant import round_through, weight_scale
 from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices
 from octavo.simulate.precise import precise, quotient, wide
 from octavo.simulate.rounding import Grid, Rounded
-from octavo.table import Layout, image_place
+from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.tflite.op_table import clips
 
 Value = Any
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from octavo.graph import Graph, Op
-from octavo.ops import same_padding
+from octavo.tflite.graph import Graph, Op
+from octavo.tflite.op_table import same_padding
 
 Shape = tuple[int, ...]
 Tensor = Any

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from octavo.errors import ModelError
+from octavo.base.errors import ModelError
 
 Tensor = Any
 

@@ -11,12 +11,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from octavo.errors import ModelError
-from octavo.graph import Graph, Op, Tensor
-from octavo.ops import row
+from octavo.base.errors import ModelError
 from octavo.simulate.kernels import KERNELS, Site
 from octavo.simulate.losses import PROBABILITIES, fitting
 from octavo.simulate.parameters import Parameter, weighted
+from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.tflite.op_table import row
 
 Value = Any
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo.graph import Graph, Tensor
-from octavo.ops import bias_of, row
+from octavo.tflite.graph import Graph, Tensor
+from octavo.tflite.op_table import bias_of, row
 
 Array = npt.NDArray[Any]
 

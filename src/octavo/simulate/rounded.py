@@ -11,19 +11,19 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from octavo import table as tables
-from octavo.affine import QParams
-from octavo.errors import ModelError, QuantizationError
-from octavo.fitting.rates import share_rates
-from octavo.graph import Graph
-from octavo.precision import Precision
-from octavo.ranges import Ranges
+from octavo.base.affine import QParams
+from octavo.base.errors import ModelError, QuantizationError
+from octavo.base.optimizer import share_rates
+from octavo.quantization import table as tables
+from octavo.quantization.precision import Precision
+from octavo.quantization.ranges import Ranges
 from octavo.simulate.fakequant import nudge
 from octavo.simulate.integer import Integer
 from octavo.simulate.losses import distillation
 from octavo.simulate.model import FloatModel, unpack
 from octavo.simulate.parameters import Weighted
 from octavo.simulate.rounding import Grid, Rounded
+from octavo.tflite.graph import Graph
 
 Value = Any
 
@@ -32,15 +32,15 @@ Value = Any
 class Simulation(FloatModel):
     """A float graph as its int8 form will compute it, trainable in weights and in activation ranges.
 
-    Which tensors share a range, have a fixed one, or are read at another is `octavo.table.layout`'s to say, as it is
-    for the writer.
+    `octavo.quantization.table.layout` decides which tensors share a range, have a fixed one, or are requantized, as it
+    does for the writer.
 
     Args:
         graph: The float graph.
         ranges: Where its activations' ranges start; `set_ranges` gives them later.
         allow_float: Leave in float what has no int8 form, instead of raising.
-        precision: What is to be other than int8: ``int4`` (weights) or ``float``, as `octavo.precision.resolve` takes
-            it.
+        precision: Ops that are not int8: ``int4`` (weights) or ``float``, as `octavo.quantization.precision.resolve`
+            takes it.
         name: What Keras calls the model.
 
     Raises:

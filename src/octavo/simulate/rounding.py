@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from octavo.affine import QParams
-from octavo.graph import Graph, Op, Tensor
-from octavo.precision import weight_bits
+from octavo.base.affine import QParams
+from octavo.quantization.precision import weight_bits
+from octavo.quantization.table import Layout, image_place
 from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, weight_scale
 from octavo.simulate.model import Exact
-from octavo.table import Layout, image_place
+from octavo.tflite.graph import Graph, Op, Tensor
 
 Value = Any
 # Of a group: the reals of its lowest and highest code, and its scale.

@@ -1,0 +1,1 @@
+"""Looking: accuracy, error tensor by tensor, sensitivity, the calibration study, the target search."""

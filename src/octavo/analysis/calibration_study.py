@@ -1,0 +1,174 @@
+"""Calibration study: what more calibration images bring, as a curve with its spread over draws of the images.
+
+A draw is an order of the training images. Each size takes the first images of every draw, so that the ranges of all
+sizes come from one pass over the largest: observers' states merge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.analysis.evaluate import Scores, evaluate
+from octavo.base.errors import DataError
+from octavo.base.progress import Progress
+from octavo.data.dataset import ImageSet
+from octavo.data.encoded_inputs import Feed
+from octavo.data.preprocess import Preprocess
+from octavo.quantization.observers import fold, rules_for
+from octavo.quantization.quantize import quantize
+from octavo.quantization.ranges import Ranges
+from octavo.quantization.table import build
+from octavo.runtime.litert import Model
+from octavo.tflite.graph import Graph
+from octavo.tuning.tune import tune
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One int8 model of the study, on the images that judge.
+
+    Args:
+        images: How many images calibrated it.
+        draw: Which order of the images they came from.
+        agreement: The share of images for which it names the class that float names.
+        sqnr: Of its probabilities against float's, in dB; None where they are equal.
+        accuracy: The share of right answers.
+    """
+
+    images: int
+    draw: int
+    agreement: float
+    sqnr: float | None
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was measured.
+
+    Args:
+        observer: How values seen became ranges.
+        acts: The tuning acts that each model went through.
+        judges: How many images judged.
+        accuracy: The float model's, on them.
+        points: Every model, by size and draw.
+        gaps: For each size, the mean over draws of its accuracy minus that of the largest size, and the ends of its 95%
+            interval over the images.
+        enough: The smallest size that is not shown to be worse than the largest; all smaller ones are.
+    """
+
+    observer: str
+    acts: tuple[str, ...]
+    judges: int
+    accuracy: float
+    points: tuple[Point, ...]
+    gaps: dict[int, tuple[float, float, float]]
+    enough: int
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value."""
+        gaps = [{"images": size, "value": v, "low": low, "high": high} for size, (v, low, high) in self.gaps.items()]
+        return {**asdict(self), "gaps": gaps}
+
+
+def study(
+    graph: Graph,
+    pool: ImageSet,
+    judges: ImageSet,
+    preprocess: Preprocess,
+    sizes: Sequence[int],
+    *,
+    draws: int = 5,
+    observer: str = "minmax",
+    acts: Sequence[str] = (),
+    seed: int = 0,
+    allow_float: bool = False,
+    progress: Progress,
+) -> Study:
+    """Calibrates and quantizes with more and more images, and judges every model on the same other images.
+
+    Args:
+        graph: A float graph.
+        pool: Images to calibrate with.
+        judges: Other images, labelled; neither of the pool nor of a test split, since what is seen here chooses a size.
+        preprocess: From image to input.
+        sizes: How many images to calibrate with.
+        draws: How many orders of the pool.
+        observer: How values seen become a range.
+        acts: Tuning acts, in their order; each sees the images that calibrate.
+        seed: Of the orders.
+        allow_float: Leave in float what has no int8 form, instead of raising.
+        progress: Where progress goes.
+
+    Raises:
+        DataError: The pool has fewer images than the largest size, or a size is below 1.
+        QuantizationError: There is no such observer or act, or an op has no int8 form.
+    """
+    sizes = sorted(set(sizes))
+    if not sizes or sizes[0] < 1 or sizes[-1] > len(pool):
+        raise DataError(
+            f"Sizes from 1 to {len(pool)} were expected, as many as there are training images, and {sizes} came.",
+            "Set `sizes` to others, or give more images.",
+        )
+    with progress.track("judge float", len(judges)) as advance:
+        before = evaluate(graph, judges, preprocess, progress=advance)
+    points: list[Point] = []
+    hits: dict[int, list[Array]] = {size: [] for size in sizes}
+    rules = rules_for(graph, graph.activations, observer)
+    plan = partial(build, allow_float=allow_float)
+    port = Model(graph, workers=1).input
+    with progress.track("study", draws * len(sizes)) as advance:
+        for draw in range(draws):
+            order = np.random.default_rng((seed, draw)).permutation(len(pool))[: sizes[-1]]
+            images = Feed(pool.take(order), preprocess, port)
+            states, done = [rule.init() for rule in rules], 0
+            for size in sizes:
+                more = fold(graph, graph.activations, images[done:size], rules)
+                states = [rule.merge(a, b) for rule, a, b in zip(rules, states, more, strict=True)]
+                done = size
+                found = zip(graph.activations, rules, states, strict=True)
+                ranges = Ranges(observer, size, {t.name: rule.finish(state) for t, rule, state in found})
+                tuned = tune(graph, ranges, images[:size], acts, plan)
+                made = Graph(quantize(tuned.graph, tuned.ranges, allow_float).content)
+                after = evaluate(made, judges, preprocess)
+                points.append(_point(size, draw, before, after))
+                hits[size].append(after.correct)
+                advance(1)
+    gaps = {size: _gap(np.array(hits[size]), np.array(hits[sizes[-1]])) for size in sizes}
+    enough = next(size for size in sizes if all(gaps[larger][2] >= 0 for larger in sizes if larger >= size))
+    return Study(
+        observer,
+        tuple(acts),
+        len(judges),
+        before.accuracy().value,
+        tuple(points),
+        gaps,
+        enough,
+    )
+
+
+def _point(size: int, draw: int, before: Scores, after: Scores) -> Point:
+    real = before.probabilities.astype(np.float64)
+    noise = float(np.square(after.probabilities - real).sum())
+    return Point(
+        size,
+        draw,
+        float(np.mean(before.predictions == after.predictions)),
+        10 * float(np.log10(np.square(real).sum() / noise)) if noise else None,
+        float(after.correct.mean()),
+    )
+
+
+def _gap(hits: Array, most: Array) -> tuple[float, float, float]:
+    """Mean difference and its normal interval over the images; an image's draws are averaged first."""
+    each = hits.mean(axis=0) - most.mean(axis=0)
+    half = 1.96 * float(each.std(ddof=1)) / np.sqrt(len(each)) if len(each) > 1 else 1.0
+    return float(each.mean()), float(each.mean() - half), float(each.mean() + half)

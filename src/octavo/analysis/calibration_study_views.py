@@ -1,0 +1,77 @@
+"""The calibration study as lines of text, and as a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def lines(value: Mapping[str, Any]) -> list[str]:
+    """The study as lines of text, a size each.
+
+    Args:
+        value: The JSON value of a `Study`.
+    """
+    made = [f"float   {value['accuracy']:.2%} of {value['judges']} images"]
+    for gap in value["gaps"]:
+        points = [point for point in value["points"] if point["images"] == gap["images"]]
+        accuracy = [point["accuracy"] for point in points]
+        levels = [point["sqnr"] for point in points if point["sqnr"] is not None]
+        made.append(
+            f"{gap['images']:>6}  {np.mean(accuracy):.2%} ({min(accuracy):.2%} to {max(accuracy):.2%})  "
+            f"{gap['value'] * 100:+.2f} points against the most ({gap['low'] * 100:+.2f} to {gap['high'] * 100:+.2f})  "
+            f"agrees {np.mean([point['agreement'] for point in points]):.2%}  "
+            f"{f'{np.mean(levels):.1f} dB' if levels else 'exact'}"
+        )
+    made.append(f"enough  {value['enough']}: the fewest that are not shown to be worse than the most")
+    return made
+
+
+def picture(value: Mapping[str, Any]) -> bytes:
+    """Accuracy and error against the number of calibration images, as a PNG file; a dot is a draw.
+
+    Args:
+        value: The JSON value of a `Study`.
+    """
+    import io
+
+    from matplotlib.figure import Figure
+
+    from octavo.analysis.compare_views import FLOAT, INK, INT8, QUIET
+
+    sizes = [gap["images"] for gap in value["gaps"]]
+    figure = Figure(figsize=(11, 4.4), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2)
+    for axes, key, factor, label in (
+        (left, "accuracy", 100, "int8 accuracy, %"),
+        (right, "sqnr", 1, "SQNR of the output, dB (higher is better)"),
+    ):
+        every = [point for point in value["points"] if point[key] is not None]
+        axes.plot([p["images"] for p in every], [p[key] * factor for p in every], "o", color=INT8, ms=4, alpha=0.45)
+        means = [np.mean([p[key] * factor for p in every if p["images"] == size]) for size in sizes]
+        axes.plot(sizes, means, color=INT8, lw=2, label=f"mean of {len({p['draw'] for p in every})} draws")
+        axes.set_xscale("log")
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
+        axes.minorticks_off()
+        axes.set(xlabel="calibration images", ylabel=label)
+        axes.grid(axis="y", color="#E8EBEE", lw=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.axhline(value["accuracy"] * 100, color=FLOAT, lw=1.4, ls="--", label="float")
+    for axes in (left, right):
+        axes.axvline(value["enough"], color=QUIET, lw=1, ls=":", zorder=1)
+        axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+    left.annotate(
+        "enough",
+        (value["enough"], 0.03),
+        (4, 0),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=INK,
+    )
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=150)
+    return stream.getvalue()

@@ -1,0 +1,479 @@
+"""Comparison: two models on the same images, tensor by tensor; where an error is made, and where it only passes.
+
+Three runs an image: the first model; the second; and the second cut at every tensor, each op fed with what the first
+model computed. What differs in the second run has accumulated up to a tensor, what differs in the third its op added.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.errors import DataError, ModelError
+from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
+from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.tflite.op_table import row
+
+Array = npt.NDArray[Any]
+
+# Ops that change how a tensor is stored and not what it means.
+_STORAGE = {"QUANTIZE", "DEQUANTIZE"}
+_COMMUTATIVE = {"ADD", "MUL", "MAXIMUM", "MINIMUM"}
+_BLOCK = 1 << 15
+# Activation functions that a converter can fuse into the op before, by the schema's number for it.
+_FUSED = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One tensor in two models.
+
+    Args:
+        before: The tensor in the first model.
+        after: The same tensor in the second, as it is stored there.
+        op: The second model's op that makes it; None for an input.
+        forms: All the forms in which the second model holds it.
+    """
+
+    before: Tensor
+    after: Tensor
+    op: Op | None
+    forms: tuple[Tensor, ...]
+
+
+class _Flow:
+    """A graph whose QUANTIZE and DEQUANTIZE ops are seen through: many stored forms, one tensor."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.root = {tensor.index: tensor.index for tensor in graph.tensors}
+        self.stored: dict[int, Tensor] = {}
+        self.ops: list[Op] = []
+        for op in graph.ops:
+            if op.kind in _STORAGE:
+                root = self.root[op.outputs[0]] = self.root[op.inputs[0]]
+                # A float that is quantized at once is an integer tensor to whoever reads it.
+                form = graph.tensors[op.outputs[0]]
+                if form.qparams is not None and graph.tensors[root].qparams is None:
+                    self.stored.setdefault(root, form)
+            else:
+                self.ops.append(op)
+
+    def reads(self, op: Op) -> list[int]:
+        """The roots of what `op` reads, but for its constants."""
+        roots = (self.root[index] for index in op.inputs if index >= 0)
+        return [root for root in roots if self.graph.tensors[root].constant is None]
+
+    def shapes(self, op: Op) -> list[tuple[int, ...]]:
+        """The shapes of what `op` makes; an open dimension counts as 1."""
+        return [tuple(max(n, 1) for n in self.graph.tensors[index].shape) for index in op.outputs]
+
+    def form(self, root: int) -> Tensor:
+        """The tensor as it is stored."""
+        return self.stored.get(root, self.graph.tensors[root])
+
+    def forms(self, root: int) -> tuple[Tensor, ...]:
+        """The tensor and all that storage ops make of it."""
+        return tuple(self.graph.tensors[index] for index, of in self.root.items() if of == root)
+
+    def weights(self, op: Op) -> Array | None:
+        """The weights of `op` as reals, where it has constant ones."""
+        rules = row(op)
+        if rules is None or rules.weight is None:
+            return None
+        tensor = self.graph.tensors[self.root[op.inputs[rules.weight]]]
+        if tensor.constant is None:
+            return None
+        return tensor.constant if tensor.qparams is None else tensor.qparams.dequantize(tensor.constant)
+
+
+def match(before: Graph, after: Graph) -> list[Pair]:
+    """Finds the tensors that two models share, through their graphs.
+
+    Two ops are the same when they are of one kind, make outputs of one shape, and read the same tensors; names, then
+    weights, then order decide where several could be. QUANTIZE and DEQUANTIZE are seen through. An activation function
+    of the first model that the second has fused into the op before is that op's output there.
+
+    Args:
+        before: The first model.
+        after: The second model.
+
+    Returns:
+        The pairs in the first model's order: inputs, then op outputs.
+
+    Raises:
+        ModelError: The inputs differ in number or shape, or no op is the same.
+    """
+    ours, theirs = _Flow(before), _Flow(after)
+    shapes = [[tuple(max(n, 1) for n in g.tensors[i].shape) for i in g.inputs] for g in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise ModelError(
+            f"{before.name} takes inputs of {shapes[0]}, and {after.name} of {shapes[1]}.",
+            "Compare a model with its own quantized form.",
+        )
+    same = dict(zip(before.inputs, after.inputs, strict=True))
+    maker: dict[int, Op | None] = dict.fromkeys(after.inputs)
+    free: dict[str, list[Op]] = {}
+    for op in theirs.ops:
+        free.setdefault(op.kind, []).append(op)
+    for op in ours.ops:
+        found = _same_op(op, ours, theirs, free.get(op.kind, []), same)
+        if found is not None:
+            free[op.kind].remove(found)
+            for mine, other in zip(op.outputs, found.outputs, strict=True):
+                same[mine], maker[theirs.root[other]] = theirs.root[other], found
+        elif op.kind in _FUSED and (source := same.get(ours.root[op.inputs[0]])) is not None:
+            producer = after.producers.get(source)
+            fused = getattr(producer.options, "fusedActivationFunction", 0) if producer is not None else 0
+            if fused == _FUSED[op.kind]:
+                del same[ours.root[op.inputs[0]]]
+                same[op.outputs[0]] = source
+    pairs = [
+        Pair(before_tensor, after_tensor, maker[other], theirs.forms(other))
+        for mine, other in sorted(same.items(), key=lambda item: _place(before, item[0]))
+        if _real(before_tensor := ours.form(mine)) and _real(after_tensor := theirs.form(other))
+    ]
+    if not any(pair.op is not None for pair in pairs):
+        raise ModelError(
+            f"{before.name} and {after.name} have no op in common.", "Compare a model with its own quantized form."
+        )
+    return pairs
+
+
+def _real(tensor: Tensor) -> bool:
+    return tensor.constant is None and (tensor.dtype == "float32" or tensor.qparams is not None)
+
+
+def _place(graph: Graph, index: int) -> int:
+    producer = graph.producers.get(index)
+    return -1 if producer is None else producer.index
+
+
+def _same_op(op: Op, ours: _Flow, theirs: _Flow, free: Sequence[Op], same: dict[int, int]) -> Op | None:
+    reads = [same.get(root) for root in ours.reads(op)]
+    known = set(same.values())
+
+    def fits(other: Op) -> bool:
+        found: list[int | None] = [root if root in known else None for root in theirs.reads(other)]
+        if op.kind in _COMMUTATIVE:
+            return sorted(found, key=str) == sorted(reads, key=str)
+        return found == reads
+
+    shapes = ours.shapes(op)
+    candidates = [other for other in free if theirs.shapes(other) == shapes and fits(other)]
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    name = ours.graph.tensors[op.outputs[0]].name
+    weights = ours.weights(op)
+
+    def likeness(other: Op) -> tuple[bool, float]:
+        twin = theirs.weights(other)
+        alike = weights is not None and twin is not None and weights.shape == twin.shape
+        return theirs.graph.tensors[other.outputs[0]].name == name, _cosine(weights, twin) if alike else 0.0
+
+    # max keeps the first of equals: order decides last.
+    return max(candidates, key=likeness)
+
+
+def _cosine(first: Any, second: Any) -> float:
+    one, two = first.astype(np.float64).ravel(), second.astype(np.float64).ravel()
+    return float(one @ two / max(float(np.sqrt((one @ one) * (two @ two))), 1e-30))
+
+
+@dataclass
+class Sums:
+    """What is kept of a tensor's error, image by image: enough for every figure, whatever the number of images."""
+
+    count: int = 0
+    signal: float = 0.0
+    other: float = 0.0
+    product: float = 0.0
+    noise: float = 0.0
+    absolute: float = 0.0
+    largest: float = 0.0
+
+    def add(self, reference: Array, values: Array, tensor: Tensor) -> None:
+        """Folds in one image: what should be, float32, and what `tensor` holds, of as many values."""
+        reference, values = reference.ravel(), values.ravel()
+        self.count += reference.size
+        # In blocks that stay in the cache: these are all values of all tensors of all images.
+        for start in range(0, reference.size, _BLOCK):
+            x = reference[start : start + _BLOCK]
+            y = _decoded(tensor, values[start : start + _BLOCK])
+            error = y - x
+            self.signal += float(np.dot(x, x))
+            self.other += float(np.dot(y, y))
+            self.product += float(np.dot(x, y))
+            self.noise += float(np.dot(error, error))
+            np.abs(error, out=error)
+            self.absolute += float(error.sum())
+            self.largest = max(self.largest, float(error.max()))
+
+    def merge(self, more: Sums) -> None:
+        """Folds in what another worker saw."""
+        for name in ("count", "signal", "other", "product", "noise", "absolute"):
+            setattr(self, name, getattr(self, name) + getattr(more, name))
+        self.largest = max(self.largest, more.largest)
+
+    def error(self, scale: float | None) -> Error:
+        """The figures; `scale` is the tensor's step, None where it is stored in float."""
+        length = math.sqrt(self.signal * self.other)
+        return Error(
+            sqnr=10 * math.log10(self.signal / self.noise) if self.signal > 0 and self.noise > 0 else None,
+            cosine=self.product / length if length > 0 else None,
+            mean=self.absolute / max(self.count, 1),
+            largest=self.largest,
+            mean_lsb=None if scale is None else self.absolute / max(self.count, 1) / scale,
+            largest_lsb=None if scale is None else self.largest / scale,
+        )
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far a tensor is from where it should be, over all images.
+
+    Args:
+        sqnr: Signal to quantization noise, ``10 log10(sum x^2 / sum (y - x)^2)`` in dB (Jayant and Noll, Digital
+            Coding of Waveforms, 1984, section 4.1); None where there is no noise, or no signal.
+        cosine: ``sum xy / sqrt(sum x^2 sum y^2)``; None where one of the two is all zero.
+        mean: Mean absolute error.
+        largest: Largest absolute error.
+        mean_lsb: The same in steps of the tensor's scale; None where it is stored in float.
+        largest_lsb: The same of the largest.
+    """
+
+    sqnr: float | None
+    cosine: float | None
+    mean: float
+    largest: float
+    mean_lsb: float | None
+    largest_lsb: float | None
+
+
+@dataclass(frozen=True)
+class TensorError:
+    """One tensor of the second model against the first.
+
+    Args:
+        before: Its name in the first model.
+        after: Its name in the second.
+        op: The kind of the op that makes it; ``INPUT`` for an input.
+        place: The op's place in the second model; -1 for an input.
+        accumulated: The error that the tensor has when the model runs from the image.
+        added: The error that its op alone makes, fed with the first model's values.
+        low: The share of its values at the lowest code; None where it is stored in float.
+        high: The share at the highest code.
+        codes: The share of the codes that occur, for 8-bit tensors.
+    """
+
+    before: str
+    after: str
+    op: str
+    place: int
+    accumulated: Error
+    added: Error
+    low: float | None
+    high: float | None
+    codes: float | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two models, tensor by tensor.
+
+    Args:
+        images: How many images both saw.
+        kernels: The kernel family, in words.
+        tensors: The tensors that both have, in the first model's order.
+        unmatched: Ops of each model, but for those that only change storage, that the other has not.
+    """
+
+    images: int
+    kernels: str
+    tensors: list[TensorError]
+    unmatched: tuple[list[str], list[str]]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value."""
+        return {
+            "images": self.images,
+            "kernels": self.kernels,
+            "tensors": [
+                {**vars(item), "accumulated": vars(item.accumulated), "added": vars(item.added)}
+                for item in self.tensors
+            ],
+            "unmatched": {"before": self.unmatched[0], "after": self.unmatched[1]},
+        }
+
+
+@dataclass
+class _Seen:
+    """What one worker saw of one tensor."""
+
+    accumulated: Sums = field(default_factory=Sums)
+    added: Sums = field(default_factory=Sums)
+    codes: Array = field(default_factory=lambda: np.zeros(256, np.int64))
+    ends: Array = field(default_factory=lambda: np.zeros(2, np.int64))
+
+    def merge(self, more: _Seen) -> None:
+        self.accumulated.merge(more.accumulated)
+        self.added.merge(more.added)
+        self.codes += more.codes
+        self.ends += more.ends
+
+
+def compare(
+    before: Graph,
+    after: Graph,
+    images: Sequence[Array] | Array,
+    kernels: Kernels = "xnnpack",
+    progress: Callable[[int], None] = lambda done: None,
+    workers: int | None = None,
+) -> Compared:
+    """Measures every tensor of `after` against `before` on the same images.
+
+    Memory does not grow with the number of images: what is kept of a tensor are sums and counts.
+
+    Args:
+        before: The model to measure against: float, or another int8 model.
+        after: The model to measure, of whatever converter.
+        images: Preprocessed images as reals, float32, each ``(height, width, channels)``.
+        kernels: The kernel family that runs both.
+        progress: Called after each image with 1.
+        workers: Images at work at once; all cores when left out.
+
+    Raises:
+        DataError: There are no images.
+        ModelError: The models are not two forms of one, or LiteRT refuses one of them.
+    """
+    if len(images) == 0:
+        raise DataError("Comparison needs at least one image, and got none.", "Give a few held-out images.")
+    if len(before.inputs) != 1:
+        raise ModelError(f"{before.name} has {len(before.inputs)} inputs; a classifier of images has one.")
+    pairs = match(before, after)
+    count = min(workers or os.cpu_count() or 1, len(images))
+    probes = [_Probe(before, after, pairs, kernels) for _ in range(count)]
+
+    def work(worker: int) -> None:
+        for place in range(worker, len(images), count):
+            probes[worker].look(images[place])
+            progress(1)
+
+    with ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(work, worker) for worker in range(count)]:
+            done.result()
+    seen = probes[0].seen
+    for probe in probes[1:]:
+        for mine, more in zip(seen, probe.seen, strict=True):
+            mine.merge(more)
+    found = [_figures(pair, kept) for pair, kept in zip(pairs, seen, strict=True)]
+    return Compared(len(images), KERNEL_NAMES[kernels], found, _unmatched(before, after, pairs))
+
+
+class _Probe:
+    """The three runs of one worker."""
+
+    def __init__(self, before: Graph, after: Graph, pairs: Sequence[Pair], kernels: Kernels) -> None:
+        self.pairs = pairs
+        self.seen = [_Seen() for _ in pairs]
+        # Each op is fed with the first model's values, in whichever form it reads them.
+        self._cuts = [(place, form) for place, pair in enumerate(pairs) for form in pair.forms]
+        measured = [pair.after for pair in pairs]
+        self._first = _Runner(before.exposed([pair.before for pair in pairs]), kernels)
+        self._second = _Runner(after.exposed(measured), kernels)
+        self._alone = _Runner(after.severed([form for _, form in self._cuts]).exposed(measured), kernels)
+
+    def look(self, image: Array) -> None:
+        """Runs one image, real values without the batch axis, and folds in what it shows."""
+        reals = [
+            values if pair.before.qparams is None else pair.before.qparams.dequantize(values)
+            for pair, values in zip(self.pairs, self._first.run([image[None]]), strict=True)
+        ]
+        for pair, seen, real, values in zip(self.pairs, self.seen, reals, self._second.run([image[None]]), strict=True):
+            seen.accumulated.add(real, values, pair.after)
+            if pair.after.qparams is not None:
+                params = pair.after.qparams
+                seen.ends += (np.count_nonzero(values == params.qmin), np.count_nonzero(values == params.qmax))
+                if params.bits == 8:
+                    seen.codes += np.bincount(values.view(np.uint8).ravel(), minlength=256)
+        fed = [reals[place].reshape([max(n, 1) for n in form.shape]) for place, form in self._cuts]
+        alone = self._alone.run([*fed, image[None]])
+        for pair, seen, real, values in zip(self.pairs, self.seen, reals, alone, strict=True):
+            seen.added.add(real, values, pair.after)
+
+
+class _Runner:
+    """An interpreter from arrays to arrays, by the file's own order of inputs and outputs."""
+
+    def __init__(self, graph: Graph, kernels: Kernels) -> None:
+        self._inputs = [graph.tensors[index] for index in graph.inputs]
+        self._made = made = interpreter(graph.content, kernels)
+        shapes = {detail["index"]: tuple(detail["shape"]) for detail in made.get_input_details()}
+        for tensor in self._inputs:
+            if shapes[tensor.index] != (wanted := tuple(max(n, 1) for n in tensor.shape)):
+                made.resize_tensor_input(tensor.index, wanted)
+        made.allocate_tensors()
+        self._exits = [made.tensor(index) for index in graph.outputs]
+
+    def run(self, reals: Sequence[Array]) -> list[Array]:
+        """Real values in, raw values out: views that the next run overwrites."""
+        for tensor, values in zip(self._inputs, reals, strict=True):
+            params = tensor.qparams
+            raw = values if params is None else params.quantize(values).astype(tensor.dtype)
+            self._made.set_tensor(tensor.index, raw)
+        self._made.invoke()
+        return [view() for view in self._exits]
+
+
+def _decoded(tensor: Tensor, values: Array) -> Array:
+    if tensor.qparams is None:
+        return values
+    # `QParams.dequantize` in float32 and in place, since speed counts here; the difference of codes is exact.
+    real = values.astype(np.float32)
+    real -= np.float32(tensor.qparams.zero_point[0])
+    real *= tensor.qparams.scale[0]
+    return real
+
+
+def _figures(pair: Pair, seen: _Seen) -> TensorError:
+    params = pair.after.qparams
+    scale = None if params is None else float(params.scale[0])
+    count = max(seen.accumulated.count, 1)
+    return TensorError(
+        before=pair.before.name,
+        after=pair.after.name,
+        op="INPUT" if pair.op is None else pair.op.kind,
+        place=-1 if pair.op is None else pair.op.index,
+        accumulated=seen.accumulated.error(scale),
+        added=seen.added.error(scale),
+        low=None if params is None else float(seen.ends[0]) / count,
+        high=None if params is None else float(seen.ends[1]) / count,
+        codes=None if params is None or params.bits != 8 else float(np.count_nonzero(seen.codes)) / 256,
+    )
+
+
+def _unmatched(before: Graph, after: Graph, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+    """Ops whose outputs are in no pair, though they compute reals."""
+    found = []
+    for graph, named in (
+        (before, {pair.before.index for pair in pairs}),
+        (after, {form.index for pair in pairs for form in pair.forms}),
+    ):
+        flow = _Flow(graph)
+        forms = {form.index for op in flow.ops for out in op.outputs for form in flow.forms(out)} & named
+        roots = {flow.root[index] for index in forms}
+        found.append(
+            [
+                str(op)
+                for op in flow.ops
+                if any(flow.root[out] not in roots and _real(flow.form(flow.root[out])) for out in op.outputs)
+            ]
+        )
+    return found[0], found[1]

@@ -1,0 +1,171 @@
+"""Evaluation: a model on held-out images, on LiteRT; and two models on the same images, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.errors import DataError
+from octavo.base.stats import CONFIDENCE, Interval, mcnemar, paired_difference, proportion
+from octavo.data.dataset import ImageSet
+from octavo.data.encoded_inputs import Feed
+from octavo.data.preprocess import Preprocess
+from octavo.runtime.litert import KERNEL_NAMES, Kernels, Model
+from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model said of every image, and what was right.
+
+    Args:
+        labels: The true classes, int ``(N,)``.
+        probabilities: The model's probabilities, float32 ``(N, classes)``.
+        classes: Class names.
+        kernels: The kernel family that computed them, in words.
+    """
+
+    labels: Array
+    probabilities: Array
+    classes: tuple[str, ...]
+    kernels: str
+
+    @property
+    def predictions(self) -> Array:
+        """The most probable class of every image; the lowest index wins a tie, as argmax on a device does."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    @property
+    def correct(self) -> Array:
+        """Whether the most probable class is the true one, bool ``(N,)``."""
+        return np.asarray(self.predictions == self.labels)
+
+    def accuracy(self, top: int = 1) -> Interval:
+        """The share of images whose true class is among the `top` most probable, with its interval."""
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :top]
+        hits = int((order == self.labels[:, None]).any(axis=1).sum())
+        return proportion(hits, len(self.labels))
+
+    def to_json(self) -> dict[str, Any]:
+        """Accuracy, top-5 where more than ten classes make it mean something, per-class table, confusion matrix."""
+        from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+        count = len(self.classes)
+        every = np.arange(count)
+        precision, recall, f1, images = precision_recall_fscore_support(
+            self.labels, self.predictions, labels=every, zero_division=0.0
+        )
+        confusion = confusion_matrix(self.labels, self.predictions, labels=every)
+        return {
+            "accuracy": vars(self.accuracy()),
+            "top5": vars(self.accuracy(5)) if count > 10 else None,
+            "per_class": [
+                {
+                    "class": name,
+                    "images": int(images[k]),
+                    "correct": int(confusion[k, k]),
+                    "recall": float(recall[k]),
+                    "precision": float(precision[k]),
+                    "f1": float(f1[k]),
+                }
+                for k, name in enumerate(self.classes)
+            ],
+            "confusion": confusion.tolist(),
+        }
+
+
+def evaluate(
+    graph: Graph,
+    test: ImageSet,
+    preprocess: Preprocess,
+    kernels: Kernels = "xnnpack",
+    progress: Callable[[int], None] = lambda done: None,
+) -> Scores:
+    """Runs a classifier over held-out images on all cores.
+
+    Args:
+        graph: A float or int8 classifier with one image input; its first output holds the classes.
+        test: Labelled images.
+        preprocess: The preprocessing that belongs to the model.
+        kernels: Which of LiteRT's kernel families runs it.
+        progress: Called after each image with 1.
+
+    Raises:
+        DataError: There are no images or labels, or the classes are not the model's.
+    """
+    if len(test) == 0 or test.labels is None:
+        raise DataError(
+            "Evaluation needs labelled images, and got none.",
+            "Give a folder with one folder per class, or x_test and y_test.",
+        )
+    model = Model(graph, kernels)
+    outputs = model.run(Feed(test, preprocess, model.input), progress)
+    probabilities = _probabilities(graph, outputs.reshape(len(outputs), -1))
+    if probabilities.shape[1] != len(test.classes):
+        raise DataError(
+            f"{graph.name} tells {probabilities.shape[1]} classes apart, and the images have {len(test.classes)}.",
+            "Evaluate it on the classes it was trained for.",
+        )
+    return Scores(test.labels, probabilities, test.classes, KERNEL_NAMES[kernels])
+
+
+def gives_probabilities(graph: Graph) -> bool:
+    """Whether the first output is of a softmax or sigmoid; otherwise it is taken for logits."""
+    last = graph.producers.get(graph.outputs[0])
+    kinds = {last.kind} if last is not None else set()
+    if last is not None and last.kind in {"RESHAPE", "DEQUANTIZE", "QUANTIZE"}:
+        before = graph.producers.get(last.inputs[0])
+        kinds.add(before.kind if before is not None else "")
+    return bool(kinds & {"SOFTMAX", "LOGISTIC"})
+
+
+def _probabilities(graph: Graph, outputs: Array) -> Array:
+    """Outputs as probabilities: logits go through softmax, a single sigmoid becomes two classes."""
+    if outputs.shape[1] == 1:
+        return np.concatenate([1 - outputs, outputs], axis=1) if gives_probabilities(graph) else outputs
+    if gives_probabilities(graph):
+        return outputs
+    from scipy.special import softmax
+
+    return np.asarray(softmax(outputs.astype(np.float64), axis=1), np.float32)
+
+
+def compare(before: Scores, after: Scores, margin: float) -> dict[str, Any]:
+    """Two models on the same images: agreement, the paired difference, and whether it is within a margin.
+
+    Args:
+        before: The float model's scores.
+        after: The int8 model's scores, on the same images in the same order.
+        margin: The largest loss of accuracy, as a share, that still counts as none.
+
+    Returns:
+        A JSON value. ``non_inferior`` holds when the whole 95% interval of the difference lies above -margin.
+    """
+    if not np.array_equal(before.labels, after.labels):
+        raise ValueError("the two models were not scored on the same images")
+    losses = int((before.correct & ~after.correct).sum())
+    gains = int((~before.correct & after.correct).sum())
+    difference = paired_difference(losses, gains, len(before.labels))
+    shift = np.abs(before.probabilities - after.probabilities)
+    return {
+        "confidence": CONFIDENCE,
+        "agreement": float((before.predictions == after.predictions).mean()),
+        "difference": vars(difference),
+        "mcnemar": {"b": losses, "c": gains, "p": mcnemar(losses, gains)},
+        "margin": margin,
+        "non_inferior": difference.low > -margin,
+        "probability_shift": {"mean": float(shift.mean()), "max": float(shift.max())},
+    }
+
+
+def disagreements(before: Scores, after: Scores) -> list[int]:
+    """The images that the two models call differently, the surest of the first model's answers first."""
+    places = np.flatnonzero(before.predictions != after.predictions)
+    sure = before.probabilities[places].max(axis=1)
+    return [int(i) for i in places[np.argsort(-sure, kind="stable")]]

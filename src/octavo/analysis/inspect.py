@@ -1,0 +1,59 @@
+"""Inspection: what a `.tflite` file is, without images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+from octavo.base.errors import ModelError
+from octavo.quantization.precision import possible, short_name
+from octavo.source.sidecar import Sidecar
+from octavo.tflite import metadata
+from octavo.tflite.graph import Graph, describe
+from octavo.tflite.op_table import macs, row
+from octavo.tflite.size import breakdown
+
+
+def inspect(graph: Graph, belongs: Sidecar | None = None) -> dict[str, Any]:
+    """A model's inputs, outputs, ops, size and quantization, as a JSON value.
+
+    Args:
+        graph: The model.
+        belongs: Its sidecar, if it has one.
+    """
+    kinds = Counter(op.kind for op in graph.ops)
+    cost: Counter[str] = Counter()
+    for op in graph.ops:
+        rules = row(op)
+        cost[op.kind] += rules.macs(graph, op) if rules is not None else 0
+    types = Counter(t.dtype for t in graph.tensors)
+    integer = not any("float" in name for name in types)
+    return {
+        "bytes": len(graph.content),
+        "sha256": hashlib.sha256(graph.content).hexdigest(),
+        "kind": "full-integer" if integer else ("partly quantized" if types["int8"] or types["int16"] else "float"),
+        "inputs": [describe(graph.tensors[i]) for i in graph.inputs],
+        "outputs": [describe(graph.tensors[i]) for i in graph.outputs],
+        "ops": [{"op": kind, "count": count, "macs": cost[kind]} for kind, count in kinds.most_common()],
+        "each_op": [
+            {"op": str(op), "name": short_name(graph, op), "precisions": list(possible(op))} for op in graph.ops
+        ],
+        "no_int8_form": sorted({op.kind for op in graph.ops if row(op) is None} - {"QUANTIZE", "DEQUANTIZE"}),
+        "tensors": dict(types.most_common()),
+        "parameters": graph.parameters,
+        "macs": macs(graph),
+        "breakdown": breakdown(graph.content),
+        "classes": list(belongs.classes) if belongs else None,
+        "preprocess": belongs.preprocess.to_json() if belongs else None,
+        "metadata": _metadata(graph.content),
+    }
+
+
+def _metadata(content: bytes) -> dict[str, Any] | None:
+    """TFLite metadata with the packed labels; what is wrong with them where they can not be read."""
+    try:
+        found = metadata.read(content)
+        return None if found is None else found | {"labels": metadata.labels(content, found)}
+    except ModelError as error:
+        return {"damaged": str(error)}

@@ -1,0 +1,139 @@
+"""Accuracy against size and latency over what was tried: read, the Pareto front of it, and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from octavo.base.errors import OctavoError
+
+
+def points(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """What was tried, from the records of searches and from run directories: accuracy, bytes and milliseconds each.
+
+    Raises:
+        OctavoError: A path is neither.
+    """
+    found: list[dict[str, Any]] = []
+    for path in paths:
+        found += _of_run(path) if path.is_dir() else _of_search(path)
+    return found
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    import json
+
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise OctavoError(
+            f"'{path}' is no record of a search: {type(error).__name__}.",
+            "Give a .search.json that `octavo quantize --max-drop` wrote, or a run directory.",
+        ) from error
+
+
+def _of_search(path: Path) -> list[dict[str, Any]]:
+    value = _read(path)
+    try:
+        rows = [{"name": "float", **value["float"], "kind": "float"}]
+        rows += [
+            {
+                "name": trial["way"],
+                "accuracy": trial["accuracy"]["value"],
+                "bytes": trial["bytes"],
+                "milliseconds": trial["milliseconds"],
+                "kind": "int8",
+            }
+            for trial in value["trials"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise OctavoError(f"'{path}' is no record of a search: it has no {error}.") from error
+    return rows
+
+
+def _of_run(path: Path) -> list[dict[str, Any]]:
+    evaluation = _read(path / "evaluation.json")
+    rows = []
+    for name, model in evaluation["models"].items():
+        rows.append(
+            {
+                "name": f"{path.name}: {name}",
+                "accuracy": model["accuracy"]["value"],
+                "bytes": (path / model["file"]).stat().st_size,
+                "milliseconds": model["latency_ms"]["median"],
+                "kind": "float" if name in ("float", "control") else "int8",
+            }
+        )
+    return rows
+
+
+def front(rows: Sequence[Mapping[str, Any]], cost: str) -> list[Mapping[str, Any]]:
+    """The rows that no other one beats in accuracy at no more cost, from the cheapest on (the Pareto front).
+
+    Example:
+        >>> rows = [{"accuracy": 0.8, "bytes": 2}, {"accuracy": 0.7, "bytes": 3}, {"accuracy": 0.6, "bytes": 1}]
+        >>> [row["accuracy"] for row in front(rows, "bytes")]
+        [0.6, 0.8]
+    """
+    best, kept = -1.0, list[Mapping[str, Any]]()
+    for row in sorted(rows, key=lambda row: (row[cost], -row["accuracy"])):
+        if row["accuracy"] > best:
+            best = row["accuracy"]
+            kept.append(row)
+    return kept
+
+
+# What a cost is called along an axis, and its unit.
+COSTS = {
+    "milliseconds": ("one image on one thread, ms", 1.0),
+    "bytes": ("file, MB", 1e6),
+    "arena": ("arena of TFLite Micro, MB", 1e6),
+}
+
+
+def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", "milliseconds")) -> bytes:
+    """Accuracy against costs as a PNG file, one panel for each; what is beaten is grey.
+
+    Args:
+        rows: What was tried: ``name``, ``kind``, ``accuracy`` and every cost.
+        costs: Names in `COSTS`.
+    """
+    import io
+
+    from matplotlib.figure import Figure
+
+    from octavo.analysis.compare_views import FLOAT, INK, INT8, QUIET
+
+    figure = Figure(figsize=(5.5 * len(costs), 4.8), layout="constrained", facecolor="white")
+    for axes, cost in zip(figure.subplots(1, len(costs), sharey=True, squeeze=False)[0], costs, strict=True):
+        label, unit = COSTS[cost]
+        best = front(rows, cost)
+        for row in rows:
+            colour = QUIET if row not in best else FLOAT if row["kind"] == "float" else INT8
+            axes.plot(row[cost] / unit, row["accuracy"] * 100, "o", color=colour, ms=7, mec="white", mew=0.8)
+        axes.step(
+            [row[cost] / unit for row in best], [row["accuracy"] * 100 for row in best], where="post", color=QUIET, lw=1
+        )
+        for row in best:
+            place = (row[cost] / unit, row["accuracy"] * 100)
+            # Beside the point on the side where there is room.
+            right = row[cost] > 0.6 * max(other[cost] for other in rows)
+            axes.annotate(
+                row["name"],
+                place,
+                (-6 if right else 6, 6),
+                textcoords="offset points",
+                fontsize=8,
+                color=INK,
+                ha="right" if right else "left",
+            )
+        axes.set_xlabel(label)
+        axes.set_xlim(left=0)
+        axes.grid(color="#E8EBEE", lw=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("accuracy, %")
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=150)
+    return stream.getvalue()

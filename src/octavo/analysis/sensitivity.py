@@ -1,0 +1,231 @@
+"""Sensitivity: what each op costs in int8, measured at the model's output on files that LiteRT runs.
+
+Two mixed files an op: one in which it alone is int8, which shows the error that it makes; and one in which it alone is
+float, which shows what int8 would gain without it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.errors import DataError
+from octavo.quantization.precision import Precision, name_of, possible
+from octavo.quantization.quantize import quantize
+from octavo.quantization.ranges import Ranges
+from octavo.runtime.litert import KERNEL_NAMES, Kernels, Model
+from octavo.tflite.graph import Graph, Op
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How far a model's output is from float's.
+
+    Args:
+        sqnr: ``10 log10(sum x^2 / sum (y - x)^2)`` in dB over all images, x the float output; None without noise.
+        agreement: The share of images for which both name the same class.
+        accuracy: The share of right classes; None without labels.
+    """
+
+    sqnr: float | None
+    agreement: float
+    accuracy: float | None
+
+    @property
+    def noise(self) -> float:
+        """The noise as a share of the signal's power.
+
+        Example:
+            >>> Measure(20.0, 1.0, None).noise, Measure(None, 1.0, None).noise
+            (0.01, 0.0)
+        """
+        return 0.0 if self.sqnr is None else 10.0 ** (-self.sqnr / 10)
+
+
+@dataclass(frozen=True)
+class OpSensitivity:
+    """What one op costs.
+
+    Args:
+        name: Its name, as `octavo.quantization.precision` takes it: that of its first output.
+        op: Its kind.
+        place: Its place in the float graph.
+        only: The model in which this op alone is int8; None where the budget ended before.
+        all_but: The int8 model in which this op alone is float; None likewise.
+        share: Its noise alone, as a share of the sum over all ops that were measured.
+    """
+
+    name: str
+    op: str
+    place: int
+    only: Measure | None
+    all_but: Measure | None
+    share: float | None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What every op of a model costs, the costliest first.
+
+    Args:
+        images: How many images were run.
+        kernels: The kernel family, in words.
+        accuracy: The float model's accuracy on them; None without labels.
+        int8: The model with every op in int8.
+        ops: The ops, by falling noise alone; those that were not measured come last, in the network's order.
+        seconds: How long it took.
+        budget: After how many seconds no new file was begun; None for no limit.
+    """
+
+    images: int
+    kernels: str
+    accuracy: float | None
+    int8: Measure
+    ops: list[OpSensitivity]
+    seconds: float
+    budget: float | None
+
+    @property
+    def unmeasured(self) -> dict[str, list[str]]:
+        """The ops that the budget left out, by name, of each of the two measurements."""
+        return {
+            "only": [item.name for item in self.ops if item.only is None],
+            "all_but": [item.name for item in self.ops if item.all_but is None],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value."""
+        return {**asdict(self), "unmeasured": self.unmeasured}
+
+
+def sensitivity(
+    graph: Graph,
+    ranges: Ranges,
+    images: Sequence[Array] | Array,
+    labels: Array | None = None,
+    *,
+    tuned: Graph | None = None,
+    budget: float | None = None,
+    allow_float: bool = False,
+    kernels: Kernels = "xnnpack",
+    progress: Callable[[int], None] = lambda done: None,
+) -> Sensitivity:
+    """Measures every op that int8 has a kernel for, alone in int8 and alone in float.
+
+    First all ops alone in int8, in the network's order, then alone in float, the costliest first: so that the budget,
+    when it ends, has been spent on what matters most.
+
+    Args:
+        graph: The float graph.
+        ranges: Ranges of its activations.
+        images: Preprocessed images as reals, float32, each ``(height, width, channels)``; they are all kept in memory.
+            Not those of a test: what this shows is used to tune a model.
+        labels: The right class of each.
+        tuned: The same graph with the constants that tuning acts gave it for int8; float ops keep their own.
+        budget: Seconds after which no new file is begun; None for no limit.
+        allow_float: Leave in float what has no int8 form, instead of raising.
+        kernels: The kernel family that runs the files.
+        progress: Called after each file with 1, at most ``2 * len(ops) + 2`` times.
+
+    Raises:
+        DataError: There are no images.
+        QuantizationError: An op has no int8 form and `allow_float` is off.
+    """
+    if len(images) == 0:
+        raise DataError("Sensitivity needs at least one image, and got none.", "Give a few dozen training images.")
+    start = time.monotonic()
+    meter = _Meter(graph, images, labels, kernels)
+    progress(1)
+    names = [name_of(graph, op) for op in graph.ops]
+    ops = [op for op in graph.ops if _counts(graph, op)]
+
+    def measure(precision: Mapping[str, Precision]) -> Measure:
+        mixed = graph if tuned is None else _mixed(graph, tuned, precision)
+        made = meter.measure(Graph(quantize(mixed, ranges, allow_float, precision).content, graph.name))
+        progress(1)
+        return made
+
+    def in_time() -> bool:
+        return budget is None or time.monotonic() - start < budget
+
+    int8 = measure({})
+    found = {
+        name_of(graph, op): OpSensitivity(name_of(graph, op), op.kind, op.index, only=None, all_but=None, share=None)
+        for op in ops
+    }
+    for name, item in found.items():
+        if in_time():
+            found[name] = replace(item, only=measure({other: "float" for other in names if other != name}))
+    total = sum(item.only.noise for item in found.values() if item.only is not None)
+    for item in sorted(found.values(), key=_noise, reverse=True):
+        share = None if item.only is None or total == 0 else item.only.noise / total
+        all_but = measure({item.name: "float"}) if in_time() else None
+        found[item.name] = replace(item, share=share, all_but=all_but)
+    ranked = sorted(found.values(), key=_noise, reverse=True)
+    seconds = time.monotonic() - start
+    return Sensitivity(len(images), KERNEL_NAMES[kernels], meter.accuracy, int8, ranked, seconds, budget)
+
+
+def _mixed(graph: Graph, tuned: Graph, precision: Mapping[str, Precision]) -> Graph:
+    """The tuned graph with float ops as they were: where nothing is rounded there is nothing to make up for."""
+    own = {
+        tensor.name: tensor.constant
+        for op in graph.ops
+        if precision.get(name_of(graph, op)) == "float"
+        for index in op.inputs
+        if index >= 0 and (tensor := graph.tensors[index]).constant is not None and tensor.dtype == "float32"
+    }
+    return tuned.replaced(own)
+
+
+def _counts(graph: Graph, op: Op) -> bool:
+    """Whether an op computes reals, and can do so in int8."""
+    return "int8" in possible(op) and any(graph.tensors[index].dtype == "float32" for index in op.outputs)
+
+
+def _noise(item: OpSensitivity) -> float:
+    return -1.0 if item.only is None else item.only.noise
+
+
+class _Meter:
+    """The images, encoded once for each kind of input, and what the float graph says of them."""
+
+    def __init__(self, graph: Graph, images: Sequence[Array] | Array, labels: Array | None, kernels: Kernels) -> None:
+        self._images = [image if isinstance(image, tuple) else (image,) for image in images]
+        self._encoded: dict[Any, list[tuple[Array, ...]]] = {}
+        self._kernels = kernels
+        self._labels = labels
+        self._real = self._outputs(graph)
+        self._signal = float(np.sum(self._real**2))
+        self._classes = self._real.argmax(1)
+        self.accuracy = None if labels is None else float(np.mean(self._classes == labels))
+
+    def measure(self, graph: Graph) -> Measure:
+        made = self._outputs(graph)
+        noise = float(np.sum((made - self._real) ** 2))
+        classes = made.argmax(1)
+        return Measure(
+            sqnr=10 * math.log10(self._signal / noise) if noise > 0 and self._signal > 0 else None,
+            agreement=float(np.mean(classes == self._classes)),
+            accuracy=None if self._labels is None else float(np.mean(classes == self._labels)),
+        )
+
+    def _outputs(self, graph: Graph) -> Array:
+        """The first output for every image, float64 ``(images, values)``."""
+        model = Model(graph, self._kernels)
+        key = tuple(port.qparams for port in model.inputs)
+        if key not in self._encoded:
+            self._encoded[key] = [
+                tuple(port.encode(value) for port, value in zip(model.inputs, image, strict=True))
+                for image in self._images
+            ]
+        made = model.run(self._encoded[key])
+        return made.reshape(len(made), -1).astype(np.float64)

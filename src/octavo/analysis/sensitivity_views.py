@@ -1,0 +1,94 @@
+"""The sensitivity of a model as a table for a terminal, and as a picture along the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from octavo.analysis.compare_views import FLOAT, INK, INT8, QUIET, short
+
+# Pictures give an op without noise this many dB, which no 8-bit output with noise reaches.
+_CLEAN = 100.0
+
+
+def table(value: Mapping[str, Any], count: int | None = None) -> Any:
+    """The ops as a `rich` table, the costliest first.
+
+    Args:
+        value: The JSON value of a `Sensitivity`.
+        count: How many; all when left out.
+    """
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    made.add_column("op")
+    made.add_column("name", no_wrap=True)
+    titles = ("alone", "share", "agree", "accuracy", "without", "gain", "agree", "accuracy")
+    for title in titles:
+        made.add_column(title, justify="right", no_wrap=True)
+    for row in value["ops"][:count]:
+        only, all_but = row["only"], row["all_but"]
+        gain = None
+        if all_but is not None and None not in (all_but["sqnr"], value["int8"]["sqnr"]):
+            gain = all_but["sqnr"] - value["int8"]["sqnr"]
+        made.add_row(
+            f"{row['op']} #{row['place']}",
+            short(row["name"].split(";")[0], 44),
+            *_figures(only)[:1],
+            "–" if row["share"] is None else f"{row['share']:.1%}",
+            *_figures(only)[1:],
+            *_figures(all_but)[:1],
+            "–" if gain is None else f"{gain:+.1f}",
+            *_figures(all_but)[1:],
+        )
+    return made
+
+
+def _figures(measure: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    if measure is None:
+        return "–", "–", "–"
+    accuracy = measure["accuracy"]
+    return (
+        "exact" if measure["sqnr"] is None else f"{measure['sqnr']:.1f}",
+        f"{measure['agreement']:.1%}",
+        "–" if accuracy is None else f"{accuracy:.1%}",
+    )
+
+
+def picture(value: Mapping[str, Any]) -> bytes:
+    """The ops along the network as a PNG file.
+
+    Args:
+        value: The JSON value of a `Sensitivity`.
+    """
+    import io
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    for which, colour, label in (
+        ("only", FLOAT, "this op alone in int8"),
+        ("all_but", INT8, "all in int8 but this op"),
+    ):
+        rows = [row for row in value["ops"] if row[which] is not None]
+        levels = [_CLEAN if row[which]["sqnr"] is None else row[which]["sqnr"] for row in rows]
+        axes.plot([row["place"] for row in rows], levels, "o", color=colour, ms=5, mec="white", mew=0.6, label=label)
+    whole = value["int8"]["sqnr"]
+    if whole is not None:
+        axes.axhline(whole, color=QUIET, lw=1.2, ls="--", zorder=1, label="all in int8")
+    for row in value["ops"][:3]:
+        if row["only"] is not None and row["only"]["sqnr"] is not None:
+            place = (row["place"], row["only"]["sqnr"])
+            axes.annotate(
+                f"{row['op']} #{row['place']}", place, (6, -3), textcoords="offset points", fontsize=7.5, color=INK
+            )
+    axes.set(xlabel="op, from input to output", ylabel="SQNR of the output, dB (higher is better)")
+    axes.grid(axis="y", color="#E8EBEE", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=150)
+    return stream.getvalue()

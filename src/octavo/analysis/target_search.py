@@ -1,0 +1,354 @@
+"""Target search: the cheapest way to an int8 model that is accurate, small or fast enough.
+
+Ways are tried from the cheapest to the dearest, each on the same validation images, until one meets the wish:
+
+1. min-max ranges, nothing else;
+2. tuning acts that need no labels, alone and together, and other observers;
+3. learned rounding, which takes minutes where those take seconds;
+4. the fewest ops in float, the costliest first by their sensitivity;
+5. training for int8, where the caller gives a way to do it.
+
+A file that is too large is stripped of what no kernel reads, and then gets int4 weights in the fewest ops.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy.typing as npt
+
+from octavo.analysis.evaluate import evaluate
+from octavo.analysis.sensitivity import OpSensitivity, sensitivity
+from octavo.base.progress import Progress
+from octavo.base.stats import Interval, paired_difference, proportion
+from octavo.data.dataset import ImageSet
+from octavo.data.encoded_inputs import Feed
+from octavo.data.preprocess import Preprocess
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.precision import Precision, name_of, possible
+from octavo.quantization.proof import prove
+from octavo.quantization.quantize import Quantized, quantize
+from octavo.quantization.table import build
+from octavo.rewrite.strip import strip
+from octavo.runtime.litert import Model, latency
+from octavo.tflite.graph import Graph
+from octavo.tflite.op_table import row
+from octavo.tuning.tune import Tuning, tune
+
+Array = npt.NDArray[Any]
+
+# Observer and acts, from the cheapest to the dearest.
+WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("minmax", ()),
+    ("minmax", ("bias",)),
+    ("mse", ("bias",)),
+    ("minmax", ("equalize", "bias")),
+    ("minmax", ("compensate",)),
+    ("minmax", ("equalize", "compensate")),
+)
+# Takes minutes where those take seconds.
+_LEARNED = ("minmax", ("equalize", "adaround"))
+# Images and seconds that the ops' ranking may take.
+_RANKED_ON = 16
+_BUDGET = 120.0
+# Beyond this share of the ops in float the model is no int8 model, and the search says that it found none.
+_MOST_FLOAT = 0.25
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the model is to meet; what is None is not asked for.
+
+    Args:
+        drop: The largest loss of accuracy on the validation images, in points.
+        size: The largest file, in bytes.
+        latency: The longest median time of one image on one thread of this machine, in milliseconds.
+    """
+
+    drop: float | None = None
+    size: int | None = None
+    latency: float | None = None
+
+    def __str__(self) -> str:
+        parts = [
+            "" if self.drop is None else f"at most {self.drop:g} points less accurate than float",
+            "" if self.size is None else f"at most {self.size:,} bytes",
+            "" if self.latency is None else f"at most {self.latency:g} ms an image",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way that was tried, and what came of it.
+
+    Args:
+        way: What was done, in words.
+        made: The model, with its table.
+        content: Its file; other than the model's where it was stripped.
+        correct: Whether it is right for each validation image.
+        against: Its accuracy minus float's, paired, as a share.
+        milliseconds: Median time of one image on one thread.
+        seconds: What the way cost, without the evaluation.
+    """
+
+    way: str
+    made: Quantized = field(repr=False)
+    content: bytes = field(repr=False)
+    correct: Array = field(repr=False)
+    against: Interval
+    milliseconds: float
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """On the validation images, as a share."""
+        return float(self.correct.mean())
+
+    def meets(self, wish: Wish) -> bool:
+        """Whether it is all that was asked for, on the validation images and this machine."""
+        return (
+            (wish.drop is None or -self.against.value * 100 <= wish.drop)
+            and (wish.size is None or len(self.content) <= wish.size)
+            and (wish.latency is None or self.milliseconds <= wish.latency)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value."""
+        return {
+            "way": self.way,
+            "accuracy": vars(proportion(int(self.correct.sum()), len(self.correct))),
+            "against_float": vars(self.against),
+            "bytes": len(self.content),
+            "milliseconds": self.milliseconds,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was tried, and what was found.
+
+    Args:
+        wish: What was asked for.
+        images: How many validation images judged.
+        float_accuracy: The float model's accuracy on them, as a share.
+        float_bytes: The size of the float file.
+        float_milliseconds: Its median time of one image on one thread.
+        trials: All that was tried, in order.
+        chosen: The cheapest way that meets a wish for accuracy; without one the most accurate of those that meet the
+            rest; None where none does.
+        obstacles: The costliest ops, where ops were ranked.
+    """
+
+    wish: Wish
+    images: int
+    float_accuracy: float
+    float_bytes: int
+    float_milliseconds: float
+    trials: tuple[Trial, ...]
+    chosen: Trial | None
+    obstacles: tuple[OpSensitivity, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value."""
+        return {
+            "wish": vars(self.wish),
+            "images": self.images,
+            "float": {
+                "accuracy": self.float_accuracy,
+                "bytes": self.float_bytes,
+                "milliseconds": self.float_milliseconds,
+            },
+            "trials": [trial.to_json() for trial in self.trials],
+            "chosen": None if self.chosen is None else self.chosen.way,
+            "obstacles": [{"name": item.name, "op": item.op, "share": item.share} for item in self.obstacles],
+        }
+
+
+# Trains the float graph for int8, and gives the model.
+Train = Callable[[], Quantized]
+
+
+def search(
+    graph: Graph,
+    images: ImageSet,
+    validation: ImageSet,
+    preprocess: Preprocess,
+    wish: Wish,
+    *,
+    allow_float: bool = False,
+    train: Train | None = None,
+    progress: Progress,
+) -> Search:
+    """Tries ways to quantize a float graph until one meets a wish.
+
+    Args:
+        graph: A float graph.
+        images: Calibration images.
+        validation: Labelled images to judge by; neither calibration images nor test images.
+        preprocess: From image to input.
+        wish: What the model is to meet.
+        allow_float: Leave in float what has no int8 form, instead of raising.
+        train: The last resort; not tried when left out.
+        progress: Where progress goes.
+
+    Raises:
+        QuantizationError: An op has no int8 form and `allow_float` is off; each one is listed.
+    """
+    seeker = _Seeker(graph, images, validation, preprocess, wish, allow_float, progress)
+    met = next((trial for trial in seeker.ways(train) if wish.drop is not None and trial.meets(wish)), None)
+    if wish.drop is None:
+        # Of equal accuracy, the cheaper way, which came first.
+        met = max((t for t in seeker.trials if t.meets(wish)), key=lambda trial: trial.accuracy, default=None)
+    return Search(
+        wish,
+        len(validation),
+        float(seeker.correct.mean()),
+        len(graph.content),
+        seeker.milliseconds,
+        tuple(seeker.trials),
+        met,
+        tuple(seeker.ranked[:5]),
+    )
+
+
+class _Seeker:
+    """The state of one search: what has been tried, and what the next ways build on."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        images: ImageSet,
+        validation: ImageSet,
+        preprocess: Preprocess,
+        wish: Wish,
+        allow_float: bool,
+        progress: Progress,
+    ) -> None:
+        self.graph, self.validation, self.preprocess, self.wish = graph, validation, preprocess, wish
+        self.allow_float, self.progress = allow_float, progress
+        self.feed = Feed(images, preprocess, Model(graph, workers=1).input)
+        self.correct = self._correct(graph, "float")
+        self.milliseconds = latency([graph.content], seconds=0.5)[0].median
+        self.trials: list[Trial] = []
+        self.tuned: dict[str, Tuning] = {}
+        self.ranked: list[OpSensitivity] = []
+
+    def ways(self, train: Train | None) -> Iterator[Trial]:
+        """Trials, from the cheapest to the dearest; each is made when it is asked for."""
+        for observer, acts in WAYS:
+            yield self._try(_named(observer, acts), partial(self._tune, observer, acts))
+        best = max(self.trials, key=lambda trial: trial.accuracy)
+        if self.wish.size is not None and len(best.content) > self.wish.size:
+            yield from self._smaller(best)
+        if self.wish.drop is None:
+            return
+        yield self._try(_named(*_LEARNED), partial(self._tune, *_LEARNED))
+        yield from self._fewest_in_float(max(best, self.trials[-1], key=lambda trial: trial.accuracy))
+        if train is not None:
+            yield self._try("training for int8", train)
+
+    def _correct(self, graph: Graph, what: str) -> Array:
+        with self.progress.track(f"validate {what}", len(self.validation)) as advance:
+            return evaluate(graph, self.validation, self.preprocess, progress=advance).correct
+
+    def _try(self, way: str, make: Callable[[], Quantized], *, stripped: bool = False) -> Trial:
+        start = time.perf_counter()
+        made = make()
+        prove(made)
+        content = strip(Graph(made.content)).content if stripped else made.content
+        seconds = time.perf_counter() - start
+        after = self._correct(Graph(content), way)
+        gap = paired_difference(int((self.correct & ~after).sum()), int((~self.correct & after).sum()), len(after))
+        trial = Trial(way, made, content, after, gap, latency([content], seconds=0.5)[0].median, seconds)
+        self.trials.append(trial)
+        self.progress.say(
+            f"{way}: {gap.value * 100:+.2f} points ({gap.low * 100:+.2f} to {gap.high * 100:+.2f}), "
+            f"{len(content):,} bytes, {trial.milliseconds:.2f} ms, took {seconds:.1f} s"
+        )
+        return trial
+
+    def _tune(self, observer: str, acts: Sequence[str]) -> Quantized:
+        with self.progress.track("calibrate", len(self.feed)) as advance:
+            ranges = calibrate(self.graph, self.feed, observer, advance)
+        plan = partial(build, allow_float=self.allow_float)
+        made = tune(self.graph, ranges, self.feed, acts, plan, self.progress)
+        self.tuned[_named(observer, acts)] = made
+        return quantize(made.graph, made.ranges, self.allow_float)
+
+    def _with(self, base: Trial, precision: Mapping[str, Precision]) -> Quantized:
+        made = self.tuned[base.way]
+        return quantize(made.graph, made.ranges, self.allow_float, precision)
+
+    def _fewest_in_float(self, base: Trial) -> Iterator[Trial]:
+        """Doubles the number of ops in float until the wish is met, and then halves the step back to the fewest."""
+        self._rank(base)
+        most = min(int(len(self.graph.ops) * _MOST_FLOAT), len(self.ranked))
+        low, high, met = 0, most + 1, None
+        while low + 1 < high:
+            # Doubling while nothing has met the wish, bisection afterwards.
+            count = min(max(2 * low, 1), most) if met is None else (low + high) // 2
+            floats: dict[str, Precision] = {item.name: "float" for item in self.ranked[:count]}
+            trial = self._try(f"{base.way}, {_count(count)} in float", partial(self._with, base, floats))
+            if trial.meets(self.wish):
+                high, met = count, trial
+            else:
+                low = count
+        if met is not None:
+            yield met
+
+    def _rank(self, base: Trial) -> None:
+        made = self.tuned[base.way]
+        with self.progress.track("rank the ops", 2 * len(made.graph.ops) + 2) as advance:
+            found = sensitivity(
+                made.reference,
+                made.ranges,
+                self.feed[:_RANKED_ON],
+                tuned=made.graph,
+                budget=_BUDGET,
+                allow_float=self.allow_float,
+                progress=advance,
+            )
+        self.ranked = [item for item in found.ops if item.only is not None]
+
+    def _smaller(self, base: Trial) -> Iterator[Trial]:
+        """Strips the file, and gives int4 weights to the ops with most of them, as few as will do."""
+        assert self.wish.size is not None
+        yield self._try(f"{base.way}, stripped", lambda: base.made, stripped=True)
+        made = self.tuned[base.way]
+        sizes: dict[str, int] = {}
+        for op in made.graph.ops:
+            rules = row(op)
+            if rules is not None and rules.weight is not None and "int4" in possible(op):
+                constant = made.graph.tensors[op.inputs[rules.weight]].constant
+                sizes[name_of(made.graph, op)] = 0 if constant is None else constant.size
+        largest = sorted(sizes, key=lambda name: -sizes[name])
+        excess, chosen = len(self.trials[-1].content) - self.wish.size, list[str]()
+        while excess > 0 and len(chosen) < len(largest):
+            excess -= sizes[largest[len(chosen)]] // 2
+            chosen.append(largest[len(chosen)])
+        if chosen and len(self.trials[-1].content) > self.wish.size:
+            fours: dict[str, Precision] = dict.fromkeys(chosen, "int4")
+            for act in ("compensate", "adaround"):
+                way = f"minmax + {act}, {_count(len(chosen))} with int4 weights, stripped"
+                yield self._try(way, partial(self._tuned_for, act, fours), stripped=True)
+
+    def _tuned_for(self, act: str, precision: Mapping[str, Precision]) -> Quantized:
+        """Weights of few bits are worth rounding well, for the bits that they have."""
+        ranges = calibrate(self.graph, self.feed)
+        plan = partial(build, allow_float=self.allow_float, precision=precision)
+        made = tune(self.graph, ranges, self.feed, (act,), plan, self.progress)
+        return quantize(made.graph, made.ranges, self.allow_float, precision)
+
+
+def _named(observer: str, acts: Sequence[str]) -> str:
+    return " + ".join((observer, *acts))
+
+
+def _count(number: int) -> str:
+    return f"{number} op{'s' if number > 1 else ''}"

@@ -1,0 +1,31 @@
+"""`octavo pareto`: accuracy against size and latency over what was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from octavo.analysis.pareto import front, picture, points
+from octavo.base.files import write_bytes
+
+
+def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> list[dict[str, Any]]:
+    """Reads what was tried, and says which of it nothing else beats.
+
+    Args:
+        tried: Records of target searches (``.search.json``), or run directories.
+        out: A `.png` to draw.
+
+    Returns:
+        A row for each model: ``name``, ``kind``, ``accuracy`` (a share), ``bytes``, ``milliseconds``, and under
+        ``front`` whether nothing of no more bytes, or no more milliseconds, is more accurate.
+
+    Raises:
+        OctavoError: A path is neither.
+    """
+    rows = points([Path(path) for path in tried])
+    fronts = {cost: front(rows, cost) for cost in ("bytes", "milliseconds")}
+    if out is not None:
+        write_bytes(Path(out), picture(rows))
+    return [{**row, "front": {cost: row in best for cost, best in fronts.items()}} for row in rows]

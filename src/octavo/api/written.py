@@ -1,0 +1,57 @@
+"""What the functions that write an int8 file share: their result, and the check of where it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from octavo.base.errors import ModelError
+from octavo.quantization.proof import Proof
+from octavo.quantization.quantize import Quantized
+from octavo.runtime.benchmark import undelegated
+from octavo.tflite.graph import Graph
+from octavo.tuning.tune import Step
+
+
+@dataclass(frozen=True)
+class Written:
+    """An int8 file that was written and proved.
+
+    Args:
+        path: The file; its sidecar lies beside it.
+        quantized: The model and every scale, zero point and code in it.
+        proof: What was checked when the file was read back.
+        float_bytes: Bytes of the float graph.
+        undelegated: Ops that XNNPACK leaves to LiteRT's slower kernels.
+        steps: What each tuning pass did.
+    """
+
+    path: Path
+    quantized: Quantized = field(repr=False)
+    proof: Proof = field(repr=False)
+    float_bytes: int = field(repr=False)
+    undelegated: list[str] = field(repr=False)
+    steps: tuple[Step, ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        times = self.float_bytes / self.proof.bytes
+        tuned = ", ".join(step.act for step in self.steps) or "not tuned"
+        return (
+            f"Written('{self.path}', {self.float_bytes:,} -> {self.proof.bytes:,} bytes ({times:.2f} times smaller), "
+            f"{tuned}, {len(self.proof.checks)} checks passed)"
+        )
+
+
+def left_by_xnnpack(made: Quantized) -> list[str]:
+    """The ops of a model that XNNPACK leaves to LiteRT's own, slower kernels."""
+    return [str(op) for op in undelegated(Graph(made.content))]
+
+
+def check_output(out: Path, *models: Path | str) -> None:
+    """Refuses to write over a model that is read.
+
+    Raises:
+        ModelError: `out` is one of the models.
+    """
+    if any(out.resolve() == Path(model).resolve() for model in models):
+        raise ModelError("The output would overwrite the model that is read.", "Set `out` to another path.")

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, files, child processes, scales, statistics, progress."""

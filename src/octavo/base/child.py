@@ -1,0 +1,47 @@
+"""Child processes that import nothing from the current folder, PYTHONPATH or the user's site.
+
+A stranger's model may lie beside a file called `numpy.py`, and the user may well work in that folder. ``python -m``
+and ``python -c`` put the current folder first on `sys.path`; isolated mode (``python -I``) does not, and it ignores
+PYTHONPATH, PYTHONSTARTUP and the user's site too.
+"""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+
+def module_command(name: str, *arguments: object) -> list[str]:
+    """The command line that runs a module of Octavo as a program.
+
+    The child looks for modules where an isolated Python does, and last in the folder that Octavo itself was
+    imported from.
+
+    Args:
+        name: The module, such as ``octavo.runtime.litert``.
+        arguments: Given to it as text.
+    """
+    return [sys.executable, "-I", str(Path(__file__).resolve()), name, *map(str, arguments)]
+
+
+def code_command(code: str, *arguments: object) -> list[str]:
+    """The command line that runs Python code with an isolated Python.
+
+    Args:
+        code: Octavo's own; never what a file holds.
+        arguments: Given to it as text, in ``sys.argv[1:]``.
+    """
+    return [sys.executable, "-I", "-c", code, *map(str, arguments)]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, and keeps what it prints."""
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,0 +1,119 @@
+"""The model card: what the model is, what it was measured to do, and what nobody knows of it.
+
+After Mitchell et al. 2019, "Model Cards for Model Reporting": only what Octavo has seen is stated, and what it has not
+is said to be unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from octavo.data.preprocess import Preprocess
+from octavo.tflite.graph import Graph
+from octavo.tflite.op_table import macs
+
+
+def model_card(
+    graph: Graph,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    digest: str,
+    bare: str,
+    evaluation: Mapping[str, Any] | None,
+    data: Mapping[str, Any] | None,
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        graph: The int8 model, with its metadata.
+        preprocess: What an image needs.
+        classes: What it tells apart.
+        digest: Its SHA-256.
+        bare: That of the model without its metadata.
+        evaluation: A run's ``evaluation.json``, if the model comes from one.
+        data: A run's ``data.json``, likewise.
+    """
+    return "\n\n".join(
+        [
+            f"# Image classifier of {len(classes)} classes",
+            *_what(graph, preprocess, classes, digest, bare),
+            *_trained(data),
+            *_measured(evaluation),
+            *_limits(evaluation, classes),
+            "Written by Octavo; the figures are of the machine that measured them.\n",
+        ]
+    )
+
+
+def _what(graph: Graph, preprocess: Preprocess, classes: Sequence[str], digest: str, bare: str) -> list[str]:
+    ports = [graph.tensors[index] for index in (graph.inputs[0], graph.outputs[0])]
+    rows = [
+        f"- `model.tflite`: {len(graph.content):,} bytes, {macs(graph):,} multiply-accumulates an image, for LiteRT",
+        f"- SHA-256 `{digest}`; without its metadata, as `model_data.cc` has it, `{bare}`",
+        f"- input {ports[0].dtype} {list(ports[0].shape)}, output {ports[1].dtype} {list(ports[1].shape)}",
+        f"- images: {preprocess.describe()}; the proportions of an image are not kept",
+        f"- {len(classes)} classes: {', '.join(classes)}",
+    ]
+    return ["## What it is", "\n".join(rows)]
+
+
+def _trained(data: Mapping[str, Any] | None) -> list[str]:
+    if data is None:
+        return ["## Trained on", "Unknown to Octavo: the model came as a file. Ask whoever trained it."]
+    train = data["train"]
+    return [
+        "## Trained on",
+        f"{train['images']:,} images of {len(data['classes'])} classes (digest `{train['digest'][:16]}`). Weights it "
+        "started from may have seen others.",
+    ]
+
+
+def _measured(evaluation: Mapping[str, Any] | None) -> list[str]:
+    if evaluation is None:
+        return ["## Accuracy", "Not measured: run `octavo evaluate` on labelled images that it was not trained on."]
+    int8, change = evaluation["models"]["int8"]["accuracy"], evaluation["comparison"]["difference"]
+    before = evaluation["models"]["float"]["accuracy"]
+    time = evaluation["models"]["int8"]["latency_ms"]
+    return [
+        "## Accuracy",
+        f"{_share(int8)} on {evaluation['images']:,} held-out images, {evaluation['kernels']}. The float model it was "
+        f"made from: {_share(before)}; int8 minus float on the same images: {_points(change)}.",
+        _per_class(evaluation["models"]["int8"]["per_class"]),
+        f"Latency where it was measured: median {time['median']:.2f} ms an image, one thread, {time['runs']} runs.",
+    ]
+
+
+def _per_class(rows: Sequence[Mapping[str, Any]]) -> str:
+    head = "| class | images | recall | precision |\n|---|---:|---:|---:|\n"
+    return head + "\n".join(
+        f"| {row['class']} | {row['images']} | {row['recall']:.1%} | {row['precision']:.1%} |" for row in rows
+    )
+
+
+def _limits(evaluation: Mapping[str, Any] | None, classes: Sequence[str]) -> list[str]:
+    lines = [
+        f"- It always names one of its {len(classes)} classes, also for a picture of something else.",
+        "- Its probabilities were not calibrated: 90% does not mean right nine times in ten.",
+        "- Another kernel family than the one measured can give slightly different outputs.",
+    ]
+    if evaluation is not None:
+        worst = min(evaluation["models"]["int8"]["per_class"], key=lambda row: row["recall"])
+        lines.insert(0, f"- It finds {worst['class']} least often: {worst['recall']:.1%} of {worst['images']} images.")
+        lines.append("- The figures hold for images like those of the test set.")
+    return [
+        "## Limits",
+        "\n".join(lines),
+        "## Intended use",
+        "Classifying images like those it was trained on, on edge devices. Not for decisions about people, nor where "
+        "a wrong answer does harm, unless it has been evaluated for that.",
+    ]
+
+
+def _share(interval: Mapping[str, float]) -> str:
+    return f"{interval['value']:.2%} (95% interval {interval['low']:.2%} to {interval['high']:.2%})"
+
+
+def _points(interval: Mapping[str, float]) -> str:
+    value, low, high = (100 * interval[key] for key in ("value", "low", "high"))
+    return f"{value:+.2f} points (95% interval {low:+.2f} to {high:+.2f})"

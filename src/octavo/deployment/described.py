@@ -1,0 +1,115 @@
+"""A classifier described in its own file: TFLite metadata with the preprocessing and the labels.
+
+The schema says less than a sidecar: a mean and a deviation, and RGB or gray. Everything else is in words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from octavo.analysis.evaluate import gives_probabilities
+from octavo.base.errors import ModelError
+from octavo.data.preprocess import Preprocess
+from octavo.rewrite import equality
+from octavo.rewrite.raw_pixels import takes_raw_pixels, unsigned, unsigned_output
+from octavo.source.sidecar import Sidecar
+from octavo.tflite.dedup import Sharing
+from octavo.tflite.graph import Graph
+from octavo.tflite.metadata import PARSER_VERSION, attach
+
+LABELS = "labels.txt"
+_COLORS = {"rgb": "RGB", "gray": "GRAYSCALE", "bgr": "UNKNOWN"}
+
+
+def described(graph: Graph, belongs: Sidecar) -> Graph:
+    """The same model with metadata, proved to say the same, bit for bit.
+
+    Args:
+        graph: A classifier of one image, full-integer.
+        belongs: What belongs to it.
+
+    Raises:
+        ProofError: An output changed on some kernel family.
+    """
+    # A single output is the probability of the second class.
+    count = graph.tensors[graph.outputs[0]].shape[-1]
+    made = attach(graph, contents(graph, belongs), {LABELS: labels(belongs.classes[-count:]).encode()}, Sharing())
+    equality.prove(graph, made, belongs.preprocess, f"{graph.name} with metadata")
+    return made
+
+
+def for_mediapipe(graph: Graph, belongs: Sidecar) -> Graph:
+    """The model as MediaPipe's image classifier takes it: the bytes of an RGB image in, uint8 scores out, described.
+
+    Args:
+        graph: An int8 or uint8 model whose input codes are an image's bytes, as `octavo slim --pixels` makes them.
+        belongs: What belongs to it.
+
+    Raises:
+        ModelError: Its input is something else.
+        ProofError: An output changed on some kernel family.
+    """
+    entry = graph.tensors[graph.inputs[0]]
+    if entry.qparams is None or not takes_raw_pixels(entry.qparams, belongs.preprocess):
+        raise ModelError(
+            f"MediaPipe hands an image's bytes to a quantized model as they are, and {graph.name} takes others.",
+            "Fold the normalization into it first: `octavo slim MODEL -o OUT --pixels uint8`; then deploy OUT.",
+        )
+    if belongs.preprocess.channels != "rgb":
+        raise ModelError(
+            f"MediaPipe takes RGB models only, and {graph.name} takes {belongs.preprocess.channels}.",
+            "Leave --mediapipe out.",
+        )
+    twin = unsigned(graph) if entry.dtype == "int8" else graph
+    if twin.tensors[twin.outputs[0]].dtype == "int8":
+        twin = unsigned_output(twin)
+    equality.prove(graph, twin, belongs.preprocess, f"MediaPipe's twin of {graph.name}")
+    return described(twin, belongs)
+
+
+def labels(classes: tuple[str, ...]) -> str:
+    """A file of labels: one a line."""
+    return "".join(f"{name}\n" for name in classes)
+
+
+def contents(graph: Graph, belongs: Sidecar) -> dict[str, Any]:
+    """The metadata as JSON, in the schema's names."""
+    preprocess = belongs.preprocess
+    probabilities = gives_probabilities(graph)
+    image = {
+        "name": "image",
+        "description": f"{preprocess.describe()}; stretched to the size, channels in this order.",
+        "content": {
+            "content_properties_type": "ImageProperties",
+            "content_properties": {"color_space": _COLORS[preprocess.channels]},
+        },
+        "process_units": [{"options_type": "NormalizationOptions", "options": normalization(preprocess)}],
+    }
+    scores = {
+        "name": "probability" if probabilities else "logit",
+        "description": f"The {'probability' if probabilities else 'logit'} of each class.",
+        "content": {"content_properties_type": "FeatureProperties", "content_properties": {}},
+        "associated_files": [{"name": LABELS, "description": "The classes, one a line.", "type": "TENSOR_AXIS_LABELS"}],
+    }
+    return {
+        "name": f"Image classifier of {len(belongs.classes)} classes",
+        "description": "Names the class of an image. Written by Octavo.",
+        "subgraph_metadata": [{"input_tensor_metadata": [image], "output_tensor_metadata": [scores]}],
+        "min_parser_version": PARSER_VERSION,
+    }
+
+
+def normalization(preprocess: Preprocess) -> dict[str, list[float]]:
+    """The scale as mean and deviation: a pixel ``p`` becomes ``(p - mean) / std``.
+
+    A quantized model has those of its float model; a consumer quantizes what comes out.
+
+    Example:
+        >>> normalization(Preprocess((8, 8), scale=(-1.0, 1.0)))
+        {'mean': [127.5], 'std': [127.5]}
+        >>> normalization(Preprocess((8, 8), scale=(0.0, 1.0)))
+        {'mean': [0.0], 'std': [255.0]}
+    """
+    low, high = preprocess.scale
+    std = 255.0 / (high - low)
+    return {"mean": [-low * std + 0.0], "std": [std]}

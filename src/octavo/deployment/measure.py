@@ -1,0 +1,106 @@
+"""What a run says of deployment: float and int8 timed side by side, and what every target makes of the int8 model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from octavo.base.errors import OctavoError
+from octavo.base.files import sha256
+from octavo.data.encoded_inputs import Feed
+from octavo.deployment.targets.ask import Verdict, ask, every
+from octavo.deployment.targets.browser import Browser
+from octavo.deployment.targets.litert import LiteRT, classes_of
+from octavo.deployment.targets.target import Answer, Target, Trial
+from octavo.recipe.schema import DeploymentRecipe
+from octavo.runtime.benchmark import Benchmark, benchmark
+from octavo.runtime.litert import Kernels, Model
+from octavo.tflite.graph import Graph
+
+# What targets need beside LiteRT: with another version there is another answer.
+TOOLS = ("openvino", "ethos-u-vela", "tflite-micro")
+
+
+def measure(
+    before: Path, after: Path, feed: Feed, asked: DeploymentRecipe, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Times two models side by side, and asks the targets about the second.
+
+    A kernel family that can not run a model, and a target that fails, are named with their reasons, and are no error.
+
+    Args:
+        before: The float `.tflite`; ratios are to it.
+        after: The int8 `.tflite`.
+        feed: Images to run on the targets, encoded for `after`.
+        asked: What to measure.
+        say: Told what comes next.
+
+    Returns:
+        A JSON value: ``sha256`` of each file by its name, ``benchmark``, ``not_timed`` (kernel families, and why not),
+        ``images``, and ``targets``, None where none was to be asked.
+    """
+    paths = [before, after]
+    models = [(path, Graph.read(path)) for path in paths]
+    timed, failed = _timed(models, asked, say)
+    value: dict[str, Any] = {
+        "sha256": {path.name: sha256(path) for path in paths},
+        "benchmark": timed.to_json() if timed else None,
+        "not_timed": failed,
+        "images": len(feed),
+        "targets": None,
+    }
+    if asked.targets:
+        verdicts = _asked(models[1], feed, _targets(timed, after.name, asked.browser), say)
+        value["targets"] = [asdict(verdict) for verdict in verdicts]
+    return value
+
+
+def _timed(
+    models: Sequence[tuple[Path, Graph]], asked: DeploymentRecipe, say: Callable[[str], None]
+) -> tuple[Benchmark | None, list[dict[str, str]]]:
+    """Every kernel family by itself, so that one that lacks an op leaves the others; paths as names in the run."""
+    made: Benchmark | None = None
+    failed = []
+    for family in asked.kernels:
+        try:
+            one = benchmark(models, families=[family], seconds=asked.seconds, say=say)
+        except OctavoError as error:
+            failed.append({"kernels": family, "about": str(error).splitlines()[0]})
+            continue
+        one = replace(
+            one,
+            files={Path(path).name: facts for path, facts in one.files.items()},
+            timings=[replace(timing, model=Path(timing.model).name) for timing in one.timings],
+        )
+        made = one if made is None else replace(made, timings=[*made.timings, *one.timings])
+    return made, failed
+
+
+def _targets(timed: Benchmark | None, name: str, browser: bool) -> list[Target]:
+    """All targets; LiteRT with the latencies that the benchmark found, and the browser only where it is wanted."""
+    known: dict[Kernels, Any] = {t.kernels: t.latency for t in timed.timings if t.model == name} if timed else {}
+    return [
+        LiteRT(target.kernels, known.get(target.kernels)) if isinstance(target, LiteRT) else target
+        for target in every()
+        if browser or not isinstance(target, Browser)
+    ]
+
+
+def _asked(
+    model: tuple[Path, Graph], feed: Feed, targets: Sequence[Target], say: Callable[[str], None]
+) -> list[Verdict]:
+    path, graph = model
+    inputs = np.stack(feed[:])
+    # The images have labels, and some may have trained the model: that the answers are LiteRT's is what is looked at.
+    trial = Trial(path, graph, inputs, classes_of(Model(graph), inputs), labels=None)
+    verdicts = ask(trial, targets, say)
+    if any(isinstance(target, Browser) for target in targets):
+        return verdicts
+    about = f"a run starts no browser unless deployment.browser is set; `octavo targets {path.name}` does"
+    place = next(place for place, target in enumerate(every()) if isinstance(target, Browser))
+    verdicts.insert(place, Verdict(Browser.name, Answer(None, about), None, None))
+    return verdicts

@@ -1,0 +1,134 @@
+"""`octavo serve`: the web demo of a deployed folder, on this machine and for this machine only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from octavo.base.errors import OctavoError
+from octavo.base.files import sha256
+
+_HOST = "127.0.0.1"
+_PORT = 8000
+# As isolated as the page allows: nothing from elsewhere, and clocks of 5 instead of 100 microseconds.
+_HEADERS = {
+    # Dates of files are whole seconds: a folder that was just deployed again would look unchanged.
+    "Cache-Control": "no-store",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class WebServer(ThreadingHTTPServer):
+    """Serves a folder on 127.0.0.1.
+
+    Args:
+        web: The folder of a page; see `web_of`.
+        port: The port; 8000 or else any that is free, when left out.
+
+    Raises:
+        OctavoError: The port is taken.
+    """
+
+    # Elsewhere than on POSIX, it would share the port with another server.
+    allow_reuse_address = os.name == "posix"
+
+    def __init__(self, web: Path, port: int | None = None) -> None:
+        self.web = web
+        try:
+            super().__init__((_HOST, _PORT if port is None else port), _Handler)
+        except OSError as error:
+            if port is None and error.errno == errno.EADDRINUSE:
+                super().__init__((_HOST, 0), _Handler)
+                return
+            raise OctavoError(
+                f"Port {port} can not be used: {error.strerror}.", "Give another --port, or leave it out."
+            ) from error
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{_HOST}:{self.server_port}/"
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answers one request from the folder."""
+        _Handler(request, client_address, self, directory=str(self.web))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that hangs up is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    # The system's own table can be wrong, and a module of another type than JavaScript is not run.
+    extensions_map = {  # noqa: RUF012
+        "": "application/octet-stream",
+        ".css": "text/css; charset=utf-8",
+        ".html": "text/html; charset=utf-8",
+        ".js": "text/javascript; charset=utf-8",
+        ".json": "application/json",
+        ".svg": "image/svg+xml",
+        ".txt": "text/plain; charset=utf-8",
+        ".wasm": "application/wasm",
+    }
+
+    def send_head(self) -> Any:
+        # A name that some other site had resolved to this machine is not one that the page is asked for by.
+        if self.headers.get("Host", "").partition(":")[0] not in (_HOST, "localhost"):
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            return None
+        return super().send_head()
+
+    def list_directory(self, path: Any) -> Any:
+        self.send_error(HTTPStatus.NOT_FOUND)
+
+    def end_headers(self) -> None:
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing: the page shows what is wrong."""
+
+
+def web_of(folder: Path) -> Path:
+    """The `web/` of a deployed folder, every file of it compared with `SHA256SUMS`.
+
+    Raises:
+        OctavoError: It is no such folder, has no demo, or a file is missing or another one.
+    """
+    sums = folder / "SHA256SUMS"
+    if not sums.is_file() or not (folder / "model.tflite").is_file():
+        raise OctavoError(f"'{folder}' is not a folder that `octavo deploy` wrote.", "Give its --out folder.")
+    known = [line.partition("  ") for line in sums.read_text("utf-8", "replace").splitlines()]
+    demo = {name: digest for digest, _, name in known if name.startswith("web/")}
+    if "web/index.html" not in demo:
+        raise OctavoError(f"'{folder}' holds no web demo.", "Deploy it again, with --web.")
+    for name, digest in demo.items():
+        if not (folder / name).is_file() or sha256(folder / name) != digest:
+            raise OctavoError(f"'{folder / name}' is missing, damaged or was replaced.", "Deploy it again.")
+    return folder / "web"
+
+
+def serve(server: WebServer, ready: Callable[[], object]) -> None:
+    """Answers until Ctrl-C.
+
+    Args:
+        server: The server; it is closed at the end.
+        ready: Called when it answers.
+    """
+    with server:
+        try:
+            ready()
+            server.serve_forever()
+        except KeyboardInterrupt:
+            pass

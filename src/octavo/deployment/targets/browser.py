@@ -1,0 +1,142 @@
+"""A browser: the model's twin on LiteRT.js in a headless Chromium, and its outputs against XNNPACK's, bit for bit.
+
+Nothing is fetched: LiteRT.js has to be in npm's cache, where `octavo deploy --web` puts it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from octavo.base.errors import OctavoError
+from octavo.deployment import litertjs
+from octavo.deployment.serve import WebServer
+from octavo.deployment.targets.chromium import Chromium, PageError, command
+from octavo.deployment.targets.target import Answer, Trial, agreement
+from octavo.deployment.web import browser_twin, copy_modules
+from octavo.runtime.litert import Latency, Model
+from octavo.tflite.graph import Graph
+
+_NO_BROWSER = Answer(None, "Chromium is not installed, or can not be driven here: apt install chromium")
+_PAGE = """<!doctype html><title>Octavo</title><body>
+<script type="importmap">{"imports":{"@litertjs/wasm-utils":"./litert/wasm-utils.js"}}</script>
+"""
+# Bytes go in as they are: the twin's byte is the int8 code plus 128.
+_LOAD = """
+(async () => {
+  const { Classifier, start } = await import("./classifier.js");
+  const { loadAndCompile } = await import("./litert/index.js");
+  await start();
+  const content = new Uint8Array(await (await fetch("model.tflite")).arrayBuffer());
+  const compiled = await loadAndCompile(content, { accelerator: "wasm" });
+  const model = { inputs: Array.from({ length: 256 }, (_, code) => code), quantized: {} };
+  const made = new Classifier(compiled, content.length, model, FACTS);
+  globalThis.run = async (text) => {
+    const { raw, milliseconds } = await made.run(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)));
+    return [Array.from(raw), milliseconds];
+  };
+})()
+"""
+_RUNS = 25
+
+
+class Browser:
+    """LiteRT.js in Chromium, on one thread."""
+
+    name = "Browser, LiteRT.js in Chromium"
+
+    def __init__(self) -> None:
+        self._times: dict[Path, list[float]] = {}
+
+    def takes(self, trial: Trial) -> Answer:
+        """Whether it has, or its twin has, ports that LiteRT.js takes."""
+        if command() is None:
+            return _NO_BROWSER
+        kinds = [trial.graph.tensors[index].dtype for index in (trial.graph.inputs[0], trial.graph.outputs[0])]
+        if kinds[0] not in ("int8", "uint8"):
+            return Answer(None, f"only int8 and uint8 inputs are tried here, and this is {kinds[0]}")
+        if "int8" in kinds:
+            return Answer(True, "LiteRT.js takes no int8: two QUANTIZE ops give a twin behind uint8")
+        return Answer(True, "LiteRT.js takes its inputs and outputs as they are")
+
+    def runs(self, trial: Trial) -> Answer:
+        """Runs every image, and compares all outputs with XNNPACK's."""
+        path = command()
+        assert path is not None
+        signed = trial.graph.tensors[trial.graph.inputs[0]].dtype == "int8"
+        inputs = (trial.inputs.astype(np.int16) + 128).astype(np.uint8) if signed else trial.inputs
+        twin = browser_twin(trial.graph)
+        try:
+            with _page(path, twin) as page:
+                said = [_run(page, item)[0] for item in inputs]
+                self._times[trial.path] = [_run(page, inputs[place % len(inputs)])[1] for place in range(_RUNS)]
+                version = page.version
+        except PageError as error:
+            return Answer(False, f"LiteRT.js {litertjs.VERSION} failed: {str(error).splitlines()[0]}")
+        except OctavoError as error:
+            return Answer(None, str(error).splitlines()[0])
+        model = Model(twin, workers=1)
+        outputs = model.outputs[0].decode(np.array(said, model.outputs[0].dtype))
+        same = int(np.all(outputs == model.run(inputs).reshape(outputs.shape), axis=1).sum())
+        about, facts = agreement(trial, outputs.argmax(1))
+        facts |= {"bit_equal": same, "browser": version, "runtime": f"LiteRT.js {litertjs.VERSION}"}
+        return Answer(True, f"{about}, bit-equal on {same}; {version}", facts)
+
+    def costs(self, trial: Trial) -> Answer:
+        """Milliseconds of a run."""
+        if trial.path not in self._times:
+            return Answer(None, "it did not run")
+        found = Latency.of(np.array(self._times[trial.path]))
+        about = f"{found.median:.2f} ms an image on one thread (median of {found.runs} runs)"
+        return Answer(True, about, vars(found))
+
+
+@contextlib.contextmanager
+def _page(path: str, graph: Graph) -> Iterator[Chromium]:
+    """A browser that has compiled a model.
+
+    Raises:
+        PageError: LiteRT.js can not compile or run it.
+        OctavoError: LiteRT.js is not in npm's cache, or the browser does not work.
+    """
+    shape = graph.tensors[graph.inputs[0]].shape
+    facts = {
+        "preprocess": {"size": [abs(side) for side in shape[1:3]], "channels": "gray" if shape[3] == 1 else "rgb"},
+        "output": "probabilities",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        web = Path(folder)
+        _from_cache(web / "litert")
+        copy_modules(web)
+        (web / "index.html").write_text(_PAGE, "utf-8")
+        (web / "model.tflite").write_bytes(graph.content)
+        with WebServer(web) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                with Chromium(path) as page:
+                    page.go(server.url)
+                    page.until("document.readyState === 'complete'")
+                    page.evaluate(_LOAD.replace("FACTS", json.dumps(facts)))
+                    yield page
+            finally:
+                server.shutdown()
+
+
+def _from_cache(folder: Path) -> None:
+    try:
+        litertjs.vendor(folder, offline=True)
+    except OctavoError as error:
+        raise OctavoError(f"LiteRT.js is not in npm's cache; this puts it there: {litertjs.by_hand()}") from error
+
+
+def _run(page: Chromium, item: Any) -> tuple[list[float], float]:
+    raw, milliseconds = page.evaluate(f"run('{base64.b64encode(item.tobytes()).decode()}')")
+    return raw, milliseconds

@@ -1,0 +1,56 @@
+"""LiteRT on this machine's CPU, once for each kernel family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from octavo.base.errors import ModelError
+from octavo.deployment.targets.target import Answer, Trial, agreement
+from octavo.runtime.benchmark import undelegated
+from octavo.runtime.litert import Kernels, Latency, Model, interpreter, latency
+
+
+class LiteRT:
+    """LiteRT with one kernel family.
+
+    Args:
+        kernels: The family.
+        known: Milliseconds that a benchmark has found already; measured when left out.
+    """
+
+    def __init__(self, kernels: Kernels, known: Latency | None = None) -> None:
+        self.kernels = kernels
+        self.known = known
+        self.name = f"LiteRT CPU, {kernels}"
+
+    def takes(self, trial: Trial) -> Answer:
+        """Whether tensors could be allocated, and what the delegate leaves."""
+        try:
+            interpreter(trial.graph.content, self.kernels)
+        except ModelError as error:
+            return Answer(False, str(error).splitlines()[0])
+        if self.kernels != "xnnpack":
+            return Answer(True, "every op has a kernel")
+        left = [str(op) for op in undelegated(trial.graph)]
+        taken = len(trial.graph.ops) - len(left)
+        about = f"XNNPACK takes {taken} of {len(trial.graph.ops)} ops"
+        return Answer(True, about + (f", and leaves {', '.join(left[:3])}" if left else ""), {"left": left})
+
+    def runs(self, trial: Trial) -> Answer:
+        """Runs every image."""
+        about, facts = agreement(trial, classes_of(Model(trial.graph, self.kernels), trial.inputs))
+        return Answer(True, about, facts)
+
+    def costs(self, trial: Trial) -> Answer:
+        """Milliseconds of a run on one thread."""
+        time = self.known or latency([trial.graph.content], 0.5, self.kernels)[0]
+        facts = {"median_ms": time.median, "p90_ms": time.p90, "min_ms": time.minimum, "runs": time.runs}
+        return Answer(True, f"{time.median:.2f} ms an image on one thread (median of {time.runs} runs)", facts)
+
+
+def classes_of(model: Model, inputs: Any) -> Any:
+    """The most probable class for each raw input; the lowest index wins a tie."""
+    outputs = model.run(inputs)
+    return outputs.reshape(len(outputs), -1).argmax(1).astype(np.int64)

@@ -1,0 +1,135 @@
+"""Microcontrollers with TFLite Micro: which ops it has, and how much memory a model takes.
+
+Its build for this machine (PyPI's `tflite-micro`) runs a model where it is installed, with the portable kernels;
+elsewhere LiteRT's reference kernels stand for them. On 20 random inputs of every op that Octavo quantizes and it has,
+the two were bit-equal (build for x86 of October 2026), as was LiteRT's built-in kernel for ELU and DEPTH_TO_SPACE, of
+which it has no reference. Not bit-equal were SUM, where LiteRT's reference kernel is wrong (its built-in one was within
+a code), and a RELU6 between two scales, which `takes` refuses.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from octavo.deployment.targets.arena import least, lifetimes, peak, plan
+from octavo.deployment.targets.target import Answer, Trial, agreement
+from octavo.runtime.litert import Model
+from octavo.tflite.graph import Graph, Op
+from octavo.tflite.op_table import row
+
+# The builtin operators that `micro_mutable_op_resolver.h` can register and an image classifier may hold:
+# https://github.com/tensorflow/tflite-micro/blob/90b983c2b3f1480642e040bbd2ddb37b998f3424/tensorflow/lite/micro/micro_mutable_op_resolver.h
+_OPS = """
+ABS ADD ADD_N ARG_MAX ARG_MIN AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_ARGS BROADCAST_TO CAST CEIL
+CONCATENATION CONV_2D COS CUMSUM DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU EQUAL EXP
+EXPAND_DIMS FILL FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GATHER_ND GREATER GREATER_EQUAL HARD_SWISH
+L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS LESS_EQUAL LOG LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC LOG_SOFTMAX
+MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 PRELU QUANTIZE REDUCE_ALL REDUCE_MAX
+REDUCE_MIN RELU RELU6 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 ROUND RSQRT SELECT_V2 SHAPE SIN SLICE
+SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM
+SVDF TANH TRANSPOSE TRANSPOSE_CONV UNPACK ZEROS_LIKE
+"""
+OPS = frozenset(_OPS.split())
+# Those whose kernels compute floats alone (kernels/*.cc of the same commit). EXP, LOG and SQRT were also tried in int8,
+# and were refused.
+_FLOAT_ONLY = "CEIL COS EXP FLOOR FLOOR_DIV FLOOR_MOD L2_POOL_2D LOG NEG ROUND SIN SQRT SQUARE"
+FLOAT_ONLY = frozenset(_FLOAT_ONLY.split())
+# Bytes on a 32-bit device, as far as the sources tell: TfLiteEvalTensor; a node, its registration and options; the
+# data of an op's own; the interpreter and its allocators. Versions differ.
+_TENSOR, _NODE, _OP_DATA, _FIXED = 12, 60, 64, 2048
+
+
+def _kept(graph: Graph) -> int:
+    """About how many bytes the runtime keeps beside activations."""
+    channels = sum(
+        graph.tensors[op.inputs[rules.weight]].shape[rules.axis or 0]
+        for op in graph.ops
+        if (rules := row(op)) is not None and rules.weight is not None
+    )
+    # Reference kernels keep an int32 multiplier and an int32 shift for every output channel.
+    return 8 * channels + _TENSOR * len(graph.tensors) + (_NODE + _OP_DATA) * len(graph.ops) + _FIXED
+
+
+def _run(trial: Trial) -> Any:
+    """The output codes of every image, ``(N, classes)``.
+
+    Raises:
+        RuntimeError: It refuses the model.
+    """
+    from tflite_micro.python.tflite_micro import runtime
+
+    # Pointers have twice a device's size here, and room that is not used costs nothing.
+    arena = peak(plan(lifetimes(trial.graph))) + 4 * _kept(trial.graph) + (1 << 20)
+    interpreter = runtime.Interpreter.from_bytes(trial.graph.content, arena_size=arena)
+    found = []
+    for image in trial.inputs:
+        interpreter.set_input(image[None], 0)
+        interpreter.invoke()
+        found.append(interpreter.get_output(0).reshape(-1).copy())
+    return np.array(found)
+
+
+def _one_scale(graph: Graph, op: Op) -> bool:
+    """Whether an op's output has its input's scale and zero point, or both are float."""
+    return graph.tensors[op.inputs[0]].qparams == graph.tensors[op.outputs[0]].qparams
+
+
+class Micro:
+    """TFLite Micro with its reference kernels, on a 32-bit device."""
+
+    name = "TFLite Micro"
+
+    def takes(self, trial: Trial) -> Answer:
+        """Whether it has every op, and every tensor is of a static size."""
+        graph = trial.graph
+        missing = sorted({op.kind for op in graph.ops} - OPS)
+        floats = sum(t.dtype == "float32" for t in graph.tensors)
+        if missing:
+            return Answer(False, f"it has no {', '.join(missing)}", {"missing": missing})
+        for op in graph.ops:
+            dtype = graph.tensors[op.inputs[0]].dtype
+            if op.kind in FLOAT_ONLY and dtype != "float32":
+                return Answer(False, f"it has {op.kind} in float only, and {op} is {dtype}", {"float_only": str(op)})
+            if op.kind == "RELU6" and not _one_scale(graph, op):
+                return Answer(
+                    False, f"its RELU6 keeps codes as they are, and {op} changes their scale", {"relu6": str(op)}
+                )
+        if any(n < 0 for t in trial.graph.tensors for n in t.shape):
+            return Answer(False, "a tensor's size is open: export with a fixed batch of 1")
+        kinds = len({op.kind for op in trial.graph.ops})
+        note = f", {floats} tensors in float" if floats else ""
+        return Answer(True, f"it has all {kinds} kinds of ops{note}", {"kinds": kinds})
+
+    def runs(self, trial: Trial) -> Answer:
+        """Runs every image on its build for this machine, and compares all codes with LiteRT's reference kernels'."""
+        if importlib.util.find_spec("tflite_micro") is None:
+            return Answer(False, "not run (pip install tflite-micro); LiteRT's reference kernels stand in for its own")
+        try:
+            codes = _run(trial)
+        except RuntimeError as error:
+            return Answer(False, f"it fails: {error}")
+        model = Model(trial.graph, "reference", workers=1)
+        outputs = model.outputs[0].decode(codes)
+        same = int(np.all(outputs == model.run(trial.inputs).reshape(outputs.shape), axis=1).sum())
+        about, facts = agreement(trial, outputs.argmax(1))
+        return Answer(True, f"{about}, bit-equal to LiteRT's reference kernels on {same}", facts | {"bit_equal": same})
+
+    def costs(self, trial: Trial) -> Answer:
+        """Arena and flash: the plan of activations is exact, what the runtime keeps beside it an estimate."""
+        graph = trial.graph
+        tensors = lifetimes(graph)
+        activations, kept = peak(plan(tensors)), _kept(graph)
+        facts = {
+            "activations": activations,
+            "activations_least": least(tensors),
+            "runtime_estimate": kept,
+            "flash": len(graph.content),
+        }
+        about = (
+            f"{activations:,} bytes of activations (planned), about {kept:,} of the runtime's own (estimated), "
+            f"{len(graph.content):,} of flash"
+        )
+        return Answer(False, about, facts)

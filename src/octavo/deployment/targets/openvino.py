@@ -1,0 +1,67 @@
+"""OpenVINO: an implementation that shares no code with LiteRT, and reads `.tflite` files itself."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from octavo.deployment.targets.target import Answer, Trial, agreement
+from octavo.runtime.litert import Latency
+
+_MISSING = Answer(None, "OpenVINO is not installed: pip install openvino")
+
+
+class OpenVINO:
+    """OpenVINO's CPU plugin, on one thread."""
+
+    name = "OpenVINO CPU"
+
+    def takes(self, trial: Trial) -> Answer:
+        """Whether it compiles the model."""
+        if not _installed():
+            return _MISSING
+        try:
+            _compiled(trial)
+        except RuntimeError as error:
+            return Answer(False, f"it refuses the model: {' '.join(str(error).split())[:200]}")
+        return Answer(True, "it compiles the model")
+
+    def runs(self, trial: Trial) -> Answer:
+        """Runs every image."""
+        if not _installed():
+            return _MISSING
+        compiled = _compiled(trial)
+        outputs = [np.asarray(compiled(image[None])[0]).ravel() for image in trial.inputs]
+        about, facts = agreement(trial, np.array(outputs).argmax(1))
+        return Answer(True, about, facts)
+
+    def costs(self, trial: Trial) -> Answer:
+        """Milliseconds of a run on one thread."""
+        if not _installed():
+            return _MISSING
+        import time
+
+        compiled = _compiled(trial)
+        times = []
+        for place in range(25):
+            image = trial.inputs[place % len(trial.inputs)][None]
+            start = time.perf_counter()
+            compiled(image)
+            times.append((time.perf_counter() - start) * 1e3)
+        # The first runs still prepare.
+        found = Latency.of(np.array(times[5:]))
+        about = f"{found.median:.2f} ms an image on one thread (median of {found.runs} runs)"
+        return Answer(True, about, vars(found))
+
+
+def _installed() -> bool:
+    return importlib.util.find_spec("openvino") is not None
+
+
+def _compiled(trial: Trial) -> Any:
+    import openvino
+
+    core = openvino.Core()
+    return core.compile_model(core.read_model(str(trial.path)), "CPU", {"INFERENCE_NUM_THREADS": 1})

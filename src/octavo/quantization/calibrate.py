@@ -1,0 +1,43 @@
+"""Calibration: images through the float graph, ranges out. One pass, any order, all cores."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from octavo.base.errors import DataError, ModelError
+from octavo.quantization.observers import Images, Progress, observe
+from octavo.quantization.ranges import Ranges
+from octavo.tflite.graph import Graph
+
+
+def calibrate(
+    graph: Graph,
+    images: Images,
+    observer: str = "minmax",
+    progress: Progress = lambda done: None,
+) -> Ranges:
+    """Finds the range of every activation over the calibration images.
+
+    Args:
+        graph: A float graph.
+        images: Preprocessed calibration images, float32, each ``(height, width, channels)``; or, for a graph of
+            several inputs, tuples of what they take.
+        observer: A name in `octavo.quantization.observers.OBSERVERS`.
+        progress: Called after each image with 1.
+
+    Raises:
+        DataError: There are no images.
+        ModelError: The graph computes NaN or infinity.
+        QuantizationError: There is no such observer.
+    """
+    if len(images) == 0:
+        raise DataError("Calibration needs at least one image, and got none.", "Give 100 or so, from the training set.")
+    ranges = observe(graph, images, observer, progress)
+    broken = [name for name, bounds in ranges.of.items() if not np.all(np.isfinite(bounds))]
+    if broken:
+        raise ModelError(
+            f"{graph.name} computes NaN or infinity in {len(broken)} of {len(ranges.of)} tensors.",
+            "Check its weights and that the images are preprocessed as it was trained. First tensors concerned:",
+            details=broken[:5],
+        )
+    return ranges

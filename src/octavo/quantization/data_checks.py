@@ -1,0 +1,159 @@
+"""Data checks: what is wrong with calibration images, seen before anything is made of them.
+
+Ranges are only as good as the images that they come from, and a wrong scale or a broken folder gives no error by
+itself: it gives an int8 model that is worse. Every finding says what was seen and what to do. None of them stops the
+work, since each can be right for once; what cannot be right (no images, NaN) is an error where it occurs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.stats import proportion
+from octavo.data.dataset import ImageSet, OctavoWarning
+from octavo.data.encoded_inputs import Feed
+from octavo.data.preprocess import Preprocess
+from octavo.quantization.observers import Images, Observer, fold
+from octavo.runtime.litert import Model
+from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+
+# Below this the ranges of the recipes' models were not those of many images (docs/results.md, calibration study).
+_FEW = 10
+# How many images are asked for their class: enough to tell a trained model from guessing.
+_ASKED = 64
+# A tensor whose range would shrink below this share without its two most extreme images is theirs alone.
+_OWNED = 0.5
+_OWNERS = 2
+
+
+def of_images(images: ImageSet) -> list[str]:
+    """What the images themselves show: too few, one class, constant ones, repeated ones.
+
+    Example:
+        >>> grey = ImageSet(np.full((12, 8, 8, 3), 128, np.uint8), None, (), tuple("abcdefghijkl"))
+        >>> for finding in of_images(grey): print(finding.split(".")[0])
+        12 of 12 calibration images are of one colour, such as 'a'
+        11 of 12 calibration images are repeated, such as 'b'
+    """
+    found, count = [], len(images)
+    if count < _FEW:
+        found.append(
+            f"{count} calibration image{'s are' if count > 1 else ' is'} few: other images will pass the ranges that "
+            "they give. Give 100 or so; `octavo calibrate` shows how many are enough."
+        )
+    if images.labels is not None and len(images.classes) > 1 and count > 1 and len(np.unique(images.labels)) == 1:
+        name = images.classes[int(images.labels[0])]
+        found.append(
+            f"All {count} calibration images are of class '{name}', of {len(images.classes)}: ranges of other classes' "
+            "features are not seen. Draw them from all classes."
+        )
+    constant = [name for image, name in zip(images.images, images.ids, strict=True) if image.min() == image.max()]
+    if constant:
+        found.append(
+            f"{len(constant)} of {count} calibration images are of one colour, such as '{constant[0]}'. Look at them: "
+            "a broken decoder or a placeholder makes such images."
+        )
+    seen: set[bytes] = set()
+    again = []
+    for image, name in zip(images.images, images.ids, strict=True):
+        content = image.tobytes()
+        if content in seen:
+            again.append(name)
+        seen.add(content)
+    if len(again) > count // 10:
+        found.append(
+            f"{len(again)} of {count} calibration images are repeated, such as '{again[0]}'. They count once: give "
+            "others."
+        )
+    return found
+
+
+def of_answers(graph: Graph, images: Images, labels: Array | None = None, scale: str = "") -> list[str]:
+    """What the float model says of the images: whether it works on them at all.
+
+    Args:
+        graph: A float classifier; its first output holds the classes.
+        images: Raw inputs; some of them are asked for, spread evenly.
+        labels: The right class of each, where known.
+        scale: How pixels were scaled, for the message.
+    """
+    if len(images) < _FEW:
+        return []
+    places = np.unique(np.linspace(0, len(images) - 1, min(_ASKED, len(images))).astype(int))
+    outputs = Model(graph).run([images[int(place)] for place in places])
+    outputs = outputs.reshape(len(outputs), -1)
+    if outputs.shape[1] < 2 or not np.all(np.isfinite(outputs)):
+        return []
+    answers = outputs.argmax(axis=1)
+    how = f" Pixels were scaled to {scale}." if scale else ""
+    mend = "Check the scale, the order of the channels and of the classes, and that this is the trained model."
+    if labels is not None:
+        right = int((answers == labels[places]).sum())
+        if proportion(right, len(places)).low <= 1 / outputs.shape[1]:
+            return [
+                f"The float model is right for {right} of {len(places)} calibration images, which is no better than "
+                f"guessing among {outputs.shape[1]} classes.{how} {mend}"
+            ]
+        return []
+    common, times = Counter(answers.tolist()).most_common(1)[0]
+    if times == len(places):
+        return [
+            f"The float model gives the same class, number {common}, for all of {times} calibration images.{how} {mend}"
+        ]
+    return []
+
+
+def of_ranges(graph: Graph, images: Images) -> list[str]:
+    """Whether a handful of images own the ranges of the activations.
+
+    Args:
+        graph: A float graph.
+        images: Raw inputs.
+    """
+    if len(images) < 2 * _FEW:
+        return []
+    tensors = [tensor for tensor in graph.activations if tensor.index not in graph.inputs]
+    # Extremes image by image: a few numbers each, however large the tensors are.
+    each = Observer(
+        init=list,
+        update=lambda state, values: [*state, (float(values.min()), float(values.max()))],
+        merge=lambda first, second: first + second,
+        finish=lambda state: (0.0, 0.0),
+    )
+    owned = []
+    for tensor, state in zip(tensors, fold(graph, tensors, images, [each] * len(tensors)), strict=True):
+        low, high = np.sort(np.array(state).T, axis=1)
+        whole = max(high[-1], 0) - min(low[0], 0)
+        without = max(high[-1 - _OWNERS], 0) - min(low[_OWNERS], 0)
+        if whole > 0 and without < _OWNED * whole:
+            owned.append((without / whole, tensor.name))
+    if not owned:
+        return []
+    share, name = min(owned)
+    return [
+        f"Of {len(tensors)} activations, {len(owned)} have a range that {_OWNERS} of {len(images)} images make: "
+        f"without them that of '{name.split(';')[0]}' would be {share:.0%} as wide. Look for images that do not "
+        "belong, or use another observer (--observer percentile)."
+    ]
+
+
+def warn(graph: Graph, images: ImageSet, feed: Feed, preprocess: Preprocess) -> None:
+    """Says what the data checks find in calibration images."""
+    # Labels tell only where the images' classes can be the model's.
+    classes = int(np.prod(graph.tensors[graph.outputs[0]].shape[1:]))
+    labels = images.labels if len(images.classes) == classes else None
+    scale = f"[{preprocess.scale[0]:g}, {preprocess.scale[1]:g}]"
+    findings = [
+        *of_images(images),
+        *of_answers(graph, feed, labels, scale),
+        *of_ranges(graph, feed),
+    ]
+    for finding in findings:
+        warnings.warn(finding, OctavoWarning, stacklevel=3)

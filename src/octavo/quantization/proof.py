@@ -1,0 +1,272 @@
+"""The proof: the written file is read back and compared with the table, check by check.
+
+Nothing here trusts the writer. The file's bytes are parsed anew, and LiteRT itself must allocate and run them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from octavo.base.affine import QParams
+from octavo.base.errors import ModelError, ProofError
+from octavo.quantization.quantize import Quantized
+from octavo.quantization.table import Left
+from octavo.runtime.litert import interpreter
+from octavo.tflite.graph import Graph, Op, Tensor, describe
+from octavo.tflite.op_table import macs, row
+
+
+@dataclass(frozen=True)
+class Check:
+    """One statement about the file, and whether it holds.
+
+    Args:
+        name: The statement.
+        passed: Whether it holds for all that were looked at.
+        count: How many things were looked at.
+        detail: What broke it, empty when it holds.
+    """
+
+    name: str
+    passed: bool
+    count: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was proved of an int8 file."""
+
+    sha256: str
+    bytes: int
+    input: dict[str, Any]
+    output: dict[str, Any]
+    checks: list[Check]
+    ops: dict[str, int]
+    float_left: list[Left]
+    macs: int
+    parameters: int
+    widened: dict[str, int]
+    precision: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The proof as a JSON value."""
+        value = asdict(self)
+        value["float_left"] = [asdict(item) for item in self.float_left]
+        value["widened"] = [{"tensor": name, "channels": count} for name, count in self.widened.items()]
+        return value
+
+
+def prove(quantized: Quantized) -> Proof:
+    """Reads an int8 file back and checks it against its table and the specification.
+
+    Raises:
+        ProofError: A check fails; each one is listed. The file must then not be used.
+    """
+    graph = Graph(quantized.content, "the int8 file")
+    checks = accept(list(_checks(graph, quantized)))
+    return Proof(
+        sha256=hashlib.sha256(quantized.content).hexdigest(),
+        bytes=len(quantized.content),
+        input=describe(graph.tensors[graph.inputs[0]]),
+        output=describe(graph.tensors[graph.outputs[0]]),
+        checks=checks,
+        ops=dict(Counter(op.kind for op in graph.ops).most_common()),
+        float_left=quantized.table.left,
+        macs=macs(graph),
+        parameters=graph.parameters,
+        widened=quantized.table.widened,
+        precision=dict(quantized.table.precision),
+    )
+
+
+def accept(checks: list[Check]) -> list[Check]:
+    """The checks, if all of them hold.
+
+    Raises:
+        ProofError: One fails.
+    """
+    failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
+    if failed:
+        raise ProofError(
+            f"The written int8 file fails {len(failed)} of {len(checks)} checks, and was not kept.",
+            "This is a defect of Octavo or of litert-quantizer: please report it with the float model.",
+            details=failed,
+        )
+    return checks
+
+
+def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
+    table, source = quantized.table, quantized.source
+    wide = "int16x8" in table.precision.values()
+    if not table.left:
+        ports = [graph.tensors[i] for i in (*graph.inputs, *graph.outputs)]
+        dtypes = ("int8", "int16") if wide else ("int8",)
+        name = f"input and output are {' or '.join(dtypes)}"
+        yield _check(name, ports, lambda t: t.dtype in dtypes, lambda t: t.name)
+        yield _check("no tensor is float", graph.tensors, lambda t: "float" not in t.dtype, lambda t: t.name)
+        yield _check(
+            "every op is an int8 builtin (TFLITE_BUILTINS_INT8)",
+            graph.ops,
+            lambda op: row(op) is not None or op.kind == "QUANTIZE",
+            str,
+        )
+    by_name = {t.name: t for t in graph.tensors}
+    names = [name for name in table.of if name in by_name]
+    activations = [n for n in names if by_name[n].constant is None]
+    constants = [n for n in names if by_name[n].constant is not None]
+    yield Check(
+        "every tensor of the table is in the file",
+        len(names) == len(table.of),
+        len(table.of),
+        ", ".join(sorted(set(table.of) - set(names))[:5]),
+    )
+    yield _check(
+        "each activation's scale and zero point equal the table's",
+        activations,
+        lambda n: _equal(by_name[n].qparams, table.of[n]),
+        str,
+    )
+    yield _check(
+        "each constant's scales, zero points and axis equal the table's",
+        constants,
+        lambda n: _equal(by_name[n].qparams, table.of[n]),
+        str,
+    )
+    originals = {t.name: t for t in source.tensors}
+    yield _check(
+        "each constant's codes are the float values, divided and rounded, within half a step",
+        constants,
+        lambda n: _on_grid(by_name[n], originals[n], table.of[n]),
+        str,
+    )
+    weights = [(op, graph.tensors[op.inputs[at]]) for op, at in _special(graph, "weight")]
+    for dtype, highest in (("int8", 127), ("int4", 7)):
+        chosen = [(op, t) for op, t in weights if t.constant is not None and t.dtype == dtype]
+        if chosen or dtype == "int8":
+            name = f"weights are {dtype} per channel in [-{highest}, {highest}] with zero point 0"
+            yield _check(name, chosen, _symmetric, lambda pair: f"{pair[0]} ({pair[1].name})")
+    biases = [(op, graph.tensors[op.inputs[at]]) for op, at in _special(graph, "bias")]
+    yield _check(
+        f"biases are {'int32, or int64 beside int16,' if wide else 'int32'} at input scale times weight scale",
+        [(op, t) for op, t in biases if t.constant is not None and t.dtype in ("int32", "int64")],
+        lambda pair: _bias_scale(graph, *pair),
+        lambda pair: f"{pair[0]} ({pair[1].name})",
+    )
+    outputs = [(op, t) for op in graph.ops for t in _tensors(graph, op.outputs)]
+    fixed = [(t, params) for op, t in outputs if (params := _fixed(op, t)) is not None]
+    yield _check(
+        "outputs whose scale the kernel fixes have that scale",
+        fixed,
+        lambda pair: _equal(pair[0].qparams, pair[1]),
+        lambda pair: pair[0].name,
+    )
+    shared = [op for op in graph.ops if (rules := row(op)) is not None and rules.shares]
+    yield _check("ops that move values read and write one scale", shared, lambda op: _one_scale(graph, op), str)
+    yield _inside(quantized.content)
+    yield _runs(quantized.content)
+
+
+def _check(name: str, items: Any, holds: Any, show: Any) -> Check:
+    items = list(items)
+    broken = [show(item) for item in items if not holds(item)]
+    more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+    return Check(name, not broken, len(items), ", ".join(broken[:5]) + more)
+
+
+def _special(graph: Graph, part: str) -> Iterator[tuple[Op, int]]:
+    for op in graph.ops:
+        rules = row(op)
+        at = None if rules is None else getattr(rules, part)
+        if at is not None and at < len(op.inputs) and op.inputs[at] >= 0:
+            yield op, at
+
+
+def _tensors(graph: Graph, indices: tuple[int, ...]) -> list[Tensor]:
+    return [graph.tensors[index] for index in indices if index >= 0]
+
+
+def _fixed(op: Op, output: Tensor) -> QParams | None:
+    """The parameters that the op's kernel fixes for an output of this width."""
+    rules = row(op)
+    form = None if rules is None else {"int8": rules, "int16": rules.wide}.get(output.dtype)
+    return None if form is None else form.fixed
+
+
+def _equal(written: QParams | None, wanted: QParams | None) -> bool:
+    return (
+        written is not None
+        and wanted is not None
+        and written.bits == wanted.bits
+        and np.array_equal(written.scale, wanted.scale)
+        and np.array_equal(written.zero_point, wanted.zero_point)
+        and (written.scale.size == 1 or written.axis == wanted.axis)
+    )
+
+
+def _on_grid(written: Tensor, original: Tensor, params: QParams) -> bool:
+    assert written.constant is not None and original.constant is not None
+    shape = [-1 if axis == params.axis else 1 for axis in range(original.constant.ndim)]
+    scale = params.scale.astype(np.float64).reshape(shape if params.axis is not None else [1] * len(shape))
+    offset = params.zero_point.astype(np.float64).reshape(scale.shape)
+    ideal = np.clip(original.constant.astype(np.float64) / scale + offset, params.qmin, params.qmax)
+    return bool(np.all(np.abs(written.constant.astype(np.float64) - ideal) <= 0.5 + 1e-6 * np.abs(ideal)))
+
+
+def _symmetric(pair: tuple[Op, Tensor]) -> bool:
+    op, tensor = pair
+    rules = row(op)
+    assert rules is not None and tensor.constant is not None
+    channels = 1 if rules.axis is None else tensor.shape[rules.axis]
+    params = tensor.qparams
+    return (
+        params is not None
+        and params.scale.size == channels
+        and not params.zero_point.any()
+        and int(tensor.constant.min()) >= -params.qmax
+    )
+
+
+def _bias_scale(graph: Graph, op: Op, bias: Tensor) -> bool:
+    rules = row(op)
+    assert rules is not None and rules.weight is not None
+    image = graph.tensors[op.inputs[2 if op.kind == "TRANSPOSE_CONV" else 0]].qparams
+    weight = graph.tensors[op.inputs[rules.weight]].qparams
+    if image is None or weight is None or bias.qparams is None:
+        return False
+    product = image.scale.astype(np.float32) * weight.scale.astype(np.float32)
+    return bool(np.array_equal(bias.qparams.scale, product)) and not bias.qparams.zero_point.any()
+
+
+def _one_scale(graph: Graph, op: Op) -> bool:
+    quantized = [t for t in _tensors(graph, (*op.inputs, *op.outputs)) if t.dtype in ("int8", "int16")]
+    return all(_equal(t.qparams, quantized[0].qparams) for t in quantized)
+
+
+def _inside(content: bytes) -> Check:
+    """Constants inside the flatbuffer and aligned as the schema asks, which small readers rely on."""
+    model = schema.Model.GetRootAs(content, 0)
+    buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
+    # Buffer.data is the table's first field, vtable slot 4.
+    starts = [b._tab.Vector(b._tab.Offset(4)) for b in buffers if b.DataLength()]
+    wrong = sum(b.Offset() > 1 for b in buffers) + sum(start % 16 != 0 for start in starts)
+    name = "all constants lie inside the flatbuffer, aligned to 16 bytes"
+    return Check(name, wrong == 0, len(buffers), f"{wrong} do not" if wrong else "")
+
+
+def _runs(content: bytes) -> Check:
+    try:
+        made = interpreter(content)
+        for detail in made.get_input_details():
+            made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        made.invoke()
+    except (ModelError, RuntimeError, ValueError) as error:
+        return Check("LiteRT allocates and runs it", False, 1, " ".join(str(error).split()))
+    return Check("LiteRT allocates and runs it", True, 1)

@@ -1,0 +1,206 @@
+"""Quantization: a float graph and its ranges become the bytes of a full-integer `.tflite` file.
+
+The numbers are Octavo's (`octavo.quantization.table`); litert-quantizer changes the graph by them, adding QUANTIZE and
+DEQUANTIZE ops where a tensor is read at another scale than it is stored at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from octavo.base.affine import QParams
+from octavo.base.errors import ModelError
+from octavo.quantization import table as tables
+from octavo.quantization.precision import Precision
+from octavo.quantization.ranges import Ranges
+from octavo.quantization.table import Table
+from octavo.tflite.dedup import Sharing
+from octavo.tflite.graph import Graph, Op, Tensor, serialize
+from octavo.tflite.op_table import row
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An int8 model, the float graph it was made from, and the table that both obey.
+
+    Args:
+        content: The bytes of the int8 `.tflite` file.
+        source: The float graph with unshared constants, whose names the table uses.
+        table: Every tensor's parameters.
+    """
+
+    content: bytes
+    source: Graph
+    table: Table
+
+
+def quantize(
+    graph: Graph, ranges: Ranges, allow_float: bool = False, precision: Mapping[str, Precision] | None = None
+) -> Quantized:
+    """Quantizes a float graph: int8 weights, activations, input and output, int32 biases.
+
+    Args:
+        graph: A float `.tflite` graph.
+        ranges: Ranges of its activations, from `octavo.quantization.calibrate`.
+        allow_float: Keep in float what has no int8 form, instead of refusing the model.
+        precision: What is to be other than int8, by op: see `octavo.quantization.precision.resolve`.
+
+    Raises:
+        QuantizationError: The model cannot become fully integer, or not as `precision` asks; every op in the way is
+            listed.
+        ModelError: The graph is quantized already, or its weights hold NaN or infinity.
+    """
+    check_float(graph)
+    source = graph.unshared()
+    table = tables.build(source, ranges, allow_float, precision)
+    return Quantized(_write(source, table), source, table)
+
+
+def check_float(graph: Graph) -> None:
+    """Sees that a graph can be quantized at all.
+
+    Raises:
+        ModelError: It is quantized already, or its weights hold NaN or infinity.
+    """
+    if any(t.qparams is not None for t in graph.tensors):
+        raise ModelError(
+            f"{graph.name} is quantized already: a float32 model was expected.",
+            "Give the float .tflite it came from.",
+        )
+    broken = [
+        t.name
+        for t in graph.tensors
+        if t.constant is not None and t.dtype == "float32" and not np.all(np.isfinite(t.constant))
+    ]
+    if broken:
+        raise ModelError(
+            f"{graph.name} has NaN or infinity in {len(broken)} of its constants.",
+            "Its training diverged: train again with a lower learning rate. Constants concerned:",
+            details=broken[:5],
+        )
+
+
+def _write(source: Graph, table: Table) -> bytes:
+    from litert_quantizer.model_modifier import ModelModifier
+
+    instructions = {t.name: found for t in source.tensors if (found := _instruction(source, table, t)) is not None}
+    # A copy of the vector: the writer keeps views into what it is given.
+    written = bytes(ModelModifier(source.copied()).modify_model(instructions, enable_progress_bar=False))
+    # Reading and packing again moves the weights from behind the flatbuffer into it: TFLite Micro and older
+    # readers do not follow external buffers.
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
+    _quantize_unread(model, source, table)
+    _set_versions(model, Graph.of(model))
+    # Two ops that read one float constant may need two scales of it; what is equal all the same is stored once.
+    return serialize(model, Sharing(len(written)))
+
+
+def _quantize_unread(model: Any, source: Graph, table: Table) -> None:
+    """Makes integer what an op computes and nobody reads, such as the other half of a split: the writer skips it."""
+    by_name = {raw.name.decode(): raw for raw in model.subgraphs[0].tensors}
+    for tensor in source.activations:
+        params = table.of.get(tensor.name)
+        if params is None or tensor.index in source.consumers or tensor.index in source.outputs:
+            continue
+        raw = by_name[tensor.name]
+        raw.type = {8: schema.TensorType.INT8, 16: schema.TensorType.INT16}[params.bits]
+        raw.quantization = schema.QuantizationParametersT()
+        raw.quantization.scale, raw.quantization.zeroPoint = params.scale, params.zero_point.astype(np.int64)
+
+
+def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:
+    """What litert-quantizer is to do with one tensor, or None where it stays as it is."""
+    from litert_quantizer import qtyping
+
+    do = qtyping.QuantTransformation
+    params = table.of.get(tensor.name)
+    if params is None and not any(name == tensor.name for _, name in table.seen):
+        return None
+    floats = {item.op for item in table.left}
+    # Once for every place it is read at: an op can read a tensor twice.
+    readers = [op for op in source.consumers.get(tensor.index, ()) for index in op.inputs if index == tensor.index]
+
+    def reading(op: Op) -> Any:
+        if str(op) in floats:
+            return qtyping.OpToTensorParams(op.index, [do.NO_QUANTIZE])
+        at = table.at(op, tensor)
+        assert at is not None
+        step = do.ADD_QUANTIZE if tensor.constant is None else do.QUANTIZE_TENSOR
+        return qtyping.OpToTensorParams(op.index, [step], _uniform(at, tensor))
+
+    consumers = [reading(op) for op in readers]
+    if tensor.index in source.outputs and params is not None:
+        consumers.append(qtyping.OpToTensorParams(-1, [do.ADD_QUANTIZE], _uniform(params, tensor)))
+    producer = source.producers.get(tensor.index)
+    place = -1 if producer is None else producer.index
+    if tensor.constant is not None:
+        made = None
+    elif params is None:
+        made = qtyping.OpToTensorParams(place, [do.NO_QUANTIZE])
+    else:
+        made = qtyping.OpToTensorParams(place, [do.ADD_DEQUANTIZE], _uniform(params, tensor))
+    return qtyping.TensorTransformationParams(tensor.name, made, consumers)
+
+
+def _uniform(params: QParams, tensor: Tensor) -> Any:
+    from litert_quantizer import qtyping
+
+    return qtyping.UniformQuantParams(
+        num_bits=params.bits,
+        quantized_dimension=params.axis,
+        scale=params.scale,
+        zero_point=params.zero_point.astype(np.int64),
+        symmetric=params.narrow or params.bits >= 32,
+        quantized_data=None if tensor.constant is None else params.quantize(tensor.constant),
+    )
+
+
+def _set_versions(model: Any, graph: Graph) -> None:
+    """Gives every integer op the operator version of its int8 form, which the writer leaves at the float one."""
+    subgraph = model.subgraphs[0]
+    codes: dict[tuple[int, int, bytes | None], int] = {}
+    old = model.operatorCodes
+    model.operatorCodes = []
+    for raw, op in zip(subgraph.operators, graph.ops, strict=True):
+        if hasattr(raw.builtinOptions, "potScaleInt16") and graph.tensors[op.outputs[0]].dtype == "int16":
+            # What old files say by saying nothing: int16 scales that are powers of two. The table's are not.
+            raw.builtinOptions.potScaleInt16 = False
+        code = old[raw.opcodeIndex]
+        builtin = flatbuffer_utils.get_builtin_code_from_operator_code(code)
+        version = _version(graph, op)
+        key = (builtin, version, code.customCode)
+        if key not in codes:
+            codes[key] = len(model.operatorCodes)
+            made = schema.OperatorCodeT()
+            made.builtinCode = builtin
+            # Readers from before 2020 know only the first 127 codes, in their own field.
+            made.deprecatedBuiltinCode = min(builtin, 127)
+            made.version = version
+            made.customCode = code.customCode
+            model.operatorCodes.append(made)
+        raw.opcodeIndex = codes[key]
+
+
+def _version(graph: Graph, op: Op) -> int:
+    rules = row(op)
+    types = {graph.tensors[i].dtype for i in (*op.inputs, *op.outputs) if i >= 0}
+    if op.kind in ("QUANTIZE", "DEQUANTIZE"):
+        form = {"QUANTIZE": {"int16": 2}, "DEQUANTIZE": {"int8": 2, "int16": 3}}[op.kind]
+        written = graph.tensors[(op.outputs if op.kind == "QUANTIZE" else op.inputs)[0]].dtype
+        return max(op.version, form.get(written, 1))
+    if rules is None or not types & {"int8", "int16"}:
+        return op.version
+    if "int16" in types:
+        return max(op.version, rules.wide.version(graph, op)) if rules.wide is not None else op.version
+    if "int4" in types and rules.int4 is not None:
+        return max(op.version, rules.int4)
+    if op.kind == "MUL":
+        scales = [float(params.scale[0]) for i in (*op.inputs, *op.outputs) if (params := graph.tensors[i].qparams)]
+        return 3 if scales[0] * scales[1] / scales[2] >= 1 else 2
+    return max(op.version, rules.version(graph, op))

@@ -1,0 +1,1 @@
+"""What a run does, as validated data, and the built-in recipes."""

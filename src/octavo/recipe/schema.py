@@ -1,0 +1,403 @@
+"""Recipes: what one run does, as a YAML file validated key by key.
+
+A recipe is data, never code. `load_recipe` reads a built-in recipe by name or a file by path, applies ``key=value``
+settings from the shell, and names the line of every key it does not know or cannot read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from octavo.base.errors import RecipeError
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class DataRecipe(Section):
+    """Which images, and how many of each split."""
+
+    source: Literal["digits", "cifar10", "path"] = Field(
+        "path",
+        description="`digits` (scikit-learn's, bundled), `cifar10` (downloaded by Keras unless `path` is set), or "
+        "`path`: an image folder, an archive of one, or an `.npz` file.",
+    )
+    path: Path | None = Field(None, description="Folder, archive or `.npz`; for `cifar10` also an official archive.")
+    train: Count | None = Field(None, description="Training images, stratified by class; all when left out.")
+    validation: Annotated[int, Field(ge=0)] = Field(
+        0, description="Images for choosing (early stopping, range search), taken from the training split."
+    )
+    test: Count | None = Field(None, description="Held-out images, stratified by class; all when left out.")
+
+
+class PreprocessRecipe(Section):
+    """How an image becomes the model's input; the same in training, calibration, evaluation and deployment."""
+
+    size: Annotated[int, Field(ge=32, le=1024)] = Field(224, description="Width and height of the input, in pixels.")
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field(
+        "bicubic", description="Pillow's filter for resizing."
+    )
+    scale: tuple[float, float] = Field((-1.0, 1.0), description="What pixel values 0 and 255 become.")
+    channels: Literal["rgb", "bgr", "gray"] = Field("rgb", description="Channel order of the input.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PreprocessRecipe:
+        if self.scale[0] >= self.scale[1]:
+            raise ValueError(f"the first number must be below the second, not {list(self.scale)}")
+        return self
+
+
+class ModelRecipe(Section):
+    """The network that is trained."""
+
+    architecture: Literal["mobilenet_v2"] = Field("mobilenet_v2", description="The backbone, from keras.applications.")
+    alpha: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="Width multiplier of the backbone.")
+    weights: str | None = Field(
+        None,
+        description="`imagenet` (downloaded by Keras), the path of a `.weights.h5` file, or nothing: from scratch.",
+    )
+    output_stride: Literal[8, 16, 32] = Field(
+        32,
+        description="Input size over the size of the last feature map. 32 is the network as published; 16 and 8 keep "
+        "the resolution in the first stages, for images of few pixels.",
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="Dropout before the classifier.")
+
+
+class AugmentRecipe(Section):
+    """Random changes to training images, made by Keras' own preprocessing layers."""
+
+    flip: bool = Field(False, description="Mirror left and right, half of the time.")
+    shift: Share = Field(0.0, description="Largest translation, as a share of the size; edges are reflected.")
+    crop: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Random resized crop: the largest share of each side that is cut away (0.25: keep 75%).",
+    )
+    mixup: Annotated[float, Field(ge=0)] = Field(0.0, description="Mixup's alpha (1710.09412); 0 is off.")
+    randaugment: Annotated[int, Field(ge=0, le=10)] = Field(
+        0, description="RandAugment (1909.13719): operations per image; 0 is off."
+    )
+    randaugment_magnitude: Share = Field(0.3, description="RandAugment's strength.")
+
+
+class TrainRecipe(Section):
+    """How the float baseline is trained."""
+
+    epochs: Count = Field(5, description="Passes over the training images.")
+    batch: Count = Field(32, description="Images per step.")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="Adam, or SGD with Nesterov momentum 0.9.")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="Peak learning rate of the classifier.")
+    backbone_rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="Backbone learning rate as a share of `learning_rate` (discriminative learning rates).",
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="Each block's rate as a share of the block's above it; 1 is the same rate throughout.",
+    )
+    warmup: Share = Field(0.1, description="Share of the steps over which the rate rises from 0.")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="What the rate does after the warm-up.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="Decoupled weight decay.")
+    unfreeze_from: str | None = Field(
+        None,
+        description="The first backbone layer to train, by name; all layers before it stay as loaded. Nothing: train "
+        "all. `head`: train only the classifier.",
+    )
+    gradual_unfreezing: Annotated[int, Field(ge=0)] = Field(
+        0, description="Train the classifier alone for this many of the epochs, then the rest too."
+    )
+    batch_norm: Literal["update", "frozen"] = Field(
+        "update", description="Whether batch norms follow the training images or keep the loaded statistics."
+    )
+    batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Momentum of the moving statistics; Keras' MobileNetV2 has 0.999, too slow for a short run.",
+    )
+    adapt_batch_norm: bool = Field(
+        False,
+        description="Re-estimate all batch-norm statistics on the training images before training (AdaBN, 1603.04779).",
+    )
+    reestimate_batch_norm: bool = Field(
+        False,
+        description="Re-estimate them after training, over un-augmented training images, for the final weights.",
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing (1512.00567).")
+    early_stopping: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Stop after this many epochs without a better validation accuracy, keep the best; 0 is off.",
+    )
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Decay of an exponential average of the weights, used at the end; 0 is off."
+    )
+    augment: AugmentRecipe = Field(AugmentRecipe(), description="Augmentation.")
+
+
+class CalibrateRecipe(Section):
+    """How activation ranges are found."""
+
+    images: Count | None = Field(
+        None,
+        description="Calibration images, stratified, from the training split; 100, or all where there are fewer, when "
+        "left out.",
+    )
+    observer: Literal["minmax", "percentile", "mse", "mae", "entropy"] = Field(
+        "minmax",
+        description="How values seen become a range. `minmax` keeps all of them; the others cut off outliers: beyond "
+        "99.99% (`percentile`), for the least squared or absolute error (`mse`, `mae`), or the least divergence "
+        "(`entropy`).",
+    )
+
+
+class QuantizeRecipe(Section):
+    """What integer model is written."""
+
+    method: Literal["ptq", "qat"] = Field(
+        "ptq",
+        description="`ptq`: post-training quantization. `qat`: quantization-aware training after it, the two side by "
+        "side in the report.",
+    )
+    tune: tuple[Literal["equalize", "bias", "compensate", "adaround"], ...] = Field(
+        ("compensate",),
+        description="What post-training quantization changes first, in this order; it needs no labels. `compensate`: "
+        "weights are rounded so that outputs, not weights, come out nearest. `bias`: biases alone take out what "
+        "rounded weights shift on average; nearly as good in int8. `adaround`: which way weights are rounded is "
+        "learned; for weights of 4 bits; takes minutes. `equalize`: channels that share a range get "
+        "magnitudes that suit it alike.",
+    )
+    allow_float: bool = Field(
+        False,
+        description="Leave in float what cannot become integer, and list it, instead of refusing the model.",
+    )
+    precision: dict[str, Literal["int8", "int4", "int16x8", "float"]] = Field(
+        {},
+        description="What is to be other than int8: `int4` (weights), `int16x8` (16-bit activations) or `float`, by an "
+        "op's name (`octavo inspect --ops`), kind, or a pattern such as `*`; the later goes before the earlier, and a "
+        "pattern is for those that can.",
+    )
+
+    @model_validator(mode="after")
+    def _trainable(self) -> QuantizeRecipe:
+        if self.method == "qat" and "int16x8" in self.precision.values():
+            raise ValueError("quantize.method qat does not simulate int16x8: use int4, int8 or float")
+        return self
+
+
+class QatRecipe(Section):
+    """How quantization-aware training goes on from the float graph."""
+
+    epochs: Count = Field(2, description="Passes over the training images.")
+    batch: Count = Field(32, description="Images per step.")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Adam's peak rate. Left out: the best of a few that are each tried for a few steps.",
+    )
+    range_rate: Annotated[float, Field(ge=0)] = Field(
+        1.0,
+        description="The activation ranges' rate as a share of `learning_rate`; 0 leaves them as calibrated.",
+    )
+    freeze_ranges: Share = Field(0.25, description="Share of the steps, at the end, in which the ranges stay.")
+    warmup: Share = Field(0.1, description="Share of the steps over which the rate rises from 0; it then falls to 0.")
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.95, description="Decay of an exponential average of the weights, which is what is kept; 0 is off."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing.")
+    distill: Share = Field(
+        0.0,
+        description="How much of the loss is the distance to the float graph's outputs; 1 needs no labels.",
+    )
+    control: bool = Field(
+        True,
+        description="Train the float graph in the same way too: what int8 is to be compared with.",
+    )
+    augment: AugmentRecipe = Field(AugmentRecipe(), description="Augmentation.")
+
+
+class EvaluateRecipe(Section):
+    """How float and int8 are compared."""
+
+    margin: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.02, description="Largest accuracy loss (as a share) at which int8 still counts as non-inferior."
+    )
+
+
+class DeploymentRecipe(Section):
+    """What is measured of the delivered model, beside the float one."""
+
+    seconds: Annotated[float, Field(gt=0)] = Field(
+        2.0, description="About how long float and int8 are timed side by side, for each kernel family."
+    )
+    kernels: tuple[Literal["xnnpack", "builtin", "reference"], ...] = Field(
+        ("xnnpack", "builtin"),
+        description="LiteRT's kernel families that are timed. `reference` stands in for a microcontroller's answers; "
+        "its time on this machine says nothing of one, and can be long.",
+        min_length=1,
+    )
+    targets: bool = Field(True, description="Ask every target what it makes of the int8 model.")
+    browser: bool = Field(
+        False, description="Among them a browser: starts a headless Chromium, with LiteRT.js from npm's cache."
+    )
+
+    @model_validator(mode="after")
+    def _asked(self) -> DeploymentRecipe:
+        if self.browser and not self.targets:
+            raise ValueError("deployment.browser is one of the targets: set deployment.targets too")
+        return self
+
+
+class Recipe(Section):
+    """One run, from images to report."""
+
+    name: str = Field(description="What the run is called in its report.")
+    title: str = Field("", description="One line for people.")
+    seed: int = Field(0, description="Seeds the choice of images, the initial weights and the training order.")
+    data: DataRecipe = Field(description="Images.")
+    preprocess: PreprocessRecipe = Field(PreprocessRecipe(), description="From image to input.")
+    model: ModelRecipe = Field(ModelRecipe(), description="Network.")
+    train: TrainRecipe = Field(TrainRecipe(), description="Training of the float baseline.")
+    calibrate: CalibrateRecipe = Field(CalibrateRecipe(), description="Activation ranges.")
+    quantize: QuantizeRecipe = Field(QuantizeRecipe(), description="The integer model.")
+    qat: QatRecipe = Field(QatRecipe(), description="Quantization-aware training, where `quantize.method` is `qat`.")
+    evaluate: EvaluateRecipe = Field(EvaluateRecipe(), description="The comparison.")
+    deployment: DeploymentRecipe = Field(DeploymentRecipe(), description="Latency, memory, and the targets.")
+
+
+def names() -> list[str]:
+    """The built-in recipes' names.
+
+    Example:
+        >>> "digits" in names()
+        True
+    """
+    folder = resources.files("octavo.recipe") / "builtin"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_path: str, settings: list[str] | None = None) -> Recipe:
+    """Reads a recipe and applies settings to it.
+
+    Args:
+        name_or_path: A built-in recipe's name, or the path of a YAML file.
+        settings: ``key=value`` texts, keys dotted (``train.epochs=3``), values as in YAML.
+
+    Raises:
+        RecipeError: There is no such recipe, or a key is unknown, missing or has a wrong value.
+
+    Example:
+        >>> load_recipe("digits", ["train.epochs=3"]).train.epochs
+        3
+    """
+    if name_or_path in names():
+        where = f"recipe '{name_or_path}'"
+        text = (resources.files("octavo.recipe") / "builtin" / f"{name_or_path}.yaml").read_text("utf-8")
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise RecipeError(
+                f"There is no recipe '{name_or_path}'.",
+                f"Use one of {', '.join(names())}, or the path of a YAML file.",
+            )
+        where = f"'{path}'"
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{where} could not be read as UTF-8 text: {error}.") from error
+    value, lines = _parse(text, where)
+    for setting in settings or []:
+        _apply(value, lines, setting)
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        raise RecipeError(
+            f"{where} has {error.error_count()} mistake{'s' if error.error_count() > 1 else ''}:",
+            details=[_explain(item, lines) for item in error.errors()],
+        ) from None
+
+
+Lines = dict[tuple[str, ...], str]
+
+
+def _parse(text: str, where: str) -> tuple[dict[str, Any], Lines]:
+    """The recipe's value, and for each key's path the place it stands (``line 7``)."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(value, dict):
+        raise RecipeError(f"{where} should be a mapping of keys to values, and is not.", "See docs/recipes.md.")
+    lines: Lines = {}
+
+    def walk(node: yaml.Node | None, path: tuple[str, ...]) -> None:
+        if not isinstance(node, yaml.MappingNode):
+            return
+        for key, child in node.value:
+            here = (*path, str(key.value))
+            if here in lines:
+                raise RecipeError(
+                    f"{where} sets '{'.'.join(here)}' twice, on {lines[here]} and line {key.start_mark.line + 1}.",
+                    "Keep one of them.",
+                )
+            lines[here] = f"line {key.start_mark.line + 1}"
+            walk(child, here)
+
+    walk(root, ())
+    return value, lines
+
+
+def _apply(value: dict[str, Any], lines: Lines, setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"'{setting}' is not a setting.", "Write --set KEY=VALUE, such as --set train.epochs=3.")
+    path = tuple(key.strip().split("."))
+    try:
+        parsed = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"The value of '{setting}' is not valid YAML.") from None
+    if isinstance(parsed, str):
+        # YAML 1.1 reads 1e-3 as text; every shell user means the number.
+        with contextlib.suppress(ValueError):
+            parsed = float(parsed)
+    for part in path[:-1]:
+        inner = value.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"'{key}' cannot be set: '{part}' is a value, not a section.")
+        value = inner
+    value[path[-1]] = parsed
+    lines[path] = "--set"
+
+
+def _explain(item: Any, lines: Lines) -> str:
+    """One pydantic error as one line: where, which key, what is wrong."""
+    path = tuple(str(part) for part in item["loc"])
+    known = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), "")
+    key = ".".join(path) or "the recipe"
+    place = f"{known}: " if known else ""
+    if item["type"] == "extra_forbidden":
+        return f"{place}unknown key '{key}'{_nearest(path)}"
+    if item["type"] == "missing":
+        return f"{place}'{key}' is missing"
+    given = item["input"]
+    return f"{place}'{key}': {item['msg'][0].lower() + item['msg'][1:]}, not {given!r}"
+
+
+def _nearest(path: tuple[str, ...]) -> str:
+    section: Any = Recipe
+    for part in path[:-1]:
+        section = section.model_fields[part].annotation if part in section.model_fields else None
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return ""
+    close = difflib.get_close_matches(path[-1], section.model_fields, n=1)
+    return f"; did you mean '{'.'.join((*path[:-1], close[0]))}'?" if close else ""

@@ -1,0 +1,240 @@
+"""Findings about deployment: what the benchmark and the targets found, and what follows for each kind of device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from octavo.reports.facts import DeploymentFacts, Facts, TargetFacts, TimingFacts
+from octavo.reports.finding import Finding
+from octavo.reports.wording import count, listing, milliseconds, ratio, size, times
+
+# What a kernel family is called in a sentence.
+FAMILIES = {"xnnpack": "XNNPACK", "builtin": "LiteRT's built-in kernels", "reference": "LiteRT's reference kernels"}
+# From here on the memory that a model takes is not what its file suggests.
+NOTABLE_MEMORY = 1.25
+# From here on, nine of ten runs over the fastest, something else had the machine: seen on one under load, where ratios
+# and their intervals were others than on the same machine at rest.
+BUSY = 2.0
+
+
+def measured(facts: Facts) -> Iterator[Finding]:
+    """What was measured, and what was not."""
+    found = facts.deployed
+    if found is None:
+        return
+    for family, pair in found.pairs.items():
+        yield _pace(family, *pair)
+    for family, pair in list(found.pairs.items())[:1]:
+        yield from _resources(family, *pair)
+    for item in found.not_timed:
+        yield Finding("devices", f"{_capital(FAMILIES[item.kernels])}: not timed. {item.about}", {}, "warn")
+    if facts.timed:
+        yield _delegated(facts.timed[1], sum(facts.proof.ops.values()))
+
+
+def _unrest(pair: tuple[TimingFacts, TimingFacts]) -> float:
+    """How many times longer than the fastest run nine of ten may take: of the two models, the larger."""
+    return max(item.latency.p90 / item.latency.min for item in pair)
+
+
+def _pace(family: str, before: TimingFacts, after: TimingFacts) -> Finding:
+    share, unrest = after.ratio, _unrest((before, after))
+    if unrest >= BUSY:
+        return Finding(
+            "devices",
+            f"On {FAMILIES[family]} int8 took {share.value:.3f} of float's time, but the machine was busy: a tenth of "
+            f"the runs took {unrest:.1f} times the fastest, or longer. So the ratio says little; by the fastest runs "
+            f"it is {after.latency.min / before.latency.min:.3f}. Delete deployment.json and run again at rest.",
+            {"ratio": share.value, "unrest": unrest, "fastest": after.latency.min / before.latency.min},
+            "warn",
+        )
+    word = "faster" if share.high < 1 else "slower" if share.low > 1 else "neither shown to be faster nor slower"
+    rates = (
+        f" With one image a time on each core it does {after.throughput:,.0f} images a second, float "
+        f"{before.throughput:,.0f}."
+        if after.throughput and before.throughput
+        else ""
+    )
+    pairs = f" over {count(after.latency.runs, 'pair')}" if after.latency.runs else ""
+    return Finding(
+        "devices",
+        f"On {FAMILIES[family]} int8 takes {share.value:.3f} of float's time, pair by pair{pairs} (95% interval "
+        f"{share.low:.3f} to {share.high:.3f}): it is {word}.{rates}",
+        {
+            "ratio": share.value,
+            "low": share.low,
+            "high": share.high,
+            "int8_ms": after.latency.median,
+            "float_ms": before.latency.median,
+        },
+        "good" if share.high < 1 else "warn" if share.low > 1 else "plain",
+    )
+
+
+def _resources(family: str, before: TimingFacts, after: TimingFacts) -> Iterator[Finding]:
+    one, two = before.footprint, after.footprint
+    if one.memory is None or two.memory is None:
+        return
+    yield Finding(
+        "devices",
+        f"Int8 is loaded in {milliseconds(two.load_ms)} ({FAMILIES[family]}) and takes {size(two.memory)} of memory at "
+        f"its peak, beyond LiteRT itself; float {milliseconds(one.load_ms)} and {size(one.memory)}.",
+        {
+            "int8_load_ms": two.load_ms,
+            "float_load_ms": one.load_ms,
+            "int8_memory": two.memory,
+            "float_memory": one.memory,
+        },
+    )
+
+
+def _delegated(after: TimingFacts, total: int) -> Finding:
+    left = after.left
+    if not left:
+        return Finding(
+            "devices", f"XNNPACK takes all {count(total, 'op')} of the int8 model.", {"left": 0, "ops": total}, "good"
+        )
+    named = listing([*left[:3], *([f"{len(left) - 3} more"] if len(left) > 3 else [])])
+    return Finding(
+        "devices",
+        f"XNNPACK leaves {len(left)} of {count(total, 'op')} of the int8 model to LiteRT's built-in kernels: {named}.",
+        {"left": len(left), "ops": total},
+        "plain" if len(left) == 1 else "warn",
+    )
+
+
+def recommended(facts: Facts) -> Iterator[Finding]:
+    """What to do on each kind of device; nothing for a device of which nothing is known."""
+    found = facts.deployed
+    if found is None:
+        return
+    yield from _processors(facts, found)
+    yield from _memory(facts)
+    makers = {"OpenVINO": _openvino, "TFLite Micro": _micro, "Arm": _ethos, "Edge TPU": _edge_tpu}
+    for target in found.targets or []:
+        for start, make in makers.items():
+            if target.target.startswith(start) and target.takes.answer is not None:
+                yield from make(facts, target)
+    unknown = [item for item in found.targets or [] if item.takes.answer is None]
+    if unknown:
+        yield Finding(
+            "recommendation",
+            f"Nothing is recommended for {count(len(unknown), 'target')} that could not be asked here: "
+            f"{listing([item.target for item in unknown])}. The table above says how to ask.",
+            {"unknown": len(unknown)},
+        )
+
+
+def _processors(facts: Facts, found: DeploymentFacts) -> Iterator[Finding]:
+    """Which kernels, and whether int8, on a CPU: by the benchmark."""
+    pairs = found.pairs
+    if not pairs or found.benchmark is None:
+        return
+    family = min(pairs, key=lambda name: pairs[name][1].latency.median)
+    before, after = pairs[family]
+    slower = [
+        f"{FAMILIES[name]} take {milliseconds(pair[1].latency.median)}"
+        if name != "xnnpack"
+        else f"XNNPACK takes {milliseconds(pair[1].latency.median)}"
+        for name, pair in pairs.items()
+        if name != family
+    ]
+    rest = f"; {listing(slower)}" if slower else ""
+    machine = found.benchmark.machine
+    own = FAMILIES[family].replace("LiteRT's", "its")
+    yield Finding(
+        "recommendation",
+        f"Mobile phones, single-board computers and servers: run it on LiteRT with {own}, the fastest "
+        f"kernels here at {milliseconds(after.latency.median)} an image on one thread{rest}. Measure again on the "
+        f"device: this was {machine.cpu} ({machine.architecture}), and int8's {ratio(after.ratio)} of float's time "
+        "need not carry over.",
+        {"int8_ms": after.latency.median, "ratio": after.ratio.value},
+    )
+    if after.ratio.low > 1 and _unrest((before, after)) < BUSY:
+        yield Finding(
+            "recommendation",
+            f"On a CPU like this one int8 saves storage, not time ({milliseconds(after.latency.median)} against "
+            f"{milliseconds(before.latency.median)}): choose it for its {size(facts.size.files.int8_tflite)}, or for "
+            "a device without fast float arithmetic.",
+            {"ratio": after.ratio.value},
+            "warn",
+        )
+
+
+def _memory(facts: Facts) -> Iterator[Finding]:
+    if facts.timed is None or (memory := facts.timed[1].footprint.memory) is None:
+        return
+    file = facts.size.files.int8_tflite
+    more = memory / file
+    said = f"not the {size(file)} of its file" if more >= NOTABLE_MEMORY else f"about what its file has, {size(file)}"
+    yield Finding(
+        "recommendation",
+        f"On a system with LiteRT set aside {size(memory)} of memory for the int8 model, {said}: that was its "
+        f"measured peak on XNNPACK, {times(more)} the file, beyond the runtime itself.",
+        {"memory": memory, "bytes": file},
+    )
+
+
+def _openvino(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
+    cost = target.costs.facts.get("median") if target.costs else None
+    if not target.takes.answer or cost is None or facts.timed is None:
+        return
+    lite = facts.timed[1].latency.median
+    if cost < lite:
+        yield Finding(
+            "recommendation",
+            f"Try OpenVINO on a CPU like this one: {milliseconds(cost)} an image against {milliseconds(lite)} with "
+            f"LiteRT; {target.runs.about if target.runs else ''}.",
+            {"openvino_ms": cost, "litert_ms": lite},
+        )
+
+
+def _micro(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
+    if not target.takes.answer or target.costs is None or "activations" not in target.costs.facts:
+        said = f"Microcontrollers: not as it is; of TFLite Micro: {target.takes.about}."
+        yield Finding("recommendation", said, {}, "warn")
+        return
+    need = target.costs.facts
+    arena, kept, flash = need["activations"], need["runtime_estimate"], need["flash"]
+    yield Finding(
+        "recommendation",
+        f"Microcontrollers: choose one with {size(arena + kept)} of free RAM and {size(flash)} of free flash. "
+        f"{size(arena)} are the planned arena of the activations, {size(kept)} an estimate of what TFLite Micro keeps "
+        "beside it. It has every op; it was not run on a device.",
+        {"activations": arena, "runtime_estimate": kept, "flash": flash},
+    )
+
+
+def _ethos(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
+    found, cost = target.takes.facts, target.costs.facts if target.costs else {}
+    if not target.takes.answer or "cycles" not in cost:
+        yield Finding("recommendation", f"{target.target}: not as it is; {target.takes.about}.", {}, "warn")
+        return
+    whole = found["npu"] + found["cpu"]
+    yield Finding(
+        "recommendation",
+        f"{target.target}: {'suited' if not found['cpu'] else 'suited in part'}; {found['npu']} of "
+        f"{count(whole, 'op')} (as Vela counts) are mapped, for {milliseconds(cost['milliseconds'])} an image and "
+        f"{size(cost['sram'])} of SRAM by its estimate; it was not run.",
+        {"npu": found["npu"], "cpu": found["cpu"], "milliseconds": cost["milliseconds"], "sram": cost["sram"]},
+        "good" if not found["cpu"] else "plain",
+    )
+
+
+def _edge_tpu(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
+    if not target.takes.answer:
+        yield Finding("recommendation", f"Edge TPU: not as it is; {target.takes.about}.", {}, "warn")
+        return
+    held = target.costs.facts.get("constants") if target.costs else None
+    if held is None:
+        return
+    yield Finding(
+        "recommendation",
+        f"Edge TPU: worth compiling, no more can be said; {target.takes.about}. Its {size(held)} of constants are "
+        f"{held / 8e6:.0%} of the about 8 MB that it holds.",
+        {"constants": held},
+    )
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

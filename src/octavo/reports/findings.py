@@ -1,0 +1,495 @@
+"""Findings: sentences that follow from the run's own figures, each with the figures it follows from.
+
+A sentence stands here only behind a condition on a number, so two runs with different numbers read differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from octavo.base.affine import QParams
+from octavo.reports import deployment
+from octavo.reports.facts import ActivationFacts, ClassFacts, Facts, WeightFacts
+from octavo.reports.finding import Finding
+from octavo.reports.wording import about, count, interval, listing, number, percent, points, size, span, tensor, times
+
+# From here on a number is worth a sentence.
+NOTABLE_OVERHEAD = 0.1  # bytes of an int8 file that are not weights
+NOTABLE_RANGE = 0.5  # share of a range that 99.8% of the values need
+NOTABLE_SPREAD = 16.0  # largest over smallest channel: four of the eight bits
+NOTABLE_GAP = 0.05  # training over test accuracy, or mean over worst class
+NOTABLE_RISE = 0.01  # accuracy gained in the last epoch
+FEW_CALIBRATION_IMAGES = 200
+
+
+def findings(facts: Facts) -> list[Finding]:
+    """All that a run's figures say, in the order of the report."""
+    makers = (
+        _summary,
+        _accuracy,
+        _size,
+        _speed,
+        _quantization,
+        _deployment,
+        deployment.measured,
+        _recommendations,
+        _next,
+    )
+    return [finding for make in makers for finding in make(facts)]
+
+
+def _summary(facts: Facts) -> Iterator[Finding]:
+    compared, images = facts.compared, facts.evaluation.images
+    margin, difference = compared.margin * 100, compared.difference
+    yield Finding(
+        "summary",
+        f"On {count(images, 'held-out image')} the float model is right on {percent(facts.before.accuracy.value)} "
+        f"and the int8 model on {percent(facts.after.accuracy.value)}: {points(difference.value)} points, paired "
+        f"{compared.confidence:.0%} interval {span(difference)}. "
+        + {
+            "yes": f"The whole interval lies above −{margin:g} points, so int8 is non-inferior at that margin.",
+            "no": f"The whole interval lies below −{margin:g} points, so int8 is inferior at that margin.",
+            "open": f"The interval contains −{margin:g} points, so non-inferiority at that margin is not shown.",
+        }[facts.verdict],
+        {"float": facts.before.accuracy.value, "int8": facts.after.accuracy.value, **difference.model_dump()},
+        "good" if compared.non_inferior else "warn",
+    )
+    yield from _trained(facts)
+    files, left = facts.size.files, len(facts.proof.float_left)
+    before, after = facts.latencies
+    yield Finding(
+        "summary",
+        f"The file shrinks {times(facts.ratio)}, from {size(files.float_tflite)} to {size(files.int8_tflite)} "
+        f"(both .tflite). One image takes {after.median:.2f} ms instead of "
+        f"{before.median:.2f} ms on one thread of this machine.",
+        {"ratio": facts.ratio, "speedup": facts.speedup},
+        "good" if facts.ratio > 1 and facts.speedup > 1 else "plain",
+    )
+    checks = facts.proof.checks
+    passed = sum(check.passed for check in checks)
+    rest = f"; {count(left, 'op')} stay in float" if left else ""
+    yield Finding(
+        "summary",
+        f"The written file was read back and passed {passed} of {count(len(checks), 'check')}{rest}.",
+        {"checks": len(checks), "passed": passed, "float_left": left},
+        "warn" if left or passed < len(checks) else "good",
+    )
+
+
+def _trained(facts: Facts) -> Iterator[Finding]:
+    """What quantization-aware training brought: over post-training, and against a float model trained as long."""
+    models = facts.evaluation.models
+    gained, fair = facts.evaluation.pair("ptq", "int8"), facts.evaluation.pair("control", "int8")
+    if facts.trained is None or models.ptq is None or gained is None:
+        return
+    difference = gained.difference
+    yield Finding(
+        "summary",
+        f"Quantization-aware training brings int8 from {percent(models.ptq.accuracy.value)} (post-training) to "
+        f"{percent(facts.after.accuracy.value)}: {points(difference.value)} points ({span(difference)})"
+        + ("." if difference.low > 0 or difference.high < 0 else ", which is within the noise."),
+        {"ptq": models.ptq.accuracy.value, **difference.model_dump()},
+        "good" if difference.low > 0 else "warn" if difference.high < 0 else "plain",
+    )
+    if fair is None or models.control is None:
+        return
+    gap, margin = fair.difference, fair.margin * 100
+    yield Finding(
+        "summary",
+        f"Training alone counts too: the float model, trained on for the same epochs, is right on "
+        f"{percent(models.control.accuracy.value)}. Against it int8 is at {points(gap.value)} points ({span(gap)}), "
+        + (
+            f"non-inferior at the margin of {margin:g} points."
+            if fair.non_inferior
+            else f"and non-inferiority at the margin of {margin:g} points is not shown."
+        ),
+        {"control": models.control.accuracy.value, **gap.model_dump()},
+        "good" if fair.non_inferior else "warn",
+    )
+
+
+def _accuracy(facts: Facts) -> Iterator[Finding]:
+    compared, images = facts.compared, facts.evaluation.images
+    b, c = compared.mcnemar.b, compared.mcnemar.c
+    if b + c == 0:
+        yield Finding(
+            "accuracy",
+            f"Not one of {count(images, 'image')} changed between right and wrong.",
+            {"b": 0, "c": 0},
+            "good",
+        )
+    else:
+        yield Finding(
+            "accuracy",
+            f"Quantization made {count(b, 'right answer')} wrong and {count(c, 'wrong answer')} right: McNemar's "
+            f"exact p is {compared.mcnemar.p:.2g}, "
+            + ("so chance alone could do that." if compared.mcnemar.p >= 0.05 else "which chance alone seldom does."),
+            {"b": b, "c": c, "p": compared.mcnemar.p},
+            "warn" if compared.mcnemar.p < 0.05 and b > c else "plain",
+        )
+    yield Finding(
+        "accuracy",
+        f"Both models give the same answer, right or wrong, for {percent(compared.agreement)} of the images; "
+        f"{count(facts.disagreeing, 'answer')} {'differs' if facts.disagreeing == 1 else 'differ'}."
+        + (
+            f" A probability moves by {compared.probability_shift['mean']:.4f} on average and "
+            f"{compared.probability_shift['max']:.3f} at most."
+            if compared.probability_shift
+            else ""
+        ),
+        {"agreement": compared.agreement, **compared.probability_shift},
+    )
+    losers = _losers(facts)
+    if losers:
+        shown = listing([f"'{a.name}' ({a.correct} to {b.correct} of {a.images})" for a, b in losers[:3]])
+        lost = sum(a.correct - b.correct for a, b in losers)
+        yield Finding(
+            "accuracy",
+            f"{count(len(losers), 'class')} of {len(facts.evaluation.classes)} lost "
+            f"{count(lost, 'right answer')}; most: {shown}.",
+            {"classes": len(losers), "answers": lost},
+        )
+
+
+def _losers(facts: Facts) -> list[tuple[ClassFacts, ClassFacts]]:
+    """Classes with fewer right answers in int8 than in float, the largest loss first."""
+    pairs = zip(facts.before.per_class, facts.after.per_class, strict=True)
+    return sorted((p for p in pairs if p[1].correct < p[0].correct), key=lambda p: p[1].correct - p[0].correct)
+
+
+def _size(facts: Facts) -> Iterator[Finding]:
+    files = facts.size.files
+    small = files.int8_tflite
+    yield Finding(
+        "size",
+        f"Like against like, .tflite against .tflite, int8 is {times(facts.ratio)} smaller: "
+        f"{size(files.float_tflite)} to {size(small)}.",
+        {"float_tflite": files.float_tflite, "int8_tflite": small},
+        "good",
+    )
+    whole, bare = files.keras_with_optimizer, files.keras
+    if whole and bare and whole > bare:
+        yield Finding(
+            "size",
+            f"The training checkpoint is {size(whole)}, of which {size(whole - bare)} are optimizer state that no "
+            f"device needs. Measured from it the ratio would read {times(whole / small)}; from the .keras file "
+            f"without that state ({size(bare)}), {times(bare / small)}.",
+            {"keras_with_optimizer": whole, "keras": bare},
+        )
+    elif whole or bare:
+        file = whole or bare or 0
+        yield Finding("size", f"The .keras file is {size(file)}, {times(file / small)} the int8 file.", {"keras": file})
+    parts = facts.size.breakdown.int8_tflite
+    overhead = 1 - parts.weights / small
+    if overhead > NOTABLE_OVERHEAD:
+        ideal = facts.size.breakdown.float_tflite.weights / max(parts.weights, 1)
+        yield Finding(
+            "size",
+            f"The weights alone shrink {times(ideal)}, but {percent(overhead)} of the int8 file is something "
+            f"else: {size(parts.quantization)} of scales and zero points, {size(parts.names)} of tensor names, "
+            f"{size(parts.rest)} of graph.",
+            {"overhead": overhead, "weights_ratio": ideal},
+        )
+
+
+def _speed(facts: Facts) -> Iterator[Finding]:
+    before, after = facts.latencies
+    ratio, word = (facts.speedup, "faster") if facts.speedup >= 1 else (1 / facts.speedup, "slower")
+    yield Finding(
+        "speed",
+        f"Int8 is {times(ratio)} {word} on this CPU: medians of {after.median:.2f} and {before.median:.2f} ms for "
+        f"one image on one thread, measured in turns; nine of ten int8 runs stay below {after.p90:.2f} ms.",
+        {"float_ms": before.median, "int8_ms": after.median},
+        "good" if facts.speedup > 1 else "warn",
+    )
+
+
+def _quantization(facts: Facts) -> Iterator[Finding]:
+    proof = facts.proof
+    requantized = proof.ops.get("QUANTIZE", 0)
+    if requantized:
+        total = sum(proof.ops.values())
+        yield Finding(
+            "quantization",
+            f"{count(requantized, 'QUANTIZE op')} of {total} remain between tensors of different scales.",
+            {"quantize": requantized, "ops": total},
+        )
+    channels = sum(item.channels for item in proof.widened)
+    if channels:
+        yield Finding(
+            "quantization",
+            f"{count(channels, 'weight channel')} in {count(len(proof.widened), 'op')} had weights so small "
+            "beside their bias that the scale was widened to keep the bias inside 32 bits.",
+            {"channels": channels},
+            "warn",
+        )
+    wide, rows = _outliers(facts), facts.distributions.activations if facts.distributions else []
+    if wide:
+        worst = wide[0]
+        yield Finding(
+            "quantization",
+            f"Outliers set {count(len(wide), 'activation range')} of {len(rows)}: 99.8% of the values need less "
+            f"than {NOTABLE_RANGE:.0%} of the range. The worst is '{tensor(worst.name)}', where they need "
+            f"{percent(worst.used)} of {number(worst.range[0])} to {number(worst.range[1])}.",
+            {"tensors": len(wide), "used": worst.used},
+            "warn",
+        )
+    elif rows:
+        least = min(rows, key=lambda row: row.used)
+        yield Finding(
+            "quantization",
+            f"No activation range is set by outliers: even the loosest of {len(rows)}, '{tensor(least.name)}', "
+            f"has 99.8% of its values in {percent(least.used)} of its range.",
+            {"used": least.used},
+            "good",
+        )
+
+
+def _outliers(facts: Facts) -> list[ActivationFacts]:
+    """Activations whose ranges are at least twice what the middle 99.8% of their values need, the worst first."""
+    rows = facts.distributions.activations if facts.distributions else []
+    return sorted((row for row in rows if row.used < NOTABLE_RANGE), key=lambda row: row.used)
+
+
+def _uneven(facts: Facts) -> tuple[WeightFacts, float] | None:
+    """The depthwise kernel whose channels differ most, where they differ notably, and the factor."""
+    rows = facts.distributions.weights if facts.distributions else []
+    found = [(r, r.channel_max.max / r.channel_max.min) for r in rows if "DEPTHWISE" in r.op and r.channel_max.min > 0]
+    worst = max(found, key=lambda pair: pair[1], default=None)
+    return worst if worst is not None and worst[1] >= NOTABLE_SPREAD else None
+
+
+def _deployment(facts: Facts) -> Iterator[Finding]:
+    proof = facts.proof
+    kinds, total, left = len(proof.ops), sum(proof.ops.values()), len(proof.float_left)
+    if left:
+        yield Finding(
+            "deployment",
+            f"{count(left, 'op')} of {total} compute in float, so an integer-only accelerator cannot run the "
+            "whole file; they are listed under the quantization method.",
+            {"float_left": left, "ops": total},
+            "warn",
+        )
+    else:
+        yield Finding(
+            "deployment",
+            f"All {count(total, 'op')} (of {count(kinds, 'kind')}), the input and the output are integers, which "
+            "is what microcontrollers, DSPs and neural accelerators ask for first. No such device was tried in "
+            "this run.",
+            {"ops": total, "kinds": kinds},
+            "good",
+        )
+    frames = 1000 / facts.latencies[1].median
+    yield Finding(
+        "deployment",
+        f"One image costs {proof.macs / 1e6:,.1f} million multiply-accumulates; this CPU does {frames:,.0f} "
+        f"images a second on one thread ({facts.evaluation.kernels}).",
+        {"macs": proof.macs, "images_per_second": frames},
+    )
+
+
+def _recommendations(facts: Facts) -> Iterator[Finding]:
+    compared, proof = facts.compared, facts.proof
+    margin = f"{compared.margin * 100:g} points"
+    if compared.non_inferior:
+        worst = max(-compared.difference.low * 100, 0.0)
+        yield Finding(
+            "recommendation",
+            f"Ship int8.tflite in place of float: by the {compared.confidence:.0%} interval it loses {worst:.2f} "
+            f"points at worst, inside the margin of {margin}.",
+            {"low": compared.difference.low, "margin": compared.margin},
+            "good",
+        )
+    else:
+        yield Finding(
+            "recommendation",
+            f"Do not replace float by int8 yet where {margin} matter: the loss may be as large as "
+            f"{-compared.difference.low * 100:.2f} points. The conclusion says what to try.",
+            {"low": compared.difference.low, "margin": compared.margin},
+            "warn",
+        )
+    if facts.deployed is None or not facts.deployed.families:
+        yield from _elsewhere(facts)
+    yield from deployment.recommended(facts)
+    preprocess = facts.recipe.preprocess
+    scale, zero = proof.input.scale, proof.input.zero_point
+    codes = ""
+    if scale is not None and zero is not None:
+        ends = QParams(np.array([scale]), np.array([zero])).quantize(np.array(preprocess.scale)).tolist()
+        codes = f" As int8 codes, pixel 0 becomes {number(ends[0])} and pixel 255 becomes {number(ends[1])}."
+    yield Finding(
+        "recommendation",
+        f"Feed the device exactly this: {preprocess.interpolation} resize to {preprocess.size} × "
+        f"{preprocess.size}, {preprocess.channels} order, pixels scaled linearly to "
+        f"[{number(preprocess.scale[0])}, {number(preprocess.scale[1])}].{codes}",
+    )
+    yield Finding(
+        "recommendation",
+        f"Check the file's SHA-256 before loading it ({proof.sha256[:16]}…): damaged files often still load and run.",
+    )
+
+
+def _elsewhere(facts: Facts) -> Iterator[Finding]:
+    """What the latency measured beside evaluation says of other machines, where nothing else was measured."""
+    before, after = facts.latencies
+    if facts.speedup < 1:
+        yield Finding(
+            "recommendation",
+            f"On a CPU like this one int8 saves storage, not time ({after.median:.2f} against {before.median:.2f} ms): "
+            f"choose it for its {size(facts.size.files.int8_tflite)}.",
+            {"speedup": facts.speedup},
+            "warn",
+        )
+    else:
+        yield Finding(
+            "recommendation",
+            f"Measure latency on the target: {after.median:.2f} ms is this machine's "
+            f"({facts.manifest.machine.cpu}), and {times(facts.speedup)} over float need not carry over.",
+            {"speedup": facts.speedup},
+        )
+
+
+def _next(facts: Facts) -> Iterator[Finding]:
+    compared, images = facts.compared, facts.evaluation.images
+    gap = compared.difference
+    half = (gap.high - gap.low) / 2
+    figures = {"value": gap.value, "low": gap.low, "high": gap.high}
+    if gap.low <= 0 <= gap.high:
+        # An interval narrows with the root of the images.
+        needed = images * (half / abs(gap.value)) ** 2 if gap.value else 0.0
+        more = (
+            f" If the true gap is the {points(gap.value)} seen here, an interval that leaves zero out takes about "
+            f"{about(needed)} test images."
+            if needed > images
+            else f" Four times as many would resolve {half * 50:.2f}."
+        )
+        then = " The steps in quantization below pay only if the gap persists." if gap.value < 0 else ""
+        yield Finding(
+            "next",
+            f"The gap of {points(gap.value)} points is within the noise: its interval ({span(gap)}) contains "
+            f"zero, for {count(images, 'test image')} resolve no less than about {half * 100:.2f} "
+            f"points.{more}{then}",
+            {**figures, "images_needed": needed},
+        )
+    elif gap.high < 0:
+        yield Finding(
+            "next",
+            f"The gap is real: {points(gap.value)} points, and its interval ({span(gap)}) stays below zero. What "
+            f"follows are candidates to close it"
+            f"{'' if facts.trained else '; quantization-aware training is the strongest and the dearest'}.",
+            figures,
+            "warn",
+        )
+    else:
+        yield Finding(
+            "next", f"There is no gap to reduce: int8 gained {points(gap.value)} points ({span(gap)}).", figures, "good"
+        )
+    if gap.value < 0:
+        yield from _quantization_steps(facts)
+    yield from _training_steps(facts)
+
+
+def _quantization_steps(facts: Facts) -> Iterator[Finding]:
+    """What would make the integers better; asked for only where they lose something."""
+    wide = _outliers(facts)
+    if wide:
+        yield Finding(
+            "next",
+            f"Another observer: {count(len(wide), 'activation range')} could be at least halved if outliers were "
+            f"clipped (the worst needs {percent(wide[0].used)} of its range for 99.8% of its values), which would "
+            "give those values steps half as coarse.",
+            {"tensors": len(wide), "used": wide[0].used},
+        )
+    uneven = _uneven(facts)
+    if uneven is not None:
+        row, factor = uneven
+        yield Finding(
+            "next",
+            f"Cross-layer equalization: in '{tensor(row.name)}' the largest channel's weights are {factor:,.0f} "
+            f"times the smallest's ({number(row.channel_max.min)} to {number(row.channel_max.max)}). One scale a "
+            "channel absorbs that for the weights, but the activations behind them share one.",
+            {"factor": factor},
+        )
+    images = facts.ranges.images
+    if images < FEW_CALIBRATION_IMAGES:
+        each = images / max(len(facts.evaluation.classes), 1)
+        yield Finding(
+            "next",
+            f"More calibration images: {images} set the ranges, {number(each)} a class; a few hundred cost seconds.",
+            {"images": images},
+        )
+    losers = [(a, b) for a, b in _losers(facts) if a.correct - b.correct >= 2]
+    if losers:
+        a, b = losers[0]
+        lost = facts.compared.mcnemar.b
+        yield Finding(
+            "next",
+            f"Calibration images of '{a.name}': it went from {a.correct} to {b.correct} right of {a.images}, the "
+            f"largest part of the {count(lost, 'answer')} lost.",
+            {"lost": a.correct - b.correct},
+        )
+
+
+def _training_steps(facts: Facts) -> Iterator[Finding]:
+    """What would make the float model better, and the int8 model with it."""
+    accuracy = facts.before.accuracy
+    rows = facts.history.epochs if facts.history else []
+    if rows:
+        last = rows[-1]
+        if last.accuracy - accuracy.value > NOTABLE_GAP:
+            yield Finding(
+                "next",
+                "More training images or stronger augmentation: the float model was right on "
+                f"{percent(last.accuracy)} of its training images in the last epoch but on "
+                f"{percent(accuracy.value)} of the test images, a gap of {points(last.accuracy - accuracy.value)} "
+                f"points against the {points(facts.compared.difference.value)} of quantization.",
+                {"training": last.accuracy, "test": accuracy.value},
+            )
+        yield from _last_epoch(facts)
+    counted = [row for row in facts.before.per_class if row.images]
+    worst = min(counted, key=lambda row: row.recall)
+    if worst.recall < accuracy.value - NOTABLE_GAP:
+        yield Finding(
+            "next",
+            f"Training images of '{worst.name}': the float model finds {percent(worst.recall)} of its "
+            f"{count(worst.images, 'image')}, against {percent(accuracy.value)} ({interval(accuracy)}) of "
+            f"all.{_confusion(facts, worst.name)}",
+            {"recall": worst.recall},
+        )
+
+
+def _last_epoch(facts: Facts) -> Iterator[Finding]:
+    """Whether training stopped too early, by validation accuracy where there is any."""
+    assert facts.history is not None
+    rows = facts.history.epochs
+    held = [row.val_accuracy for row in rows]
+    kind = "Validation" if all(value is not None for value in held) else "Training"
+    curve = [value for value in held if value is not None] if kind == "Validation" else [row.accuracy for row in rows]
+    if len(curve) < 2:
+        return
+    rise = curve[-1] - curve[-2]
+    if rise > NOTABLE_RISE:
+        yield Finding(
+            "next",
+            f"More epochs: {kind.lower()} accuracy still rose by {points(rise)} points in the last of "
+            f"{len(rows)}, from {percent(curve[-2])} to {percent(curve[-1])}.",
+            {"rise": rise},
+        )
+    elif kind == "Validation" and facts.history.best_epoch is None and max(curve) - curve[-1] > NOTABLE_RISE:
+        best = curve.index(max(curve))
+        yield Finding(
+            "next",
+            f"Early stopping: validation accuracy was {percent(curve[best])} after epoch {rows[best].epoch} and "
+            f"{percent(curve[-1])} at the end.",
+            {"best": curve[best], "last": curve[-1]},
+        )
+
+
+def _confusion(facts: Facts, name: str) -> str:
+    """What a class is most often taken for, as a sentence."""
+    names = [row.name for row in facts.before.per_class]
+    place = names.index(name)
+    row = [0 if k == place else hits for k, hits in enumerate(facts.before.confusion[place])]
+    return f" It is taken for '{names[row.index(max(row))]}' {count(max(row), 'time')}." if max(row) > 1 else ""

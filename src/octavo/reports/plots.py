@@ -1,0 +1,462 @@
+"""The report's pictures, as SVG text. Colours are Okabe and Ito's, which colour-blind people can tell apart."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from octavo.analysis.compare_views import draw, short, worst
+from octavo.reports.deployment import FAMILIES
+from octavo.reports.facts import Facts, Histogram, Latency, Share
+from octavo.reports.wording import interval, milliseconds, percent, points, ratio, size, span, times
+
+FLOAT, INT8, QUIET, WARN = "#0072B2", "#D55E00", "#8A8F98", "#CC79A7"
+PARTS = {"weights": "#009E73", "quantization": "#E69F00", "names": "#CC79A7", "rest": "#56B4E9"}
+INK = "#24292F"
+# Inches: of pictures that stand side by side, of one on a phone, and of the rest.
+HALF, SLIM, WIDE = 4.9, 6.0, 7.6
+# More classes than this leave no room for names, or for numbers, in a matrix.
+MOST_NAMES, MOST_NUMBERS = 30, 12
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture.
+
+    Args:
+        svg: The picture, one `<svg>` element.
+        alt: What it shows, for who cannot see it.
+        caption: How to read it.
+    """
+
+    svg: str
+    alt: str
+    caption: str
+
+
+def plots(facts: Facts) -> dict[str, Plot]:
+    """All pictures of the report, by name; those that a run has no figures for are left out."""
+    makers = (accuracy, difference, sizes, training, latency, memory, confusion, error, activations, weights)
+    made = {make.__name__: make(facts) for make in makers}
+    return {name: plot for name, plot in made.items() if plot is not None}
+
+
+def accuracy(facts: Facts) -> Plot:
+    """Accuracies of float and int8 with their intervals."""
+    figure, axes = _figure(HALF, 2.0)
+    models: list[tuple[str, Share, str]] = [
+        ("int8", facts.after.accuracy, INT8),
+        ("float", facts.before.accuracy, FLOAT),
+    ]
+    for place, (_, share, colour) in enumerate(models):
+        _bar(axes, share, place, colour, percent(share.value))
+    axes.set(ylim=(-0.55, 1.75), yticks=[0, 1], xlabel=f"accuracy, %, {facts.compared.confidence:.0%} interval")
+    axes.set_yticklabels([name for name, *_ in models], fontsize=10.5)
+    _clean(axes, left=False)
+    said = "; ".join(
+        f"{name} {percent(share.value)}, interval {interval(share)}" for name, share, _ in reversed(models)
+    )
+    return _plot(
+        "accuracy",
+        figure,
+        f"Accuracy: {said}.",
+        "Each accuracy with its Wilson interval. Overlap says little here: both models saw the same images, "
+        "which the paired difference below uses.",
+    )
+
+
+def difference(facts: Facts) -> Plot:
+    """The paired difference with its interval, against zero and the margin."""
+    figure, axes = _figure(HALF, 2.0)
+    change, margin = facts.compared.difference, facts.compared.margin * 100
+    right = max(change.high * 100, margin * 0.5) * 1.15
+    axes.axvspan(-margin, right, color="#009E73", alpha=0.10, lw=0)
+    axes.axvline(0, color=QUIET, lw=1)
+    axes.axvline(-margin, color=INK, lw=1.4, ls="--")
+    axes.annotate(
+        f"margin −{margin:g}", (-margin, 0.72), (5, 0), textcoords="offset points", fontsize=9, color=INK, va="center"
+    )
+    _bar(axes, change, 0, INT8, points(change.value))
+    low = min(change.low * 100, -margin)
+    axes.set(ylim=(-0.6, 1), yticks=[], xlabel="int8 minus float, points of accuracy", xlim=(low * 1.12, right))
+    _clean(axes, left=False)
+    return _plot(
+        "difference",
+        figure,
+        f"Paired difference of int8 and float: {points(change.value)} points, interval {span(change)}; margin "
+        f"−{margin:g}.",
+        f"Int8 minus float on the same images, with the paired {facts.compared.confidence:.0%} interval. Int8 is "
+        "non-inferior when the whole interval lies in the green part.",
+    )
+
+
+def sizes(facts: Facts) -> Plot:
+    """Bytes of every file, the `.tflite` files by what they hold."""
+    files, held = facts.size.files, facts.size.breakdown
+    rows: list[tuple[str, dict[str, int]]] = []
+    if files.keras_with_optimizer:
+        rows.append((".keras, optimizer state", {"": files.keras_with_optimizer}))
+    if files.keras:
+        rows.append((".keras", {"": files.keras}))
+    rows.append(("float .tflite", held.float_tflite.model_dump()))
+    rows.append(("int8 .tflite", held.int8_tflite.model_dump()))
+    figure, axes = _figure(SLIM, 0.95 + 0.4 * len(rows))
+    most = max(sum(parts.values()) for _, parts in rows)
+    unit, name = _unit(most)
+    for place, (_, parts) in enumerate(reversed(rows)):
+        left = 0
+        for part, number in parts.items():
+            axes.barh(place, number / unit, left=left / unit, color=PARTS.get(part, "#B8BEC6"), height=0.62, lw=0)
+            left += number
+        _beside(axes, size(left), left / unit, place)
+    for part, colour in PARTS.items():
+        axes.barh(0, 0, color=colour, label=part)
+    axes.set_yticks(range(len(rows)), [label for label, _ in reversed(rows)])
+    axes.set(xlabel=name, xlim=(0, most / unit * 1.14))
+    axes.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0)
+    _clean(axes)
+    said = "; ".join(f"{label} {size(sum(parts.values()))}" for label, parts in rows)
+    return _plot(
+        "sizes",
+        figure,
+        f"Sizes: {said}.",
+        "The .tflite files by what they hold. Grey files are training artefacts that no device needs."
+        if len(rows) > 2
+        else "The .tflite files by what they hold.",
+    )
+
+
+def training(facts: Facts) -> Plot | None:
+    """Loss and accuracy over the epochs."""
+    rows = facts.history.epochs if facts.history else []
+    if not rows:
+        return None
+    from matplotlib.ticker import MaxNLocator
+
+    figure, (left, right) = _figure(WIDE, 2.7, 1, 2)
+    epochs = [row.epoch for row in rows]
+    curves = {
+        "loss": ([row.loss for row in rows], [row.val_loss for row in rows]),
+        "accuracy, %": ([row.accuracy * 100 for row in rows], [_hundred(row.val_accuracy) for row in rows]),
+    }
+    for axes, (label, (seen, held)) in zip((left, right), curves.items(), strict=True):
+        axes.plot(epochs, seen, "o-", color=FLOAT, ms=4, lw=1.8, label="training")
+        if all(value is not None for value in held):
+            axes.plot(epochs, held, "s--", color=INT8, ms=4, lw=1.8, label="validation")
+        axes.set(xlabel="epoch")
+        axes.set_title(label, loc="left", fontsize=10, color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y", color="#E8EBEE", lw=0.8)
+        axes.set_axisbelow(True)
+        _clean(axes)
+    test = facts.before.accuracy.value * 100
+    right.axhline(test, color=QUIET, lw=1.2, ls=":", label="test, float")
+    right.legend(frameon=False, fontsize=9, loc="lower right")
+    return _plot(
+        "training",
+        figure,
+        f"Training curves: after {len(rows)} epochs loss {rows[-1].loss:.3f} and training accuracy "
+        f"{percent(rows[-1].accuracy)}.",
+        "Loss and accuracy by epoch. Training figures are averages over the epoch, on augmented images while the "
+        "weights still change, so they can lie below the others.",
+    )
+
+
+def latency(facts: Facts) -> Plot | None:
+    """Milliseconds of float and int8 on each kernel family, and of int8 on every other target that ran."""
+    found = facts.deployed
+    if found is None or not found.families:
+        return None
+    rows: list[tuple[str, str, Latency, str]] = []
+    said = []
+    for family, pair in found.pairs.items():
+        name = _family(family)
+        rows.append((f"{name}, float", FLOAT, pair[0].latency, ""))
+        rows.append((f"{name}, int8", INT8, pair[1].latency, f", {times(pair[1].ratio.value)}"))
+        said.append(f"{name} int8 over float {ratio(pair[1].ratio)}")
+    for target in found.targets or []:
+        if target.costs is not None and target.costs.answer and "median" in target.costs.facts:
+            rows.append((f"{target.target}, int8", INT8, Latency.model_validate(target.costs.facts), ""))
+    figure, axes = _figure(HALF, 0.9 + 0.36 * len(rows))
+    ends = [max(time.p90, time.median) for _, _, time, _ in rows]
+    for place, ((_, colour, time, note), end) in enumerate(zip(reversed(rows), reversed(ends), strict=True)):
+        axes.barh(place, time.median, color=colour, height=0.62, lw=0)
+        axes.plot([time.min, time.p90], [place, place], color=INK, lw=1.2)
+        _beside(axes, milliseconds(time.median) + note, end, place)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
+    axes.set(xlabel="ms an image, one thread", xlim=(0, max(ends) * 1.55))
+    _clean(axes)
+    return _plot(
+        "latency",
+        figure,
+        f"Latency: {'; '.join(f'{name} {milliseconds(time.median)}' for name, _, time, _ in rows)}. {'; '.join(said)}.",
+        "Median time of one image, with a line from the fastest run to the one that nine of ten stay below. The "
+        "factor is int8's time over float's, the median over pairs of runs.",
+    )
+
+
+def memory(facts: Facts) -> Plot | None:
+    """What the model takes: its files, memory on this machine, and the plan for a microcontroller."""
+    found = facts.deployed
+    if found is None or not found.families:
+        return None
+    rows = [
+        ("file, float", FLOAT, facts.size.files.float_tflite),
+        ("file, int8", INT8, facts.size.files.int8_tflite),
+    ]
+    for family, pair in found.pairs.items():
+        for name, colour, item in zip(("float", "int8"), (FLOAT, INT8), pair, strict=True):
+            if item.footprint.memory is not None:
+                rows.append((f"{_family(family)}, {name}", colour, item.footprint.memory))
+    micro = found.target("TFLite Micro")
+    planned = micro.costs.facts.get("activations") if micro is not None and micro.costs is not None else None
+    if planned is not None:
+        rows.append(("arena, planned, int8", PARTS["weights"], int(planned)))
+    figure, axes = _figure(HALF, 0.9 + 0.36 * len(rows))
+    most = max(bytes_ for *_, bytes_ in rows)
+    unit, name = _unit(most)
+    for place, (_, colour, bytes_) in enumerate(reversed(rows)):
+        axes.barh(place, bytes_ / unit, color=colour, height=0.62, lw=0)
+        _beside(axes, size(bytes_), bytes_ / unit, place)
+    axes.set_yticks(range(len(rows)), [label for label, *_ in reversed(rows)])
+    axes.set(xlabel=name, xlim=(0, most / unit * 1.24))
+    _clean(axes)
+    return _plot(
+        "memory",
+        figure,
+        f"Memory: {'; '.join(f'{label} {size(bytes_)}' for label, _, bytes_ in rows)}.",
+        "The files, and the measured peak of memory beyond LiteRT itself"
+        + ("; for a microcontroller, the arena that TFLite Micro would plan for activations." if planned else "."),
+    )
+
+
+def confusion(facts: Facts) -> Plot:
+    """Float's confusion matrix as shares of the true class, and what int8 changes in it."""
+    classes, before, after = facts.evaluation.classes, facts.before.confusion, facts.after.confusion
+    count = len(classes)
+    change = [[b - a for a, b in zip(*rows, strict=True)] for rows in zip(before, after, strict=True)]
+    shares = [[value / max(sum(row), 1) for value in row] for row in before]
+    # A change of one image stays pale where no cell changes by more.
+    most = max(4, *(abs(value) for row in change for value in row))
+    figure, (left, right) = _figure(WIDE, 4.3, 1, 2)
+    left.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    right.imshow(change, cmap="PuOr_r", vmin=-most, vmax=most)
+    for axes, title in ((left, "float: images"), (right, "int8 minus float: images")):
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        axes.set_xlabel("answer", fontsize=9)
+        axes.tick_params(length=0)
+        axes.spines[:].set_color("#D7DBE0")
+        names = [_short(text) for text in classes] if count <= MOST_NAMES else []
+        place = range(len(names))
+        _literal(axes.set_xticks(place, names, rotation=90, fontsize=8.5), axes.get_xticklabels())
+        _literal(
+            axes.set_yticks(place, names if axes is left else [""] * len(names), fontsize=8.5), axes.get_yticklabels()
+        )
+    left.set_ylabel("truth", fontsize=9)
+    if count <= MOST_NUMBERS:
+        for i in range(count):
+            for j in range(count):
+                colour = "white" if shares[i][j] > 0.5 else INK
+                if before[i][j]:
+                    left.text(j, i, before[i][j], ha="center", va="center", fontsize=7.5, color=colour)
+                if change[i][j]:
+                    text = f"{change[i][j]:+d}".replace("-", "−")
+                    colour = "white" if abs(change[i][j]) > 0.6 * most else INK
+                    right.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
+    moved = sum(value for row in change for value in row if value > 0)
+    return _plot(
+        "confusion",
+        figure,
+        f"Confusion matrices of {count} classes: float has {sum(row[k] for k, row in enumerate(before))} images "
+        f"on the diagonal, int8 {sum(row[k] for k, row in enumerate(after))}; {moved} images more in some cells.",
+        "Left: float's answers (columns) by true class (rows); the darker, the larger the share of the class. "
+        "Right: what int8 changes: orange cells gained images, violet ones lost them.",
+    )
+
+
+def error(facts: Facts) -> Plot | None:
+    """Along the network: the error that each tensor has, and the error that its op alone adds."""
+    if facts.compare is None or not facts.compare.tensors:
+        return None
+    rows = facts.compare.model_dump()["tensors"]
+    figure, axes = _figure(WIDE, 3.2)
+    draw(axes, rows)
+    _clean(axes)
+    named = "; ".join(f"{row['op']} {short(row['before'])} {row['added']['sqnr']:.1f} dB" for row in worst(rows, 3))
+    return _plot(
+        "error",
+        figure,
+        f"Error along {len(rows)} tensors. Most is added by: {named or 'none'}.",
+        f"Signal to noise of each int8 tensor against float, over {facts.compare.images} validation images (training "
+        "images where there are none); 6 dB are one bit. The line is the error that has accumulated; a dot is what "
+        f"the op alone adds when fed with float's values. Ringed, those that add most: {named or 'none'}.",
+    )
+
+
+def activations(facts: Facts) -> Plot | None:
+    """Along the network: each activation's range, and where its values lie in it."""
+    rows = facts.distributions.activations if facts.distributions else []
+    if not rows:
+        return None
+    figure, axes = _figure(WIDE, 3.2)
+    ends = [row.range for row in rows]
+
+    def within(key: str) -> list[float]:
+        values = [row.quantiles[key] for row in rows]
+        return [
+            min(max((v - low) / (high - low), 0.0), 1.0) * 100 if high > low else 0.0
+            for v, (low, high) in zip(values, ends, strict=True)
+        ]
+
+    _bands(axes, [(within("0"), within("1")), (within("0.001"), within("0.999")), (within("0.25"), within("0.75"))])
+    axes.set(xlabel="tensor, from input to output", ylabel="% of its int8 range", ylim=(-2, 102))
+    loosest = min(rows, key=lambda row: row.used)
+    return _plot(
+        "activations",
+        figure,
+        f"Values of {len(rows)} activations within their ranges; the loosest range has 99.8% of its values in "
+        f"{percent(loosest.used)} of it.",
+        f"Each activation's values inside the range that int8 gives it, over {facts.distributions.images} "  # type: ignore[union-attr]
+        "calibration images. A tall pale bar with a short dark one is a range set by outliers.",
+    )
+
+
+def weights(facts: Facts) -> Plot | None:
+    """Along the network: the int8 codes that the weights use, and how far the channels' largest weights differ."""
+    rows = facts.distributions.weights if facts.distributions else []
+    if not rows:
+        return None
+    figure, (upper, lower) = _figure(WIDE, 4.4, 2, 1, sharex=True)
+    marks = [_quantiles(row.histogram, (0.05, 0.25, 0.75, 0.95)) for row in rows]
+    _bands(
+        upper,
+        [
+            ([-127.0] * len(rows), [127.0] * len(rows)),
+            ([mark[0] for mark in marks], [mark[3] for mark in marks]),
+            ([mark[1] for mark in marks], [mark[2] for mark in marks]),
+        ],
+        ("all codes", "middle 90%", "middle half"),
+    )
+    upper.set(ylabel="int8 code", yticks=[-127, 0, 127])
+    for kinds, colour, label in ((False, FLOAT, "convolution, dense"), (True, INT8, "depthwise")):
+        chosen = [(k, row.channel_max) for k, row in enumerate(rows) if ("DEPTHWISE" in row.op) is kinds]
+        if chosen:
+            places = [k for k, _ in chosen]
+            lower.vlines(
+                places, [m.min for _, m in chosen], [m.max for _, m in chosen], color=colour, lw=2.5, label=label
+            )
+            lower.plot(places, [m.median for _, m in chosen], "o", color=colour, ms=4, mec="white", mew=0.6)
+    lower.set(yscale="log", xlabel="op, from input to output", ylabel="largest weight")
+    lower.legend(frameon=False, fontsize=9, ncols=2, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0)
+    _clean(lower)
+    widest = max((row.channel_max.max / row.channel_max.min for row in rows if row.channel_max.min > 0), default=1.0)
+    return _plot(
+        "weights",
+        figure,
+        f"Weights of {len(rows)} ops: the codes they use, and the range of their channels' largest weights, at "
+        f"most a factor of {widest:.0f} within one op.",
+        "Above: the int8 codes that each op's weights became. Below: the largest weight of each output channel, "
+        "from the smallest to the largest channel, the dot at the middle one. Tall lines are why every channel "
+        "has its own scale.",
+    )
+
+
+def _figure(width: float, height: float, *grid: int, **options: Any) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    # Compressed: matrices keep their aspect, and the space that this leaves is cut away.
+    layout = ConstrainedLayoutEngine(compress=True, wspace=0.07)
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    return figure, figure.subplots(*grid, **options)
+
+
+def _bar(axes: Any, share: Share, place: float, colour: str, text: str) -> None:
+    """A value with its interval, and the value in words above it."""
+    value, low, high = (number * 100 for number in (share.value, share.low, share.high))
+    spread = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
+    axes.errorbar(value, place, xerr=spread, fmt="o", ms=9, capsize=5, color=colour, lw=2.2, mec="white", mew=1)
+    axes.annotate(text, (value, place), (0, 9), textcoords="offset points", ha="center", color=colour, weight="bold")
+
+
+def _bands(
+    axes: Any,
+    bands: Sequence[tuple[Sequence[float], Sequence[float]]],
+    labels: Sequence[str] = ("all values", "middle 99.8%", "middle half"),
+) -> None:
+    """One column a tensor: whole, most, and half of its values, from pale to dark."""
+    for (low, high), colour, label in zip(bands, ("#D5E3EE", "#56B4E9", FLOAT), labels, strict=True):
+        heights = [b - a for a, b in zip(low, high, strict=True)]
+        axes.bar(range(len(heights)), heights, bottom=low, color=colour, width=0.86, lw=0, label=label)
+    axes.set_xlim(-0.8, len(bands[0][0]) - 0.2)
+    axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0)
+    _clean(axes)
+
+
+def _quantiles(histogram: Histogram, shares: Sequence[float]) -> list[float]:
+    """Quantiles from a histogram, each at the middle of its bin."""
+    running = list(accumulate(histogram.counts))
+    middles = [(a + b) / 2 for a, b in zip(histogram.edges, histogram.edges[1:], strict=False)]
+    places = [next(k for k, done in enumerate(running) if done >= share * running[-1]) for share in shares]
+    return [middles[k] for k in places]
+
+
+def _unit(most: float) -> tuple[float, str]:
+    """How many bytes an axis up to so many counts in, and what that is called."""
+    return (1e6, "MB") if most >= 1e6 else (1e3, "kB")
+
+
+def _beside(axes: Any, text: str, end: float, place: float) -> None:
+    """What a bar says, behind its end."""
+    axes.annotate(text, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9.5)
+
+
+def _family(name: str) -> str:
+    return FAMILIES[name].removeprefix("LiteRT's ")
+
+
+def _hundred(share: float | None) -> float | None:
+    return None if share is None else share * 100
+
+
+def _clean(axes: Any, left: bool = True) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines["left"].set_visible(left)
+    axes.spines[["left", "bottom"]].set_color("#9AA1A9")
+    axes.tick_params(labelsize=9.5, color="#9AA1A9", length=3 if left else 0, labelcolor=INK)
+    axes.tick_params(axis="x", length=3)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(fontsize=9.5, color=INK)
+
+
+def _literal(_: Any, labels: Sequence[Any]) -> None:
+    """Class names are text: a dollar sign in one starts no formula."""
+    for label in labels:
+        label.set_parse_math(False)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 14 else text[:13] + "…"
+
+
+def _plot(name: str, figure: Any, alt: str, caption: str) -> Plot:
+    """A figure as inline SVG: no fonts to fetch, no date, ids that no other picture of the page has."""
+    import matplotlib as mpl
+
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "octavo"}), warnings.catch_warnings():
+        # Class names may be in any script; the browser has the fonts that matplotlib's measuring lacks.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'(<[^<>]*\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+    return Plot(text, alt, caption)

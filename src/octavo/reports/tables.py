@@ -1,0 +1,514 @@
+"""The report's tables, once: the page and the Markdown show the same rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from octavo.quantization.precision import MEANINGS
+from octavo.recipe.schema import Recipe
+from octavo.reports.facts import AnswerFacts, Facts, Port, TimingFacts
+from octavo.reports.wording import (
+    count,
+    interval,
+    milliseconds,
+    number,
+    percent,
+    points,
+    ratio,
+    size,
+    span,
+    tensor,
+    times,
+)
+
+BACKBONES = {"mobilenet_v2": "MobileNetV2"}
+OBSERVERS = {
+    "minmax": "min-max observer",
+    "percentile": "99.99% percentile observer",
+    "mse": "least-squared-error observer",
+    "mae": "least-absolute-error observer",
+    "entropy": "entropy (KL) observer",
+}
+ACTS = {
+    "equalize": "Cross-layer equalization",
+    "bias": "Bias correction",
+    "compensate": "Compensated rounding",
+    "adaround": "Learned rounding (AdaRound)",
+}
+
+
+class Code(str):
+    """Text for machines: a hash, a command."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; the first cell of a row names it.
+
+    Args:
+        rows: The cells.
+        head: Column titles; none for a list of properties.
+        caption: What it shows.
+        numbers: Whether all columns but the first hold numbers.
+    """
+
+    rows: list[list[str]]
+    head: tuple[str, ...] = ()
+    caption: str = ""
+    numbers: bool = False
+
+
+def tables(facts: Facts) -> dict[str, Table]:
+    """All tables of the report, by name; those without rows are left out."""
+    made = {
+        "results": _results(facts),
+        "side_by_side": _side_by_side(facts),
+        "architecture": _architecture(facts),
+        "method": _method(facts),
+        "tuning": _tuning(facts),
+        "left": _left(facts),
+        "sizes": _sizes(facts),
+        "classes": _classes(facts),
+        "disagreements": _disagreements(facts),
+        "checks": _checks(facts),
+        "implementation": _implementation(facts),
+        "benchmark": _benchmark(facts),
+        "targets": _targets(facts),
+        "provenance": _provenance(facts),
+        "stages": _stages(facts),
+    }
+    return {name: table for name, table in made.items() if table.rows}
+
+
+def _results(facts: Facts) -> Table:
+    before, after, compared = facts.before, facts.after, facts.compared
+    files, gap = facts.size.files, compared.difference
+    rows = [
+        [
+            f"Accuracy ({compared.confidence:.0%} interval)",
+            f"{percent(before.accuracy.value)} ({interval(before.accuracy)})",
+            f"{percent(after.accuracy.value)} ({interval(after.accuracy)})",
+            f"{points(gap.value)} points ({span(gap)})",
+        ]
+    ]
+    if before.top5 is not None and after.top5 is not None:
+        rows.append(
+            [
+                "Top-5 accuracy",
+                f"{percent(before.top5.value)} ({interval(before.top5)})",
+                f"{percent(after.top5.value)} ({interval(after.top5)})",
+                f"{points(after.top5.value - before.top5.value)} points",
+            ]
+        )
+    rows += [
+        ["Model size", size(files.float_tflite), size(files.int8_tflite), f"{times(facts.ratio)} smaller"],
+        ["Format", ".tflite, float32", f".tflite, int8{' with float parts' if facts.proof.float_left else ''}", ""],
+        [
+            "Latency of one image, median",
+            *(milliseconds(latency.median) for latency in facts.latencies),
+            f"{times(facts.speedup)} faster" if facts.speedup >= 1 else f"{times(1 / facts.speedup)} slower",
+        ],
+        ["Agreement", "", "", f"{percent(compared.agreement)} same answer"],
+    ]
+    return Table(
+        rows,
+        ("", "Baseline (float32)", "Quantized (INT8)", "Change"),
+        f"Both models on the same {count(facts.evaluation.images, 'held-out image')}, {facts.evaluation.kernels}; "
+        "latency on one thread.",
+    )
+
+
+def _side_by_side(facts: Facts) -> Table:
+    """What training for int8 brought, beside what it is fair to compare it with."""
+    if facts.trained is None:
+        return Table([])
+    models, shown = facts.evaluation.models, facts.evaluation
+
+    def against(before: str, after: str) -> str:
+        gap = facts.compared.difference if (before, after) == ("float", "int8") else None
+        pair = shown.pair(before, after)
+        found = gap or (pair.difference if pair else None)
+        return f"{points(found.value)} ({span(found)})" if found else ""
+
+    named = [
+        ("float", "float", models.before),
+        ("control", "float, control", models.control),
+        ("ptq", "int8, post-training", models.ptq),
+        ("int8", "int8, trained", models.after),
+    ]
+    return Table(
+        [
+            [
+                title,
+                f"{percent(model.accuracy.value)} ({interval(model.accuracy)})",
+                against("float", name),
+                against("control", name),
+                against("ptq", name),
+            ]
+            for name, title, model in named
+            if model is not None
+        ],
+        ("", "Accuracy", "Minus float", "Minus control", "Minus post-training"),
+        f"All on the same {count(shown.images, 'held-out image')}; differences in points with paired "
+        f"{facts.compared.confidence:.0%} intervals. The control is the float model, trained for the same epochs on "
+        "the same images in the same order: what training alone brings.",
+        numbers=True,
+    )
+
+
+def _architecture(facts: Facts) -> Table:
+    recipe, data, classes = facts.recipe, facts.data, facts.evaluation.classes
+    base = BACKBONES.get(recipe.model.architecture, recipe.model.architecture)
+    more = f" and {len(classes) - 20} more" if len(classes) > 20 else ""
+    samples = [f"{data.train.images:,} training", f"{data.test.images:,} test"]
+    if data.validation is not None:
+        samples.insert(1, f"{data.validation.images:,} validation")
+    return Table(
+        [
+            [
+                "Base model",
+                f"{base}, width {recipe.model.alpha:g}, output stride {recipe.model.output_stride}"
+                if facts.history
+                else "as in the model file that the run started from",
+            ],
+            ["Task", "image classification"],
+            ["Input shape", " × ".join(str(side) for side in facts.proof.input.shape)],
+            ["Classes", f"{len(classes)}: {', '.join(classes[:20])}{more}"],
+            ["Samples", ", ".join(samples)],
+            ["Source", f"{data.source}; images of {' × '.join(str(side) for side in data.input_shape)}"],
+            ["Preprocessing", preprocessing(recipe)],
+            ["Parameters", f"{facts.proof.parameters:,}"],
+            ["Multiply-accumulates", f"{facts.proof.macs:,} an image"],
+        ]
+    )
+
+
+def preprocessing(recipe: Recipe) -> str:
+    """From image to input, in words."""
+    chosen = recipe.preprocess
+    low, high = (number(value) for value in chosen.scale)
+    return (
+        f"{chosen.interpolation} resize to {chosen.size} × {chosen.size}, pixels scaled to [{low}, {high}], "
+        f"{chosen.channels} order"
+    )
+
+
+def _method(facts: Facts) -> Table:
+    proof, ranges = facts.proof, facts.ranges
+    kinds = ", ".join(f"{many} {kind}" for kind, many in proof.ops.items())
+    observer = OBSERVERS.get(ranges.observer, ranges.observer)
+    type_ = "quantization-aware training" if facts.trained else "post-training"
+    whole = "integer with float parts" if proof.float_left else "full integer"
+    return Table(
+        [
+            [
+                "Type",
+                f"{type_}, {whole}: int8 weights per channel, int8 activations per tensor, int32 biases",
+            ],
+            [
+                "Calibration samples",
+                f"{ranges.images:,} training images, {observer}, {count(len(ranges.tensors), 'tensor')}",
+            ],
+            *(["Said of the calibration", text] for text in ranges.warnings),
+            *_training(facts),
+            *_precision(facts),
+            ["Target ops", f"TFLITE_BUILTINS_INT8: {kinds}"],
+            ["Input", _port(proof.input)],
+            ["Output", _port(proof.output)],
+        ]
+    )
+
+
+def _tuning(facts: Facts) -> Table:
+    """What was changed before post-training quantization, and what could not be."""
+    steps = facts.tuning.steps if facts.tuning else []
+    return Table(
+        [[ACTS.get(s.act, s.act), s.said, "; ".join(s.left) or "none", f"{s.seconds:.1f} s"] for s in steps],
+        ("Act", "What it changed", "Left as it was", "Time"),
+        f"Acts applied before post-training quantization, in this order, on the {facts.ranges.images:,} calibration "
+        "images; none uses a label.",
+    )
+
+
+def _training(facts: Facts) -> list[list[str]]:
+    """How the integers were trained."""
+    if facts.trained is None:
+        return []
+    recipe, history = facts.recipe.qat, facts.trained
+    rate = recipe.learning_rate or history.peak_rate
+    said = [
+        f"{count(len(history.epochs), 'epoch')} in {history.seconds:,.0f} s",
+        f"batches of {recipe.batch}",
+        f"Adam, peak rate {rate:g}{' (found by trial)' if recipe.learning_rate is None else ''}, cosine decay",
+        f"ranges trained, and frozen for the last {recipe.freeze_ranges:.0%} of the steps"
+        if recipe.range_rate
+        else "ranges as calibrated",
+    ]
+    if recipe.weight_averaging:
+        said.append(f"weights averaged ({recipe.weight_averaging:g})")
+    if recipe.distill:
+        said.append(f"{recipe.distill:.0%} of the loss from the float model's outputs")
+    return [["Training", ", ".join(said)]]
+
+
+def _precision(facts: Facts) -> list[list[str]]:
+    """How many ops compute otherwise, by the user's wish."""
+    given = Counter(facts.proof.precision.values())
+    said = [
+        f"{count(given[name], 'op')}: {words}" for name, words in MEANINGS.items() if name != "int8" and given[name]
+    ]
+    return [["Other precisions", "; ".join(said)]] if said else []
+
+
+def _port(port: Port) -> str:
+    if port.scale is None:
+        return f"{port.dtype}, not quantized"
+    return f"{port.dtype}, scale {port.scale:.8g}, zero point {number(port.zero_point or 0)}"
+
+
+def _left(facts: Facts) -> Table:
+    return Table(
+        [[item.op, tensor(item.tensor), item.reason] for item in facts.proof.float_left],
+        ("Op", "Tensor", "Why"),
+        "What stays in float, and why.",
+    )
+
+
+def _sizes(facts: Facts) -> Table:
+    files, held = facts.size.files, facts.size.breakdown
+    blank = ["", "", "", ""]
+    rows = []
+    if files.keras_with_optimizer:
+        rows.append([".keras with optimizer state", size(files.keras_with_optimizer), *blank])
+    if files.keras:
+        rows.append([".keras without", size(files.keras), *blank])
+    for label, total, parts in (
+        ("float .tflite", files.float_tflite, held.float_tflite),
+        ("int8 .tflite", files.int8_tflite, held.int8_tflite),
+    ):
+        rows.append([label, *(size(v) for v in (total, parts.weights, parts.quantization, parts.names, parts.rest))])
+    sizes = (files.keras_with_optimizer, files.keras, files.float_tflite, files.int8_tflite)
+    for row, total in zip(rows, [total for total in sizes if total], strict=True):
+        row.append(times(total / files.int8_tflite))
+    head = ("File", "Size", "Weights", "Scales, zero points", "Names", "Rest", "Of int8")
+    return Table(rows, head, "Every file of the model, and what the .tflite files hold.", numbers=True)
+
+
+def _classes(facts: Facts) -> Table:
+    rows = [
+        [
+            a.name,
+            f"{a.images:,}",
+            percent(a.recall),
+            percent(b.recall),
+            points(b.recall - a.recall),
+            percent(a.precision),
+            percent(b.precision),
+            f"{a.f1:.3f}",
+            f"{b.f1:.3f}",
+        ]
+        for a, b in zip(facts.before.per_class, facts.after.per_class, strict=True)
+    ]
+    pairs = ("Recall float", "int8", "Change", "Precision float", "int8", "F1 float", "int8")
+    return Table(
+        rows,
+        ("Class", "Images", *pairs),
+        "Recall: share of the class's images that were found. Precision: share of its answers that were right.",
+        numbers=True,
+    )
+
+
+def _disagreements(facts: Facts) -> Table:
+    return Table(
+        [
+            [
+                row.id,
+                row.label,
+                f"{row.before} ({row.before_probability:.0%})",
+                f"{row.after} ({row.after_probability:.0%})",
+            ]
+            for row in facts.compared.disagreements
+        ],
+        ("Image", "Truth", "Float says", "Int8 says"),
+    )
+
+
+def _checks(facts: Facts) -> Table:
+    return Table(
+        [
+            [
+                check.name,
+                f"{check.count:,}",
+                ("passed" if check.count else "nothing to check") if check.passed else f"FAILED: {check.detail}",
+            ]
+            for check in facts.proof.checks
+        ],
+        ("Check", "Looked at", "Result"),
+    )
+
+
+def _implementation(facts: Facts) -> Table:
+    versions = ", ".join(f"{name} {version}" for name, version in facts.manifest.versions.items())
+    channels = sum(item.channels for item in facts.proof.widened)
+    rows = [["Framework and version", f"Octavo {facts.manifest.octavo}, {versions}"]]
+    if facts.history is not None and facts.history.epochs:
+        train = facts.recipe.train
+        rate = {"adam": "Adam", "sgd": "SGD with Nesterov momentum"}[train.optimizer]
+        trainable = facts.history.parameters.get("trainable")
+        rows += [
+            [
+                "Training",
+                f"{count(len(facts.history.epochs), 'epoch')} in {facts.history.seconds:,.0f} s, batches of "
+                f"{train.batch}; {rate} at {train.learning_rate:g}, {train.warmup:.0%} warm-up, {train.schedule} "
+                "schedule"
+                + (f"; {trainable:,} of {facts.history.parameters['total']:,} parameters train" if trainable else ""),
+            ],
+            ["Approach", _approach(facts.recipe)],
+        ]
+    else:
+        rows.append(["Training", "none: the run started from a model file, so it has no history.json"])
+    rows += [
+        [
+            "Calibration",
+            f"{facts.ranges.images:,} of the training images, in one pass; their order has no influence, and no "
+            "test image takes part",
+        ],
+        [
+            "Optimization",
+            "batch norms folded and activations fused in the float graph, one weight scale per output channel, "
+            f"{count(channels, 'channel')} widened against bias overflow",
+        ],
+    ]
+    return Table(rows)
+
+
+def _approach(recipe: Recipe) -> str:
+    """What sets this training apart, in words."""
+    train = recipe.train
+    start = {None: "from scratch", "imagenet": "from ImageNet weights"}.get(recipe.model.weights, "from given weights")
+    which = {None: "all layers", "head": "the classifier alone"}.get(
+        train.unfreeze_from, f"the layers from {train.unfreeze_from} on"
+    )
+    momentum = f" with momentum {train.batch_norm_momentum:g}" if train.batch_norm_momentum else ""
+    said = [
+        f"{which} trained {start}",
+        f"batch norms {'frozen' if train.batch_norm == 'frozen' else f'updated{momentum}'}",
+    ]
+    if train.gradual_unfreezing:
+        said.append(f"classifier alone for {count(train.gradual_unfreezing, 'epoch')}")
+    if train.backbone_rate != 1:
+        said.append(f"backbone at {train.backbone_rate:g} of the rate")
+    if train.layer_decay != 1:
+        said.append(f"rate times {train.layer_decay:g} each block down")
+    if train.adapt_batch_norm:
+        said.append("batch norms re-estimated before training")
+    if train.reestimate_batch_norm:
+        said.append("batch norms re-estimated after training")
+    if train.weight_decay:
+        said.append(f"weight decay {train.weight_decay:g}")
+    if train.label_smoothing:
+        said.append(f"label smoothing {train.label_smoothing:g}")
+    if train.weight_averaging:
+        said.append(f"weights averaged, decay {train.weight_averaging:g}")
+    if train.early_stopping:
+        said.append(f"early stopping after {count(train.early_stopping, 'epoch')}")
+    changed = train.augment.model_dump(exclude_defaults=True)
+    named = ", ".join(key if value is True else f"{key.replace('_', ' ')} {value:g}" for key, value in changed.items())
+    said.append(f"augmentation: {named or 'none'}")
+    return "; ".join(said)
+
+
+def _benchmark(facts: Facts) -> Table:
+    """Float and int8 side by side, kernel family by kernel family."""
+    found = facts.deployed
+    if found is None or found.benchmark is None:
+        return Table([])
+    rows: list[list[str]] = []
+    for family, pair in found.pairs.items():
+        rows += _family({"builtin": "Built-in", "reference": "Reference"}.get(family, "XNNPACK"), pair)
+    files, machine = facts.size.files, found.benchmark.machine
+    rows.append(
+        ["File", size(files.float_tflite), size(files.int8_tflite), f"{files.int8_tflite / files.float_tflite:.3f}"]
+    )
+    if facts.timed:
+        total = f"of {sum(facts.proof.ops.values())}"
+        rows.append(
+            ["Ops that XNNPACK leaves", f"{len(facts.timed[0].left)}", f"{len(facts.timed[1].left)} {total}", ""]
+        )
+    return Table(
+        rows,
+        ("", "Float", "Int8", "Int8 over float"),
+        f"Batch 1 on one thread, run in turns: float, int8, float, int8. The ratio of times is taken pair by pair, and "
+        "has its 95% interval. Memory is peak resident memory of a fresh process beyond that of LiteRT itself. "
+        f"{machine.cpu}, {machine.architecture}, {machine.cores} cores, LiteRT {machine.litert}.",
+        numbers=True,
+    )
+
+
+def _family(name: str, pair: tuple[TimingFacts, TimingFacts]) -> list[list[str]]:
+    """A kernel family's rows: time, rate, loading and memory."""
+    before, after = pair
+    rows = [
+        [f"{name}: latency, median", *(milliseconds(item.latency.median) for item in pair), ratio(after.ratio)],
+        [f"{name}: nine of ten below", *(milliseconds(item.latency.p90) for item in pair), ""],
+        [f"{name}: fastest", *(milliseconds(item.latency.min) for item in pair), ""],
+    ]
+    if before.throughput and after.throughput:
+        many = [f"{rate:,.0f}" for rate in (before.throughput, after.throughput)]
+        rows.append([f"{name}: images a second, all cores", *many, f"{after.throughput / before.throughput:.3f}"])
+    loads = [item.footprint.load_ms for item in pair]
+    rows.append([f"{name}: time to load", *map(milliseconds, loads), f"{loads[1] / loads[0]:.3f}"])
+    memory = [item.footprint.memory for item in pair]
+    if memory[0] and memory[1]:
+        rows.append([f"{name}: memory", size(memory[0]), size(memory[1]), f"{memory[1] / memory[0]:.3f}"])
+    return rows
+
+
+def _targets(facts: Facts) -> Table:
+    """Every target's answers; a blank where one follows from another."""
+    found = facts.deployed
+    answers = ({True: "yes", False: "no", None: "unknown"}, {True: "measured", False: "estimate", None: "unknown"})
+
+    def said(answer: AnswerFacts | None, words: dict[bool | None, str]) -> str:
+        return f"{words[answer.answer]}: {answer.about}" if answer else "–"
+
+    return Table(
+        [
+            [item.target, said(item.takes, answers[0]), said(item.runs, answers[0]), said(item.costs, answers[1])]
+            for item in (found.targets if found else None) or []
+        ],
+        ("Target", "Can it take the model?", "Did it run here?", "What does it cost?"),
+        f"What each target makes of the int8 model, asked with {count(found.images if found else 0, 'image')} of the "
+        "validation split (of the training split where there is none).",
+    )
+
+
+def _provenance(facts: Facts) -> Table:
+    manifest = facts.manifest
+    machine = manifest.machine
+    return Table(
+        [
+            ["Command", Code(manifest.command) if manifest.command else "from Python"],
+            ["Seed", str(manifest.seed)],
+            [
+                "Octavo",
+                f"{manifest.octavo}, {f'commit {manifest.commit}' if manifest.commit else 'no commit: installed'}",
+            ],
+            ["Machine", f"{machine.cpu}, {machine.cores} cores, Python {machine.python}, {machine.platform}"],
+            ["float.tflite", Code(facts.before.sha256)],
+            ["int8.tflite", Code(facts.after.sha256)],
+            ["Test images", Code(facts.data.test.digest)],
+            ["Calibration images", Code(facts.data.calibration.digest)],
+        ]
+    )
+
+
+def _stages(facts: Facts) -> Table:
+    rows = []
+    for name, stage in facts.manifest.stages.items():
+        made = ", ".join(f"{file} {digest[:12]}" for file, digest in stage.outputs.items())
+        rows.append([name, f"{stage.seconds:,.1f} s", stage.commit or "", Code(made)])
+    return Table(
+        rows, ("Stage", "Time", "Commit", "Files and the start of their SHA-256"), "What each stage took and wrote."
+    )

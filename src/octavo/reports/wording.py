@@ -1,0 +1,140 @@
+"""Numbers as people read them, the same in every part of the report."""
+
+from __future__ import annotations
+
+from octavo.reports.facts import Share
+
+
+def percent(share: float) -> str:
+    """A share.
+
+    Example:
+        >>> percent(0.9731)
+        '97.31%'
+    """
+    return f"{share:.2%}"
+
+
+def points(share: float) -> str:
+    """A difference of shares, in percentage points with its sign; a difference of nothing has none.
+
+    Example:
+        >>> points(-0.003), points(0.0), points(0.0125)
+        ('−0.30', '0.00', '+1.25')
+    """
+    text = f"{share * 100:+.2f}".replace("-", "−")
+    return "0.00" if text in {"+0.00", "−0.00"} else text
+
+
+def interval(share: Share) -> str:
+    """The interval of a share.
+
+    Example:
+        >>> interval(Share(value=0.9, low=0.871, high=0.92))
+        '87.10 to 92.00%'
+    """
+    return f"{share.low * 100:.2f} to {percent(share.high)}"
+
+
+def span(difference: Share) -> str:
+    """The interval of a difference, in points.
+
+    Example:
+        >>> span(Share(value=0.0, low=-0.01, high=0.02))
+        '−1.00 to +2.00'
+    """
+    return f"{points(difference.low)} to {points(difference.high)}"
+
+
+def number(value: float) -> str:
+    """A number of which three digits matter.
+
+    Example:
+        >>> number(-6.4531), number(0.05)
+        ('−6.45', '0.05')
+    """
+    return f"{value:.3g}".replace("-", "−")
+
+
+def times(ratio: float) -> str:
+    """A ratio.
+
+    Example:
+        >>> times(3.512)
+        '3.51×'
+    """
+    return f"{ratio:.2f}×"
+
+
+def size(count: float) -> str:
+    """Bytes, in units of a thousand, with three or more digits.
+
+    Example:
+        >>> size(2_726_944), size(640_256), size(812)
+        ('2.73 MB', '640 kB', '812 bytes')
+    """
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.{0 if count >= 1e5 else 1}f} kB"
+
+
+def count(many: float, what: str) -> str:
+    """So many of something.
+
+    Example:
+        >>> count(1, "image"), count(1200, "image"), count(3, "class")
+        ('1 image', '1,200 images', '3 classes')
+    """
+    plural = what if many == 1 else what + ("es" if what.endswith("s") else "s")
+    return f"{many:,.0f} {plural}"
+
+
+def about(value: float) -> str:
+    """A number of which two digits matter.
+
+    Example:
+        >>> about(4802.0), about(37.4)
+        ('4,800', '37')
+    """
+    digits = max(len(str(int(value))) - 2, 0)
+    return f"{round(value, -digits):,.0f}"
+
+
+def listing(names: list[str]) -> str:
+    """Names in a sentence.
+
+    Example:
+        >>> listing(["a"]), listing(["a", "b", "c"])
+        ('a', 'a, b and c')
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def tensor(name: str) -> str:
+    """A tensor's name without the chain of names that the converter fused into it.
+
+    Example:
+        >>> tensor("net/conv_1/Relu6;net/bn_1/add;net/conv_1/convolution")
+        'net/conv_1/Relu6'
+    """
+    return name.split(";")[0]
+
+
+def milliseconds(value: float) -> str:
+    """A time.
+
+    Example:
+        >>> milliseconds(0.4945), milliseconds(12.98), milliseconds(1234.5)
+        ('0.49 ms', '12.98 ms', '1,234 ms')
+    """
+    return f"{value:,.2f} ms" if value < 100 else f"{value:,.0f} ms"
+
+
+def ratio(share: Share) -> str:
+    """A ratio with its interval.
+
+    Example:
+        >>> ratio(Share(value=0.512, low=0.508, high=0.5162))
+        '0.512 (0.508 to 0.516)'
+    """
+    return f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})"

@@ -1,0 +1,133 @@
+"""Writing the report: facts, findings, tables and pictures into HTML, Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from octavo.base.files import write_json, write_text
+from octavo.reports.facts import NEEDED, OPTIONAL, Facts, read
+from octavo.reports.finding import Finding
+from octavo.reports.findings import findings
+from octavo.reports.plots import Plot, plots
+from octavo.reports.tables import BACKBONES, Code, Table, tables
+from octavo.reports.wording import count, percent, points, size, span, times
+
+# Where the Markdown report's pictures lie; the HTML page holds its own.
+PICTURES = "report_files"
+
+
+def write(run_dir: Path) -> Facts:
+    """Writes `report.html`, `report.md` and `report.json` into a run directory.
+
+    The page is one file without any outside reference, and opens offline. The Markdown has its pictures beside it in
+    `report_files/`. The JSON holds the facts as the stages wrote them, and the findings with their figures.
+
+    Args:
+        run_dir: A directory that `octavo run` filled.
+
+    Returns:
+        The facts that the reports show.
+
+    Raises:
+        OctavoError: The directory holds no finished run, or cannot be written to.
+    """
+    run_dir = Path(run_dir)
+    facts = read(run_dir)
+    found, made, drawn = findings(facts), tables(facts), plots(facts)
+    context = _context(facts, found, made, drawn)
+    for name, plot in drawn.items():
+        write_text(run_dir / PICTURES / f"{name}.svg", plot.svg)
+    # An earlier report may have drawn what this run has no figures for.
+    for file in (run_dir / PICTURES).glob("*.svg"):
+        if file.stem not in drawn:
+            file.unlink()
+    write_text(run_dir / "report.md", re.sub(r"\n{3,}", "\n\n", _render("report.md.jinja", context)))
+    write_text(run_dir / "report.html", _render("report.html.jinja", context))
+    write_json(run_dir / "report.json", _json(run_dir, found))
+    return facts
+
+
+def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: dict[str, Plot]) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    recipe = facts.recipe
+    said: dict[str, list[Finding]] = {}
+    for finding in found:
+        said.setdefault(finding.topic, []).append(finding)
+    return {
+        "facts": facts,
+        "recipe": recipe,
+        "title": recipe.title or recipe.name,
+        "subject": BACKBONES.get(recipe.model.architecture, recipe.model.architecture) if facts.history else "A model",
+        "said": said,
+        "tables": made,
+        "plots": drawn,
+        "pictures": PICTURES,
+        "nothing": _nothing(facts),
+        # Ours: matplotlib escapes the text in its drawings, and the style sheet is part of this package.
+        "drawings": {name: Markup(plot.svg) for name, plot in drawn.items()},
+        "css": Markup(resources.files("octavo.reports").joinpath("style.css").read_text("utf-8")),
+    }
+
+
+def _nothing(facts: Facts) -> str:
+    """Why the report says nothing of deployment, where it does not."""
+    why = "no deployment.json" if facts.deployment is None else "a deployment.json of other models than it has now"
+    return f"The run has {why}, so nothing is said of latency, memory and targets here; the same `octavo run` adds it."
+
+
+def _render(template: str, context: dict[str, Any]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("octavo.reports", "."),
+        autoescape=select_autoescape(["html.jinja"], default_for_string=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "points": points, "size": size, "times": times, "span": span}
+    environment.filters |= {"count": count, "plain": _plain, "cell": _cell}
+    environment.tests["code"] = lambda text: isinstance(text, Code)
+    return environment.get_template(template).render(context)
+
+
+def _plain(text: object) -> str:
+    r"""Text that Markdown shows as it is, on one line: names come from a user's folders.
+
+    Example:
+        >>> _plain("a|b <i> snake_case __init__")
+        'a\\|b &lt;i> snake_case \\_\\_init\\_\\_'
+    """
+    safe = re.sub(r"([\\`*\[\]|])", r"\\\1", str(text)).replace("&", "&amp;").replace("<", "&lt;")
+    # An underscore inside a word is only an underscore.
+    return " ".join(re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", safe).split())
+
+
+def _cell(text: str) -> str:
+    """A cell of a Markdown table; code where it is for machines."""
+    if not isinstance(text, Code):
+        return _plain(text)
+    safe = " ".join(text.split()).replace("|", "\\|")
+    fence = "`" * (max((len(run) for run in re.findall("`+", safe)), default=0) + 1)
+    pad = " " if len(fence) > 1 else ""
+    return f"{fence}{pad}{safe}{pad}{fence}"
+
+
+def _json(run_dir: Path, found: list[Finding]) -> dict[str, Any]:
+    """Every fact as its stage wrote it, but for the gallery's pictures, which are for eyes."""
+    import yaml
+
+    value: dict[str, Any] = {}
+    for name in (*NEEDED, *OPTIONAL):
+        path = run_dir / name
+        load = yaml.safe_load if path.suffix == ".yaml" else json.loads
+        value[path.stem] = load(path.read_text("utf-8")) if path.is_file() else None
+    for row in value["evaluation"]["comparison"].get("disagreements", []):
+        row.pop("image", None)
+    return {**value, "findings": [asdict(finding) for finding in found]}

@@ -1,0 +1,125 @@
+"""Two files of one model: do they say the same, bit for bit, on every kernel family?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.errors import ProofError
+from octavo.data.preprocess import Preprocess
+from octavo.runtime.litert import Kernels, Model
+from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Equality:
+    """What two models said of the same inputs on one kernel family.
+
+    Args:
+        kernels: The family.
+        inputs: How many inputs both saw.
+        distinct: How many different outputs the first model gave: 1 would hide most differences.
+        steps: The largest difference between two outputs, in codes (or reals, for float outputs).
+        agreement: The share of inputs for which both name the same class; the lowest index wins a tie.
+    """
+
+    kernels: Kernels
+    inputs: int
+    distinct: int
+    steps: float
+    agreement: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether all outputs are bit-equal."""
+        return self.steps == 0
+
+
+# How many images a comparison runs where no number is asked for.
+IMAGES = 16
+
+
+def pictures(shape: Sequence[int], count: int, seed: int = 0) -> Array:
+    """Made-up photographs: smooth shading, a few edges, and noise, which drive a network apart more than noise alone.
+
+    Args:
+        shape: Height, width and channels.
+        count: How many.
+        seed: Of their choice.
+
+    Returns:
+        uint8, ``(count, height, width, channels)``.
+    """
+    random = np.random.default_rng(seed)
+    height, width, channels = shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64) / max(height, width)
+    made = np.empty((count, *shape), np.uint8)
+    for place in range(count):
+        for channel in range(channels):
+            slope, wave = random.normal(0, 90, 2), random.uniform(1, 12, 2)
+            edge = 80 * np.sign(np.sin(wave[0] * x * 6 + wave[1] * y * 6 + random.uniform(0, 6)))
+            plane = random.uniform(40, 215) + slope[0] * (x - 0.5) + slope[1] * (y - 0.5) + edge * random.uniform()
+            made[place, ..., channel] = np.clip(plane + random.normal(0, 12, (height, width)), 0, 255)
+    return made
+
+
+def prove(before: Graph, after: Graph, preprocess: Preprocess, name: str, images: int = 8) -> None:
+    """Runs two models on made-up images, on every kernel family: the reals that they say have to be bit-equal.
+
+    A byte and its int8 code stand for the same real, so that models with other ports can be compared.
+
+    Args:
+        before: A model.
+        after: Its twin.
+        preprocess: What both do to an image.
+        name: What an error calls the twin.
+        images: How many images.
+
+    Raises:
+        ProofError: They said something else.
+    """
+    seen = preprocess.normalize(pictures(preprocess.shape, images))
+    for family in get_args(Kernels):
+        said, twins = (Model(one, family, workers=1).predict(seen) for one in (before, after))
+        if not np.array_equal(said, twins):
+            raise ProofError(f"{name} gives other outputs than its model on the {family} kernels.")
+
+
+def compare(
+    before: Graph, after: Graph, first: Array, second: Array, families: Sequence[Kernels] = get_args(Kernels)
+) -> list[Equality]:
+    """Runs two models on the same images and compares their raw outputs.
+
+    Args:
+        before: A model.
+        after: Its twin; its output has the same shape and type.
+        first: Raw inputs of the first model.
+        second: Raw inputs of the second, of the same images.
+        families: The kernel families to run both on.
+    """
+    return [_compare(before, after, first, second, family) for family in families]
+
+
+def _compare(before: Graph, after: Graph, first: Array, second: Array, family: Kernels) -> Equality:
+    old, new = (_raw(graph, inputs, family) for graph, inputs in ((before, first), (after, second)))
+    apart = np.abs(old.astype(np.float64) - new.astype(np.float64))
+    return Equality(
+        kernels=family,
+        inputs=len(old),
+        distinct=len(np.unique(old, axis=0)),
+        steps=float(apart.max(initial=0.0)),
+        agreement=float(np.mean(old.argmax(1) == new.argmax(1))),
+    )
+
+
+def _raw(graph: Graph, inputs: Array, family: Kernels) -> Array:
+    model = Model(graph, family, workers=1)
+    kept: dict[int, Array] = {}
+    model.each(inputs, lambda place, outputs: kept.__setitem__(place, outputs[0].ravel().copy()))
+    return np.stack([kept[place] for place in range(len(inputs))])

@@ -1,0 +1,186 @@
+"""Ops that an exporter left apart and kernels do as one: padding, activation functions, steps between equal scales.
+
+Nothing is computed anew: a fused op does to every number what the two did. So only what is exact is fused, and what
+looks alike and is not is left, with the reason. Integers are equal bit for bit. So are floats on LiteRT's own kernels;
+XNNPACK adds the products of a convolution in another order when it pads, which shows in the last bits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from octavo.tflite.graph import Graph, Op, Tensor, serialize
+from octavo.tflite.op_table import same_padding
+
+_CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D"}
+_ACTIVATIONS = {
+    "RELU": schema.ActivationFunctionType.RELU,
+    "RELU6": schema.ActivationFunctionType.RELU6,
+    "RELU_N1_TO_1": schema.ActivationFunctionType.RELU_N1_TO_1,
+}
+# Ops whose kernels clip what they compute, in float and in int8.
+_CLIPPING = {*_CONVOLUTIONS, "FULLY_CONNECTED", "ADD", "SUB", "MUL", "AVERAGE_POOL_2D", "MAX_POOL_2D"}
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A graph after fusing.
+
+    Args:
+        graph: The graph; the one that was given where nothing could be fused.
+        kinds: How many ops of each kind are gone.
+        left: What looks like it could be fused and can not, with the reason.
+    """
+
+    graph: Graph
+    kinds: dict[str, int]
+    left: tuple[str, ...]
+
+
+def fuse(graph: Graph) -> Fused:
+    """Takes PAD into convolutions and activation functions into the ops before them, and drops QUANTIZE without effect.
+
+    Args:
+        graph: A float or quantized graph.
+    """
+    gone: Counter[str] = Counter()
+    while True:
+        drafts = [_Draft(graph), _Draft(graph), _Draft(graph)]
+        for draft, rule in zip(drafts, (_padding, _activation, _identity), strict=True):
+            for op in graph.ops:
+                rule(draft, op)
+        # One rule at a time, since one may change what another has seen.
+        done = next((draft for draft in drafts if draft.dropped), None)
+        if done is None:
+            return Fused(graph, dict(gone), tuple(reason for draft in drafts for reason in draft.left))
+        gone.update(op.kind for op in done.dropped)
+        graph = done.graph()
+
+
+class _Draft:
+    """Changes of a graph, noted by one rule and made at once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.before = graph
+        self.dropped: list[Op] = []
+        self.left: list[str] = []
+
+    @cached_property
+    def model(self) -> Any:
+        """The file to be changed, read when the first change is noted."""
+        return self.before.copied()
+
+    @property
+    def ops(self) -> list[Any]:
+        """Its ops, in the order of the graph's."""
+        operators: list[Any] = self.model.subgraphs[0].operators
+        return operators
+
+    def alone(self, tensor: int) -> bool:
+        """Whether one op alone reads a tensor, and nobody outside."""
+        return len(self.before.consumers.get(tensor, ())) == 1 and tensor not in self.before.outputs
+
+    def graph(self) -> Graph:
+        """The graph with all changes made."""
+        places = {op.index for op in self.dropped}
+        self.model.subgraphs[0].operators = [raw for place, raw in enumerate(self.ops) if place not in places]
+        return Graph(serialize(self.model), self.before.name)
+
+
+def _padding(draft: _Draft, op: Op) -> None:
+    """PAD before convolutions with padding VALID, where SAME pads alike."""
+    if op.kind != "PAD":
+        return
+    graph = draft.before
+    source, made = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+    readers = graph.consumers.get(made.index, ())
+    reason = _why_not_same(graph, op, source, made, readers)
+    if reason is not None:
+        draft.left.append(f"{op}: {reason}")
+        return
+    for reader in readers:
+        raw = draft.ops[reader.index]
+        raw.inputs[0] = source.index
+        raw.builtinOptions.padding = schema.Padding.SAME
+    draft.dropped.append(op)
+
+
+def _why_not_same(graph: Graph, op: Op, source: Tensor, made: Tensor, readers: tuple[Op, ...]) -> str | None:
+    for reader in readers:
+        if reader.kind not in _CONVOLUTIONS or reader.inputs.index(made.index) != 0:
+            return f"{reader} reads it, and only convolutions pad with zeros themselves"
+        if reader.options.padding != schema.Padding.VALID:
+            return f"{reader} pads once more"
+    amounts = graph.tensors[op.inputs[1]].constant
+    if amounts is None or len(source.shape) != 4 or min(source.shape) < 1:
+        return "its sizes are not known"
+    if source.qparams != made.qparams:
+        return "it reads one scale and writes another"
+    if made.index in graph.outputs:
+        return "its result is an output of the model"
+    if amounts[[0, 3]].any():
+        return "it pads more than height and width"
+    for reader in readers:
+        weight, made_of, options = graph.tensors[reader.inputs[1]], graph.tensors[reader.outputs[0]], reader.options
+        ways = ((options.strideH, options.dilationHFactor), (options.strideW, options.dilationWFactor))
+        for axis, (stride, dilation) in enumerate(ways, start=1):
+            # Where windows begin and how many there are says what they see: zeros that none reaches do not matter.
+            steps, before, after = same_padding(source.shape[axis], weight.shape[axis], stride, dilation)
+            if (steps, before) != (made_of.shape[axis], amounts[axis][0]):
+                given = " and ".join(str(int(n)) for n in amounts[axis])
+                return f"it pads {source.shape[axis]} by {given}, and SAME of {reader} by {before} and {after}"
+    return None
+
+
+def _activation(draft: _Draft, op: Op) -> None:
+    """An activation function after an op that clips and that nothing else reads."""
+    if op.kind not in _ACTIVATIONS:
+        return
+    graph = draft.before
+    source, made = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+    maker = graph.producers.get(source.index)
+    if maker is None or maker.kind not in _CLIPPING or maker.options is None:
+        draft.left.append(f"{op} after {maker or 'an input'}: that takes no activation function")
+    elif maker.options.fusedActivationFunction:
+        draft.left.append(f"{op} after {maker}: that has an activation function already")
+    elif not draft.alone(source.index):
+        draft.left.append(f"{op} after {maker}: something else reads what it reads")
+    elif source.qparams != made.qparams:
+        draft.left.append(f"{op} after {maker}: it reads one scale and writes another")
+    else:
+        raw = draft.ops[maker.index]
+        raw.outputs[0] = made.index
+        raw.builtinOptions.fusedActivationFunction = _ACTIVATIONS[op.kind]
+        draft.dropped.append(op)
+
+
+def _identity(draft: _Draft, op: Op) -> None:
+    """QUANTIZE that gives back what there was: the same scale, zero point and type, also behind a DEQUANTIZE."""
+    graph = draft.before
+    made = graph.tensors[op.outputs[0]] if op.outputs else None
+    if op.kind != "QUANTIZE" or made is None or made.qparams is None or draft.dropped:
+        return
+    source = graph.tensors[op.inputs[0]]
+    lossless = {"QUANTIZE", "DEQUANTIZE"}
+    while (source.dtype, source.qparams) != (made.dtype, made.qparams):
+        maker = graph.producers.get(source.index)
+        if maker is None or maker.kind not in lossless or source.qparams not in (None, made.qparams):
+            return
+        source = graph.tensors[maker.inputs[0]]
+    if made.index in graph.outputs:
+        draft.left.append(f"{op}: its result is an output of the model")
+        return
+    for reader in graph.consumers.get(made.index, ()):
+        raw = draft.ops[reader.index]
+        raw.inputs = [source.index if int(i) == made.index else int(i) for i in raw.inputs]
+    draft.dropped.append(op)
+    # What it read may have been for it alone.
+    before = op
+    while draft.alone(before.inputs[0]) and before.inputs[0] != source.index:
+        before = graph.producers[before.inputs[0]]
+        draft.dropped.append(before)

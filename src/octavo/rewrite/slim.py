@@ -1,0 +1,150 @@
+"""The same model in a smaller file, nearer to the device, and what proves that it is the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.errors import ProofError
+from octavo.data.preprocess import Preprocess
+from octavo.rewrite import equality
+from octavo.rewrite import strip as strips
+from octavo.rewrite.equality import Equality
+from octavo.rewrite.fuse import fuse as fused
+from octavo.rewrite.raw_pixels import raw_pixels, unsigned
+from octavo.runtime.litert import Kernels, Model
+from octavo.tflite.graph import Graph
+
+Pixels = Literal["int8", "uint8"]
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of a model, and what both files said of the same images.
+
+    Args:
+        name: ``fuse``, ``pixels``, ``uint8``, ``logits`` or ``strip``.
+        about: What was changed, for people.
+        exact: Whether the outputs have to be bit-equal.
+        equality: The comparison on every kernel family.
+        loose: Families on which it may differ all the same: XNNPACK sums floats in another order with SAME than it does
+            after PAD.
+    """
+
+    name: str
+    about: str
+    exact: bool
+    equality: list[Equality]
+    loose: tuple[Kernels, ...] = ()
+
+
+@dataclass(frozen=True)
+class Slim:
+    """What `slim` made of a model.
+
+    Args:
+        graph: The same model, smaller.
+        preprocess: From image to its input, which `pixels` changes.
+        steps: Every change, with its proof.
+        left: What could not be fused, and why.
+    """
+
+    graph: Graph
+    preprocess: Preprocess
+    steps: list[Step]
+    left: tuple[str, ...]
+
+
+def slim(
+    graph: Graph,
+    preprocess: Preprocess,
+    seen: Array,
+    *,
+    pixels: Pixels | None = None,
+    logits: bool = False,
+    fuse: bool = True,
+) -> Slim:
+    """The same model in fewer bytes, proved on every kernel family to say the same of some images.
+
+    Args:
+        graph: The model, int8 or float.
+        preprocess: From image to its input.
+        seen: uint8 ``(N, height, width, channels)`` of the input's size, in the model's order of channels.
+        pixels: Make the input raw pixels: ``int8`` takes the byte less 128, ``uint8`` the byte itself.
+        logits: Leave the final Softmax out.
+        fuse: Let kernels do as one what the exporter left apart.
+
+    Raises:
+        ProofError: A change that has to be exact changed an output.
+        ModelError: The model has no final Softmax to leave out, or no input that can take pixels.
+    """
+    at = graph
+    steps: list[Step] = []
+    # Pixels are in the model's channel order by now.
+    straight = replace(preprocess, channels="gray" if preprocess.channels == "gray" else "rgb")
+    codes = _encoded(at, straight, seen)
+    left: tuple[str, ...] = ()
+    if fuse:
+        found = fused(at)
+        left = found.left
+        if found.kinds:
+            said = ", ".join(f"{count} {kind}" for kind, count in found.kinds.items())
+            loose: tuple[Kernels, ...] = ("xnnpack",) if codes.dtype == np.float32 else ()
+            same = _same(at, found.graph, codes)
+            steps.append(Step("fuse", f"ops taken into others: {said}", True, same, loose))
+            at = found.graph
+    if pixels is not None:
+        at, preprocess, made = _pixels(at, preprocess, straight, seen, pixels)
+        straight = replace(straight, scale=preprocess.scale)
+        steps += made
+        codes = _encoded(at, straight, seen)
+    if logits:
+        after = strips.logits(at)
+        same = _same(at.exposed([strips.logits_of(at)]), after, codes)
+        steps.append(Step("logits", "the final SOFTMAX is left out", True, same))
+        at = after
+    after = strips.strip(at)
+    steps.append(Step("strip", "names, notes, metadata, and what was stored twice", True, _same(at, after, codes)))
+    for step in steps:
+        _check(step, graph)
+    return Slim(after, preprocess, steps, left)
+
+
+def _pixels(
+    graph: Graph, preprocess: Preprocess, straight: Preprocess, seen: Array, pixels: Pixels
+) -> tuple[Graph, Preprocess, list[Step]]:
+    made = raw_pixels(graph, preprocess)
+    codes = _encoded(graph, straight, seen)
+    raw = (seen.astype(np.int16) - 128).astype(np.int8)
+    about = (
+        "the input took raw pixels already"
+        if made.folded is None
+        else f"the input's grid moved by {abs(made.folded):.2f} of a step, folded into the first convolution's bias"
+    )
+    steps = [Step("pixels", about, made.folded is None, equality.compare(graph, made.graph, codes, raw))]
+    if pixels == "int8":
+        return made.graph, made.preprocess, steps
+    bytes_in = unsigned(made.graph)
+    same = equality.compare(made.graph, bytes_in, raw, seen)
+    return bytes_in, made.preprocess, [*steps, Step("uint8", "one QUANTIZE op takes bytes", True, same)]
+
+
+def _encoded(graph: Graph, preprocess: Preprocess, seen: Array) -> Array:
+    return Model(graph, workers=1).input.encode(preprocess.normalize(seen))
+
+
+def _same(before: Graph, after: Graph, codes: Array) -> list[Equality]:
+    return equality.compare(before, after, codes, codes)
+
+
+def _check(step: Step, graph: Graph) -> None:
+    wrong = [item for item in step.equality if step.exact and not item.equal and item.kernels not in step.loose]
+    if wrong:
+        raise ProofError(
+            f"'{step.name}' changed the outputs of {graph.name} by up to {wrong[0].steps:g} steps on "
+            f"{wrong[0].kernels}, and should have changed none. Nothing was written.",
+        )

@@ -1,0 +1,1 @@
+"""A whole run: its stages, its manifest, several runs of one recipe."""

@@ -1,0 +1,153 @@
+"""The manifest of a run: for each stage, what went in and what came out, so that only what changed is redone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from octavo import __version__
+from octavo.base.errors import OctavoError
+from octavo.base.files import sha256, write_json
+
+_PACKAGES = ("keras", "tensorflow-cpu", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy", "pillow")
+
+
+class Manifest:
+    """The manifest of one run directory, written after every stage.
+
+    Args:
+        folder: The run directory.
+        facts: What is the same for the whole run: recipe name, seed, command.
+
+    Raises:
+        OctavoError: The folder holds a `manifest.json` that is none.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._path = folder / "manifest.json"
+        stages: dict[str, Any] = {}
+        if self._path.exists():
+            try:
+                stages = dict(json.loads(self._path.read_text("utf-8"))["stages"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise OctavoError(
+                    f"'{self._path}' is not the manifest of a run ({type(error).__name__}).",
+                    "Delete it to run every stage again, or choose another --out.",
+                ) from error
+        self._value: dict[str, Any] = {
+            "octavo": __version__,
+            "commit": _commit(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **facts,
+            "machine": {
+                "cpu": _cpu(),
+                "cores": os.cpu_count(),
+                "python": platform.python_version(),
+                "platform": f"{platform.system()}-{platform.machine()}",
+            },
+            "versions": versions(),
+            "stages": stages,
+        }
+
+    def hash_of(self, name: str) -> str:
+        """The recorded hash of an artefact that an earlier stage wrote."""
+        return str(next(stage["outputs"][name] for stage in self._value["stages"].values() if name in stage["outputs"]))
+
+    def stage(self, name: str, inputs: Mapping[str, Any], outputs: list[str], work: Callable[[], None]) -> bool:
+        """Does a stage's work, unless the same inputs have already made the outputs that are there.
+
+        Args:
+            name: The stage.
+            inputs: Everything its result depends on, as a JSON value.
+            outputs: The files it writes into the run directory.
+            work: Writes them.
+
+        Returns:
+            Whether there was work to do.
+        """
+        everything = {**inputs, "octavo": __version__}
+        key = hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()
+        known = self._value["stages"].get(name)
+        if (
+            known is not None
+            and known["key"] == key
+            and all(
+                (self.folder / file).is_file() and sha256(self.folder / file) == known["outputs"].get(file)
+                for file in outputs
+            )
+        ):
+            return False
+        self._value["stages"].pop(name, None)
+        start = time.perf_counter()
+        work()
+        self._value["stages"][name] = {
+            "seconds": round(time.perf_counter() - start, 3),
+            "key": key,
+            "commit": self._value["commit"],
+            "inputs": json.loads(json.dumps(everything, default=str)),
+            "outputs": {file: sha256(self.folder / file) for file in outputs},
+        }
+        self.write()
+        return True
+
+    def write(self) -> None:
+        """Writes `manifest.json`."""
+        write_json(self._path, self._value)
+
+
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """The installed versions of what a result depends on; a package that is missing is left out."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def fingerprint(path: Path | None) -> str | None:
+    """What a source of images holds, without decoding it: a hash of the file, or of a folder's listing."""
+    if path is None:
+        return None
+    path = path.expanduser()
+    if path.is_file():
+        return sha256(path)
+    entries = sorted(p for p in path.rglob("*") if p.is_file())
+    listing = "\n".join(f"{p.relative_to(path)}\t{(s := p.stat()).st_size}\t{s.st_mtime_ns}" for p in entries)
+    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _commit() -> str | None:
+    """The commit of Octavo's own checkout, when it runs from one."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        )
+        ours = subprocess.run(
+            ["git", "-C", str(here), "ls-files", "--error-unmatch", "manifest.py"], capture_output=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 and ours.returncode == 0 else None
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

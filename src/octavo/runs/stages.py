@@ -1,0 +1,438 @@
+"""The stages of a run, from images to report."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import warnings
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from octavo.analysis.compare import compare as compare_tensors
+from octavo.analysis.distributions import distributions
+from octavo.analysis.evaluate import Scores, compare, disagreements, evaluate
+from octavo.base.files import replacing, write_bytes, write_json, write_text
+from octavo.base.progress import Progress, Silent
+from octavo.data.dataset import ImageSet, OctavoWarning
+from octavo.data.encoded_inputs import Feed
+from octavo.data.open import open_dataset
+from octavo.data.preprocess import Preprocess
+from octavo.data.split import Splits, calibration, draw
+from octavo.deployment import measure
+from octavo.quantization import data_checks
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.proof import Proof, prove
+from octavo.quantization.quantize import Quantized, quantize
+from octavo.quantization.ranges import Ranges
+from octavo.quantization.table import build
+from octavo.recipe.schema import Recipe, load_recipe
+from octavo.runs.manifest import Manifest, fingerprint, versions
+from octavo.runtime.litert import Model, latency
+from octavo.source.sidecar import Sidecar
+from octavo.tflite.graph import Graph
+from octavo.tflite.size import breakdown
+from octavo.training import qat
+from octavo.training.convert import convert
+from octavo.training.history import History
+from octavo.tuning.tune import Tuning, tune
+
+if TYPE_CHECKING:
+    from octavo.simulate import FloatModel
+
+# How many images on which float and int8 disagree the report shows.
+GALLERY = 24
+# On how many images a run compares float and int8 tensor by tensor: the figures are sums over all values of each.
+COMPARED = 16
+# How many images every target runs.
+TRIED = 8
+
+
+def run(recipe: Recipe | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
+    """Runs a recipe: images to float baseline to int8 model to report.
+
+    Every stage writes its artefact and a manifest into `out`. A second run redoes only what changed; a run that
+    was killed goes on at the stage, and the training epoch, that it had reached.
+
+    Args:
+        recipe: A recipe, or the name or path of one.
+        out: The run directory; made if missing.
+        progress: Where progress goes; nowhere when left out.
+        command: The command line, for the record.
+
+    Returns:
+        The path of the report, `report.html`.
+
+    Raises:
+        OctavoError: Something that the user can mend.
+    """
+    made = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    return _Run(made, Path(out), progress or Silent(), command).go()
+
+
+def splits_of(recipe: Recipe) -> Splits:
+    """The training, validation and test images of a recipe; the same recipe gives the same images."""
+    return draw(open_dataset(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+
+
+def calibration_of(recipe: Recipe, splits: Splits) -> ImageSet:
+    """The calibration images of a recipe, out of its training images."""
+    return calibration(splits.train, recipe.calibrate.images, recipe.seed, "calibrate.images")
+
+
+class _Run:
+    """One run of one recipe in one directory."""
+
+    def __init__(self, recipe: Recipe, out: Path, progress: Progress, command: str) -> None:
+        self.recipe = recipe
+        self.out = out
+        self.progress = progress
+        self.preprocess = Preprocess.from_recipe(recipe.preprocess)
+        facts = {"recipe": recipe.name, "title": recipe.title, "seed": recipe.seed, "command": command}
+        self.manifest = Manifest(out, facts)
+
+    def go(self) -> Path:
+        write_text(self.out / "recipe.yaml", yaml.safe_dump(self._json(self.recipe), sort_keys=False))
+        recipe, seed, of = self.recipe, self.recipe.seed, self.manifest.hash_of
+        data = {"data": self._json(recipe.data), "calibrate": self._json(recipe.calibrate), "seed": seed}
+        self._stage("data", {**data, "files": fingerprint(recipe.data.path)}, ["data.json"], self._data)
+        self._stage(
+            "train",
+            {
+                "images": of("data.json"),
+                "preprocess": self._json(recipe.preprocess),
+                "model": self._json(recipe.model),
+                "train": self._json(recipe.train),
+                "seed": seed,
+                "versions": versions(),
+            },
+            ["model.keras", "model.keras.json", "history.json"],
+            self._train,
+        )
+        self._stage("export", {"model": of("model.keras")}, ["float.tflite", "float.tflite.json"], self._export)
+        self._stage(
+            "calibrate",
+            {"float": of("float.tflite"), "images": of("data.json"), "calibrate": self._json(recipe.calibrate)},
+            ["ranges.json"],
+            self._calibrate,
+        )
+        start = {"float": of("float.tflite"), "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)}
+        written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "compare.json", "size.json"]
+        if recipe.quantize.method == "ptq":
+            images = {"images": of("data.json")}
+            self._stage("quantize", {**start, **images}, [*written, "tuning.json"], self._quantize)
+        else:
+            training = {"images": of("data.json"), "qat": self._json(recipe.qat), "seed": seed, "versions": versions()}
+            self._stage("quantize", {**start, **training}, [*written, "trained.tflite", "qat.json"], self._qat)
+            ptq = {**start, "images": of("data.json")}
+            self._stage("ptq", ptq, ["ptq.tflite", "ptq.tflite.json", "tuning.json"], self._ptq)
+            if recipe.qat.control:
+                self._stage(
+                    "control",
+                    {"float": of("float.tflite"), **training},
+                    ["control.tflite", "control.tflite.json", "control.json"],
+                    self._control,
+                )
+        self._stage(
+            "evaluate",
+            {
+                "models": {name: of(f"{name}.tflite") for name in self._models},
+                "images": of("data.json"),
+                "evaluate": self._json(recipe.evaluate),
+            },
+            ["evaluation.json", "predictions.npz"],
+            self._evaluate,
+        )
+        self._stage(
+            "deployment",
+            {
+                "models": {name: of(f"{name}.tflite") for name in ("float", "int8")},
+                "images": of("data.json"),
+                "deployment": self._json(recipe.deployment),
+                "tools": versions(measure.TOOLS),
+            },
+            ["deployment.json"],
+            self._deployment,
+        )
+        self.manifest.write()
+        from octavo import reports
+
+        reports.write(self.out)
+        return self.out / "report.html"
+
+    def _stage(self, name: str, inputs: dict[str, Any], outputs: list[str], work: Any) -> None:
+        if not self.manifest.stage(name, inputs, outputs, work):
+            self.progress.say(f"{name}: unchanged")
+
+    @staticmethod
+    def _json(section: Any) -> Any:
+        return section.model_dump(mode="json")
+
+    def _read(self, name: str) -> Any:
+        return json.loads((self.out / name).read_text("utf-8"))
+
+    @cached_property
+    def splits(self) -> Splits:
+        return splits_of(self.recipe)
+
+    @cached_property
+    def calibration(self) -> ImageSet:
+        return calibration_of(self.recipe, self.splits)
+
+    def _graph(self, name: str) -> Graph:
+        return Graph.read(self.out / name)
+
+    def _feed(self, images: ImageSet, graph: Graph) -> Feed:
+        return Feed(images, self.preprocess, Model(graph, workers=1).input)
+
+    # The stages, in their order.
+
+    def _data(self) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", OctavoWarning)
+            splits = self.splits
+        said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
+        for text in said:
+            self.progress.say(text)
+        dataset = open_dataset(self.recipe.data.source, self.recipe.data.path)
+        first = splits.train.images[0]
+        value = {
+            "source": dataset.source,
+            "classes": list(dataset.classes),
+            "train": _facts(splits.train),
+            "validation": _facts(splits.validation) if splits.validation is not None else None,
+            "test": _facts(splits.test),
+            "calibration": _facts(self.calibration),
+            "warnings": said,
+            "input_shape": list(first.shape),
+        }
+        write_json(self.out / "data.json", value)
+        self.progress.say(
+            f"data: {len(splits.train)} training and {len(splits.test)} test images of {len(dataset.classes)} classes"
+        )
+
+    def _train(self) -> None:
+        from octavo.source.keras_file import save
+        from octavo.training import baseline
+
+        recipe = self.recipe
+        classes = self.splits.train.classes
+        model = baseline.build(recipe.model, self.preprocess.shape, len(classes), recipe.seed)
+        history = baseline.fit(
+            model,
+            self.splits.train,
+            self.splits.validation,
+            self.preprocess,
+            recipe.train,
+            recipe.seed,
+            self.out / ".train",
+            self.progress,
+        )
+        sizes = save(model, self.out / "model.keras")
+        Sidecar(self.preprocess, classes).write(self.out / "model.keras")
+        write_json(self.out / "history.json", {**history.to_json(), "bytes": sizes})
+
+    def _export(self) -> None:
+        from octavo.source.export import to_float_tflite
+        from octavo.source.keras_file import load_keras
+
+        write_bytes(self.out / "float.tflite", to_float_tflite(load_keras(self.out / "model.keras")))
+        Sidecar(self.preprocess, self.splits.train.classes).write(self.out / "float.tflite")
+
+    def _calibrate(self) -> None:
+        graph = self._graph("float.tflite")
+        feed = self._feed(self.calibration, graph)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", OctavoWarning)
+            data_checks.warn(graph, self.calibration, feed, self.preprocess)
+        said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
+        for text in said:
+            self.progress.say(text)
+        with self.progress.track("calibrate", len(feed)) as advance:
+            ranges = calibrate(graph, feed, self.recipe.calibrate.observer, advance)
+        write_json(self.out / "ranges.json", {**ranges.to_json(), "warnings": said})
+
+    @property
+    def _models(self) -> list[str]:
+        """The models that are evaluated: what is delivered, and what it is to be compared with."""
+        recipe = self.recipe
+        if recipe.quantize.method == "ptq":
+            return ["float", "int8"]
+        return ["float", "int8", "ptq", *(["control"] if recipe.qat.control else [])]
+
+    def _start(self) -> tuple[Graph, Ranges]:
+        """The float graph and its calibrated ranges."""
+        return self._graph("float.tflite"), Ranges.from_json(self._read("ranges.json"))
+
+    def _write_model(self, name: str, content: bytes) -> None:
+        write_bytes(self.out / name, content)
+        Sidecar(self.preprocess, self.splits.train.classes).write(self.out / name)
+
+    def _tuned(self) -> tuple[Tuning, Quantized]:
+        """Post-training quantization: the float graph after the recipe's acts, and its int8 form."""
+        graph, ranges = self._start()
+        wanted = self.recipe.quantize
+        plan = partial(build, allow_float=wanted.allow_float, precision=wanted.precision)
+        tuned = tune(graph, ranges, self._feed(self.calibration, graph), wanted.tune, plan, self.progress)
+        write_json(self.out / "tuning.json", {"steps": [step.to_json() for step in tuned.steps]})
+        return tuned, quantize(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
+
+    def _quantize(self) -> None:
+        tuned, int8 = self._tuned()
+        self._deliver(tuned.reference, int8, prove(int8))
+
+    def _ptq(self) -> None:
+        _, int8 = self._tuned()
+        prove(int8)
+        self._write_model("ptq.tflite", int8.content)
+
+    def _qat(self) -> None:
+        from octavo.simulate import Simulation
+
+        asked = self.recipe.quantize
+        simulation = Simulation(*self._start(), asked.allow_float, asked.precision)
+        history = self._fit(simulation, "qat")
+        made = convert(simulation)
+        graph = simulation.graph
+        write_bytes(self.out / "trained.tflite", graph.content)
+        write_json(self.out / "qat.json", {**history.to_json(), "ranges": simulation.ranges.to_json()})
+        self._deliver(graph, made.quantized, made.proof)
+
+    def _control(self) -> None:
+        from octavo.simulate import FloatModel
+
+        control = FloatModel(self._graph("float.tflite"))
+        history = self._fit(control, "control")
+        self._write_model("control.tflite", control.graph.content)
+        write_json(self.out / "control.json", history.to_json())
+
+    def _fit(self, model: FloatModel, title: str) -> History:
+        recipe, splits = self.recipe, self.splits
+        workdir = self.out / f".{title}"
+        return qat.fit(
+            model,
+            splits.train,
+            splits.validation,
+            self.preprocess,
+            recipe.qat,
+            recipe.seed,
+            workdir,
+            self.progress,
+            title,
+        )
+
+    def _deliver(self, graph: Graph, int8: Quantized, proof: Proof) -> None:
+        """Writes the int8 model, made from `graph`, with its proof and what the report shows of it."""
+        self._write_model("int8.tflite", int8.content)
+        write_json(self.out / "proof.json", proof.to_json())
+        feed = self._feed(self.calibration, graph)
+        write_json(self.out / "distributions.json", distributions(graph, int8, feed))
+        others = self._others(COMPARED)
+        with self.progress.track("compare", len(others)) as advance:
+            seen = compare_tensors(graph, Graph(int8.content), self._feed(others, graph), progress=advance)
+        write_json(self.out / "compare.json", seen.to_json())
+        keras = self._read("history.json")["bytes"]
+        source = self._graph("float.tflite").content
+        write_json(
+            self.out / "size.json",
+            {
+                "files": {**keras, "float_tflite": len(source), "int8_tflite": len(int8.content)},
+                "breakdown": {"float_tflite": breakdown(source), "int8_tflite": breakdown(int8.content)},
+            },
+        )
+        self.progress.say(f"quantize: {len(int8.content):,} bytes, {len(proof.checks)} checks passed")
+
+    def _others(self, count: int) -> ImageSet:
+        """Images to look at: of validation, which did not set the ranges, else of training; never test images."""
+        others = self.splits.validation or self.splits.train
+        return others.take(np.linspace(0, len(others) - 1, min(count, len(others))).astype(int))
+
+    def _evaluate(self) -> None:
+        graphs = {name: self._graph(f"{name}.tflite") for name in self._models}
+        test = self.splits.test
+        scores: dict[str, Scores] = {}
+        for name, graph in graphs.items():
+            with self.progress.track(f"evaluate {name}", len(test)) as advance:
+                scores[name] = evaluate(graph, test, self.preprocess, progress=advance)
+        times = latency([graph.content for graph in graphs.values()], seconds=1.0)
+        models = {
+            name: {
+                "file": f"{name}.tflite",
+                "sha256": self.manifest.hash_of(f"{name}.tflite"),
+                **scores[name].to_json(),
+                "latency_ms": {"median": time.median, "p90": time.p90, "min": time.minimum, "runs": time.runs},
+            }
+            for (name, time) in zip(graphs, times, strict=True)
+        }
+        compared = compare(scores["float"], scores["int8"], self.recipe.evaluate.margin)
+        shown = [_shown(test, scores, place) for place in disagreements(scores["float"], scores["int8"])[:GALLERY]]
+        write_json(
+            self.out / "evaluation.json",
+            {
+                "images": len(test),
+                "classes": list(test.classes),
+                "kernels": scores["float"].kernels,
+                "models": models,
+                "comparison": {**compared, "disagreements": shown},
+                "pairs": self._pairs(scores),
+            },
+        )
+        with replacing(self.out / "predictions.npz") as temporary:
+            np.savez_compressed(
+                temporary,
+                labels=scores["float"].labels,
+                ids=np.array(test.ids),
+                **{name: score.probabilities for name, score in scores.items()},  # type: ignore[arg-type]
+            )
+        said = ", ".join(f"{name} {score.accuracy().value:.2%}" for name, score in scores.items())
+        self.progress.say(f"evaluate: {said}")
+
+    def _deployment(self) -> None:
+        before, after = (self.out / f"{name}.tflite" for name in ("float", "int8"))
+        feed = self._feed(self._others(TRIED), Graph.read(after))
+        value = measure.measure(before, after, feed, self.recipe.deployment, self.progress.say)
+        write_json(self.out / "deployment.json", value)
+
+    def _pairs(self, scores: dict[str, Scores]) -> list[dict[str, Any]]:
+        """Every other model against the float one, and int8 against every other, image by image."""
+        others = [name for name in scores if name not in ("float", "int8")]
+        pairs = [("float", name) for name in others] + [(name, "int8") for name in others]
+        margin = self.recipe.evaluate.margin
+        return [{"before": a, "after": b, **compare(scores[a], scores[b], margin)} for a, b in pairs]
+
+
+def _facts(images: ImageSet) -> dict[str, Any]:
+    counts = np.bincount(images.labels, minlength=len(images.classes)).tolist() if images.labels is not None else []
+    return {"images": len(images), "per_class": counts, "digest": images.digest()}
+
+
+def _shown(test: ImageSet, scores: dict[str, Scores], place: int) -> dict[str, Any]:
+    """An image that float and int8 call differently, for the report's gallery."""
+    before, after = scores["float"], scores["int8"]
+    names = test.classes
+    return {
+        "id": test.ids[place],
+        "label": names[int(before.labels[place])],
+        "float": names[int(before.predictions[place])],
+        "int8": names[int(after.predictions[place])],
+        "float_probability": float(before.probabilities[place].max()),
+        "int8_probability": float(after.probabilities[place].max()),
+        "image": _picture(test.images[place]),
+    }
+
+
+def _picture(image: np.ndarray[Any, Any]) -> str | None:
+    """An image as a data URI; None for float inputs, which are no pictures."""
+    from PIL import Image
+
+    if image.dtype != np.uint8:
+        return None
+    picture = Image.fromarray(image)
+    picture.thumbnail((128, 128))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

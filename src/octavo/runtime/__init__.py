@@ -1,0 +1,1 @@
+"""LiteRT: running, timing and profiling a model."""

@@ -1,0 +1,282 @@
+"""LiteRT: batches through a model, on one interpreter per core, with the kernel family named."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base import child
+from octavo.base.affine import QParams
+from octavo.base.errors import ModelError
+from octavo.base.quiet import quiet
+from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+Kernels = Literal["xnnpack", "builtin", "reference"]
+
+# What each family is called where people read it.
+KERNEL_NAMES: dict[Kernels, str] = {
+    "xnnpack": "LiteRT with XNNPACK",
+    "builtin": "LiteRT built-in kernels",
+    "reference": "LiteRT reference kernels",
+}
+
+
+def interpreter(content: bytes, kernels: Kernels = "xnnpack", threads: int = 1) -> Any:
+    """An allocated LiteRT interpreter.
+
+    Args:
+        content: The bytes of a `.tflite` file.
+        kernels: ``xnnpack`` is the runtime's default; ``reference`` equals TFLite Micro bit for bit.
+        threads: Threads inside one run.
+
+    Raises:
+        ModelError: LiteRT refuses the model.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolvers = {
+        "xnnpack": OpResolverType.AUTO,
+        "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        "reference": OpResolverType.BUILTIN_REF,
+    }
+    try:
+        with quiet():
+            made = Interpreter(
+                model_content=content, num_threads=threads, experimental_op_resolver_type=resolvers[kernels]
+            )
+            made.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"LiteRT refuses the model: {' '.join(str(error).split())}",
+            "It may use an op or a version that LiteRT lacks; `octavo inspect` lists its ops.",
+        ) from error
+    return made
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a model: its name, shape, element type, and quantization if it has one."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    qparams: QParams | None
+
+    def encode(self, real: Array) -> Array:
+        """Reals as the model takes them: float32, or codes of this port."""
+        if self.qparams is None:
+            return real.astype(np.float32)
+        codes = self.qparams.quantize(real)
+        return (codes.astype(np.int16) + 128 if self.dtype == "uint8" else codes).astype(self.dtype)
+
+    def decode(self, raw: Array) -> Array:
+        """What the model gave, as float32 reals."""
+        if self.qparams is None:
+            return raw.astype(np.float32)
+        return self.qparams.dequantize(raw.astype(np.int16) - 128 if self.dtype == "uint8" else raw)
+
+
+class Model:
+    """A `.tflite` model ready to run: one image a time on each core, which beats threads inside one image.
+
+    Args:
+        graph: The model.
+        kernels: Which kernel family runs it.
+        workers: Interpreters at work at once; all cores when left out.
+
+    Raises:
+        ModelError: LiteRT refuses it.
+    """
+
+    def __init__(self, graph: Graph, kernels: Kernels = "xnnpack", workers: int | None = None) -> None:
+        self.graph = graph
+        self.kernels = kernels
+        self.inputs = tuple(_port(graph, index) for index in graph.inputs)
+        self.outputs = tuple(_port(graph, index) for index in graph.outputs)
+        count = workers or os.cpu_count() or 1
+        self._interpreters = [interpreter(graph.content, kernels) for _ in range(count)]
+        for made in self._interpreters:
+            shapes = {detail["index"]: tuple(detail["shape"]) for detail in made.get_input_details()}
+            for index, port in zip(graph.inputs, self.inputs, strict=True):
+                if shapes[index] != (1, *port.shape[1:]):
+                    made.resize_tensor_input(index, (1, *port.shape[1:]))
+                    made.allocate_tensors()
+
+    @property
+    def input(self) -> Port:
+        """The one input.
+
+        Raises:
+            ModelError: There are several.
+        """
+        if len(self.inputs) != 1:
+            raise ModelError(
+                f"{self.graph.name} has {len(self.inputs)} inputs; a classifier of images has one.",
+                "Export the model with its image input alone.",
+            )
+        return self.inputs[0]
+
+    def each(
+        self, batch: Sequence[Array | tuple[Array, ...]] | Array, look: Callable[[int, list[Array]], None]
+    ) -> None:
+        """Runs every item of `batch` (each of the input's shape without its first axis) on all cores.
+
+        Args:
+            batch: Raw inputs, as `Port.encode` makes them; a tuple for each item where the model has several.
+            look: Called with the item's place and its raw outputs, in no fixed order, from several threads;
+                the arrays are views that the next run overwrites.
+        """
+        count = len(self._interpreters)
+
+        def work(worker: int) -> None:
+            made = self._interpreters[worker]
+            # The orders of get_input_details and get_output_details can differ from the file's; indices decide.
+            exits = [made.tensor(index) for index in self.graph.outputs]
+            for place in range(worker, len(batch), count):
+                item = batch[place]
+                values = item if isinstance(item, tuple) else (item,)
+                for index, value in zip(self.graph.inputs, values, strict=True):
+                    made.set_tensor(index, value[None])
+                made.invoke()
+                look(place, [view() for view in exits])
+
+        with ThreadPoolExecutor(count) as pool:
+            for done in [pool.submit(work, worker) for worker in range(count)]:
+                done.result()
+
+    def run(
+        self,
+        batch: Sequence[Array | tuple[Array, ...]] | Array,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Array:
+        """Raw inputs in, reals out: the first output for every item, float32.
+
+        Args:
+            batch: As in `each`.
+            progress: Called after each item with 1.
+        """
+        port = self.outputs[0]
+        results = np.zeros((len(batch), *(abs(n) for n in port.shape[1:])), port.dtype)
+
+        def keep(place: int, outputs: list[Array]) -> None:
+            results[place] = outputs[0][0]
+            progress(1)
+
+        self.each(batch, keep)
+        return port.decode(results)
+
+    def predict(self, real: Array) -> Array:
+        """Reals in, reals out: the first output for every item, float32.
+
+        Args:
+            real: Preprocessed images, ``(N, height, width, channels)``.
+        """
+        return self.run(self.input.encode(real))
+
+
+def _port(graph: Graph, index: int) -> Port:
+    tensor = graph.tensors[index]
+    return Port(tensor.name, tensor.shape, tensor.dtype, tensor.qparams)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one run at batch 1."""
+
+    median: float
+    p90: float
+    minimum: float
+    runs: int
+
+    @classmethod
+    def of(cls, milliseconds: Array) -> Self:
+        """What many runs' times come to."""
+        median, p90 = np.median(milliseconds), np.percentile(milliseconds, 90)
+        return cls(float(median), float(p90), float(np.min(milliseconds)), len(milliseconds))
+
+
+def latency(contents: Sequence[bytes], seconds: float = 1.0, kernels: Kernels = "xnnpack") -> list[Latency]:
+    """Times models side by side on one thread; see `interleaved`."""
+    return [Latency.of(times) for times in interleaved(contents, seconds, kernels)]
+
+
+def interleaved(
+    contents: Sequence[bytes], seconds: float = 1.0, kernels: Kernels = "xnnpack", threads: int = 1
+) -> Array:
+    """Times models side by side: A B A B, so that the machine's drift falls on all alike.
+
+    Args:
+        contents: The models' bytes.
+        seconds: About how long to measure in all, after warm-up.
+        kernels: Which kernel family runs them.
+        threads: Threads inside one run.
+
+    Returns:
+        Milliseconds of every run, float64 ``(models, rounds)``; a column was measured in one round.
+    """
+    runs: list[Callable[[], None]] = []
+    random = np.random.default_rng(0)
+    for content in contents:
+        made = interpreter(content, kernels, threads)
+        for detail in made.get_input_details():
+            noise = random.integers(0, 127, detail["shape"])
+            made.set_tensor(detail["index"], noise.astype(detail["dtype"]))
+        runs.append(made.invoke)
+    for run in runs:
+        for _ in range(3):
+            run()
+    rounds: list[list[float]] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(rounds) < 5:
+        rounds.append([])
+        for run in runs:
+            start = time.perf_counter()
+            run()
+            rounds[-1].append((time.perf_counter() - start) * 1e3)
+    return np.array(rounds).T
+
+
+def vet(path: Path) -> None:
+    """Allocates and runs a stranger's model once in a child process, so that a crash there is not ours.
+
+    Damaged flatbuffers can crash the runtime instead of failing cleanly.
+
+    Raises:
+        ModelError: LiteRT refused the model, or crashed on it.
+    """
+    done = child.run(child.module_command("octavo.runtime.litert", path))
+    if done.returncode == 0:
+        return
+    if done.returncode == 2:
+        raise ModelError(f"LiteRT cannot run '{path}': {done.stderr.strip()}")
+    raise ModelError(
+        f"LiteRT crashed on '{path}' (exit code {done.returncode}): the file is damaged.",
+        "Copy or export it again.",
+    )
+
+
+def _vet_here(path: str) -> int:
+    try:
+        made = interpreter(Path(path).read_bytes())
+        with quiet():
+            for detail in made.get_input_details():
+                made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+            made.invoke()
+    except (ModelError, RuntimeError, ValueError, TypeError) as error:
+        sys.stderr.write(" ".join(str(error).split()))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_vet_here(sys.argv[1]))

@@ -1,0 +1,74 @@
+"""Keras files: saved whole, loaded without running anything that a stranger put into them."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from octavo.base.backend import load
+from octavo.base.errors import ModelError
+from octavo.base.files import replacing
+
+
+def save(model: Any, path: Path) -> dict[str, int]:
+    """Writes a `.keras` file with its optimizer's state, as Keras does by default.
+
+    Returns:
+        Bytes with the optimizer's state (``keras_with_optimizer``) and without (``keras``).
+    """
+    # Keras leaves the optimizer out only of a model that was never compiled, and its `clone_model` compiles the copy.
+    bare = type(model).from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    with replacing(path) as temporary:
+        bare.save(temporary)
+        size = temporary.stat().st_size
+        model.save(temporary)
+    return {"keras_with_optimizer": path.stat().st_size, "keras": size}
+
+
+def load_keras(path: Path) -> Any:
+    """Reads a `.keras` (or Keras `.h5`) model, without its optimizer, for inference.
+
+    Nothing in the file is executed: a Lambda layer, which is stored code, is refused.
+
+    Raises:
+        ModelError: The file is missing, damaged, no Keras model, holds stored code or custom layers, or has NaN
+            weights.
+    """
+    keras = load("keras")
+    if not path.is_file():
+        raise ModelError(f"There is no file '{path}'.", "Give the path of a .keras model.")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ModelError(
+            f"'{path}' could not be read as a Keras model: a whole .keras file is a zip archive, and this is none.",
+            "It may be cut short or something else: copy or save it again.",
+        )
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # zipfile, h5py, json and Keras raise many kinds
+        text = " ".join(str(error).split())
+        if "ambda" in text:
+            raise ModelError(
+                f"'{path}' holds a Lambda layer, which is stored Python code; Octavo executes no code from a file.",
+                "Replace the Lambda by a Keras layer, or export the model to .tflite where you trust it.",
+            ) from error
+        if "custom" in text.lower() or "register" in text.lower():
+            raise ModelError(
+                f"'{path}' uses a custom class that Keras does not know: {text[:200]}",
+                "Export it to a float .tflite in the program that defines the class, and give that file.",
+            ) from error
+        raise ModelError(
+            f"'{path}' could not be read as a Keras model ({type(error).__name__}: {text[:200]}).",
+            "It may be damaged or cut short: copy or save it again.",
+        ) from error
+    broken = [w.path for w in model.weights if "float" in str(w.dtype) and not np.all(np.isfinite(np.array(w.numpy())))]
+    if broken:
+        raise ModelError(
+            f"'{path}' has NaN or infinity in {len(broken)} of its weights.",
+            "Its training diverged: train again with a lower learning rate. Weights concerned:",
+            details=broken[:5],
+        )
+    return model

@@ -1,0 +1,92 @@
+"""A model from a path: any way in ends in a float or int8 graph, with what belongs to the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from octavo.base.errors import DataError, ModelError
+from octavo.base.progress import Progress
+from octavo.data.dataset import ImageSet
+from octavo.data.preprocess import Preprocess
+from octavo.runtime.litert import vet
+from octavo.source import sidecar
+from octavo.source.sidecar import Sidecar
+from octavo.tflite.graph import Graph
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model from a file, as a float or int8 graph, with what belongs to it."""
+
+    graph: Graph
+    belongs: Sidecar | None
+
+
+def load_model(path: Path | str) -> Loaded:
+    """Reads a `.tflite` or `.keras` model; a Keras model is exported to a float graph.
+
+    A `.tflite` file is first tried in a child process, since a damaged one can crash the runtime.
+
+    Raises:
+        ModelError: There is no such file, or it is not a model that can be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ModelError(f"There is no file '{path}'.", "Give the path of a .tflite or .keras model.")
+    if path.is_dir():
+        raise ModelError(f"'{path}' is a folder.", "Give the path of a .tflite or .keras model.")
+    belongs = sidecar.read(path)
+    if path.suffix in {".keras", ".h5", ".hdf5"}:
+        from octavo.source.export import to_float_tflite
+        from octavo.source.keras_file import load_keras
+
+        return Loaded(Graph(to_float_tflite(load_keras(path)), f"'{path}'"), belongs)
+    graph = Graph.read(path)
+    vet(path)
+    return Loaded(graph, belongs)
+
+
+def preprocess_for(
+    model: Loaded,
+    scale: tuple[float, float] | None = None,
+    interpolation: str | None = None,
+    channels: str | None = None,
+    progress: Progress | None = None,
+) -> Preprocess:
+    """The preprocessing that a model's images need: what was said, else its sidecar's, else a stated guess."""
+    if len(model.graph.inputs) != 1 or len(shape := model.graph.tensors[model.graph.inputs[0]].shape) != 4:
+        raise ModelError(
+            f"{model.graph.name} does not take one image: its input should have the shape (1, height, width, channels)."
+        )
+    base = model.belongs.preprocess if model.belongs is not None else None
+    if base is None:
+        if shape[3] not in (1, 3):
+            raise ModelError(f"{model.graph.name} takes images of {shape[3]} channels; 1 or 3 were expected.")
+        base = Preprocess((shape[1], shape[2]), channels="gray" if shape[3] == 1 else "rgb")
+        if scale is None and progress is not None:
+            progress.say(
+                f"The model has no sidecar: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with "
+                f"{base.interpolation} resizing. Set --scale if it was trained otherwise."
+            )
+    value = base.to_json()
+    for key, given in (("scale", scale), ("interpolation", interpolation), ("channels", channels)):
+        if given is not None:
+            value[key] = given
+    return Preprocess.from_json(value)
+
+
+def check_classes(loaded: Loaded, images: ImageSet) -> None:
+    """Refuses images whose classes are not the model's, where both are known.
+
+    Raises:
+        DataError: They are not.
+    """
+    if images.labels is None or loaded.belongs is None or not loaded.belongs.classes:
+        return
+    if loaded.belongs.classes != images.classes:
+        raise DataError(
+            f"The model's classes are {', '.join(loaded.belongs.classes)}, and the images' are "
+            f"{', '.join(images.classes)}.",
+            "Name the class folders as the model's classes.",
+        )

@@ -1,0 +1,79 @@
+"""The sidecar: what a model file cannot say of itself, in a JSON file beside it (``model.tflite.json``).
+
+It carries the preprocessing and the class names that belong to the model, and its SHA-256: most random damage
+to a `.tflite` file still loads and runs, so only the hash can tell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from octavo.base.errors import DataError, ModelError
+from octavo.base.files import sha256, write_json
+from octavo.data.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What belongs to a model.
+
+    Args:
+        preprocess: How an image becomes its input.
+        classes: Class names in the order of its outputs; empty when they are not known.
+    """
+
+    preprocess: Preprocess
+    classes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value from which `from_json` makes an equal object."""
+        return {"classes": list(self.classes), "preprocess": self.preprocess.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(Preprocess.from_json(value["preprocess"]), tuple(str(name) for name in value["classes"]))
+
+    def write(self, model: Path) -> None:
+        """Writes the sidecar of a model file that is already there."""
+        write_json(path_of(model), {"sha256": sha256(model), **self.to_json()})
+
+
+def path_of(model: Path) -> Path:
+    """Where a model's sidecar lies.
+
+    Example:
+        >>> path_of(Path("runs/model.tflite")).name
+        'model.tflite.json'
+    """
+    return model.with_name(model.name + ".json")
+
+
+def read(model: Path) -> Sidecar | None:
+    """The sidecar of a model file, or None when it has none.
+
+    Raises:
+        ModelError: The sidecar cannot be read, or the model is not the file it was written for.
+    """
+    path = path_of(model)
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        wanted = str(value["sha256"])
+        found = Sidecar.from_json(value)
+    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
+        raise ModelError(
+            f"'{path}' is not a model's sidecar ({type(error).__name__}: {error}).",
+            "Delete it and give --size, --scale and --interpolation instead, or write the model again.",
+        ) from error
+    if sha256(model) != wanted:
+        raise ModelError(
+            f"'{model}' is not the file that '{path.name}' was written for: their SHA-256 differ.",
+            "The model was damaged or replaced: write it again, or delete the sidecar if that was meant.",
+        )
+    return found

@@ -1,0 +1,1 @@
+"""A `.tflite` file: its graph, what int8 asks of each op, metadata, sizes."""

@@ -1,0 +1,473 @@
+"""A float `.tflite` graph as Octavo sees it: ops, tensors, constants; read, changed, written.
+
+The flatbuffer itself is read and written by the utilities in the LiteRT wheel. A `Graph` is immutable: every
+change makes a new one. Only single-subgraph models are read; control flow has no place in a classifier.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from octavo.base.affine import QParams
+from octavo.base.errors import ModelError
+
+Array = npt.NDArray[Any]
+
+_KINDS: dict[int, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+_DTYPES: dict[int, str] = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of the graph.
+
+    Args:
+        index: Its place in the file.
+        name: Its name, unique within the graph.
+        shape: Its static shape; -1 where the file leaves a dimension open.
+        dtype: NumPy's name of its element type (``float32``, ``int8``, …), or ``int4``.
+        constant: Its values when the file holds them, else None; those of ``int4``, which the file packs, as int8.
+        qparams: Its scale and zero point when it is quantized, else None; of a uint8 tensor those of the int8 codes
+            that lie 128 below.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    constant: Array | None
+    qparams: QParams | None
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation of the graph.
+
+    Args:
+        index: Its place in execution order.
+        kind: Its builtin name, such as ``CONV_2D``; ``CUSTOM:name`` for a custom op.
+        inputs: Tensor indices; -1 for an optional input that is absent.
+        outputs: Tensor indices.
+        options: The schema's options object (read only), or None.
+        version: The operator version in the file.
+    """
+
+    index: int
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Any
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.index}"
+
+
+class Graph:
+    """The ops and tensors of a `.tflite` model with one subgraph.
+
+    Args:
+        content: The bytes of a `.tflite` file.
+        name: What error messages call it.
+
+    Raises:
+        ModelError: The bytes are not a `.tflite` model that Octavo can read.
+    """
+
+    def __init__(self, content: bytes, name: str = "the model") -> None:
+        self.content = content
+        self.name = name
+        if len(content) < 8 or content[4:8] != b"TFL3":
+            raise ModelError(
+                f"{name} is not a .tflite model: bytes 4 to 8 should read 'TFL3'.",
+                "Give a file that LiteRT, TensorFlow Lite or Octavo wrote.",
+            )
+        try:
+            self._take(flatbuffer_utils.read_model_from_bytearray(bytearray(content)))
+        except (
+            AttributeError,
+            IndexError,
+            KeyError,
+            TypeError,
+            ValueError,
+            struct.error,
+            MemoryError,
+        ) as error:
+            raise ModelError(
+                f"{name} is damaged: its flatbuffer could not be read ({type(error).__name__}).",
+                "Copy or export the file again.",
+            ) from error
+
+    def _take(self, model: Any) -> None:
+        self._model = model
+        self._single(len(model.subgraphs))
+        self._subgraph = model.subgraphs[0]
+        self.tensors: tuple[Tensor, ...] = self._read_tensors()
+        self.ops: tuple[Op, ...] = self._read_ops()
+        self.inputs: tuple[int, ...] = tuple(int(i) for i in self._subgraph.inputs)
+        self.outputs: tuple[int, ...] = tuple(int(i) for i in self._subgraph.outputs)
+
+    @classmethod
+    def of(cls, model: Any, name: str = "the model") -> Self:
+        """The graph of a schema `ModelT`, which it keeps: what its bytes would be read as, without reading them.
+
+        Args:
+            model: The model; its buffers are renumbered, and nobody may change it afterwards.
+            name: What error messages call it.
+        """
+        made = cls.__new__(cls)
+        made.name, made.content = name, serialize(model)
+        made._take(model)
+        return made
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a `.tflite` file.
+
+        Raises:
+            ModelError: There is no such file, or it is not a model that can be read.
+        """
+        if not path.is_file():
+            raise ModelError(f"There is no file '{path}'.", "Give the path of a .tflite model.")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"'{path}' could not be read: {error.strerror}.") from error
+        return cls(content, f"'{path}'")
+
+    def _single(self, count: int) -> None:
+        if count != 1:
+            raise ModelError(
+                f"{self.name} has {count} subgraphs; Octavo reads models with one.",
+                "Export the classifier without control flow (tf.cond, tf.while_loop).",
+            )
+
+    def _read_tensors(self) -> tuple[Tensor, ...]:
+        seen: dict[str, int] = {}
+        tensors = []
+        for index, raw in enumerate(self._subgraph.tensors):
+            base = raw.name.decode("utf-8", "replace") if raw.name else f"tensor_{index}"
+            count = seen[base] = seen.get(base, 0) + 1
+            # Tables are keyed by name, so a name that comes twice gets its index.
+            name = base if count == 1 else f"{base}#{index}"
+            shape = raw.shapeSignature if raw.shapeSignature is not None and len(raw.shapeSignature) else raw.shape
+            dtype = _DTYPES[raw.type]
+            tensors.append(
+                Tensor(
+                    index=index,
+                    name=name,
+                    shape=tuple(int(n) for n in shape) if shape is not None else (),
+                    dtype=dtype,
+                    constant=self._constant(raw, dtype),
+                    qparams=_qparams(raw),
+                )
+            )
+        return tuple(tensors)
+
+    def _constant(self, raw: Any, dtype: str) -> Array | None:
+        data = self._model.buffers[raw.buffer].data
+        if data is None or len(data) == 0:
+            return None
+        shape = [int(n) for n in raw.shape] if raw.shape is not None else []
+        if dtype == "int4":
+            return unpack4(np.frombuffer(bytes(data), np.uint8), math.prod(shape)).reshape(shape)
+        if dtype not in np.sctypeDict:
+            return None
+        return np.frombuffer(bytes(data), dtype=dtype).reshape(shape)
+
+    def _read_ops(self) -> tuple[Op, ...]:
+        ops = []
+        for index, raw in enumerate(self._subgraph.operators):
+            code = self._model.operatorCodes[raw.opcodeIndex]
+            builtin = flatbuffer_utils.get_builtin_code_from_operator_code(code)
+            kind = _KINDS.get(builtin, f"BUILTIN_{builtin}")
+            if kind == "CUSTOM":
+                kind = f"CUSTOM:{(code.customCode or b'').decode('utf-8', 'replace')}"
+            ops.append(
+                Op(
+                    index=index,
+                    kind=kind,
+                    inputs=tuple(int(i) for i in raw.inputs) if raw.inputs is not None else (),
+                    outputs=tuple(int(i) for i in raw.outputs) if raw.outputs is not None else (),
+                    options=raw.builtinOptions,
+                    version=int(code.version or 1),
+                )
+            )
+        return tuple(ops)
+
+    @cached_property
+    def producers(self) -> dict[int, Op]:
+        """The op that makes each tensor; inputs and constants have none."""
+        return {out: op for op in self.ops for out in op.outputs}
+
+    @cached_property
+    def consumers(self) -> dict[int, tuple[Op, ...]]:
+        """The ops that read each tensor, in execution order."""
+        readers: dict[int, list[Op]] = {}
+        for op in self.ops:
+            for index in dict.fromkeys(i for i in op.inputs if i >= 0):
+                readers.setdefault(index, []).append(op)
+        return {index: tuple(ops) for index, ops in readers.items()}
+
+    @cached_property
+    def activations(self) -> tuple[Tensor, ...]:
+        """The float tensors that are computed or fed, in the order they appear: inputs, then op outputs."""
+        order = [*self.inputs, *(out for op in self.ops for out in op.outputs)]
+        tensors = (self.tensors[index] for index in dict.fromkeys(order))
+        return tuple(t for t in tensors if t.dtype == "float32" and t.constant is None)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the constants of float or quantized type hold."""
+        return sum(
+            t.constant.size
+            for t in self.tensors
+            if t.constant is not None and (t.dtype == "float32" or t.qparams is not None)
+        )
+
+    def exposed(self, tensors: Sequence[Tensor]) -> Graph:
+        """The same graph with `tensors` as its outputs, in that order, so that the runtime hands them out.
+
+        This keeps the runtime's fast kernels, which `preserve_all_tensors` would turn off.
+        """
+        model = self.copied()
+        model.subgraphs[0].outputs = [t.index for t in tensors]
+        model.signatureDefs = None
+        return Graph.of(model, self.name)
+
+    def severed(self, tensors: Sequence[Tensor]) -> Graph:
+        """The same graph cut at `tensors`: ops read each from a new float input, in place of what computes it.
+
+        Integer tensors are quantized on their way in, so that every op between two cuts can be watched alone. QUANTIZE
+        and DEQUANTIZE still read what was computed: with the op before them they make what is stored. The new inputs
+        come first, in the order of `tensors`, then the old ones. Indices of tensors stay as they are.
+        """
+        model = self.copied()
+        subgraph = model.subgraphs[0]
+        entries, steps, twins = [], [], {}
+        for tensor in tensors:
+            raw = subgraph.tensors[tensor.index]
+            entry = copy.copy(raw)
+            entry.name, entry.type, entry.quantization = f"{tensor.name};fed".encode(), schema.TensorType.FLOAT32, None
+            entry.buffer = 0
+            subgraph.tensors.append(entry)
+            entries.append(len(subgraph.tensors) - 1)
+            twins[tensor.index] = entries[-1]
+            if tensor.qparams is not None:
+                twin = copy.copy(raw)
+                twin.name, twin.buffer = f"{tensor.name};read".encode(), 0
+                subgraph.tensors.append(twin)
+                twins[tensor.index] = len(subgraph.tensors) - 1
+                step = schema.OperatorT()
+                step.opcodeIndex = len(model.operatorCodes)
+                step.inputs, step.outputs = [entries[-1]], [twins[tensor.index]]
+                steps.append(step)
+        for op, raw_op in zip(self.ops, subgraph.operators, strict=True):
+            if raw_op.inputs is not None and op.kind not in ("QUANTIZE", "DEQUANTIZE"):
+                raw_op.inputs = [twins.get(int(index), int(index)) for index in raw_op.inputs]
+        if steps:
+            code = schema.OperatorCodeT()
+            code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
+            code.version = 1
+            model.operatorCodes.append(code)
+        subgraph.operators = [*steps, *subgraph.operators]
+        subgraph.inputs = [*entries, *self.inputs]
+        model.signatureDefs = None
+        return Graph.of(model, self.name)
+
+    def replaced(self, constants: Mapping[str, Array]) -> Graph:
+        """The same graph with some constants exchanged for others of the same shape and type.
+
+        Raises:
+            KeyError: A name is no constant of this graph.
+            ValueError: A shape or type differs.
+        """
+        model = self.copied()
+        by_name = {t.name: t for t in self.tensors if t.constant is not None}
+        for name, values in constants.items():
+            tensor = by_name[name]
+            assert tensor.constant is not None
+            if values.shape != tensor.constant.shape or values.dtype != tensor.constant.dtype:
+                raise ValueError(
+                    f"'{name}' holds {tensor.constant.dtype} {tensor.constant.shape}, not {values.dtype} {values.shape}"
+                )
+            raw = model.subgraphs[0].tensors[tensor.index]
+            # Buffers can be shared between tensors; the changed one gets its own.
+            model.buffers.append(schema.BufferT())
+            stored = pack4(values) if tensor.dtype == "int4" else np.ascontiguousarray(values)
+            model.buffers[-1].data = stored.view(np.uint8).ravel()
+            raw.buffer = len(model.buffers) - 1
+        return Graph.of(model, self.name)
+
+    def unshared(self) -> Graph:
+        """The same graph with one float constant per reader, since two readers can need two scales of it.
+
+        Converters store equal constants once: two layers whose biases are all zero read the same tensor.
+        """
+        if not self._shares:
+            return self
+        taken: set[int] = set()
+        model = self.copied()
+        subgraph = model.subgraphs[0]
+        for tensor in self.tensors:
+            # The names become the file's own, so that whoever writes it can tell tensors apart by name.
+            subgraph.tensors[tensor.index].name = tensor.name.encode()
+        for op in self.ops:
+            for place, index in enumerate(op.inputs):
+                if index < 0 or (tensor := self.tensors[index]).constant is None or tensor.dtype != "float32":
+                    continue
+                if index in taken:
+                    twin = copy.copy(subgraph.tensors[index])
+                    twin.name = f"{tensor.name};{op.index}.{place}".encode()
+                    subgraph.tensors.append(twin)
+                    subgraph.operators[op.index].inputs[place] = index = len(subgraph.tensors) - 1
+                elif tensor.constant.size:
+                    taken.add(index)
+                # Equal constants can also share a buffer behind two tensors.
+                raw = subgraph.tensors[index]
+                model.buffers.append(model.buffers[raw.buffer])
+                raw.buffer = len(model.buffers) - 1
+        return Graph.of(model, self.name)
+
+    @property
+    def _shares(self) -> bool:
+        """Whether two readers have a float constant, or its bytes, together; or two tensors had a name."""
+        raw = self._subgraph.tensors
+        read = [i for op in self.ops for i in op.inputs if i >= 0 and self.tensors[i].constant is not None]
+        floats = [i for i in read if self.tensors[i].dtype == "float32"]
+        named = all(raw[t.index].name == t.name.encode() for t in self.tensors)
+        return not named or len({raw[i].buffer for i in floats}) < len(floats)
+
+    def copied(self) -> Any:
+        """The graph as a schema `ModelT` that may be changed, but for the contents of its buffers."""
+        return copy.deepcopy(self._model, {id(self._model.buffers): [_plain(raw) for raw in self._model.buffers]})
+
+
+def pack4(codes: Array) -> Array:
+    """4-bit codes as a file stores them: two a byte, the first in the lower half; a last byte can be half empty.
+
+    Example:
+        >>> pack4(np.array([1, -1, -7])).tolist()
+        [241, 9]
+    """
+    halves = np.append(codes.ravel(), np.zeros(codes.size % 2, np.int8)).astype(np.uint8) & 0xF
+    return halves[::2] | halves[1::2] << 4
+
+
+def unpack4(data: Array, count: int) -> Array:
+    """The inverse of `pack4`: `count` codes of 4 bits, as int8.
+
+    Example:
+        >>> unpack4(np.array([241, 9], np.uint8), 3).tolist()
+        [1, -1, -7]
+    """
+    # Shifted to the top and back, so that the sign bit of four becomes that of eight.
+    halves = np.stack([data << 4, data], axis=-1).astype(np.uint8).view(np.int8) >> 4
+    return halves.ravel()[:count]
+
+
+def describe(tensor: Tensor) -> dict[str, Any]:
+    """An input or output as a JSON value: name, shape, element type, scale and zero point."""
+    params = tensor.qparams
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "scale": None if params is None else float(params.scale[0]),
+        "zero_point": None if params is None else int(params.zero_point[0]),
+    }
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A buffer packed as the schema asks (``force_align: 16``), which the generated code forgets.
+
+    Kernels on microcontrollers read int32 biases in place, and fault on an odd address.
+    """
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 - the generated code calls it so
+        offset = None
+        if self.data is not None and len(self.data):
+            builder.StartVector(1, len(self.data), 16)
+            builder.head = builder.Head() - len(self.data)
+            builder.Bytes[builder.Head() : builder.Head() + len(self.data)] = self.data
+            offset = builder.EndVector()
+        schema.BufferStart(builder)
+        if offset is not None:
+            schema.BufferAddData(builder, offset)
+        return int(schema.BufferEnd(builder))
+
+
+def _plain(raw: Any) -> Any:
+    """A buffer of its own with the same content."""
+    made = schema.BufferT()
+    made.data = None if raw.data is None or len(raw.data) == 0 else np.frombuffer(raw.data, np.uint8)
+    return made
+
+
+def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
+    """A schema `ModelT` as the bytes of a `.tflite` file.
+
+    All constants come to lie inside the flatbuffer, aligned to 16 bytes; buffers that nothing uses are dropped.
+
+    Args:
+        model: The model; its buffers are renumbered.
+        builder: An empty builder that packs it; the flatbuffers package's own when left out.
+    """
+    holders = [*(t for graph in model.subgraphs for t in graph.tensors), *(model.metadata or [])]
+    kept: dict[int, int] = {}
+    buffers = [_AlignedBuffer()]  # buffer 0 is empty, by the schema
+    for holder in holders:
+        raw = model.buffers[holder.buffer]
+        if raw.data is None or len(raw.data) == 0:
+            holder.buffer = 0
+            continue
+        if holder.buffer not in kept:
+            kept[holder.buffer] = len(buffers)
+            made = _AlignedBuffer()
+            made.data = raw.data.tobytes() if isinstance(raw.data, np.ndarray) else bytes(raw.data)
+            buffers.append(made)
+        holder.buffer = kept[holder.buffer]
+    model.buffers = buffers
+    if builder is None:
+        # Room for all constants from the start: a builder that grows copies all that it holds.
+        builder = flatbuffers.Builder((1 << 16) + sum(len(buffer.data or b"") + 32 for buffer in buffers))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _qparams(raw: Any) -> QParams | None:
+    """The tensor's scale and zero point, or None when the file gives none (or only min and max)."""
+    quantization = raw.quantization
+    if quantization is None or quantization.scale is None or len(quantization.scale) == 0:
+        return None
+    scale = np.asarray(quantization.scale, np.float32)
+    zero_point = np.asarray(
+        quantization.zeroPoint if quantization.zeroPoint is not None else np.zeros(scale.size), np.int64
+    )
+    dtype = _DTYPES[raw.type]
+    bits = {"int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32, "int64": 64}.get(dtype)
+    if dtype == "uint8":
+        # Codes are int8 throughout; `Port` moves bytes by 128 where a model takes or gives them.
+        zero_point = zero_point - 128
+    if bits is None or not np.all(np.isfinite(scale)) or np.any(scale <= 0):
+        return None
+    # A weight file of axis and one channel is still per tensor in effect, and stays as written.
+    return QParams(
+        scale=scale,
+        zero_point=zero_point,
+        axis=int(quantization.quantizedDimension or 0) if scale.size > 1 else None,
+        bits=bits,
+    )

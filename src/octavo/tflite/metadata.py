@@ -1,0 +1,262 @@
+"""TFLite metadata: what a model file says of itself to other tools, and the files that are packed behind it.
+
+A ``TFLITE_METADATA`` entry of the model holds a flatbuffer of its own, with the identifier ``M001``. Files that it
+names, such as the labels, follow the model as a ZIP archive, stored as they are: runtimes read a flatbuffer from its
+front, and a ZIP archive is found from its end. Values here are those of JSON, with the names of the public schema:
+https://github.com/google-ai-edge/mediapipe/blob/v0.10.21/mediapipe/tasks/metadata/metadata_schema.fbs (1.5.0).
+Only the tables that an image classifier needs are known here; others are passed over.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import encode as numbers
+from flatbuffers.table import Table
+
+from octavo.base.errors import ModelError
+from octavo.tflite.graph import Graph, serialize
+
+NAME = "TFLITE_METADATA"
+# The first version of the schema has all fields below.
+PARSER_VERSION = "1.0.0"
+_IDENTIFIER = b"M001"
+
+# Of every table, the number of each field and what it holds.
+_TABLES: dict[str, dict[str, tuple[int, str]]] = {
+    "ModelMetadata": {
+        "name": (0, "string"),
+        "description": (1, "string"),
+        "version": (2, "string"),
+        "subgraph_metadata": (3, "[SubGraphMetadata]"),
+        "author": (4, "string"),
+        "license": (5, "string"),
+        "associated_files": (6, "[AssociatedFile]"),
+        "min_parser_version": (7, "string"),
+    },
+    "SubGraphMetadata": {
+        "name": (0, "string"),
+        "description": (1, "string"),
+        "input_tensor_metadata": (2, "[TensorMetadata]"),
+        "output_tensor_metadata": (3, "[TensorMetadata]"),
+        "associated_files": (4, "[AssociatedFile]"),
+    },
+    "TensorMetadata": {
+        "name": (0, "string"),
+        "description": (1, "string"),
+        "content": (3, "Content"),
+        "process_units": (4, "[ProcessUnit]"),
+        "associated_files": (6, "[AssociatedFile]"),
+    },
+    "Content": {"content_properties": (0, "ContentProperties")},
+    "FeatureProperties": {},
+    "ImageProperties": {"color_space": (0, "ColorSpaceType")},
+    "ProcessUnit": {"options": (0, "ProcessUnitOptions")},
+    "NormalizationOptions": {"mean": (0, "[float]"), "std": (1, "[float]")},
+    "AssociatedFile": {"name": (0, "string"), "description": (1, "string"), "type": (2, "AssociatedFileType")},
+}
+# A union is two fields: which table it is, from 1 on, and the table.
+_UNIONS = {
+    "ContentProperties": ("FeatureProperties", "ImageProperties"),
+    "ProcessUnitOptions": ("NormalizationOptions",),
+}
+_ENUMS = {
+    "ColorSpaceType": ("UNKNOWN", "RGB", "GRAYSCALE"),
+    "AssociatedFileType": (
+        "UNKNOWN",
+        "DESCRIPTIONS",
+        "TENSOR_AXIS_LABELS",
+        "TENSOR_VALUE_LABELS",
+        "TENSOR_AXIS_SCORE_CALIBRATION",
+        "VOCABULARY",
+        "SCANN_INDEX_FILE",
+    ),
+}
+# A damaged file can point at one table from many places.
+_MOST_TABLES = 10_000
+_MOST_BYTES = 1 << 24
+
+
+def encode(value: Mapping[str, Any]) -> bytes:
+    """Metadata as the bytes of their flatbuffer.
+
+    Args:
+        value: A ``ModelMetadata`` as JSON. A union's table ``x`` is named by ``x_type``.
+
+    Example:
+        >>> decode(encode({"name": "Digits", "subgraph_metadata": [{"input_tensor_metadata": [{"name": "image"}]}]}))
+        {'name': 'Digits', 'subgraph_metadata': [{'input_tensor_metadata': [{'name': 'image'}]}]}
+    """
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_put(builder, "ModelMetadata", value), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _put(builder: flatbuffers.Builder, table: str, value: Mapping[str, Any]) -> int:
+    """Writes a table and all below it; returns its offset."""
+    small: dict[int, int] = {}
+    offsets: dict[int, int] = {}
+    for name, (slot, kind) in _TABLES[table].items():
+        if name not in value:
+            continue
+        item = value[name]
+        if kind in _ENUMS:
+            small[slot] = _ENUMS[kind].index(item)
+        elif kind in _UNIONS:
+            member = value[f"{name}_type"]
+            small[slot] = 1 + _UNIONS[kind].index(member)
+            offsets[slot + 1] = _put(builder, member, item)
+        elif kind == "string":
+            offsets[slot] = builder.CreateString(item)
+        elif kind == "[float]":
+            offsets[slot] = builder.CreateNumpyVector(np.asarray(item, np.float32))
+        elif kind.startswith("["):
+            places = [_put(builder, kind[1:-1], one) for one in item]
+            builder.StartVector(4, len(places), 4)
+            for place in reversed(places):
+                builder.PrependUOffsetTRelative(place)
+            offsets[slot] = builder.EndVector()
+        else:
+            offsets[slot] = _put(builder, kind, item)
+    builder.StartObject(1 + max([*small, *offsets], default=-1))
+    for slot, place in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(slot, place, 0)
+    for slot, number in small.items():
+        builder.PrependUint8Slot(slot, number, 0)
+    return int(builder.EndObject())
+
+
+def decode(content: bytes) -> dict[str, Any]:
+    """The inverse of `encode`, for metadata of any tool.
+
+    Raises:
+        ModelError: The bytes are not TFLite metadata.
+    """
+    if content[4:8] != _IDENTIFIER:
+        raise ModelError("TFLite metadata should carry the identifier 'M001' in their bytes 4 to 8.")
+    data = bytearray(content)
+    try:
+        root = numbers.Get(flatbuffers.packer.uoffset, data, 0)
+        return _Reader().table("ModelMetadata", Table(data, root))
+    except (struct.error, TypeError, ValueError, IndexError, OverflowError) as error:
+        raise ModelError(f"The TFLite metadata are damaged ({type(error).__name__}).") from error
+
+
+class _Reader:
+    """Reads tables, up to `_MOST_TABLES`."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_TABLES
+
+    def table(self, name: str, at: Table) -> dict[str, Any]:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("too many tables")
+        found: dict[str, Any] = {}
+        for field, (slot, kind) in _TABLES[name].items():
+            place = _field(at, slot)
+            if kind in _ENUMS:
+                number = at.Get(flatbuffers.number_types.Uint8Flags, place) if place else 0
+                found[field] = _ENUMS[kind][number] if number < len(_ENUMS[kind]) else str(number)
+            elif place and kind in _UNIONS:
+                number = at.Get(flatbuffers.number_types.Uint8Flags, place)
+                known = 0 < number <= len(_UNIONS[kind])
+                found[f"{field}_type"] = member = _UNIONS[kind][number - 1] if known else str(number)
+                if known and (place := _field(at, slot + 1)):
+                    found[field] = self.table(member, Table(at.Bytes, at.Indirect(place)))
+            elif place:
+                found[field] = self._value(kind, at, place)
+        return found
+
+    def _value(self, kind: str, at: Table, place: int) -> Any:
+        if kind == "string":
+            return at.String(place).decode("utf-8")
+        if kind == "[float]":
+            start, count = at.Vector(place - at.Pos), at.VectorLen(place - at.Pos)
+            return [float(one) for one in np.frombuffer(at.Bytes, "<f4", count, start)]
+        if kind.startswith("["):
+            start, count = at.Vector(place - at.Pos), at.VectorLen(place - at.Pos)
+            return [self.table(kind[1:-1], Table(at.Bytes, at.Indirect(start + 4 * one))) for one in range(count)]
+        return self.table(kind, Table(at.Bytes, at.Indirect(place)))
+
+
+def _field(at: Table, slot: int) -> int:
+    """Where a field lies; 0 where the table leaves it out."""
+    offset = int(at.Offset(4 + 2 * slot))
+    return at.Pos + offset if offset else 0
+
+
+def attach(
+    graph: Graph, value: Mapping[str, Any], files: Mapping[str, bytes], builder: flatbuffers.Builder | None = None
+) -> Graph:
+    """The same model with metadata, in place of those that it had.
+
+    Args:
+        graph: The model.
+        value: What `encode` takes.
+        files: The files that it names, packed behind the model.
+        builder: As for `octavo.tflite.graph.serialize`.
+    """
+    model = graph.copied()
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = NAME.encode(), len(model.buffers)
+    model.buffers.append(schema.BufferT())
+    model.buffers[-1].data = np.frombuffer(encode(value), np.uint8)
+    model.metadata = [item for item in model.metadata or () if item.name != entry.name] + [entry]
+    stream = io.BytesIO(serialize(model, builder))
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            # ZIP files hold local times from 1980 on; one date makes the same model the same file.
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return Graph(stream.getvalue(), graph.name)
+
+
+def read(content: bytes) -> dict[str, Any] | None:
+    """The metadata of a model file, or None when it has none.
+
+    Raises:
+        ModelError: They are damaged.
+    """
+    model = schema.Model.GetRootAs(content, 0)
+    for place in range(model.MetadataLength()):
+        entry = model.Metadata(place)
+        if entry.Name() == NAME.encode():
+            buffer = model.Buffers(entry.Buffer())
+            return decode(buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b"")
+    return None
+
+
+def labels(content: bytes, value: Mapping[str, Any]) -> list[str] | None:
+    """The labels of a model's first output, from the file that is packed for them; None when none is.
+
+    Args:
+        content: The bytes of the model file.
+        value: What `read` found in it.
+
+    Raises:
+        ModelError: The packed file can not be read.
+    """
+    outputs = [one for graph in value.get("subgraph_metadata", []) for one in graph.get("output_tensor_metadata", [])]
+    for file in outputs[0].get("associated_files", []) if outputs else []:
+        if file["type"] == "TENSOR_AXIS_LABELS":
+            return _packed(content, file.get("name", "")).decode("utf-8", "replace").splitlines()
+    return None
+
+
+def _packed(content: bytes, name: str) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entry = archive.getinfo(name)
+            if entry.file_size > _MOST_BYTES:
+                raise ModelError(f"'{name}', packed in the model, has {entry.file_size:,} bytes.")
+            return archive.read(entry)
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        raise ModelError(f"'{name}' is named in the metadata, and not packed in the model.") from error

@@ -1,0 +1,8 @@
+"""The float baseline: a Keras network, trained on the target domain. Needs the extra ``train``."""
+
+from __future__ import annotations
+
+from octavo.training.baseline.fit import fit
+from octavo.training.baseline.network import build
+
+__all__ = ["build", "fit"]

@@ -1,0 +1,146 @@
+"""The training loop: epoch by epoch, each one a function of the last and of seed and epoch, so that it resumes."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.backend import load
+from octavo.base.errors import RecipeError
+from octavo.base.progress import Progress, Silent
+from octavo.data.dataset import ImageSet
+from octavo.data.preprocess import Preprocess
+from octavo.recipe.schema import TrainRecipe
+from octavo.training.augment import Augment
+from octavo.training.baseline.batchnorm import reestimate
+from octavo.training.baseline.network import freeze
+from octavo.training.baseline.rates import optimizer, rate
+from octavo.training.batches import Pixels, check, one_hot, plain_batches, training_batches
+from octavo.training.epoch import averaged, epoch
+from octavo.training.history import History, line
+from octavo.training.state import State, identity, parameters
+
+Array = npt.NDArray[Any]
+
+
+def fit(
+    model: Any,
+    train: ImageSet,
+    validation: ImageSet | None,
+    preprocess: Preprocess,
+    recipe: TrainRecipe,
+    seed: int,
+    workdir: Path,
+    progress: Progress | None = None,
+) -> History:
+    """Trains a network in place.
+
+    Args:
+        model: From `octavo.training.baseline.build`.
+        train: Training images.
+        validation: Images that early stopping and the curves look at, or None.
+        preprocess: From image to input.
+        recipe: How to train.
+        seed: Of order and augmentation.
+        workdir: Where the state after each epoch is kept; a second call with the same arguments goes on from it.
+        progress: Where progress goes.
+
+    Raises:
+        RecipeError: The recipe asks for what cannot be, such as early stopping without validation images.
+        OctavoError: The loss became NaN or infinite.
+    """
+    progress = progress or Silent()
+    keras = load("keras")
+    if recipe.early_stopping and not validation:
+        raise RecipeError(
+            "train.early_stopping needs validation images, and there are none.",
+            "Set data.validation to a number of images, or train.early_stopping to 0.",
+        )
+    check(train, recipe.augment)
+    keras.utils.set_random_seed(seed)
+    pixels, labels = Pixels(train, preprocess), one_hot(train)
+    seen = plain_batches(Pixels(validation, preprocess), one_hot(validation), recipe.batch) if validation else None
+    augment = Augment(recipe.augment, seed)
+    remedy = f"Set train.learning_rate below {recipe.learning_rate:g}, or check the images for NaN."
+    state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__))
+    history, start, best = state.read(model)
+    if recipe.adapt_batch_norm and start == 0:
+        _reestimate("adapt batch norms", model, recipe, seed, pixels, labels, history, progress)
+    # As it was when the state was kept, so that the kept optimizer fits; also when no epoch is left to train.
+    _compile(keras, model, recipe, max(start - 1, 0))
+    state.restore_optimizer(model)
+    for number in range(start, recipe.epochs):
+        if _stopped(history, recipe):
+            break
+        if number > 0 and number == recipe.gradual_unfreezing:
+            _compile(keras, model, recipe, number)
+        batches = training_batches(pixels, labels, recipe.batch, seed, number, augment)
+        _seed_dropout(model, seed, number)
+        row = epoch("train", model, batches, seen, number, recipe.epochs, partial(rate, recipe), progress, remedy)
+        history.add(row, len(batches) * min(recipe.batch, len(train)))
+        if recipe.early_stopping and history.last_is_best:
+            history.best_epoch = number + 1
+            best = averaged(model)
+        history.parameters = parameters(model)
+        state.write(model, history, best)
+        progress.say(f"train: {line(row, recipe.epochs)}")
+    if best is not None:
+        model.set_weights(best)
+    elif recipe.weight_averaging:
+        model.set_weights(averaged(model))
+    if recipe.reestimate_batch_norm:
+        _reestimate("re-estimate batch norms", model, recipe, seed, pixels, labels, history, progress)
+    return history
+
+
+def _compile(keras: Any, model: Any, recipe: TrainRecipe, epoch: int) -> None:
+    """Freezes what an epoch leaves alone and gives the rest a fresh optimizer.
+
+    Fresh to its step count: Adam's bias correction and the average of the weights both begin at step 0.
+    """
+    freeze(model, recipe, epoch)
+    made = optimizer(model, recipe)
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    # XLA is 20 to 30 times slower than TensorFlow's own kernels on a CPU, and all that JAX has.
+    jit = "auto" if keras.backend.backend() == "jax" else False
+    model.compile(made, loss, metrics=["accuracy"], jit_compile=jit)
+
+
+def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
+    words = np.random.SeedSequence([seed, epoch, 1]).generate_state(2, np.uint32) & 0x7FFFFFFF
+    for layer in model.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign(words)
+
+
+def _stopped(history: History, recipe: TrainRecipe) -> bool:
+    """Whether early stopping has run out of patience."""
+    if not recipe.early_stopping or history.best_epoch is None:
+        return False
+    return len(history.epochs) - history.best_epoch >= recipe.early_stopping
+
+
+def _reestimate(
+    title: str,
+    model: Any,
+    recipe: TrainRecipe,
+    seed: int,
+    pixels: Pixels,
+    labels: Array,
+    history: History,
+    progress: Progress,
+) -> None:
+    # In training's own order, un-augmented: image folders come class by class, and the statistics of a batch of one
+    # class are not those of the images.
+    untouched = Augment(type(recipe.augment)(), seed)
+    batches = training_batches(pixels, labels, recipe.batch, seed, 0, untouched)
+    began = time.perf_counter()
+    with progress.track(title, len(batches)) as advance:
+        reestimate(model, batches, advance)
+    history.seconds += round(time.perf_counter() - began, 3)

@@ -1,0 +1,82 @@
+"""From a trained simulation to the int8 file, and the proof that the file runs what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.affine import QParams
+from octavo.quantization.proof import Check, Proof, accept, prove
+from octavo.quantization.quantize import Quantized, quantize
+
+if TYPE_CHECKING:
+    from octavo.simulate import Simulation
+    from octavo.simulate.rounded import Numbers
+
+# Where the backend has no float64 (JAX), the last bits of a scale may differ from the table's, and with them the last
+# digits of a bias code beyond 2**20.
+PRECISION = 2.0**-21
+
+
+@dataclass(frozen=True)
+class Converted:
+    """An int8 model made from a simulation, and what was proved of it."""
+
+    quantized: Quantized
+    proof: Proof
+
+
+def convert(simulation: Simulation) -> Converted:
+    """Writes a calibrated, perhaps trained, simulation as int8.
+
+    The simulation's weights, biases and ranges are moved onto the grid that they are rounded to, which changes none
+    of its outputs.
+
+    Raises:
+        ModelError: The simulation has no ranges yet, or its weights are no numbers.
+        ProofError: The file is not what was trained; it must then not be used.
+    """
+    simulation.snap()
+    quantized = quantize(simulation.graph, simulation.ranges, simulation.allow_float, simulation.precision)
+    proof = prove(quantized)
+    trained = accept(list(_checks(simulation.numbers(), quantized)))
+    return Converted(quantized, replace(proof, checks=[*proof.checks, *trained]))
+
+
+def _checks(numbers: Numbers, quantized: Quantized) -> Iterator[Check]:
+    """What was trained, against the table that the file was proved to equal."""
+    table = quantized.table
+    constants = {t.name: t.constant for t in quantized.source.tensors if t.constant is not None}
+    wrong = [
+        name for name, codes in numbers.codes.items() if not _near(table.of[name].quantize(constants[name]), codes)
+    ]
+    yield Check(
+        "every weight's and bias's code is the one that was trained with", not wrong, len(numbers.codes), _few(wrong)
+    )
+    stored = {**table.of, **{f"{name}@{index}": params for (index, name), params in table.seen.items()}}
+    wrong = [name for name, params in numbers.params.items() if not _same(params, stored[name])]
+    yield Check(
+        "every activation's scale and zero point is the one that was trained with",
+        not wrong,
+        len(numbers.params),
+        _few(wrong),
+    )
+
+
+def _near(written: npt.NDArray[Any], trained: npt.NDArray[Any]) -> bool:
+    """Equal, within the backend's precision."""
+    apart = np.abs(written.astype(np.float64) - trained.astype(np.float64))
+    return bool(np.all(apart <= np.floor(np.abs(trained.astype(np.float64)) * PRECISION)))
+
+
+def _same(trained: QParams, written: QParams) -> bool:
+    near = np.allclose(trained.scale, written.scale, rtol=PRECISION, atol=0)
+    return bool(near) and np.array_equal(trained.zero_point, written.zero_point)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

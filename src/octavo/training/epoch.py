@@ -1,0 +1,95 @@
+"""One epoch of `fit`, with a learning rate for each of its steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.backend import load
+from octavo.base.errors import OctavoError
+from octavo.base.progress import Advance, Progress
+
+Array = npt.NDArray[Any]
+MEASURES = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+def epoch(
+    title: str,
+    model: Any,
+    batches: Any,
+    seen: Any,
+    number: int,
+    epochs: int,
+    rate: Callable[[int, int], float],
+    progress: Progress,
+    remedy: str,
+) -> dict[str, Any]:
+    """Trains a compiled model for one epoch.
+
+    Args:
+        title: What is trained, for people.
+        model: A compiled Keras model; where its optimizer averages weights, validation sees the averaged ones.
+        batches: One epoch of training batches.
+        seen: Validation batches, or None.
+        number: Of the epoch, counted from 0.
+        epochs: In the whole training.
+        rate: ``(step, steps) -> learning rate``, over all epochs.
+        progress: Where progress goes.
+        remedy: What to do if the loss is no number.
+
+    Returns:
+        The epoch's row of the history.
+
+    Raises:
+        OctavoError: The loss became NaN or infinite.
+    """
+    callbacks = load("keras").callbacks
+    steps = len(batches)
+    began = time.perf_counter()
+    with progress.track(f"{title}, epoch {number + 1} of {epochs}", steps) as advance:
+        watch = _watch(callbacks, number, steps, epochs, rate, advance, remedy)
+        kept = [watch, callbacks.SwapEMAWeights()] if model.optimizer.use_ema else [watch]
+        logs = model.fit(batches, validation_data=seen, callbacks=kept, verbose=0, shuffle=False).history
+    measured = {key: float(logs[key][0]) if key in logs else None for key in MEASURES}
+    seconds = round(time.perf_counter() - began, 3)
+    last = rate((number + 1) * steps - 1, epochs * steps)
+    return {"epoch": number + 1, **measured, "learning_rate": last, "seconds": seconds}
+
+
+def _watch(
+    callbacks: Any,
+    number: int,
+    steps: int,
+    epochs: int,
+    rate: Callable[[int, int], float],
+    advance: Advance,
+    remedy: str,
+) -> Any:
+    """Sets the learning rate of every step, tells progress, and stops at a loss that is no number."""
+
+    class Watch(callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            self.model.optimizer.learning_rate.assign(rate(number * steps + batch, epochs * steps))
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            advance(1)
+            if logs is not None and not np.isfinite(logs["loss"]):
+                raise OctavoError(
+                    f"Training diverged: the loss is {logs['loss']} in epoch {number + 1}, step {batch + 1}.", remedy
+                )
+
+    return Watch()
+
+
+def averaged(model: Any) -> list[Array]:
+    """A model's weights as they would be kept: the averaged ones where its optimizer averages."""
+    values = {variable.path: np.array(variable.numpy()) for variable in model.weights}
+    if model.optimizer.use_ema:
+        averages = model.optimizer._model_variables_moving_average
+        trained = model.optimizer._trainable_variables
+        values.update({v.path: np.array(mean.numpy()) for v, mean in zip(trained, averages, strict=True)})
+    return [values[variable.path] for variable in model.weights]

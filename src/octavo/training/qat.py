@@ -1,0 +1,191 @@
+"""Quantization-aware training: the simulation trained on images until its int8 form is as good as float, or better.
+
+A float control is the same function on the float graph: `octavo.simulate.FloatModel` in place of `Simulation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from math import cos, pi
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.backend import load
+from octavo.base.errors import DataError
+from octavo.base.optimizer import keep_weights
+from octavo.base.progress import Progress, Silent
+from octavo.data.dataset import ImageSet
+from octavo.data.preprocess import Preprocess
+from octavo.recipe.schema import QatRecipe
+from octavo.training.augment import Augment
+from octavo.training.batches import Pixels, check, one_hot, plain_batches, training_batches
+from octavo.training.epoch import averaged, epoch
+from octavo.training.history import History, line
+from octavo.training.state import State, identity, parameters
+
+if TYPE_CHECKING:
+    from octavo.simulate import FloatModel
+
+# Tried where the recipe leaves the learning rate out, each for so many steps on the same batches.
+CANDIDATES = (1e-5, 3e-5, 1e-4, 3e-4)
+TRIAL_STEPS = 24
+
+
+def fit(
+    model: FloatModel,
+    train: ImageSet,
+    validation: ImageSet | None,
+    preprocess: Preprocess,
+    recipe: QatRecipe,
+    seed: int,
+    workdir: Path,
+    progress: Progress | None = None,
+    title: str = "qat",
+) -> History:
+    """Trains a graph in place: its weights, and the ranges of a simulation.
+
+    The epoch that is best on the validation images is kept; without such images, the last one.
+
+    Args:
+        model: A calibrated `octavo.simulate.Simulation`, or a `FloatModel` as its control.
+        train: Training images.
+        validation: Images to choose the epoch by, or None.
+        preprocess: From image to input.
+        recipe: How to train.
+        seed: Of order and augmentation.
+        workdir: Where the state after each epoch is kept; a second call with the same arguments goes on from it.
+        progress: Where progress goes.
+        title: What is trained, for people.
+
+    Raises:
+        RecipeError: The recipe asks for augmentation, and the images are float inputs.
+        DataError: The graph's outputs are not as many as the images' classes; or the images are unlabelled, and the
+            recipe does not learn from the float graph alone.
+        OctavoError: The loss became NaN or infinite.
+    """
+    progress = progress or Silent()
+    keras = load("keras")
+    _check_classes(model, train, recipe)
+    check(train, recipe.augment)
+    keras.utils.set_random_seed(seed)
+    pixels, labels = Pixels(train, preprocess), _labels(train)
+    seen = plain_batches(Pixels(validation, preprocess), one_hot(validation), recipe.batch) if validation else None
+    augment = Augment(recipe.augment, seed)
+    batches = partial(training_batches, pixels, labels, recipe.batch, seed, augment=augment)
+    # A teacher becomes part of the model, and so of its state.
+    compiled = partial(_compile, model, recipe, len(batches(epoch=0)), train.labels is not None)
+    compiled(CANDIDATES[0])
+    state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__))
+    history, start, best = state.read(model)
+    if recipe.learning_rate is None and history.peak_rate is None:
+        history.peak_rate = _search(model, compiled, batches(epoch=0), title, progress)
+    peak = recipe.learning_rate or history.peak_rate or 0.0
+    compiled(peak)
+    state.restore_optimizer(model)
+    remedy = f"Set qat.learning_rate below {peak:g}, or check the images for NaN."
+    for number in range(start, recipe.epochs):
+        steps = batches(epoch=number)
+        row = epoch(title, model, steps, seen, number, recipe.epochs, partial(rate, recipe, peak), progress, remedy)
+        history.add(row, len(steps) * min(recipe.batch, len(train)))
+        if validation and history.last_is_best:
+            history.best_epoch = number + 1
+            best = averaged(model)
+        history.parameters = parameters(model)
+        state.write(model, history, best)
+        progress.say(f"{title}: {line(row, recipe.epochs)}")
+    model.set_weights(best if best is not None else averaged(model))
+    return history
+
+
+def rate(recipe: QatRecipe, peak: float, step: int, steps: int) -> float:
+    """The learning rate at a step: linear warm-up, then cosine decay to 0.
+
+    Cosine decay without restarts, Loshchilov and Hutter 2017 (arXiv 1608.03983, equation 5).
+
+    Args:
+        recipe: Its `warmup`.
+        peak: The highest rate.
+        step: Counted from 0.
+        steps: In the whole training.
+
+    Example:
+        >>> [round(rate(QatRecipe(warmup=0.1), 1.0, step, 100), 3) for step in (0, 9, 10, 55, 99)]
+        [0.1, 1.0, 1.0, 0.5, 0.0]
+    """
+    warm = round(recipe.warmup * steps)
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + cos(pi * (step - warm) / max(steps - warm, 1)))
+
+
+def _compile(model: FloatModel, recipe: QatRecipe, steps: int, labelled: bool, peak: float) -> None:
+    from octavo.simulate import Simulation
+
+    keras = load("keras")
+    averaging = {"use_ema": recipe.weight_averaging > 0, "ema_momentum": recipe.weight_averaging or 0.99}
+    optimizer = keras.optimizers.Adam(peak, **averaging)
+    if recipe.distill == 1 and isinstance(model, Simulation):
+        loss = None
+    elif model.ends[0] == "LOGISTIC":
+        loss = keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
+    else:
+        logits = model.ends[0] != "SOFTMAX"
+        loss = keras.losses.CategoricalCrossentropy(from_logits=logits, label_smoothing=recipe.label_smoothing)
+    keywords: dict[str, Any] = {"metrics": ["accuracy"] if labelled else None}
+    if isinstance(model, Simulation):
+        keywords["range_rate"] = recipe.range_rate
+        keywords["freeze_ranges_after"] = round((1 - recipe.freeze_ranges) * recipe.epochs * steps)
+        if recipe.distill:
+            keywords |= {"teacher": "float", "teacher_share": recipe.distill}
+    model.compile(optimizer, loss, **keywords)
+    keep_weights(model.optimizer)
+    model.optimizer.build(model.trainable_variables)
+
+
+def _search(
+    model: FloatModel, compiled: Callable[[float], None], batches: Any, title: str, progress: Progress
+) -> float:
+    """The candidate with the lowest loss over the second half of a short trial; the model is left as it was."""
+    start = model.get_weights()
+    count = min(TRIAL_STEPS, len(batches))
+    losses: dict[float, float] = {}
+    with progress.track(f"{title}, learning rate", count * len(CANDIDATES)) as advance:
+        for candidate in CANDIDATES:
+            compiled(candidate)
+            model.set_weights(start)
+            found = []
+            for step in range(count):
+                model.reset_metrics()
+                found.append(float(model.train_on_batch(*batches[step], return_dict=True)["loss"]))
+                advance(1)
+            losses[candidate] = float(np.mean(found[count // 2 :]))
+    model.set_weights(start)
+    best = min(losses, key=lambda candidate: (not np.isfinite(losses[candidate]), losses[candidate]))
+    tried = ", ".join(f"{candidate:g}: {loss:.4f}" for candidate, loss in losses.items())
+    progress.say(f"{title}: learning rate {best:g}, by the loss after {count} steps ({tried})")
+    return best
+
+
+def _labels(train: ImageSet) -> npt.NDArray[np.float32]:
+    """One-hot labels; of unlabelled images, zeros that no loss looks at."""
+    return one_hot(train) if train.labels is not None else np.zeros((len(train), 1), np.float32)
+
+
+def _check_classes(model: FloatModel, train: ImageSet, recipe: QatRecipe) -> None:
+    if train.labels is None:
+        if recipe.distill < 1:
+            raise DataError(
+                "The training images are not labelled.",
+                "Give one folder per class, or set qat.distill to 1 (--distill 1) to learn from the float model alone.",
+            )
+        return
+    shape = model.compute_output_shape(None)
+    if not isinstance(shape, tuple) or shape != (None, len(train.classes)):
+        raise DataError(
+            f"The images have {len(train.classes)} classes, and the model's output is {shape}.",
+            "Give images in one folder for each of the model's classes.",
+        )

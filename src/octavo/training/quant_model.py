@@ -1,0 +1,186 @@
+"""`QuantModel`: quantization-aware training as plain Keras, from any float model to a proved int8 file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.errors import DataError, ModelError
+from octavo.base.files import write_bytes
+from octavo.data.dataset import OctavoWarning
+from octavo.quantization import data_checks
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.precision import Precision
+from octavo.quantization.proof import Proof
+from octavo.runtime.litert import Model, Port
+from octavo.simulate import Simulation
+from octavo.source import sidecar
+from octavo.source.export import to_float_tflite
+from octavo.source.sidecar import Sidecar
+from octavo.tflite.graph import Graph
+from octavo.training.convert import convert
+
+Array = npt.NDArray[Any]
+
+# How many images `calibrate` takes from a dataset; more change the ranges little.
+CALIBRATION_IMAGES = 500
+
+
+@keras.saving.register_keras_serializable("octavo")
+class QuantModel(Simulation):
+    """A float model as its int8 form will compute it: calibrate, compile, fit, then write int8.
+
+    What is trained is the float `.tflite` graph, in which batch norms are folded and every tensor is one place where
+    the runtime will quantize; so any model will do, nested, subclassed or with custom layers. A Keras model is
+    exported first, and is not changed itself.
+
+    Args:
+        model: The path of a float `.tflite` file, a `Graph`, or a built `keras.Model`.
+        allow_float: Leave in float what has no int8 form, instead of raising.
+        precision: What is to be other than int8, as in `Simulation`.
+        name: What Keras calls the model.
+
+    Raises:
+        ModelError: The model cannot be read, converted or simulated; each op that is in the way is listed.
+        QuantizationError: An op has no int8 form and `allow_float` is off; each one is listed.
+
+    Example:
+        >>> layers = keras.layers
+        >>> network = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(2)])
+        >>> images, labels = np.random.default_rng(0).uniform(-1, 1, (16, 8, 8, 3)), np.arange(16) % 2
+        >>> model = QuantModel(network)
+        >>> model.calibrate(images)
+        >>> model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        >>> _ = model.fit(images, labels, epochs=1, verbose=0)
+        >>> import tempfile
+        >>> proof = model.to_int8(Path(tempfile.mkdtemp()) / "model_int8.tflite")
+        >>> all(check.passed for check in proof.checks)
+        True
+    """
+
+    def __init__(
+        self,
+        model: Path | str | Graph | keras.Model,
+        allow_float: bool = False,
+        precision: Mapping[str, Precision] | None = None,
+        name: str | None = None,
+        **keywords: Any,
+    ) -> None:
+        belongs: Sidecar | None = None
+        if isinstance(model, keras.Model):
+            graph = Graph(to_float_tflite(model), f"the Keras model '{model.name}'")
+        elif isinstance(model, Graph):
+            graph = model
+        else:
+            graph, belongs = _read(Path(model))
+        super().__init__(graph, allow_float=allow_float, precision=precision, name=name, **keywords)
+        self._belongs = belongs
+
+    def calibrate(self, images: Any, observer: str = "minmax", limit: int = CALIBRATION_IMAGES) -> None:
+        """Starts the activations' ranges from images, which should be training images.
+
+        Args:
+            images: Inputs as the model takes them: an array ``(N, height, width, channels)``; for several inputs a
+                list or dict of arrays; or a dataset of batches (`tf.data`, `keras.utils.PyDataset`, or any iterable),
+                whose labels are passed over.
+            observer: A name in `octavo.quantization.observers.OBSERVERS`.
+            limit: How many images are taken at most.
+
+        Raises:
+            DataError: There are no images, or they do not have the shape that the model wants.
+            ModelError: The graph computes NaN or infinity on them.
+        """
+        graph = self.graph
+        runner = Model(graph, workers=1)
+        columns = [
+            _fits(column, port) for column, port in zip(self._columns(images, limit), runner.inputs, strict=True)
+        ]
+        items = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+        for finding in data_checks.of_answers(graph, items):
+            warnings.warn(finding, OctavoWarning, stacklevel=2)
+        self.set_ranges(calibrate(graph, items, observer))
+
+    def _columns(self, images: Any, limit: int) -> list[Array]:
+        """One array for each input, of no more than `limit` images."""
+        if isinstance(images, Mapping) or hasattr(images, "shape") or _is_list_of_arrays(images):
+            return [np.asarray(column[:limit], np.float32) for column in self._given(images)]
+        batches: list[list[Array]] = []
+        count = 0
+        for batch in _batches(images):
+            inputs = batch[0] if isinstance(batch, tuple) else batch
+            batches.append([np.asarray(column, np.float32) for column in self._given(inputs)])
+            count += len(batches[-1][0])
+            if count >= limit:
+                break
+        if not batches:
+            raise DataError("The dataset for calibration is empty.", "Give 100 or so training images.")
+        return [np.concatenate(parts)[:limit] for parts in zip(*batches, strict=True)]
+
+    def to_int8(self, path: Path | str) -> Proof:
+        """Writes the model as full-integer int8, reads it back and proves that it is what was trained.
+
+        Weights, biases and ranges move onto the grid that they are rounded to, which changes no output. A sidecar is
+        written beside the file where the model came from a file with one.
+
+        Args:
+            path: Of the `.tflite` file; replaced if it is there.
+
+        Raises:
+            ModelError: The model has not been calibrated, or training has made its weights NaN.
+            ProofError: The file is not what was trained; nothing is written then.
+        """
+        made = convert(self)
+        write_bytes(Path(path), made.quantized.content)
+        if self._belongs is not None:
+            self._belongs.write(Path(path))
+        return made.proof
+
+    def get_config(self) -> dict[str, Any]:
+        """As a simulation's, with the sidecar of the file that the model came from."""
+        return {**super().get_config(), "belongs": None if self._belongs is None else self._belongs.to_json()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """The inverse of `get_config`."""
+        made = super().from_config(config, custom_objects)
+        made._belongs = None if config["belongs"] is None else Sidecar.from_json(config["belongs"])
+        return made
+
+
+def _read(path: Path) -> tuple[Graph, Sidecar | None]:
+    if path.suffix in {".keras", ".h5", ".hdf5"}:
+        raise ModelError(
+            f"'{path}' is a Keras file; QuantModel takes a float .tflite file or a loaded model.",
+            "Give QuantModel(keras.models.load_model(path)).",
+        )
+    return Graph.read(path), sidecar.read(path)
+
+
+def _is_list_of_arrays(images: Any) -> bool:
+    return isinstance(images, list | tuple) and len(images) > 0 and all(hasattr(i, "shape") for i in images)
+
+
+def _batches(images: Any) -> Iterable[Any]:
+    if isinstance(images, keras.utils.PyDataset):
+        return (images[place] for place in range(len(images)))
+    if isinstance(images, Iterable):
+        return images
+    raise DataError(
+        f"Calibration got a {type(images).__name__}, and wants images.",
+        "Give an array (N, height, width, channels) or a dataset of batches.",
+    )
+
+
+def _fits(values: Array, port: Port) -> Array:
+    if values.shape[1:] != tuple(port.shape[1:]):
+        raise DataError(
+            f"The model's input '{port.name}' wants values of shape {('N', *port.shape[1:])}, and got {values.shape}.",
+            "Preprocess the images to the model's size first.",
+        )
+    return values

@@ -1,0 +1,87 @@
+"""Epoch by epoch, a training is a function of the last one's state and of the seed, so that it resumes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.files import replacing
+from octavo.data.dataset import ImageSet
+from octavo.training.history import History
+
+Array = npt.NDArray[Any]
+
+
+def identity(model: Any, train: ImageSet, validation: ImageSet | None, *rest: Any) -> str:
+    """What a kept state belongs to: the same network, images and recipe, or it is not taken up."""
+    # By name, not path: Keras numbers models of one kind within a process.
+    shapes = [(v.name, tuple(v.shape)) for v in model.weights]
+    digests = [train.digest(), validation.digest() if validation else ""]
+    start = hashlib.sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_weights())).hexdigest()
+    return hashlib.sha256(repr((shapes, digests, start, rest)).encode()).hexdigest()
+
+
+def parameters(model: Any) -> dict[str, int]:
+    """How many numbers a model has, and how many of them train."""
+
+    def count(variables: list[Any]) -> int:
+        return sum(int(np.prod(v.shape)) for v in variables)
+
+    return {"total": count(model.weights), "trainable": count(model.trainable_weights)}
+
+
+class State:
+    """What a killed training goes on from: all variables after the last whole epoch, in one file.
+
+    Args:
+        workdir: Where the file is.
+        identity: What the state belongs to, from `identity`.
+    """
+
+    def __init__(self, workdir: Path, identity: str) -> None:
+        self._path = workdir / "epoch.npz"
+        self._identity = identity
+        self._optimizer: list[Array] = []
+
+    def write(self, model: Any, history: History, best: list[Array] | None) -> None:
+        """Keeps a compiled model's variables, its optimizer's, and the best weights so far."""
+        arrays = {f"model_{i}": np.array(v.numpy()) for i, v in enumerate(model.weights)}
+        arrays |= {f"optimizer_{i}": np.array(v.numpy()) for i, v in enumerate(model.optimizer.variables)}
+        arrays |= {f"best_{i}": v for i, v in enumerate(best or [])}
+        facts = json.dumps({"identity": self._identity, "history": history.to_json()})
+        with replacing(self._path) as temporary:
+            np.savez(temporary, facts=np.array(facts), **arrays)  # type: ignore[arg-type]
+
+    def read(self, model: Any) -> tuple[History, int, list[Array] | None]:
+        """Sets the model to the kept state; gives its history, the next epoch, and the best weights so far."""
+        if not self._path.is_file():
+            return History(), 0, None
+        try:
+            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
+                facts = json.loads(str(kept["facts"]))
+                if facts["identity"] != self._identity:
+                    return History(), 0, None
+                arrays = {
+                    part: [kept[f"{part}_{i}"] for i in range(sum(n.startswith(f"{part}_") for n in kept.files))]
+                    for part in ("model", "optimizer", "best")
+                }
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            # A state that cannot be read is worth no more than none: training starts over.
+            return History(), 0, None
+        model.set_weights(arrays["model"])
+        self._optimizer = arrays["optimizer"]
+        history = History(**facts["history"])
+        history.resumed += 1
+        return history, len(history.epochs), arrays["best"] or None
+
+    def restore_optimizer(self, model: Any) -> None:
+        """Sets the optimizer, once it is built, to the kept state, where there is one."""
+        if self._optimizer:
+            for variable, value in zip(model.optimizer.variables, self._optimizer, strict=True):
+                variable.assign(value)

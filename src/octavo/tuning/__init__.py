@@ -1,0 +1,1 @@
+"""Tuning passes: a float graph that loses less in int8."""

@@ -1,0 +1,53 @@
+"""Images in an order of their own: by what they hold, in whatever order they come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha1
+from typing import Any, overload
+
+import numpy as np
+
+from octavo.quantization.observers import Images
+
+
+class Ordered(Sequence[Any]):
+    """The first of some images in the order of their contents' hashes, as good as drawn by chance.
+
+    Args:
+        images: Raw inputs.
+        most: How many to keep; all when left out.
+
+    Example:
+        >>> images = np.arange(6, dtype=np.float32).reshape(3, 2)
+        >>> [image.tolist() for image in Ordered(images)] == [image.tolist() for image in Ordered(images[::-1])]
+        True
+    """
+
+    def __init__(self, images: Images, most: int | None = None) -> None:
+        self._images = images
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            keys = list(pool.map(lambda place: _key(images[place]), range(len(images))))
+        self._places = sorted(range(len(images)), key=keys.__getitem__)[:most]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Any]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        """One image, or several."""
+        if isinstance(place, slice):
+            return [self._images[at] for at in self._places[place]]
+        return self._images[self._places[place]]
+
+
+def _key(image: Any) -> bytes:
+    found = sha1(usedforsecurity=False)
+    for part in image if isinstance(image, tuple) else (image,):
+        found.update(np.ascontiguousarray(part).data)
+    return found.digest()

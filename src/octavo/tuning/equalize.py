@@ -1,0 +1,271 @@
+"""Cross-layer equalization: channels that share a tensor's one range get magnitudes that suit it alike.
+
+Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction" (arXiv 1906.04721, section
+4.1): where only ops that commute with a positive scale lie between two layers, channel i of what flows there can be
+divided by any s_i > 0 and the weights that read it multiplied by s_i, and the outputs stay as they were.
+
+There weights have one range a tensor. Here they have one a channel, so that the ranges to be balanced are those of the
+activations (one a tensor) and of the input channels of the weights that read them. Scales are powers of two: every
+product is then exact in floating point, and the equalized graph computes the same outputs bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from octavo.base.progress import Advance, Progress
+from octavo.quantization.observers import Images, Observer, fold, observe
+from octavo.quantization.ranges import Ranges
+from octavo.quantization.table import image_place
+from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.tflite.op_table import clips, row
+from octavo.tuning.tuning_pass import Plan, Tuned
+
+Array = npt.NDArray[Any]
+
+_FUSED = schema.ActivationFunctionType
+# Ops that give k * y for k * x, channel by channel, for every k > 0; RELU6 as long as nothing passes 6.
+_COMMUTES = {"ADD", "PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "RELU", "RELU6", "LEAKY_RELU"}
+_SIX = 6.0
+# How far below 6 a channel that is scaled up must stay: other images will pass what the calibration images reach.
+_HEADROOM = 2.0
+
+
+@dataclass(frozen=True)
+class Region:
+    """Tensors whose channel i can only be scaled together, between the ops that write and read them.
+
+    Args:
+        tensors: The tensors, in order.
+        capped: Those that come out of a ReLU6.
+        writers: Ops whose weights make the channels.
+        readers: Ops whose weights read them.
+    """
+
+    tensors: tuple[Tensor, ...]
+    capped: tuple[Tensor, ...]
+    writers: tuple[Op, ...]
+    readers: tuple[Op, ...]
+
+
+def equalize(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
+    """Balances the channels of every region of a float graph, and measures its ranges anew.
+
+    A channel that reaches 6 in a ReLU6 on any image keeps its scale, and no other is scaled beyond 6: on the images the
+    outputs are those of before, bit for bit. Beyond them a ReLU6 may cut at another value, where the range of int8 cuts
+    too.
+    """
+    found, left = regions(graph)
+    with progress.track("equalize: channels", len(images)) as advance:
+        peaks = channel_peaks(graph, found, images, advance)
+    scales = [_scales(graph, region, peaks) for region in found]
+    figures: dict[str, Any] = {
+        region.tensors[0].name: {
+            "channels": len(scale),
+            "scaled": int(np.count_nonzero(scale != 1)),
+            "smallest": float(scale.min()),
+            "largest": float(scale.max()),
+        }
+        for region, scale in zip(found, scales, strict=True)
+        if np.any(scale != 1)
+    }
+    if not figures:
+        said = "Nothing to equalize: no channel is off by a factor of two."
+        return Tuned(graph, ranges, said, tuple(left), exact=True)
+    made = rescaled(graph, found, scales)
+    with progress.track("equalize: ranges", len(images)) as advance:
+        ranges = observe(made, images, ranges.observer, advance)
+    scaled = sum(entry["scaled"] for entry in figures.values())
+    count = sum(entry["channels"] for entry in figures.values())
+    said = f"Scaled {scaled:,} of {count:,} channels in {len(figures)} regions of the graph, by powers of two."
+    return Tuned(made, ranges, said, tuple(left), figures, exact=True)
+
+
+def rescaled(graph: Graph, found: Sequence[Region], scales: Sequence[Array]) -> Graph:
+    """The same function with the channels of some regions divided by scales, and what reads them multiplied.
+
+    Args:
+        graph: A float graph in which no two ops share a constant.
+        found: Regions of it.
+        scales: For each region its scales, ``(channels,)``; powers of two are exact.
+    """
+    constants: dict[str, Array] = {t.name: t.constant for t in graph.tensors if t.constant is not None}
+    changed: dict[str, Array] = {}
+    for region, scale in zip(found, scales, strict=True):
+        for tensor, axis, factor in _parts(graph, region, scale):
+            shape = [1] * len(tensor.shape)
+            shape[axis] = -1
+            values = changed.get(tensor.name, constants[tensor.name])
+            changed[tensor.name] = (values * factor.reshape(shape)).astype(np.float32)
+    return graph.replaced(changed)
+
+
+def regions(graph: Graph) -> tuple[list[Region], list[str]]:
+    """Where channels can be scaled, and why not elsewhere.
+
+    Args:
+        graph: A float graph in which no two ops share a constant.
+
+    Returns:
+        The regions, and a sentence for every tensor between weights that has none.
+    """
+    found: list[Region] = []
+    left: list[str] = []
+    seen: set[int] = set()
+    for op in graph.ops:
+        start = op.outputs[0] if op.outputs else -1
+        if _weights(graph, op) is None or start in seen:
+            continue
+        inside, why = _flood(graph, start)
+        seen |= inside
+        touched = [o for o in graph.ops if inside & {*o.inputs, *o.outputs}]
+        writers = [o for o in touched if o.outputs[0] in inside and _weights(graph, o) is not None]
+        readers = [o for o in touched if o.inputs[image_place(o)] in inside and _weights(graph, o) is not None]
+        if why is None and not readers:
+            why = "no weights read it"
+        if why is not None:
+            left.append(f"'{graph.tensors[start].name}' keeps its channels' scales: {why}")
+            continue
+        made = [o for o in touched if o.outputs[0] in inside]
+        capped = tuple(graph.tensors[o.outputs[0]] for o in made if _caps(o))
+        tensors = tuple(graph.tensors[o.outputs[0]] for o in made)
+        found.append(Region(tensors, capped, tuple(writers), tuple(readers)))
+    return found, left
+
+
+def _flood(graph: Graph, start: int) -> tuple[set[int], str | None]:
+    """The tensors that must be scaled with one of them, and what forbids it."""
+    inside, border, why = {start}, [start], None
+    channels = graph.tensors[start].shape[-1]
+    while border:
+        index = border.pop()
+        maker = graph.producers.get(index)
+        if index in graph.outputs:
+            why = why or "it is an output of the model"
+        if maker is None:
+            why = why or "an input of the model flows into it"
+        for op in (*([maker] if maker is not None else []), *graph.consumers.get(index, ())):
+            if _weights(graph, op) is not None:
+                reads = op.inputs[image_place(op)] == index
+                problem = _unscalable_writer(op) if op is maker else None
+                if op is not maker and (not reads or not _reads_channels(graph, op, channels)):
+                    problem = f"{op} does not read it channel by channel"
+                why = why or problem
+                continue
+            others = [i for i in (*op.inputs, *op.outputs) if i >= 0 and graph.tensors[i].dtype == "float32"]
+            if not _commutes(graph, op, others, channels):
+                why = why or f"{op} does not commute with a scale"
+                continue
+            new = [i for i in others if i not in inside]
+            inside.update(new)
+            border.extend(new)
+    return inside, why
+
+
+def _weights(graph: Graph, op: Op) -> Tensor | None:
+    """The constant weights of an op that has some."""
+    rules = row(op)
+    if rules is None or rules.weight is None:
+        return None
+    tensor = graph.tensors[op.inputs[rules.weight]]
+    return tensor if tensor.constant is not None and tensor.dtype == "float32" else None
+
+
+def _fused(op: Op) -> int:
+    return int(getattr(op.options, "fusedActivationFunction", 0) or 0)
+
+
+def _caps(op: Op) -> bool:
+    return clips(op) == (0.0, 6.0)
+
+
+def _unscalable_writer(op: Op) -> str | None:
+    if _fused(op) not in (_FUSED.NONE, _FUSED.RELU, _FUSED.RELU6):
+        return f"the activation function of {op} does not commute with a scale"
+    return None
+
+
+def _reads_channels(graph: Graph, op: Op, channels: int) -> bool:
+    """Whether every input channel has weights of its own: not so in grouped convolutions and after a flattening."""
+    weights = _weights(graph, op)
+    assert weights is not None
+    return weights.shape[-1] % channels == 0 if op.kind == "DEPTHWISE_CONV_2D" else weights.shape[-1] == channels
+
+
+def _commutes(graph: Graph, op: Op, tensors: list[int], channels: int) -> bool:
+    if op.kind not in _COMMUTES or _fused(op) not in (_FUSED.NONE, _FUSED.RELU, _FUSED.RELU6):
+        return False
+    # A constant summand would have to be scaled with the rest, and a mean must not run over channels.
+    return all(graph.tensors[i].constant is None and graph.tensors[i].shape[-1] == channels for i in tensors)
+
+
+def channel_peaks(graph: Graph, found: Sequence[Region], images: Images, advance: Advance) -> dict[str, Array]:
+    """The largest magnitude of every channel of every tensor of some regions over images, ``(channels,)``, by name."""
+    tensors = list({t.index: t for region in found for t in region.tensors}.values())
+
+    def update(state: Array | None, values: Array) -> Array:
+        peak = np.asarray(np.abs(values).reshape(-1, values.shape[-1]).max(axis=0))
+        return peak if state is None else np.maximum(state, peak)
+
+    def merge(first: Array | None, second: Array | None) -> Array | None:
+        return first if second is None else second if first is None else np.maximum(first, second)
+
+    rule = Observer(init=lambda: None, update=update, merge=merge, finish=lambda state: (0.0, 0.0))
+    if not tensors:
+        return {}
+    states = fold(graph, tensors, images, [rule] * len(tensors), advance)
+    return {tensor.name: state for tensor, state in zip(tensors, states, strict=True)}
+
+
+def _scales(graph: Graph, region: Region, peaks: dict[str, Array]) -> Array:
+    """What to divide every channel by: powers of two, 1 where it is to stay.
+
+    ``s_i = sqrt(r1_i / r2_i)`` (equation 11 of the paper), with r1 the magnitude of activation channel i and r2 the
+    largest share that a weight of it has of its kernel's range. A depthwise kernel has a range for every channel, so
+    that only r1 counts.
+    """
+    largest = np.max([peaks[t.name].astype(np.float64) for t in region.tensors], axis=0)
+    reading = [_share_of_range(graph, op) for op in region.readers if op.kind != "DEPTHWISE_CONV_2D"]
+    wanted = np.sqrt(largest / np.maximum(np.max(reading, axis=0), 1e-3)) if reading else largest
+    alive = largest > 0
+    if not alive.any():
+        return np.ones_like(largest)
+    # The largest channel keeps about its magnitude: a factor common to all would change nothing.
+    safe = np.where(alive, wanted, 1.0)
+    safe = safe * (largest[alive] / safe[alive]).max() / largest.max()
+    # Rounded up, so that no channel comes to lie beyond the largest.
+    scale = np.where(alive, 2.0 ** np.ceil(np.log2(safe) - 1e-9), 1.0)
+    for tensor in region.capped:
+        lowest = 2.0 ** np.ceil(np.log2(np.maximum(peaks[tensor.name], 1e-9) * _HEADROOM / _SIX))
+        scale = np.where(peaks[tensor.name] >= _SIX, 1.0, np.maximum(scale, np.minimum(lowest, 1.0)))
+    return np.asarray(scale)
+
+
+def _share_of_range(graph: Graph, op: Op) -> Array:
+    """For every input channel, the largest ratio of one of its weights to the range of the weight's kernel."""
+    weights = _weights(graph, op)
+    assert weights is not None and weights.constant is not None
+    magnitude = np.abs(weights.constant.astype(np.float64)).reshape(weights.shape[0], -1, weights.shape[-1])
+    whole = magnitude.max(axis=(1, 2), keepdims=True)
+    return np.asarray((magnitude / np.where(whole > 0, whole, 1.0)).max(axis=(0, 1)))
+
+
+def _parts(graph: Graph, region: Region, scale: Array) -> Iterator[tuple[Tensor, int, Array]]:
+    """Every constant to change: which axis, and by which factors."""
+    for op in region.writers:
+        weights, rules = _weights(graph, op), row(op)
+        assert weights is not None and rules is not None and rules.axis is not None and rules.bias is not None
+        yield weights, rules.axis, 1 / scale
+        if rules.bias < len(op.inputs) and op.inputs[rules.bias] >= 0:
+            yield graph.tensors[op.inputs[rules.bias]], 0, 1 / scale
+    for op in region.readers:
+        weights = _weights(graph, op)
+        assert weights is not None
+        # Input channel i of a depthwise kernel makes the outputs from i * multiplier on.
+        yield weights, len(weights.shape) - 1, np.repeat(scale, weights.shape[-1] // len(scale))

@@ -1,0 +1,120 @@
+"""What the weights of an op meet: rows of its input, one for each place of its output (im2col)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from octavo.quantization.table import Table
+from octavo.tflite.graph import Graph, Op
+from octavo.tflite.op_table import row, same_padding
+
+Array = npt.NDArray[Any]
+
+# How many places of an op's output are looked at in an image: those of a 14 x 14 map. Neighbouring places see much
+# the same, and another image tells more than another place.
+PLACES = 196
+
+
+def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
+    """The ops whose weights' surroundings `windows` knows, and why not those of the others.
+
+    Args:
+        graph: A float graph.
+        table: Its table: ops that stay in float are none of them.
+    """
+    ops, left = [], []
+    for op in graph.ops:
+        rules = row(op)
+        if rules is None or rules.weight is None:
+            continue
+        weights = graph.tensors[op.inputs[rules.weight]]
+        grouped = op.kind == "CONV_2D" and weights.shape[3] != graph.tensors[op.inputs[0]].shape[3]
+        if weights.constant is None or weights.name not in table.of:
+            left.append(f"{op} has no weights that are rounded")
+        elif op.kind == "TRANSPOSE_CONV" or grouped:
+            left.append(f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which is left as it is")
+        else:
+            ops.append(op)
+    return ops, left
+
+
+def kernels(op: Op, weights: Array) -> Array:
+    """Weights as rows ``(output channels, columns)``, in the order of the columns of `windows`, float64."""
+    if op.kind == "DEPTHWISE_CONV_2D":
+        return weights.reshape(-1, weights.shape[3]).T.astype(np.float64)
+    return weights.reshape(weights.shape[0], -1).astype(np.float64)
+
+
+def from_kernels(op: Op, rows: Array, shape: tuple[int, ...]) -> Array:
+    """The inverse of `kernels`: rows as weights of some shape."""
+    return np.ascontiguousarray((rows.T if op.kind == "DEPTHWISE_CONV_2D" else rows).reshape(shape))
+
+
+def windows(graph: Graph, op: Op, most: int = PLACES) -> Callable[[Array], Array]:
+    """How to see the values that the weights of an op meet: one row for each of some places of its output.
+
+    Padding is 0, as in the kernels. The places are drawn once for each op: they are the same in every image.
+
+    Args:
+        graph: The graph of the op.
+        op: A CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED that is `known`.
+        most: How many places, at most; a quarter of them for a depthwise kernel, which has few weights a channel.
+
+    Returns:
+        A function of the op's input for one image, ``(1, height, width, channels)``, or ``(…, columns)`` for a dense
+        layer. It returns ``(places, columns)``; of a depthwise convolution ``(places, taps, output channels)``.
+    """
+    weights = graph.tensors[op.inputs[1]]
+    shape = [abs(n) for n in graph.tensors[op.inputs[0]].shape]
+    if op.kind == "FULLY_CONNECTED":
+        columns = weights.shape[1]
+        drawn = _drawn(prod(shape) // columns, most, op.index)
+        return lambda values: np.asarray(values.reshape(-1, columns)[drawn])
+    depthwise = op.kind == "DEPTHWISE_CONV_2D"
+    taps, outside = _taps(op, shape[1:3], weights.shape[1:3], max(1, most // 4) if depthwise else most)
+    multiplier = weights.shape[3] // shape[3] if depthwise else 1
+
+    def look(values: Array) -> Array:
+        met = values.reshape(-1, shape[3]).take(taps, axis=0)
+        met[outside] = 0
+        if depthwise:
+            return np.repeat(met, multiplier, axis=2) if multiplier > 1 else met
+        return np.asarray(met.reshape(len(taps), -1))
+
+    return look
+
+
+def _taps(op: Op, size: Sequence[int], kernel: Sequence[int], most: int) -> tuple[Array, Array]:
+    """Which pixels the taps of a kernel lie on, at some places of the output.
+
+    Returns:
+        Places in the input, row by row, ``(places, taps)``, and which of them are padding.
+    """
+    strides = (op.options.strideH, op.options.strideW)
+    spread = (op.options.dilationHFactor, op.options.dilationWFactor)
+    outputs, before = [], []
+    for n, k, s, d in zip(size, kernel, strides, spread, strict=True):
+        same = op.options.padding == schema.Padding.SAME
+        count, start = same_padding(n, k, s, d)[:2] if same else ((n - (k - 1) * d - 1) // s + 1, 0)
+        outputs.append(count)
+        before.append(start)
+    places = np.unravel_index(_drawn(outputs[0] * outputs[1], most, op.index), outputs)
+    y, x = (
+        place[:, None] * s + np.arange(k) * d - start
+        for place, k, s, d, start in zip(places, kernel, strides, spread, before, strict=True)
+    )
+    inside = ((y >= 0) & (y < size[0]))[:, :, None] & ((x >= 0) & (x < size[1]))[:, None, :]
+    taps = np.where(inside, y[:, :, None] * size[1] + x[:, None, :], 0)
+    return taps.reshape(len(taps), -1), ~inside.reshape(len(taps), -1)
+
+
+def _drawn(places: int, most: int, seed: int) -> Array:
+    if places <= most:
+        return np.arange(places)
+    return np.sort(np.random.default_rng(seed).choice(places, most, replace=False))

@@ -1,0 +1,106 @@
+"""Tuning: the acts of a recipe, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from octavo.base.errors import QuantizationError
+from octavo.base.progress import Progress, Silent
+from octavo.quantization.observers import Images
+from octavo.quantization.quantize import check_float
+from octavo.quantization.ranges import Ranges
+from octavo.tflite.graph import Graph
+from octavo.tuning.adaround import adaround
+from octavo.tuning.bias_correction import correct_biases
+from octavo.tuning.compensate import compensate
+from octavo.tuning.equalize import equalize
+from octavo.tuning.tuning_pass import Act, Plan, Tuned
+
+ACTS: Mapping[str, Act] = {
+    "equalize": equalize,
+    "bias": correct_biases,
+    "compensate": compensate,
+    "adaround": adaround,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one act did.
+
+    Args:
+        act: Its name in `ACTS`.
+        seconds: How long it took.
+        tuned: What it made.
+    """
+
+    act: str
+    seconds: float
+    tuned: Tuned
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value for people and reports."""
+        made = self.tuned
+        return {
+            "act": self.act,
+            "seconds": round(self.seconds, 2),
+            "said": made.said,
+            "left": list(made.left),
+            "figures": dict(made.figures),
+        }
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A tuned graph, and how it came to be.
+
+    Args:
+        graph: The float graph.
+        ranges: The ranges of its activations.
+        reference: The float graph to compare int8 with, tensor by tensor: before any act that changed the outputs.
+        steps: What every act did, in their order.
+    """
+
+    graph: Graph
+    ranges: Ranges
+    reference: Graph
+    steps: tuple[Step, ...] = ()
+
+
+def tune(
+    graph: Graph, ranges: Ranges, images: Images, acts: Sequence[str], plan: Plan, progress: Progress | None = None
+) -> Tuning:
+    """Applies tuning acts to a float graph, in the order given.
+
+    Args:
+        graph: A float graph.
+        ranges: The ranges of its activations.
+        images: Calibration images: raw inputs, float32.
+        acts: Names in `ACTS`; none leaves the graph as it is.
+        plan: Makes the table that quantization will write, such as `octavo.quantization.table.build`.
+        progress: Where progress goes.
+
+    Raises:
+        QuantizationError: There is no such act.
+        ModelError: The graph is quantized already, or its weights hold NaN or infinity.
+    """
+    progress = progress or Silent()
+    unknown = [name for name in acts if name not in ACTS]
+    if unknown:
+        raise QuantizationError(f"There is no tuning act '{unknown[0]}'.", f"Use {', '.join(ACTS)}.")
+    check_float(graph)
+    if not acts:
+        return Tuning(graph, ranges, graph)
+    reference = graph = graph.unshared()
+    steps = []
+    for name in acts:
+        start = perf_counter()
+        made = ACTS[name](graph, ranges, images, plan, progress)
+        graph, ranges = made.graph, made.ranges
+        reference = graph if made.exact else reference
+        steps.append(Step(name, perf_counter() - start, made))
+        progress.say(f"{name}: {made.said}")
+    return Tuning(graph, ranges, reference, tuple(steps))

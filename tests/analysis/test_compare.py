@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from oneop import weights
+from tiny import SIZE, pictures, tiny_tflite
+
+from octavo.analysis.compare import compare, match
+from octavo.base.errors import DataError, ModelError
+from octavo.data.preprocess import Preprocess
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.quantize import quantize
+from octavo.tflite.graph import Graph
+
+IMAGES = Preprocess((SIZE, SIZE)).apply(pictures(12)[0])
+
+
+@functools.cache
+def branched(int8: bool, float_ends: bool = False) -> bytes:
+    """Two equal-looking branches, an Add and a Concat, as TensorFlow's converter writes them, float or int8."""
+    import tensorflow as tf
+
+    one, two, three = weights(1, 1, 3, 4, seed=1), weights(1, 1, 3, 4, seed=2), weights(3, 3, 4, 4, seed=3)
+
+    @tf.function(input_signature=[tf.TensorSpec([1, SIZE, SIZE, 3], tf.float32)])
+    def classify(image: Any) -> Any:
+        left, right = tf.nn.conv2d(image, one, 1, "SAME"), tf.nn.conv2d(image, two, 1, "SAME")
+        both = tf.concat([tf.nn.relu(left), right, left + right], -1)
+        deep = tf.nn.relu6(tf.nn.conv2d(both[..., :4], three, 2, "SAME"))
+        return tf.nn.softmax(tf.reduce_mean(deep, [1, 2]) * 2.0)
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([classify.get_concrete_function()])
+    if int8:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([image[None]] for image in IMAGES)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if not float_ends:
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+    with warnings.catch_warnings():
+        # It asks for statistics that an int8 input takes from the representative images.
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs")
+        return bytes(converter.convert())
+
+
+def _ours(content: bytes) -> Graph:
+    graph = Graph(content)
+    return Graph(quantize(graph, calibrate(graph, IMAGES)).content)
+
+
+def _preserved(content: bytes, image: np.ndarray) -> dict[str, tuple[np.ndarray, float, int]]:
+    """Every tensor's raw values with scale and zero point, from a plain interpreter that keeps them all."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    made = Interpreter(
+        model_content=content,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    made.allocate_tensors()
+    entry = made.get_input_details()[0]
+    scale, zero = entry["quantization"]
+    fed = image[None] if not scale else np.clip(np.floor(image[None] / scale + 0.5) + zero, -128, 127)
+    made.set_tensor(entry["index"], fed.astype(entry["dtype"]))
+    made.invoke()
+    return {d["name"]: (made.get_tensor(d["index"]), *d["quantization"]) for d in made.get_tensor_details()[:]}
+
+
+def test_accumulated_figures_are_those_of_float64() -> None:
+    before, after = Graph(branched(False)), _ours(branched(False))
+    found = compare(before, after, IMAGES, kernels="builtin", workers=2)
+    pairs: dict[str, list[Any]] = {}
+    for image in IMAGES:
+        one, two = _preserved(before.content, image), _preserved(after.content, image)
+        for item in found.tensors:
+            codes, scale, zero = two[item.after]
+            real = scale * (codes.astype(np.float64) - zero)
+            pairs.setdefault(item.after, []).append((one[item.before][0].astype(np.float64), real, codes, scale))
+    assert len(found.tensors) >= 9
+    for item in found.tensors:
+        x = np.concatenate([p[0].ravel() for p in pairs[item.after]])
+        y = np.concatenate([p[1].ravel() for p in pairs[item.after]])
+        codes = np.concatenate([p[2].ravel() for p in pairs[item.after]])
+        scale = pairs[item.after][0][3]
+        got = item.accumulated
+        assert got.sqnr == pytest.approx(10 * np.log10(np.sum(x**2) / np.sum((y - x) ** 2)), abs=0.02)
+        assert got.cosine == pytest.approx(np.sum(x * y) / np.sqrt(np.sum(x**2) * np.sum(y**2)), abs=1e-5)
+        assert got.mean_lsb == pytest.approx(np.abs(y - x).mean() / scale, rel=1e-3)
+        assert got.largest_lsb == pytest.approx(np.abs(y - x).max() / scale, rel=1e-3)
+        assert item.low == np.mean(codes == -128)
+        assert item.high == np.mean(codes == 127)
+        assert item.codes == len(np.unique(codes)) / 256
+
+
+def test_added_error_is_that_of_the_op_fed_with_quantized_float_values() -> None:
+    """The last op's, by hand: SOFTMAX of the float logits' codes, rounded to 1/256."""
+    before, after = Graph(branched(False)), _ours(branched(False))
+    found = compare(before, after, IMAGES, kernels="reference").tensors[-1]
+    assert found.op == "SOFTMAX"
+    logits = before.tensors[before.producers[before.outputs[0]].inputs[0]].name
+    inner = after.tensors[after.producers[after.outputs[0]].inputs[0]]
+    assert inner.qparams is not None
+    scale, zero = float(inner.qparams.scale[0]), int(inner.qparams.zero_point[0])
+    worst, x, y = 0.0, [], []
+    for image in IMAGES:
+        kept = _preserved(before.content, image)
+        real = kept[logits][0].astype(np.float64)
+        seen = scale * (np.clip(np.floor(real / scale + 0.5) + zero, -128, 127) - zero)
+        power = np.exp(seen - seen.max())
+        answer = np.clip(np.floor(power / power.sum() * 256 + 0.5), 0, 255) / 256
+        x.append(kept[before.tensors[before.outputs[0]].name][0])
+        y.append(answer)
+        worst = max(worst, float(np.abs(answer - x[-1]).max()))
+    sqnr = 10 * np.log10(np.sum(np.square(x)) / np.sum(np.square(np.subtract(y, x))))
+    assert found.added.largest_lsb == pytest.approx(worst * 256, abs=0.05)
+    assert found.added.sqnr == pytest.approx(sqnr, abs=0.2)
+    assert found.accumulated.sqnr is not None
+    assert found.accumulated.sqnr < sqnr
+
+
+def test_a_bad_op_shows_where_it_is_and_not_after_it() -> None:
+    """A convolution whose weights were spoiled adds the error; what comes after it only carries it on."""
+    graph = Graph(branched(False))
+    ranges = calibrate(graph, IMAGES)
+    after = Graph(quantize(graph, ranges).content)
+    deep = [op for op in after.ops if op.kind == "CONV_2D"][-1]
+    weight = after.tensors[deep.inputs[1]]
+    assert weight.constant is not None
+    spoiled = after.replaced({weight.name: -weight.constant})
+    good, bad = compare(graph, after, IMAGES).tensors, compare(graph, spoiled, IMAGES).tensors
+    place = next(k for k, item in enumerate(bad) if item.place == deep.index)
+    for k, (one, two) in enumerate(zip(good, bad, strict=True)):
+        if k == place:
+            assert two.added.mean > 10 * one.added.mean
+        else:
+            assert two.added == one.added
+        assert (two.accumulated.mean > 3 * one.accumulated.mean) is (k >= place)
+
+
+@pytest.mark.parametrize("float_ends", [False, True])
+def test_files_of_tensorflows_converter_are_matched_through_the_graph(float_ends: bool) -> None:
+    before, after = Graph(branched(False)), Graph(branched(True, float_ends))
+    found = compare(before, after, IMAGES)
+    assert found.unmatched == ([], [])
+    assert found.tensors[0].before == before.tensors[before.inputs[0]].name
+    assert all(item.accumulated.mean_lsb is not None for item in found.tensors)
+    # Matched wrongly, the two branches would have nothing in common.
+    assert all(item.accumulated.cosine is not None and item.accumulated.cosine > 0.99 for item in found.tensors)
+    assert all(item.added.cosine is not None and item.added.cosine > 0.995 for item in found.tensors)
+
+
+def test_names_do_not_matter() -> None:
+    after = _ours(branched(False))
+    model = after.copied()
+    for index, raw in enumerate(model.subgraphs[0].tensors):
+        raw.name = f"t{index}".encode()
+    from octavo.tflite.graph import serialize
+
+    renamed = Graph(serialize(model))
+    before = Graph(branched(False))
+    ours = [(pair.before.index, pair.after.index) for pair in match(before, after)]
+    assert ours == [(pair.before.index, pair.after.index) for pair in match(before, renamed)]
+
+
+def test_two_int8_files_and_a_file_with_itself() -> None:
+    theirs, ours = Graph(branched(True)), _ours(branched(False))
+    between = compare(theirs, ours, IMAGES)
+    assert len(between.tensors) >= 9
+    assert all(item.accumulated.cosine is not None and item.accumulated.cosine > 0.98 for item in between.tensors)
+    itself = compare(ours, ours, IMAGES)
+    assert {item.accumulated.largest for item in itself.tensors} == {0.0}
+    assert {item.added.largest for item in itself.tensors} == {0.0}
+    assert itself.tensors[0].accumulated.sqnr is None
+
+
+def test_workers_change_nothing_but_the_last_digits() -> None:
+    before, after = Graph(tiny_tflite()), _ours(tiny_tflite())
+    seen: list[int] = []
+    one = compare(before, after, IMAGES, workers=1)
+    two = compare(before, after, IMAGES, progress=seen.append, workers=3)
+    assert sum(seen) == len(IMAGES)
+    for a, b in zip(one.tensors, two.tensors, strict=True):
+        assert a.added.sqnr == pytest.approx(b.added.sqnr, rel=1e-6)
+        assert (a.low, a.high, a.codes, a.added.largest) == (b.low, b.high, b.codes, b.added.largest)
+
+
+def test_other_models_are_refused() -> None:
+    with pytest.raises(ModelError, match="takes inputs of"):
+        compare(Graph(tiny_tflite()), Graph(_other()), IMAGES)
+    with pytest.raises(DataError, match="at least one image"):
+        compare(Graph(tiny_tflite()), _ours(tiny_tflite()), IMAGES[:0])
+
+
+@functools.cache
+def _other() -> bytes:
+    from oneop import convert
+
+    return convert(lambda x: x * 2.0, (1, 4, 4, 3))

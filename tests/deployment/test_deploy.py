@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from shell import octavo, refused
+from tiny import CLASSES, tiny_int8, tiny_tflite, write_folder
+
+from octavo.api.evaluate import evaluate as evaluate_file
+from octavo.base.errors import ModelError, OctavoError, ProofError
+from octavo.data.preprocess import Preprocess
+from octavo.deployment.folder import deploy
+from octavo.rewrite.raw_pixels import raw_pixels, unsigned
+from octavo.source.sidecar import Sidecar
+from octavo.tflite import metadata
+from octavo.tflite.graph import Graph
+
+FILES = [
+    "SHA256SUMS",
+    "classify.c",
+    "labels.txt",
+    "model-card.md",
+    "model.tflite",
+    "model_data.cc",
+    "model_data.h",
+    "model_facts.h",
+    "predict.py",
+    "preprocess.json",
+]
+
+
+def model_file(folder: Path, graph: Graph, preprocess: Preprocess) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "int8.tflite"
+    path.write_bytes(graph.content)
+    Sidecar(preprocess, CLASSES).write(path)
+    return path
+
+
+def predict(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs the folder's program as a stranger does: isolated from Octavo, from another directory."""
+    command = [sys.executable, "-I", str(folder / "predict.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder.parent)
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Path:
+    """A deployed folder, moved elsewhere."""
+    made = deploy(model_file(tmp_path / "here", tiny_int8(), Preprocess((8, 8))), tmp_path / "out")
+    target = tmp_path / "else where" / "moved"
+    target.parent.mkdir()
+    shutil.move(made.folder, target)
+    shutil.rmtree(tmp_path / "here")
+    return target
+
+
+def test_the_folder_is_whole_and_its_sums_are_right(moved: Path) -> None:
+    assert sorted(path.name for path in moved.iterdir()) == FILES
+    lines = dict(reversed(line.split("  ")) for line in (moved / "SHA256SUMS").read_text().splitlines())
+    assert sorted(lines) == FILES[1:]
+    for name, digest in lines.items():
+        assert hashlib.sha256((moved / name).read_bytes()).hexdigest() == digest
+    assert (moved / "labels.txt").read_text().splitlines() == list(CLASSES)
+
+
+def variants() -> dict[str, tuple[Graph, Preprocess]]:
+    made = raw_pixels(tiny_int8(), Preprocess((8, 8)))
+    return {
+        "int8": (tiny_int8(), Preprocess((8, 8))),
+        "logits": (tiny_int8(softmax=False), Preprocess((8, 8), "bilinear")),
+        "uint8": (unsigned(made.graph), made.preprocess),
+        "bgr": (tiny_int8(), Preprocess((8, 8), "lanczos", channels="bgr")),
+    }
+
+
+@pytest.mark.parametrize("name", ["int8", "logits", "uint8", "bgr"])
+def test_predict_equals_octavos_evaluation_bit_for_bit(tmp_path: Path, name: str) -> None:
+    path = model_file(tmp_path / "here", *variants()[name])
+    photos = write_folder(tmp_path / "photos", 12)
+    rng = np.random.default_rng(0)
+    # Pictures of other sizes and modes, which have to be resized and converted alike.
+    for place, (mode, size) in enumerate((("RGB", (31, 17)), ("L", (9, 40)), ("RGBA", (12, 12)), ("P", (20, 20)))):
+        noise = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(noise).convert(mode).save(photos / CLASSES[place % 3] / f"odd{place}.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(rng.integers(0, 256, (30, 20, 3), dtype=np.uint8)).save(photos / "red" / "turned.jpg", exif=turned)
+    made = deploy(path, tmp_path / "out")
+    scores = evaluate_file(path, photos)
+    files = sorted(photos.rglob("*.*"), key=lambda file: file.relative_to(photos).as_posix())
+    assert len(files) == len(scores.probabilities)
+    done = predict(made.folder, *files, "--top", 3, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = [{item["class"]: item["probability"] for item in row["classes"]} for row in json.loads(done.stdout)]
+    found = np.array([[row[label] for label in CLASSES] for row in rows], np.float32)
+    assert len(np.unique(found, axis=0)) > 5
+    assert np.array_equal(np.sort(found, axis=0), np.sort(scores.probabilities, axis=0))
+    by_image = {row.tobytes() for row in scores.probabilities.astype(np.float32)}
+    assert all(row.tobytes() in by_image for row in found)
+
+
+def test_predict_reads_like_a_sentence(moved: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), (250, 10, 10)).save(tmp_path / "a.png")
+    done = predict(moved, tmp_path / "a.png")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{tmp_path / 'a.png'}: red 9")
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "labels.txt", "preprocess.json"])
+def test_predict_refuses_what_is_damaged_or_missing(moved: Path, tmp_path: Path, name: str) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    content = bytearray((moved / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (moved / name).write_bytes(content)
+    done = predict(moved, tmp_path / "a.png")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"predict: {name} is damaged or was replaced: its SHA-256 is not that of SHA256SUMS.\n"
+    (moved / name).unlink()
+    assert f"There is no {name}" in predict(moved, tmp_path / "a.png").stderr
+
+
+def test_predict_refuses_what_is_no_picture(moved: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("words")
+    for path, message in ((tmp_path / "words.txt", "not a picture"), (tmp_path / "none.png", "There is no file")):
+        done = predict(moved, path)
+        assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_the_c_array_is_the_model(moved: Path) -> None:
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    library = moved.parent / "model.so"
+    # The header declares with C linkage; -Werror finds a declaration that does not fit.
+    command = [compiler, "-std=c++11", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, moved / "model_data.cc"]
+    subprocess.run(command, check=True, capture_output=True)
+    loaded = ctypes.CDLL(str(library))
+    length = ctypes.c_size_t.in_dll(loaded, "model_data_len").value
+    data = (ctypes.c_ubyte * length).in_dll(loaded, "model_data")
+    # The model that was deployed: metadata are for files.
+    assert bytes(data) == tiny_int8().content
+    assert hashlib.sha256(bytes(data)).hexdigest() in (moved / "model_data.h").read_text()
+    assert ctypes.addressof(data) % 16 == 0
+
+
+def test_the_model_carries_its_labels(moved: Path) -> None:
+    with zipfile.ZipFile(moved / "model.tflite") as archive:
+        assert archive.read("labels.txt") == (moved / "labels.txt").read_bytes()
+    value = metadata.read((moved / "model.tflite").read_bytes())
+    assert value is not None and "8×8 RGB, bicubic" in str(value)
+
+
+def test_a_file_that_says_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = model_file(tmp_path / "here", tiny_int8(), Preprocess((8, 8)))
+    monkeypatch.setattr("octavo.deployment.described.attach", lambda *_: tiny_int8(softmax=False))
+    with pytest.raises(ProofError, match="with metadata gives other outputs than its model on the xnnpack kernels"):
+        deploy(path, tmp_path / "out")
+    assert [item.name for item in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_model_for_mediapipe_is_written_where_it_takes_bytes(tmp_path: Path) -> None:
+    path = model_file(tmp_path / "here", *variants()["uint8"])
+    done = octavo("deploy", path, "--out", tmp_path / "out", "--mediapipe", "--json")
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)["files"]) == sorted([*FILES, "mediapipe.tflite"])
+    graph = Graph.read(tmp_path / "out" / "mediapipe.tflite")
+    assert [graph.tensors[port].dtype for port in (*graph.inputs, *graph.outputs)] == ["uint8", "uint8"]
+    path = model_file(tmp_path / "there", tiny_int8(), Preprocess((8, 8)))
+    assert "octavo slim MODEL" in refused(octavo("deploy", path, "--out", tmp_path / "new", "--mediapipe"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_card_says_what_is_unknown(moved: Path) -> None:
+    card = (moved / "model-card.md").read_text("utf-8")
+    assert "Unknown to Octavo" in card and "Not measured" in card
+    for content in ((moved / "model.tflite").read_bytes(), tiny_int8().content):
+        assert hashlib.sha256(content).hexdigest() in card
+
+
+def run_folder(folder: Path) -> Path:
+    """A run directory as `octavo run` leaves it, as far as deployment reads it."""
+    path = model_file(folder, tiny_int8(), Preprocess((8, 8)))
+    share = {"value": 0.8, "low": 0.7, "high": 0.9}
+    rows = [
+        {"class": name, "images": 6, "recall": r, "precision": 0.5}
+        for name, r in zip(CLASSES, (0.5, 0.25, 1.0), strict=True)
+    ]
+    one = {"accuracy": share, "per_class": rows, "latency_ms": {"median": 0.1, "runs": 9}}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    evaluation = {
+        "images": 18,
+        "kernels": "LiteRT with XNNPACK",
+        "models": {"float": one, "int8": one | {"sha256": digest}},
+        "comparison": {"difference": {"value": -0.01, "low": -0.02, "high": 0.005}},
+    }
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    data = {"classes": CLASSES, "train": {"images": 30, "digest": "ab" * 32}}
+    (folder / "data.json").write_text(json.dumps(data))
+    return folder
+
+
+def test_a_runs_card_states_its_figures(tmp_path: Path) -> None:
+    made = deploy(run_folder(tmp_path / "run"), tmp_path / "out", archive=True)
+    card = (made.folder / "model-card.md").read_text("utf-8")
+    assert "80.00% (95% interval 70.00% to 90.00%) on 18 held-out images" in card
+    assert "-1.00 points (95% interval -2.00 to +0.50)" in card
+    assert "It finds green least often: 25.0% of 6 images" in card
+    assert "30 images of 3 classes" in card
+    assert made.archive is not None
+    with zipfile.ZipFile(made.archive) as archive:
+        assert sorted(archive.namelist()) == [f"out/{name}" for name in FILES]
+        assert archive.read("out/model.tflite") == (made.folder / "model.tflite").read_bytes()
+
+
+def test_an_evaluation_of_another_model_is_not_printed(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run")
+    model_file(run, tiny_int8(softmax=False), Preprocess((8, 8)))
+    with pytest.raises(ModelError, match="evaluated with another"):
+        deploy(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_deployed_says_why(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(tiny_int8().content)
+    with pytest.raises(ModelError, match="no sidecar"):
+        deploy(bare, tmp_path / "out")
+    float_model = tmp_path / "float.tflite"
+    float_model.write_bytes(tiny_tflite())
+    Sidecar(Preprocess((8, 8)), CLASSES).write(float_model)
+    with pytest.raises(ModelError, match="not full-integer"):
+        deploy(float_model, tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"holds no int8\.tflite"):
+        deploy(tmp_path / "empty", tmp_path / "out")
+    path = model_file(tmp_path / "here", tiny_int8(), Preprocess((8, 8)))
+    with pytest.raises(OctavoError, match="not empty"):
+        deploy(path, tmp_path / "here")
+    Sidecar(Preprocess((8, 8)), CLASSES[:2]).write(path)
+    with pytest.raises(ModelError, match="names 2"):
+        deploy(path, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith((".", "out"))) == []
+
+
+def test_the_command(tmp_path: Path) -> None:
+    path = model_file(tmp_path / "here", tiny_int8(), Preprocess((8, 8)))
+    done = octavo("deploy", path, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)["files"]) == FILES
+    assert "not empty" in refused(octavo("deploy", path, "--out", tmp_path / "out"))
+    assert "There is no file" in refused(octavo("deploy", tmp_path / "none.tflite", "--out", tmp_path / "new"))

@@ -1,0 +1,190 @@
+"""Every row of the op table against LiteRT: a one-op float model, its int8 form, the same inputs."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from oneop import IMAGE, convert, inputs, kinds, one_op, weights
+
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.proof import prove
+from octavo.quantization.quantize import quantize
+from octavo.runtime.litert import Kernels, Model
+from octavo.tflite.graph import Graph
+from octavo.tflite.op_table import TABLE
+
+# How far an output may be from float, in output steps. Half a step is the output's own rounding, which is all that
+# ops without arithmetic have; arithmetic adds its rounded inputs and a rounded multiplier.
+EXACT = 0.51
+CLOSE = 2.1
+# Functions that are steep where they are fed magnify the rounding of their input.
+STEEP = {"RSQRT": 5.0, "EXP": 3.0, "LOG": 3.5, "L2_NORMALIZATION": 7.0}
+
+# What LiteRT's reference resolver lacks, or computes wrongly (SUM at two scales), beside its other two families.
+NOT_IN_REFERENCE = {"ELU", "TILE", "DEPTH_TO_SPACE", "SUM"}
+# TensorFlow's converter writes these as RESHAPE.
+WRITTEN_AS_RESHAPE = {"SQUEEZE", "EXPAND_DIMS"}
+
+
+def steps_off(content: bytes, values: np.ndarray, kernels: Kernels) -> float:
+    """Quantizes and proves a float model, and gives the largest error of its int8 form in output steps."""
+    graph = Graph(content)
+    made = quantize(graph, calibrate(graph, values))
+    prove(made)
+    int8 = Graph(made.content)
+    wanted = Model(graph).predict(values)
+    assert np.ptp(wanted, axis=0).max() > 0, "outputs that do not differ would hide every error"
+    params = int8.tensors[int8.outputs[0]].qparams
+    assert params is not None
+    # Fixed output scales can be narrower than the function's values; beyond them int8 saturates, as it should.
+    bounded = np.clip(wanted, params.minimum[0], params.maximum[0])
+    return float(np.abs(Model(int8, kernels).predict(values) - bounded).max() / params.scale[0])
+
+
+def test_every_row_has_a_case_here() -> None:
+    assert set(TABLE) <= set(kinds())
+
+
+@pytest.mark.parametrize("kind", sorted(TABLE))
+def test_int8_is_float_within_rounding_on_litert(kind: str) -> None:
+    content, shape, (low, high) = one_op(kind)
+    found = {op.kind for op in Graph(content).ops}
+    assert ("RESHAPE" if kind in WRITTEN_AS_RESHAPE else kind) in found
+    bound = STEEP.get(
+        kind, EXACT if TABLE[kind].shares and kind not in {"AVERAGE_POOL_2D", "RESIZE_BILINEAR"} else CLOSE
+    )
+    values = inputs(shape, 24, low, high)
+    assert steps_off(content, values, "xnnpack") <= bound
+    if kind not in NOT_IN_REFERENCE:
+        assert steps_off(content, values, "reference") <= bound
+
+
+@pytest.mark.parametrize("kind", sorted(set(TABLE) - {"PRELU", "BATCH_MATMUL", "LOG", "SPLIT_V", "UNPACK"}))
+def test_versions_and_fixed_scales_equal_tensorflows_converter(kind: str) -> None:
+    """The same model through TensorFlow's full-integer converter, where that quantizes the op at all."""
+    import tensorflow as tf
+    from oneop import _cases
+
+    function, shape, (low, high) = _cases()[kind]
+    values = inputs(shape, 24, low, high)
+    made = tf.function(function, input_signature=[tf.TensorSpec(shape, tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([made.get_concrete_function()])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in values)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs = Graph(converter.convert())
+    except Exception as error:  # its own kind, not exported
+        pytest.skip(f"TensorFlow's converter does not quantize it: {str(error)[:80]}")
+    graph = Graph(one_op(kind)[0])
+    ours = Graph(quantize(graph, calibrate(graph, values)).content)
+    name = "RESHAPE" if kind in WRITTEN_AS_RESHAPE else kind
+    versions = {op.version for op in theirs.ops if op.kind == name and theirs.tensors[op.outputs[0]].dtype == "int8"}
+    if not versions:
+        pytest.skip("TensorFlow's converter leaves it in float")
+    assert {op.version for op in ours.ops if op.kind == name} == versions
+    fixed = TABLE[kind].fixed
+    if fixed is not None:
+        params = theirs.tensors[theirs.outputs[0]].qparams
+        assert params is not None
+        assert (params.scale[0], params.zero_point[0]) == (fixed.scale[0], fixed.zero_point[0])
+
+
+# The same in output steps of 16 bits, of which an input's rounding makes more than one in the steep functions.
+STEEP_WIDE = {"RSQRT": 8.0, "LOG": 10.0, "EXP": 5.0, "TANH": 4.0}
+
+
+@pytest.mark.parametrize("kind", sorted(kind for kind, rules in TABLE.items() if rules.wide is not None))
+def test_int16_activations_are_float_within_rounding_on_litert(kind: str) -> None:
+    """All but the weights, whose 8 bits the float model is given too."""
+    content, shape, (low, high) = one_op(kind)
+    graph = Graph(content)
+    name = "RESHAPE" if kind in WRITTEN_AS_RESHAPE else kind
+    values = inputs(shape, 24, low, high)
+    # A margin, since the 8 bits of the input can reach beyond the range that 16 bits of it are cut to.
+    made = quantize(graph, calibrate(graph, np.concatenate([values, 1.02 * values])), precision={name: "int16x8"})
+    prove(made)
+    wide = Graph(made.content)
+    entry, output = (wide.tensors[index].qparams for index in (wide.inputs[0], wide.outputs[0]))
+    assert entry is not None and output is not None and (entry.bits, output.bits) == (8, 16)
+    values = entry.dequantize(entry.quantize(values))
+    rounded = {
+        t.name: params.dequantize(params.quantize(t.constant))
+        for t in made.source.tensors
+        if t.constant is not None and (params := made.table.of.get(t.name)) is not None and params.bits == 8
+    }
+    wanted = Model(made.source.replaced(rounded)).predict(values)
+    bound = STEEP_WIDE.get(kind, EXACT if TABLE[kind].shares and kind != "AVERAGE_POOL_2D" else CLOSE)
+    for kernels in ("xnnpack", "reference") if kind != "TILE" else ("xnnpack",):
+        off = np.abs(Model(wide, kernels).predict(values) - wanted).max() / output.scale[0]
+        assert off <= bound, (kernels, off)
+
+
+slow_to_build = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@slow_to_build
+@given(
+    kernel=st.integers(1, 4),
+    stride=st.integers(1, 3),
+    padding=st.sampled_from(["SAME", "VALID"]),
+    filters=st.integers(1, 9),
+    dilation=st.integers(1, 2),
+    ends=st.sampled_from(["none", "relu", "relu6"]),
+)
+def test_convolutions_of_any_shape(
+    kernel: int, stride: int, padding: str, filters: int, dilation: int, ends: str
+) -> None:
+    import tensorflow as tf
+
+    stride = 1 if dilation > 1 else stride
+    end = {"none": lambda x: x, "relu": tf.nn.relu, "relu6": tf.nn.relu6}[ends]
+    content = convert(
+        lambda x: end(
+            tf.nn.conv2d(x, weights(kernel, kernel, 4, filters), stride, padding, dilations=dilation)
+            + weights(filters)
+            + 0.5
+        )
+    )
+    assert steps_off(content, inputs(), "xnnpack") <= CLOSE
+
+
+@slow_to_build
+@given(
+    kernel=st.integers(1, 4),
+    stride=st.integers(1, 2),
+    padding=st.sampled_from(["SAME", "VALID"]),
+    multiplier=st.integers(1, 3),
+)
+def test_depthwise_convolutions_of_any_shape(kernel: int, stride: int, padding: str, multiplier: int) -> None:
+    import tensorflow as tf
+
+    content = convert(
+        lambda x: tf.nn.depthwise_conv2d(x, weights(kernel, kernel, 4, multiplier), [1, stride, stride, 1], padding)
+    )
+    assert steps_off(content, inputs(), "xnnpack") <= CLOSE
+
+
+@slow_to_build
+@given(units=st.integers(1, 9), bias=st.booleans(), keep=st.booleans())
+def test_dense_layers_with_and_without_bias_and_kept_dimensions(units: int, bias: bool, keep: bool) -> None:
+    import tensorflow as tf
+
+    shape = (1, 5, 16) if keep else (1, 16)
+    content = convert(lambda x: tf.matmul(x, weights(16, units)) + (weights(units) if bias else 0.0), shape)
+    assert steps_off(content, inputs(shape), "xnnpack") <= CLOSE
+
+
+@slow_to_build
+@given(axes=st.sampled_from([[1], [2], [1, 2], [3]]), keep=st.booleans())
+def test_means_over_any_axes(axes: list[int], keep: bool) -> None:
+    import tensorflow as tf
+
+    assert steps_off(convert(lambda x: tf.reduce_mean(x, axes, keepdims=keep)), inputs(IMAGE), "xnnpack") <= CLOSE

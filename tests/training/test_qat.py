@@ -1,0 +1,156 @@
+"""Quantization-aware training as an act: it learns, resumes, keeps the best epoch, and ends in what LiteRT runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import CLASSES, SIZE, pictures, tiny_tflite
+
+from octavo.analysis.evaluate import evaluate
+from octavo.base.errors import DataError, RecipeError
+from octavo.base.progress import Advance, Silent
+from octavo.data.dataset import ImageSet
+from octavo.data.preprocess import Preprocess
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.ranges import Ranges
+from octavo.recipe.schema import QatRecipe
+from octavo.simulate import FloatModel, Simulation
+from octavo.tflite.graph import Graph
+from octavo.training import qat
+from octavo.training.convert import convert
+
+PREPROCESS = Preprocess((SIZE, SIZE))
+
+
+def images(count: int = 96, seed: int = 0, labelled: bool = True) -> ImageSet:
+    pixels, labels = pictures(count, seed)
+    return ImageSet(pixels, labels if labelled else None, CLASSES, tuple(str(i) for i in range(count)))
+
+
+def recipe(**settings: Any) -> QatRecipe:
+    base: dict[str, Any] = {"epochs": 3, "batch": 16, "learning_rate": 0.02, "augment": {"shift": 0.1}}
+    return QatRecipe.model_validate(base | settings)
+
+
+@cache
+def start() -> tuple[Graph, Ranges]:
+    graph = Graph(tiny_tflite())
+    return graph, calibrate(graph, PREPROCESS.apply(images().images))
+
+
+def simulation() -> Simulation:
+    return Simulation(*start())
+
+
+class Saying(Silent):
+    """Progress that keeps what is said, and presses Ctrl-C after an epoch."""
+
+    def __init__(self, stop_after: int = 0) -> None:
+        self.said: list[str] = []
+        self.stop_after = stop_after
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+        if f"epoch {self.stop_after} of" in text:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def track(self, text: str, total: int) -> Iterator[Advance]:
+        self.said.append(text)
+        yield lambda done: None
+
+
+def test_what_was_trained_is_what_litert_runs(tmp_path: Path) -> None:
+    model, held = simulation(), images(48, 1)
+    history = qat.fit(model, images(), held, PREPROCESS, recipe(epochs=8, weight_averaging=0), 0, tmp_path)
+    best = max(row["val_accuracy"] for row in history.epochs)
+    assert history.best_epoch == 1 + [row["val_accuracy"] for row in history.epochs].index(best)
+    assert best > 0.7
+    # The oracle: LiteRT on the written file, on the images that training validated on.
+    written = convert(model).quantized.content
+    assert evaluate(Graph(written), held, PREPROCESS).accuracy().value == pytest.approx(best)
+
+
+@pytest.mark.parametrize("settings", [{}, {"distill": 0.5}, {"learning_rate": None}], ids=str)
+def test_interrupted_and_resumed_equals_unbroken(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qat, "CANDIDATES", (1e-3, 3e-2))
+    whole, broken = simulation(), simulation()
+    qat.fit(whole, images(), images(30, 1), PREPROCESS, recipe(**settings), 0, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        qat.fit(broken, images(), images(30, 1), PREPROCESS, recipe(**settings), 0, tmp_path / "b", Saying(2))
+    resumed = simulation()
+    saying = Saying()
+    history = qat.fit(resumed, images(), images(30, 1), PREPROCESS, recipe(**settings), 0, tmp_path / "b", saying)
+    assert history.resumed == 1
+    assert not [text for text in saying.said if "epoch 1 of" in text or "learning rate" in text]
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_ranges_move_unless_frozen(tmp_path: Path) -> None:
+    def moved(**settings: Any) -> bool:
+        model = simulation()
+        before = model.ranges.of
+        qat.fit(model, images(), None, PREPROCESS, recipe(epochs=1, **settings), 0, tmp_path / str(settings))
+        return bool(model.ranges.of != before)
+
+    assert moved()
+    assert not moved(range_rate=0)
+    assert not moved(freeze_ranges=1.0)
+
+
+def test_a_control_is_the_float_graph_trained(tmp_path: Path) -> None:
+    control = FloatModel(start()[0])
+    qat.fit(control, images(), None, PREPROCESS, recipe(epochs=8), 0, tmp_path)
+    held = images(48, 1)
+    scores = evaluate(control.graph, held, PREPROCESS)
+    assert scores.accuracy().value > 0.7
+    wanted = np.asarray(control.predict(PREPROCESS.apply(held.images), verbose=0))
+    np.testing.assert_allclose(scores.probabilities, wanted, atol=1e-5)
+
+
+def test_unlabelled_images_train_towards_the_float_graph(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"not labelled. Give one folder per class, or set qat.distill to 1"):
+        qat.fit(simulation(), images(labelled=False), None, PREPROCESS, recipe(), 0, tmp_path)
+    graph, found = start()
+    # Ranges a third as wide as they should be: something to mend.
+    narrow = Ranges("minmax", found.images, {name: (low / 3, high / 3) for name, (low, high) in found.of.items()})
+    wanted = FloatModel(graph).predict(PREPROCESS.apply(images().images), verbose=0)
+
+    def distance(model: Simulation) -> float:
+        return float(np.abs(np.asarray(model.predict(PREPROCESS.apply(images().images), verbose=0)) - wanted).mean())
+
+    model = Simulation(graph, narrow)
+    before = distance(model)
+    settings = recipe(distill=1.0, epochs=6, learning_rate=0.05, augment={})
+    history = qat.fit(model, images(labelled=False), None, PREPROCESS, settings, 0, tmp_path)
+    assert distance(model) < before / 2
+    assert history.epochs[0]["accuracy"] is None
+
+
+def test_a_learning_rate_is_found_by_trial(tmp_path: Path) -> None:
+    saying, model = Saying(), simulation()
+    history = qat.fit(model, images(), None, PREPROCESS, recipe(learning_rate=None), 0, tmp_path, saying)
+    assert history.peak_rate in qat.CANDIDATES
+    said = next(text for text in saying.said if "learning rate" in text and "by the loss" in text)
+    losses = {float(pair.split(":")[0]): float(pair.split(":")[1]) for pair in said.split("(")[1][:-1].split(", ")}
+    assert history.peak_rate == min(losses, key=lambda rate: losses[rate])
+
+
+def test_other_classes_and_augmented_float_inputs_are_refused(tmp_path: Path) -> None:
+    pixels, labels = pictures(48)
+    four = ImageSet(pixels, labels, (*CLASSES, "more"), tuple(str(i) for i in range(48)))
+    with pytest.raises(DataError, match=r"have 4 classes, and the model's output is \(None, 3\)"):
+        qat.fit(simulation(), four, None, PREPROCESS, recipe(), 0, tmp_path)
+    ready = ImageSet(PREPROCESS.apply(pixels), labels, CLASSES, tuple(str(i) for i in range(48)))
+    with pytest.raises(RecipeError, match="works on pixels"):
+        qat.fit(simulation(), ready, None, PREPROCESS, recipe(), 0, tmp_path)
+    qat.fit(simulation(), ready, None, PREPROCESS, recipe(epochs=1, augment={}), 0, tmp_path)

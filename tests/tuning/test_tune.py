@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from smallnet import batch, small_tflite
+
+import octavo.tuning.adaround
+from octavo.base.errors import QuantizationError
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.proof import prove
+from octavo.quantization.quantize import quantize
+from octavo.quantization.table import build
+from octavo.runtime import litert as runtime
+from octavo.tflite.graph import Graph
+from octavo.tuning.tune import ACTS, tune
+
+IMAGES = batch()
+
+
+ORDERS = [*permutations(act for act in ACTS if act != "adaround"), tuple(reversed(ACTS)), tuple(ACTS)]
+
+
+@pytest.mark.parametrize("acts", ORDERS, ids="-".join)
+def test_acts_compose_in_any_order(acts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(octavo.tuning.adaround, "_STEPS", 20)
+    graph = Graph(small_tflite())
+    tuned = tune(graph, calibrate(graph, IMAGES), IMAGES, acts, build)
+    assert [step.act for step in tuned.steps] == list(acts)
+    assert prove(quantize(tuned.graph, tuned.ranges)).float_left == []
+    assert [step.to_json()["said"] for step in tuned.steps]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_neither_order_nor_workers_change_a_bit(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph(small_tflite(stretch=True))
+
+    def made(images: np.ndarray) -> bytes:
+        tuned = tune(graph, calibrate(graph, images), images, tuple(ACTS), build)
+        return quantize(tuned.graph, tuned.ranges).content
+
+    monkeypatch.setattr(octavo.tuning.adaround, "_STEPS", 20)
+    wanted = made(IMAGES)
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: workers)
+    assert made(IMAGES[::-1]) == wanted
+    assert made(IMAGES[np.random.default_rng(0).permutation(len(IMAGES))]) == wanted
+
+
+def test_what_int8_is_compared_with() -> None:
+    graph = Graph(small_tflite(stretch=True))
+    ranges = calibrate(graph, IMAGES)
+    assert tune(graph, ranges, IMAGES, (), build).reference is graph
+    both = tune(graph, ranges, IMAGES, ("equalize", "bias"), build)
+    assert both.reference is both.steps[0].tuned.graph
+    assert both.graph is both.steps[1].tuned.graph
+
+
+def test_an_unknown_act() -> None:
+    graph = Graph(small_tflite())
+    with pytest.raises(QuantizationError, match="no tuning act 'adaquant'") as caught:
+        tune(graph, calibrate(graph, IMAGES), IMAGES, ("bias", "adaquant"), build)
+    assert "equalize, bias, compensate, adaround" in str(caught.value)
