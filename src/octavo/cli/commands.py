@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 import sys
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -103,6 +104,10 @@ PrecisionFlags = Annotated[
 ]
 
 
+# How often a log file is told how far work is.
+SECONDS_PER_LINE = 10.0
+
+
 class _Shown:
     """Progress on standard error, for people."""
 
@@ -119,13 +124,25 @@ class _Shown:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         if not self.console.is_terminal:
-            # A bar in a log file is noise; the lines that `say` writes are enough there.
-            yield lambda done: None
+            yield self._lines(text, total)
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as bars:
             task = bars.add_task(text, total=total)
             yield lambda done: bars.advance(task, done)
+
+    def _lines(self, text: str, total: int) -> Advance:
+        """Progress where a bar would be noise, as in a log file: a line every so often, and none for what is quick."""
+        done, last = 0, time.monotonic()
+
+        def advance(count: int) -> None:
+            nonlocal done, last
+            done += count
+            if done < total and time.monotonic() - last >= SECONDS_PER_LINE:
+                last = time.monotonic()
+                self.say(f"{text}: {done} of {total}")
+
+        return advance
 
 
 def _print(text: str) -> None:

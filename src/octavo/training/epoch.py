@@ -60,6 +60,22 @@ def epoch(
     return {"epoch": number + 1, **measured, "learning_rate": last, "seconds": seconds}
 
 
+def prepare(model: Any, labels: Array) -> None:
+    """Makes the variables of a compiled model's optimizer and metrics.
+
+    Keras makes them in the first step otherwise, and TensorFlow then traces that step twice, which for a network of 158
+    variables takes as long as several epochs on a small set of images.
+
+    Args:
+        model: A compiled Keras model with one output.
+        labels: Of any images, one-hot ``(N, classes)``.
+    """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    model.compute_metrics(labels[:1], labels[:1], labels[:1])
+    model.reset_metrics()
+
+
 def _watch(
     callbacks: Any,
     number: int,

@@ -21,7 +21,7 @@ from octavo.training.baseline.batchnorm import reestimate
 from octavo.training.baseline.network import freeze
 from octavo.training.baseline.rates import optimizer, rate
 from octavo.training.batches import Pixels, check, one_hot, plain_batches, training_batches
-from octavo.training.epoch import averaged, epoch
+from octavo.training.epoch import averaged, epoch, prepare
 from octavo.training.history import History, line
 from octavo.training.state import State, identity, parameters
 
@@ -73,12 +73,14 @@ def fit(
         _reestimate("adapt batch norms", model, recipe, seed, pixels, labels, history, progress)
     # As it was when the state was kept, so that the kept optimizer fits; also when no epoch is left to train.
     _compile(keras, model, recipe, max(start - 1, 0))
+    prepare(model, labels)
     state.restore_optimizer(model)
     for number in range(start, recipe.epochs):
         if _stopped(history, recipe):
             break
         if number > 0 and number == recipe.gradual_unfreezing:
             _compile(keras, model, recipe, number)
+            prepare(model, labels)
         batches = training_batches(pixels, labels, recipe.batch, seed, number, augment)
         _seed_dropout(model, seed, number)
         row = epoch("train", model, batches, seen, number, recipe.epochs, partial(rate, recipe), progress, remedy)
