@@ -213,6 +213,25 @@ def test_files_that_are_no_models(folder: Path, content: bytes, message: str) ->
     assert not (folder / "never.tflite").exists()
 
 
+def test_bad_outputs_are_found_before_the_work(folder: Path, tmp_path: Path) -> None:
+    """The images do not exist either, and are not what is said: the output was looked at first."""
+    model, none = folder / "float.tflite", ("--data", tmp_path / "none")
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    (tmp_path / "file").write_text("a file")
+    for out, said in (("/dev/full", "no regular file"), (tmp_path / "link", "a link"), (tmp_path, "is a folder")):
+        assert said in refused(octavo("quantize", model, *none, "-o", out))
+        assert said in refused(octavo("quantize", model, *none, "-o", out, "--max-drop", 1))
+        assert said in refused(octavo("qat", model, *none, "-o", out))
+        assert said in refused(octavo("slim", model, "-o", out, *none))
+        assert said in refused(octavo("pareto", tmp_path / "none", "-o", out))
+    inside = tmp_path / "file" / "inside"
+    for command in (("compare", model, model), ("sensitivity", model), ("calibrate", model)):
+        assert "is no folder" in refused(octavo(*command, *none, "-o", inside))
+    assert "is no folder" in refused(octavo("run", "digits", "--out", inside))
+    assert "is no folder" in refused(octavo("deploy", folder / "float.tflite", "--out", inside))
+    assert Path("/dev/full").is_char_device() and (tmp_path / "link").is_symlink()
+
+
 def test_wrong_paths(folder: Path) -> None:
     assert "There is no file" in refused(_quantize(folder, folder / "none.tflite", folder / "photos"))
     assert "There is no file or folder" in refused(_quantize(folder, folder / "float.tflite", folder / "none"))

@@ -23,7 +23,7 @@ def calibrate(
     sizes: Sequence[int] | None = None,
     draws: int = 5,
     observer: str = "minmax",
-    acts: Sequence[str] = (),
+    tune: Sequence[str] = (),
     judges: int | None = None,
     seed: int = 0,
     allow_float: bool = False,
@@ -41,7 +41,7 @@ def calibrate(
         sizes: How many images to calibrate with; those of `SIZES` that the training images allow, when left out.
         draws: How many choices of them.
         observer: How values seen become a range.
-        acts: Tuning acts, in their order.
+        tune: Tuning passes, in their order.
         judges: How many images judge; a tenth, and 1,000 at most, when left out.
         seed: Of all choices.
         allow_float: Leave in float what has no int8 form.
@@ -71,7 +71,7 @@ def calibrate(
         sizes if sizes is not None else [size for size in SIZES if size <= len(pool)],
         draws=draws,
         observer=observer,
-        acts=acts,
+        acts=tune,
         seed=seed,
         allow_float=allow_float,
         progress=progress,

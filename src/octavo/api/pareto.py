@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from octavo.analysis.pareto import front, picture, points
-from octavo.base.files import write_bytes
+from octavo.base.files import check_file, write_bytes
 
 
 def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> list[dict[str, Any]]:
@@ -24,6 +24,8 @@ def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> list[d
     Raises:
         OctavoError: A path is neither.
     """
+    if out is not None:
+        check_file(Path(out))
     rows = points([Path(path) for path in tried])
     fronts = {cost: front(rows, cost) for cost in ("bytes", "milliseconds")}
     if out is not None:

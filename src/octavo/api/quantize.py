@@ -21,7 +21,7 @@ from octavo.quantization.table import build
 from octavo.runtime.litert import Model
 from octavo.source.load import load_model, preprocess_for
 from octavo.source.sidecar import Sidecar
-from octavo.tuning.tune import tune
+from octavo.tuning.tune import tune as run_passes
 
 
 def quantize(
@@ -32,7 +32,7 @@ def quantize(
     images: int | None = None,
     seed: int = 0,
     observer: str = "minmax",
-    acts: Sequence[str] = ("compensate",),
+    tune: Sequence[str] = ("compensate",),
     allow_float: bool = False,
     precision: Mapping[str, Precision] | None = None,
     scale: tuple[float, float] | None = None,
@@ -49,7 +49,7 @@ def quantize(
         images: How many calibration images; 100, or all where there are fewer, when left out.
         seed: Of their choice.
         observer: How values seen become a range.
-        acts: Tuning acts, names in `octavo.tuning.tune.ACTS`, in their order.
+        tune: Tuning passes, names in `octavo.tuning.tune.ACTS`, in their order.
         allow_float: Keep in float what has no int8 form.
         precision: What is to be other than int8, by op: see `octavo.quantization.precision.resolve`.
         scale: What pixels 0 and 255 become, where no sidecar says so.
@@ -72,7 +72,7 @@ def quantize(
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, observer, advance)
     plan = partial(build, allow_float=allow_float, precision=precision)
-    tuned = tune(loaded.graph, ranges, feed, acts, plan, progress)
+    tuned = run_passes(loaded.graph, ranges, feed, tune, plan, progress)
     int8 = to_int8(tuned.graph, tuned.ranges, allow_float, precision)
     proof = prove(int8)
     write_bytes(out, int8.content)

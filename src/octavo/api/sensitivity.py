@@ -18,7 +18,7 @@ from octavo.quantization.quantize import check_float
 from octavo.quantization.table import build
 from octavo.runtime.litert import Kernels, Port
 from octavo.source.load import load_model, preprocess_for
-from octavo.tuning.tune import tune
+from octavo.tuning.tune import tune as run_passes
 
 # How many images are run through every file where no number is asked for.
 IMAGES = 32
@@ -32,7 +32,7 @@ def sensitivity(
     seed: int = 1,
     calibration: int | None = None,
     observer: str = "minmax",
-    acts: Sequence[str] = ("compensate",),
+    tune: Sequence[str] = ("compensate",),
     budget: float | None = None,
     allow_float: bool = False,
     kernels: Kernels = "xnnpack",
@@ -52,7 +52,7 @@ def sensitivity(
         seed: Of their choice; 1, so that they are not those that calibrate.
         calibration: How many images calibrate; 100, or all where there are fewer, when left out.
         observer: How values seen become a range.
-        acts: Tuning acts, names in `octavo.tuning.tune.ACTS`, in their order; what they change is only for ops in int8.
+        tune: Tuning passes, names in `octavo.tuning.tune.ACTS`, in their order; they change ops in int8 alone.
         budget: Seconds after which no new file is begun; None for no limit.
         allow_float: Leave in float what has no int8 form.
         kernels: Which of LiteRT's kernel families runs the files.
@@ -76,7 +76,7 @@ def sensitivity(
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(graph, feed, observer, advance)
     plan = partial(build, allow_float=allow_float)
-    tuned = tune(graph, ranges, feed, acts, plan, progress)
+    tuned = run_passes(graph, ranges, feed, tune, plan, progress)
     chosen = draw_calibration(source, images, seed, usual=IMAGES)
     files = 2 * sum("int8" in possible(op) for op in graph.ops) + 2
     with progress.track("measure", files) as advance:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from octavo.base.errors import ModelError
+from octavo.base.files import check_file
 from octavo.quantization.proof import Proof
 from octavo.quantization.quantize import Quantized
 from octavo.runtime.benchmark import undelegated
+from octavo.source.sidecar import path_of
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import Step
 
@@ -48,10 +50,13 @@ def left_by_xnnpack(made: Quantized) -> list[str]:
 
 
 def check_output(out: Path, *models: Path | str) -> None:
-    """Refuses to write over a model that is read.
+    """Refuses, before any work, to write over a model that is read, or to where no file can be written.
 
     Raises:
         ModelError: `out` is one of the models.
+        OctavoError: `out`, or its sidecar's path, cannot be written: see `octavo.base.files.check_file`.
     """
     if any(out.resolve() == Path(model).resolve() for model in models):
         raise ModelError("The output would overwrite the model that is read.", "Set `out` to another path.")
+    check_file(out)
+    check_file(path_of(out))

@@ -6,12 +6,67 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from octavo.base.errors import OctavoError
+
+
+def check_file(path: Path) -> None:
+    """Refuses a path that no file can be written to, before the work whose result it is to hold.
+
+    A file is written by renaming a temporary one, which would replace a device, a pipe or a link by a regular file. So
+    these are refused, links to regular files too: the file that a link names is given by its own path.
+
+    Args:
+        path: The file to write; its folder need not exist yet.
+
+    Raises:
+        OctavoError: The path is a folder, a device, a pipe, a socket or a link; its name is too long; or the folder
+            cannot be written to.
+
+    Example:
+        >>> check_file(Path("/dev/null"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        octavo.base.errors.OctavoError: '/dev/null' is no regular file, and would be replaced by one. Choose ...
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = None
+    except OSError as error:
+        raise OctavoError(f"'{path}' cannot be written: {error.strerror or error}.", "Choose another path.") from error
+    if mode is not None and stat.S_ISDIR(mode):
+        raise OctavoError(f"'{path}' is a folder, and a file is to be written.", "Choose the path of a file.")
+    if mode is not None and stat.S_ISLNK(mode):
+        raise OctavoError(
+            f"'{path}' is a link, and would be replaced by a file.", f"Choose its target, '{path.readlink()}'."
+        )
+    if mode is not None and not stat.S_ISREG(mode):
+        raise OctavoError(f"'{path}' is no regular file, and would be replaced by one.", "Choose another path.")
+    check_folder(path.parent)
+
+
+def check_folder(path: Path) -> None:
+    """Refuses a folder that no file can be written into, before the work whose result it is to hold.
+
+    Args:
+        path: The folder; it need not exist yet.
+
+    Raises:
+        OctavoError: It, or the nearest folder above it that exists, is no folder or cannot be written to.
+    """
+    nearest = next(parent for parent in (path, *path.absolute().parents) if os.path.lexists(parent))
+    if not nearest.is_dir():
+        raise OctavoError(f"Could not write into '{path}': '{nearest}' is no folder.", "Choose another path.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OctavoError(
+            f"Could not write into '{path}': '{nearest}' cannot be written to.",
+            "Check its permissions, or choose another.",
+        )
 
 
 @contextlib.contextmanager
@@ -24,7 +79,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path: The file to write. Its folder is made if it is missing.
 
     Raises:
-        OctavoError: The folder cannot be written to, or the disk is full.
+        OctavoError: The path is not that of a regular file, the folder cannot be written to, or the disk is full.
 
     Example:
         >>> import tempfile
@@ -34,6 +89,7 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> target.read_text()
         'whole'
     """
+    check_file(path)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

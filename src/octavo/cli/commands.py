@@ -302,7 +302,7 @@ def quantize(
         images=images,
         seed=seed,
         observer=observer,
-        acts=_acts(tune),
+        tune=_acts(tune),
         allow_float=allow_float,
         precision=_precisions(precision or []),
         scale=scale,
@@ -370,6 +370,14 @@ def qat(
         progress=_Shown(),
     )
     _print_written(result, json_)
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuses, before any work, a folder that results cannot be written into."""
+    if out is not None:
+        from octavo.base.files import check_folder
+
+        check_folder(out)
 
 
 def _list(name: str, text: str) -> list[str]:
@@ -590,6 +598,7 @@ def compare(
     """Show where error is made: what each op adds, and what has accumulated up to each tensor."""
     from octavo.api.compare import compare as compare_files
 
+    _check_out(out)
     compared = compare_files(
         before,
         after,
@@ -665,6 +674,7 @@ def sensitivity(
     from octavo.analysis.sensitivity_views import picture, table
     from octavo.api.sensitivity import sensitivity as measure
 
+    _check_out(out)
     found = measure(
         model,
         data,
@@ -672,7 +682,7 @@ def sensitivity(
         seed=seed,
         calibration=calibration,
         observer=observer,
-        acts=_acts(tune),
+        tune=_acts(tune),
         budget=budget,
         allow_float=allow_float,
         kernels=kernels,
@@ -741,13 +751,14 @@ def calibrate(
         counts = None if sizes is None else [int(text) for text in sizes.split(",")]
     except ValueError:
         raise OctavoError(f"'{sizes}' is no list of sizes.", "Write --sizes 1,10,100.") from None
+    _check_out(out)
     found = study(
         model,
         data,
         sizes=counts,
         draws=draws,
         observer=observer,
-        acts=_acts(tune),
+        tune=_acts(tune),
         judges=judges,
         seed=seed,
         allow_float=allow_float,

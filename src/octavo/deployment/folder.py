@@ -14,7 +14,7 @@ from typing import Any
 
 from octavo.analysis.evaluate import gives_probabilities
 from octavo.base.errors import ModelError, OctavoError
-from octavo.base.files import replacing, sha256
+from octavo.base.files import check_folder, replacing, sha256
 from octavo.deployment import carray, cfacts
 from octavo.deployment.card import model_card
 from octavo.deployment.described import LABELS, described, for_mediapipe, labels
@@ -64,7 +64,8 @@ def deploy(
     """
     source, out = Path(source), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OctavoError(f"'{out}' is there already, and not empty.", "Give another --out, or remove it.")
+        raise OctavoError(f"'{out}' is there already, and not empty.", "Set `out` to another folder, or remove it.")
+    check_folder(out)
     run = source if source.is_dir() else None
     model = source / "int8.tflite" if source.is_dir() else source
     if run is not None and not model.is_file():

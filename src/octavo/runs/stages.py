@@ -16,7 +16,7 @@ import yaml
 from octavo.analysis.compare import compare as compare_tensors
 from octavo.analysis.distributions import distributions
 from octavo.analysis.evaluate import Scores, compare, disagreements, evaluate
-from octavo.base.files import replacing, write_bytes, write_json, write_text
+from octavo.base.files import check_folder, replacing, write_bytes, write_json, write_text
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
@@ -71,6 +71,7 @@ def run(recipe: Recipe | str, out: Path | str, progress: Progress | None = None,
         OctavoError: Something that the user can mend.
     """
     made = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    check_folder(Path(out))
     return _Run(made, Path(out), progress or Silent(), command).go()
 
 
