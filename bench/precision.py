@@ -75,7 +75,7 @@ def main() -> None:
     rounded = {
         tensor.name: params.dequantize(params.quantize(tensor.constant))
         for tensor in wide.source.tensors
-        if tensor.constant is not None and (params := wide.table.of.get(tensor.name)) is not None
+        if tensor.constant is not None and (params := wide.table.stored.get(tensor.name)) is not None
     }
     twin = wide.source.replaced(rounded)
     scores = evaluate(twin, test, preprocess)

@@ -141,7 +141,7 @@ def row(name: str) -> dict[str, Any]:
     )
     int8 = quantize(simulation.graph, simulation.ranges, allow_float=True)
     prove(int8)
-    found["left"] = Counter(item.op.partition(" ")[0] for item in int8.table.left)
+    found["left"] = Counter(item.op.partition(" ")[0] for item in int8.table.kept_in_float)
     found["requantized"] = sum(op.kind == "QUANTIZE" for op in Graph(int8.content).ops)
     for way, kernels, local in (
         ("each", "xnnpack", True),

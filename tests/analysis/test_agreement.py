@@ -79,7 +79,7 @@ def test_a_difference_is_seen_where_it_arises() -> None:
 def test_training_and_inference_differ_by_rare_codes_alone() -> None:
     """Gradients need float arithmetic; what they train is what is inferred, up to ties."""
     simulation, quantized = _both()
-    scale = quantized.table.of[quantized.source.tensors[quantized.source.ops[-1].inputs[0]].name].scale[0]
+    scale = quantized.table.stored[quantized.source.tensors[quantized.source.ops[-1].inputs[0]].name].scale[0]
     logits = Simulation(quantized.source.exposed([quantized.source.tensors[quantized.source.ops[-1].inputs[0]]]))
     logits.set_ranges(simulation.ranges)
     images = inputs(SHAPE, 12)

@@ -12,7 +12,7 @@ from tiny import pictures, tiny_tflite
 from octavo.base.errors import QuantizationError
 from octavo.data.preprocess import Preprocess
 from octavo.quantization.calibrate import calibrate
-from octavo.quantization.observers import OBSERVERS, Observer, fold, percentile
+from octavo.quantization.observers import OBSERVERS, Observer, percentile, run_observers
 from octavo.runtime import litert as runtime
 from octavo.tflite.graph import Graph
 from octavo.tflite.op_table import clips
@@ -182,7 +182,7 @@ def test_what_has_reached_both_ends_of_its_clip_is_not_looked_at_again() -> None
         rule = OBSERVERS["minmax"]
         return replace(rule, update=update)
 
-    states = fold(graph, tensors, images, [counting(place) for place in range(len(tensors))])
+    states = run_observers(graph, tensors, images, [counting(place) for place in range(len(tensors))])
     seen: list[list[np.ndarray]] = [[] for _ in tensors]
 
     def look(place: int, outputs: list[np.ndarray]) -> None:

@@ -127,7 +127,7 @@ def test_int16_regions_are_entered_and_left_by_quantize_ops(graph: Graph) -> Non
     assert set(dtypes(mixed, "MAX_POOL_2D")) == {"int8"}
     # In from the first convolution, which two read, and out to the pool.
     assert sum(op.kind == "QUANTIZE" for op in mixed.ops) == 2
-    params = made.table.of[called(graph, "ADD")]
+    params = made.table.stored[called(graph, "ADD")]
     low, high = calibrate(graph, inputs()).of[called(graph, "ADD")]
     assert params == QParams(np.array([max(-low, high) / 32767]), np.array([0]), bits=16, narrow=True)
 
@@ -145,7 +145,7 @@ def test_more_bits_bring_the_outputs_nearer_to_float(graph: Graph) -> None:
 def test_float_by_wish_is_listed_and_needs_no_leave(graph: Graph) -> None:
     made, mixed = made_of(graph, {"DEPTHWISE_CONV_2D": "float"})
     assert set(dtypes(mixed, "DEPTHWISE_CONV_2D")) == {"float32"}
-    (left,) = made.table.left
+    (left,) = made.table.kept_in_float
     assert str(left).startswith("DEPTHWISE_CONV_2D #1") and left.reason == "as asked for"
     _, whole = made_of(graph, {"*": "float"})
     assert {t.dtype for t in whole.tensors} == {t.dtype for t in graph.tensors}

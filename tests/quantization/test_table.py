@@ -35,7 +35,7 @@ def test_concatenated_branches_share_the_union_of_their_ranges_without_requantiz
     graph, made = _made(lambda x: tf.concat([x * weights(8, 8, 4), tf.nn.relu(x) * 40.0], -1))
     assert "QUANTIZE" not in _kinds(made)
     concat = next(op for op in graph.ops if op.kind == "CONCATENATION")
-    params = {made.table.of[graph.tensors[i].name] for i in (*concat.inputs, *concat.outputs)}
+    params = {made.table.stored[graph.tensors[i].name] for i in (*concat.inputs, *concat.outputs)}
     assert len(params) == 1
     ranges = calibrate(graph, inputs()).of
     bounds = [ranges[graph.tensors[i].name] for i in concat.inputs]
@@ -74,7 +74,7 @@ def test_sharing_goes_through_chains() -> None:
     moving = [op for op in graph.ops if op.kind in {"MAX_POOL_2D", "PAD"}]
     assert len(moving) == 2
     names = {graph.tensors[i].name for op in moving for i in (op.inputs[0], *op.outputs)}
-    assert len({made.table.of[name] for name in names}) == 1
+    assert len({made.table.stored[name] for name in names}) == 1
 
 
 def test_a_bias_that_would_overflow_widens_its_channels_scale() -> None:
@@ -152,7 +152,7 @@ def test_depthwise_channels_have_scales_of_their_own() -> None:
     kernel[:, :, 0] *= 20
     graph, made = _made(lambda x: tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], "SAME"))
     depthwise = next(op for op in graph.ops if op.kind == "DEPTHWISE_CONV_2D")
-    params = made.table.of[graph.tensors[depthwise.inputs[1]].name]
+    params = made.table.stored[graph.tensors[depthwise.inputs[1]].name]
     assert params.axis == 3
     wanted = np.abs(kernel).max(axis=(0, 1, 3)) / 127
     np.testing.assert_allclose(params.scale, wanted, rtol=1e-6)

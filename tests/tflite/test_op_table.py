@@ -101,7 +101,7 @@ def test_versions_and_fixed_scales_equal_tensorflows_converter(kind: str) -> Non
 STEEP_WIDE = {"RSQRT": 8.0, "LOG": 10.0, "EXP": 5.0, "TANH": 4.0}
 
 
-@pytest.mark.parametrize("kind", sorted(kind for kind, rules in TABLE.items() if rules.wide is not None))
+@pytest.mark.parametrize("kind", sorted(kind for kind, rules in TABLE.items() if rules.int16x8 is not None))
 def test_int16_activations_are_float_within_rounding_on_litert(kind: str) -> None:
     """All but the weights, whose 8 bits the float model is given too."""
     content, shape, (low, high) = one_op(kind)
@@ -118,7 +118,7 @@ def test_int16_activations_are_float_within_rounding_on_litert(kind: str) -> Non
     rounded = {
         t.name: params.dequantize(params.quantize(t.constant))
         for t in made.source.tensors
-        if t.constant is not None and (params := made.table.of.get(t.name)) is not None and params.bits == 8
+        if t.constant is not None and (params := made.table.stored.get(t.name)) is not None and params.bits == 8
     }
     wanted = Model(made.source.replaced(rounded)).predict(values)
     bound = STEEP_WIDE.get(kind, EXACT if TABLE[kind].shares and kind != "AVERAGE_POOL_2D" else CLOSE)

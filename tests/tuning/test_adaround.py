@@ -131,6 +131,6 @@ def test_quantization_finds_the_codes_again(small: Graph, tuned: Tuned) -> None:
         before = next(t for t in small.tensors if t.name == name).constant
         after = next(t for t in tuned.graph.tensors if t.name == name).constant
         assert before is not None and after is not None
-        assert np.allclose(scales.of[name].scale, again.of[name].scale, rtol=1e-6)
-        assert np.array_equal(written[name].constant, scales.of[name].quantize(after))
-        assert np.abs(after - before).max() <= scales.of[name].scale.max() * (1 + 1e-5)
+        assert np.allclose(scales.stored[name].scale, again.stored[name].scale, rtol=1e-6)
+        assert np.array_equal(written[name].constant, scales.stored[name].quantize(after))
+        assert np.abs(after - before).max() <= scales.stored[name].scale.max() * (1 + 1e-5)

@@ -142,8 +142,8 @@ def test_quantization_finds_the_codes_again() -> None:
     for name in tuned.figures:
         weight = next(t for t in tuned.graph.tensors if t.name == name).constant
         assert weight is not None
-        assert np.allclose(scales.of[name].scale, again.of[name].scale, rtol=1e-6)
-        assert np.array_equal(written[name].constant, scales.of[name].quantize(weight))
+        assert np.allclose(scales.stored[name].scale, again.stored[name].scale, rtol=1e-6)
+        assert np.array_equal(written[name].constant, scales.stored[name].quantize(weight))
 
 
 @pytest.mark.parametrize("together", [1, 5, 128])

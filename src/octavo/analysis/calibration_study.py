@@ -20,7 +20,7 @@ from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
-from octavo.quantization.observers import fold, rules_for
+from octavo.quantization.observers import rules_for, run_observers
 from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import build
@@ -131,7 +131,7 @@ def study(
             images = Feed(pool.take(order), preprocess, port)
             states, done = [rule.init() for rule in rules], 0
             for size in sizes:
-                more = fold(graph, graph.activations, images[done:size], rules)
+                more = run_observers(graph, graph.activations, images[done:size], rules)
                 states = [rule.merge(a, b) for rule, a, b in zip(rules, states, more, strict=True)]
                 done = size
                 found = zip(graph.activations, rules, states, strict=True)

@@ -50,7 +50,7 @@ def _activations(graph: Graph, quantized: Quantized, images: Sequence[Array] | A
     found[:, 0], found[:, -1] = quantiles[:, :, 0].min(axis=0), quantiles[:, :, -1].max(axis=0)
     rows = []
     for tensor, values in zip(tensors, found, strict=True):
-        params = quantized.table.of.get(tensor.name)
+        params = quantized.table.stored.get(tensor.name)
         producer = graph.producers.get(tensor.index)
         if params is not None:
             rows.append(
@@ -72,7 +72,7 @@ def _weights(quantized: Quantized) -> list[dict[str, Any]]:
         if rules is None or rules.weight is None:
             continue
         tensor = quantized.source.tensors[op.inputs[rules.weight]]
-        params = quantized.table.of.get(tensor.name)
+        params = quantized.table.stored.get(tensor.name)
         if params is None or tensor.constant is None or not params.narrow:
             continue
         largest = params.maximum

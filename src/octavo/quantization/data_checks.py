@@ -18,7 +18,7 @@ from octavo.base.stats import proportion
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
-from octavo.quantization.observers import Images, Observer, fold
+from octavo.quantization.observers import Images, Observer, run_observers
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 
@@ -128,7 +128,7 @@ def of_ranges(graph: Graph, images: Images) -> list[str]:
         finish=lambda state: (0.0, 0.0),
     )
     owned = []
-    for tensor, state in zip(tensors, fold(graph, tensors, images, [each] * len(tensors)), strict=True):
+    for tensor, state in zip(tensors, run_observers(graph, tensors, images, [each] * len(tensors)), strict=True):
         low, high = np.sort(np.array(state).T, axis=1)
         whole = max(high[-1], 0) - min(low[0], 0)
         without = max(high[-1 - _OWNERS], 0) - min(low[_OWNERS], 0)

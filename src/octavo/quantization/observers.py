@@ -200,7 +200,7 @@ OBSERVERS: Mapping[str, Observer] = {
 }
 
 
-def fold(
+def run_observers(
     graph: Graph,
     tensors: Sequence[Tensor],
     images: Images,
@@ -266,6 +266,6 @@ def observe(graph: Graph, images: Images, observer: str = "minmax", progress: Pr
     """
     tensors = graph.activations
     rules = rules_for(graph, tensors, observer)
-    states = fold(graph, tensors, images, rules, progress)
+    states = run_observers(graph, tensors, images, rules, progress)
     found = {tensor.name: rule.finish(state) for tensor, rule, state in zip(tensors, rules, states, strict=True)}
     return Ranges(observer, len(images), found)

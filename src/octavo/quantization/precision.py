@@ -45,7 +45,7 @@ def possible(op: Op) -> tuple[Precision, ...]:
     forms: dict[Precision, bool] = {
         "int8": True,
         "int4": rules.int4 is not None,
-        "int16x8": rules.wide is not None,
+        "int16x8": rules.int16x8 is not None,
         "float": True,
     }
     return tuple(precision for precision, exists in forms.items() if exists)

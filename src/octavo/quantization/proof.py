@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError, ProofError
 from octavo.quantization.quantize import Quantized
-from octavo.quantization.table import Left
+from octavo.quantization.table import KeptInFloat
 from octavo.runtime.litert import interpreter
 from octavo.tflite.graph import Graph, Op, Tensor, describe
 from octavo.tflite.op_table import macs, row
@@ -50,7 +50,7 @@ class Proof:
     output: dict[str, Any]
     checks: list[Check]
     ops: dict[str, int]
-    float_left: list[Left]
+    float_left: list[KeptInFloat]
     macs: int
     parameters: int
     widened: dict[str, int]
@@ -79,7 +79,7 @@ def prove(quantized: Quantized) -> Proof:
         output=describe(graph.tensors[graph.outputs[0]]),
         checks=checks,
         ops=dict(Counter(op.kind for op in graph.ops).most_common()),
-        float_left=quantized.table.left,
+        float_left=quantized.table.kept_in_float,
         macs=macs(graph),
         parameters=graph.parameters,
         widened=quantized.table.widened,
@@ -106,7 +106,7 @@ def accept(checks: list[Check]) -> list[Check]:
 def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     table, source = quantized.table, quantized.source
     wide = "int16x8" in table.precision.values()
-    if not table.left:
+    if not table.kept_in_float:
         ports = [graph.tensors[i] for i in (*graph.inputs, *graph.outputs)]
         dtypes = ("int8", "int16") if wide else ("int8",)
         name = f"input and output are {' or '.join(dtypes)}"
@@ -119,32 +119,32 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
             str,
         )
     by_name = {t.name: t for t in graph.tensors}
-    names = [name for name in table.of if name in by_name]
+    names = [name for name in table.stored if name in by_name]
     activations = [n for n in names if by_name[n].constant is None]
     constants = [n for n in names if by_name[n].constant is not None]
     yield Check(
         "every tensor of the table is in the file",
-        len(names) == len(table.of),
-        len(table.of),
-        ", ".join(sorted(set(table.of) - set(names))[:5]),
+        len(names) == len(table.stored),
+        len(table.stored),
+        ", ".join(sorted(set(table.stored) - set(names))[:5]),
     )
     yield _check(
         "each activation's scale and zero point equal the table's",
         activations,
-        lambda n: _equal(by_name[n].qparams, table.of[n]),
+        lambda n: _equal(by_name[n].qparams, table.stored[n]),
         str,
     )
     yield _check(
         "each constant's scales, zero points and axis equal the table's",
         constants,
-        lambda n: _equal(by_name[n].qparams, table.of[n]),
+        lambda n: _equal(by_name[n].qparams, table.stored[n]),
         str,
     )
     originals = {t.name: t for t in source.tensors}
     yield _check(
         "each constant's codes are the float values, divided and rounded, within half a step",
         constants,
-        lambda n: _on_grid(by_name[n], originals[n], table.of[n]),
+        lambda n: _on_grid(by_name[n], originals[n], table.stored[n]),
         str,
     )
     weights = [(op, graph.tensors[op.inputs[at]]) for op, at in _special(graph, "weight")]
@@ -196,7 +196,7 @@ def _tensors(graph: Graph, indices: tuple[int, ...]) -> list[Tensor]:
 def _fixed(op: Op, output: Tensor) -> QParams | None:
     """The parameters that the op's kernel fixes for an output of this width."""
     rules = row(op)
-    form = None if rules is None else {"int8": rules, "int16": rules.wide}.get(output.dtype)
+    form = None if rules is None else {"int8": rules, "int16": rules.int16x8}.get(output.dtype)
     return None if form is None else form.fixed
 
 

@@ -105,7 +105,7 @@ def _quantize_unread(model: Any, source: Graph, table: Table) -> None:
     """Makes integer what an op computes and nobody reads, such as the other half of a split: the writer skips it."""
     by_name = {raw.name.decode(): raw for raw in model.subgraphs[0].tensors}
     for tensor in source.activations:
-        params = table.of.get(tensor.name)
+        params = table.stored.get(tensor.name)
         if params is None or tensor.index in source.consumers or tensor.index in source.outputs:
             continue
         raw = by_name[tensor.name]
@@ -119,10 +119,10 @@ def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:
     from litert_quantizer import qtyping
 
     do = qtyping.QuantTransformation
-    params = table.of.get(tensor.name)
-    if params is None and not any(name == tensor.name for _, name in table.seen):
+    params = table.stored.get(tensor.name)
+    if params is None and not any(name == tensor.name for _, name in table.requantized):
         return None
-    floats = {item.op for item in table.left}
+    floats = {item.op for item in table.kept_in_float}
     # Once for every place it is read at: an op can read a tensor twice.
     readers = [op for op in source.consumers.get(tensor.index, ()) for index in op.inputs if index == tensor.index]
 
@@ -197,7 +197,7 @@ def _version(graph: Graph, op: Op) -> int:
     if rules is None or not types & {"int8", "int16"}:
         return op.version
     if "int16" in types:
-        return max(op.version, rules.wide.version(graph, op)) if rules.wide is not None else op.version
+        return max(op.version, rules.int16x8.version(graph, op)) if rules.int16x8 is not None else op.version
     if "int4" in types and rules.int4 is not None:
         return max(op.version, rules.int4)
     if op.kind == "MUL":

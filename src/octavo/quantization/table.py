@@ -25,7 +25,7 @@ LARGEST_WIDE_BIAS_CODE = 2**46
 
 
 @dataclass(frozen=True)
-class Left:
+class KeptInFloat:
     """Something that stays in float, and why."""
 
     op: str
@@ -41,23 +41,23 @@ class Table:
     """Every tensor's parameters.
 
     Args:
-        of: Parameters by tensor name, as the tensor is stored: activations, weights and biases.
-        seen: Parameters by (op index, tensor name) where an op needs a tensor at another scale than it is
+        stored: Parameters by tensor name, as the tensor is stored: activations, weights and biases.
+        requantized: Parameters by (op index, tensor name) where an op needs a tensor at another scale than it is
             stored at; a QUANTIZE op goes between.
-        left: What stays in float.
+        kept_in_float: The ops that stay in float, each with the reason.
         precision: The precision of the ops that were given one, by name.
         widened: Channels by bias name whose weight scale was widened to keep the bias inside int32.
     """
 
-    of: dict[str, QParams] = field(default_factory=dict)
-    seen: dict[tuple[int, str], QParams] = field(default_factory=dict)
-    left: list[Left] = field(default_factory=list)
+    stored: dict[str, QParams] = field(default_factory=dict)
+    requantized: dict[tuple[int, str], QParams] = field(default_factory=dict)
+    kept_in_float: list[KeptInFloat] = field(default_factory=list)
     precision: Mapping[str, Precision] = field(default_factory=dict)
     widened: dict[str, int] = field(default_factory=dict)
 
     def at(self, op: Op, tensor: Tensor) -> QParams | None:
         """The parameters at which `op` reads `tensor`."""
-        return self.seen.get((op.index, tensor.name), self.of.get(tensor.name))
+        return self.requantized.get((op.index, tensor.name), self.stored.get(tensor.name))
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class Layout:
 
     Args:
         integer: The ops that become integer, with their rows.
-        left: What stays in float.
+        kept_in_float: The ops that stay in float, each with the reason.
         precision: The precision of the ops that were given one, by name; all others get int8.
-        of: The slot of each tensor that is stored as integers.
-        seen: The slot by (op index, tensor name) where an op reads another than the stored one.
+        stored: The slot of each tensor that is stored as integers.
+        requantized: The slot by (op index, tensor name) where an op reads another than the stored one.
         group: The group of each slot; all its slots have one scale and zero point.
         fixed: The parameters of the groups whose kernels fix them.
         tensor: The tensor behind each slot.
@@ -79,10 +79,10 @@ class Layout:
     """
 
     integer: list[tuple[Op, Row]]
-    left: list[Left]
+    kept_in_float: list[KeptInFloat]
     precision: Mapping[str, Precision] = field(default_factory=dict)
-    of: dict[str, str] = field(default_factory=dict)
-    seen: dict[tuple[int, str], str] = field(default_factory=dict)
+    stored: dict[str, str] = field(default_factory=dict)
+    requantized: dict[tuple[int, str], str] = field(default_factory=dict)
     group: dict[str, str] = field(default_factory=dict)
     fixed: dict[str, QParams] = field(default_factory=dict)
     tensor: dict[str, Tensor] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Layout:
 
     def at(self, op: Op, tensor: Tensor) -> str | None:
         """The group at whose scale `op` reads `tensor`; None where it reads floats."""
-        slot = self.seen.get((op.index, tensor.name), self.of.get(tensor.name))
+        slot = self.requantized.get((op.index, tensor.name), self.stored.get(tensor.name))
         return None if slot is None else self.group[slot]
 
 
@@ -124,7 +124,7 @@ def layout(graph: Graph, allow_float: bool = False, precision: Mapping[str, Prec
             "Replace them in the network, or keep them in float with --allow-float.",
             details=[str(item) for item in missing],
         )
-    asked = [Left(str(op), name, "as asked for") for op in graph.ops if (name := name_of(graph, op)) in floats]
+    asked = [KeptInFloat(str(op), name, "as asked for") for op in graph.ops if (name := name_of(graph, op)) in floats]
     return _layout(graph, [*missing, *asked], given)
 
 
@@ -146,9 +146,9 @@ def build(
     found = layout(graph, allow_float, precision)
     params = parameters(found, ranges)
     table = Table(
-        of={name: params[found.group[slot]] for name, slot in found.of.items()},
-        seen={place: params[found.group[slot]] for place, slot in found.seen.items()},
-        left=found.left,
+        stored={name: params[found.group[slot]] for name, slot in found.stored.items()},
+        requantized={place: params[found.group[slot]] for place, slot in found.requantized.items()},
+        kept_in_float=found.kept_in_float,
         precision=found.precision,
     )
     for op, rules in found.integer:
@@ -156,7 +156,7 @@ def build(
     return table
 
 
-def _unquantizable(graph: Graph) -> Iterator[Left]:
+def _unquantizable(graph: Graph) -> Iterator[KeptInFloat]:
     for op in graph.ops:
         names = [graph.tensors[i].name for i in op.outputs]
         name = names[0] if names else "no output"
@@ -164,15 +164,17 @@ def _unquantizable(graph: Graph) -> Iterator[Left]:
         rules = row(op)
         if rules is None:
             if touches_float:
-                yield Left(str(op), name, why_not(op))
+                yield KeptInFloat(str(op), name, why_not(op))
             continue
         if rules.weight is not None:
             weight = graph.tensors[op.inputs[rules.weight]]
             if weight.constant is None and op.kind != "FULLY_CONNECTED":
-                yield Left(str(op), name, f"its weights '{weight.name}' are computed, not constant")
+                yield KeptInFloat(str(op), name, f"its weights '{weight.name}' are computed, not constant")
         others = {graph.tensors[i].dtype for i in op.outputs} - {"float32", "int32", "int64", "bool"}
         if others:
-            yield Left(str(op), name, f"it computes {', '.join(sorted(others))}; Octavo quantizes float32 graphs")
+            yield KeptInFloat(
+                str(op), name, f"it computes {', '.join(sorted(others))}; Octavo quantizes float32 graphs"
+            )
 
 
 def _members(graph: Graph, op: Op, rules: Row) -> list[Tensor]:
@@ -187,16 +189,16 @@ def _members(graph: Graph, op: Op, rules: Row) -> list[Tensor]:
     ]
 
 
-def _layout(graph: Graph, left: list[Left], precision: Mapping[str, Precision]) -> Layout:
+def _layout(graph: Graph, left: list[KeptInFloat], precision: Mapping[str, Precision]) -> Layout:
     floats = {item.op for item in left}
     integer = [(op, found) for op in graph.ops if str(op) not in floats and (found := row(op)) is not None]
-    layout = Layout(integer=integer, left=left, precision=precision)
+    layout = Layout(integer=integer, kept_in_float=left, precision=precision)
     wide = {op.index for op, _ in integer if precision.get(name_of(graph, op)) == "int16x8"}
     groups = _Groups()
     for op, rules in integer:
         members = _members(graph, op, rules)
         outputs = [graph.tensors[i].name for i in op.outputs]
-        form = rules.wide if op.index in wide and rules.wide is not None else rules
+        form = rules.int16x8 if op.index in wide and rules.int16x8 is not None else rules
         if form.fixed is not None:
             layout.fixed.update(dict.fromkeys(outputs, form.fixed))
         slots = {t.name: _slot(graph, t, op, wide) for t in members}
@@ -219,11 +221,11 @@ def _layout(graph: Graph, left: list[Left], precision: Mapping[str, Precision]) 
             if op.index in wide:
                 layout.wide.add(slot)
             if slot != tensor.name:
-                layout.seen[op.index, tensor.name] = slot
-    copies = set(layout.seen.values())
-    layout.of.update({name: name for name in groups.names() if name not in copies})
+                layout.requantized[op.index, tensor.name] = slot
+    copies = set(layout.requantized.values())
+    layout.stored.update({name: name for name in groups.names() if name not in copies})
     _made_in_float(graph, layout)
-    for slot in (*layout.of.values(), *layout.seen.values()):
+    for slot in (*layout.stored.values(), *layout.requantized.values()):
         layout.group[slot] = slot if slot in layout.fixed else groups.root(slot)
     return layout
 
@@ -245,12 +247,12 @@ def _made_in_float(graph: Graph, layout: Layout) -> None:
     inside = {op.index for op, _ in layout.integer}
     for tensor in graph.activations:
         producer = graph.producers.get(tensor.index)
-        if producer is None or producer.index in inside or tensor.name not in layout.of:
+        if producer is None or producer.index in inside or tensor.name not in layout.stored:
             continue
-        slot = layout.of.pop(tensor.name)
+        slot = layout.stored.pop(tensor.name)
         for op in graph.consumers.get(tensor.index, ()):
             if op.index in inside:
-                layout.seen.setdefault((op.index, tensor.name), slot)
+                layout.requantized.setdefault((op.index, tensor.name), slot)
 
 
 def parameters(layout: Layout, ranges: Ranges) -> dict[str, QParams]:
@@ -331,6 +333,6 @@ def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
         if count:
             table.widened[bias.name] = count
             largest = np.maximum(largest, limit)
-    table.of[weight.name] = QParams.symmetric(np.atleast_1d(largest), axis, bits)
+    table.stored[weight.name] = QParams.symmetric(np.atleast_1d(largest), axis, bits)
     if bias is not None and bias.constant is not None:
-        table.of[bias.name] = QParams.bias(params.scale, table.of[weight.name].scale, bias_bits)
+        table.stored[bias.name] = QParams.bias(params.scale, table.stored[weight.name].scale, bias_bits)

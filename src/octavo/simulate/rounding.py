@@ -60,7 +60,7 @@ class Rounded(Exact):
 
     def at_rest(self, tensor: Tensor) -> str | None:
         """The group at whose scale a tensor is stored; None where it is stored in float."""
-        slot = self._layout.of.get(tensor.name)
+        slot = self._layout.stored.get(tensor.name)
         return None if slot is None else self._layout.group[slot]
 
     def stored(self, tensor: Tensor, value: Value) -> Value:
@@ -73,9 +73,9 @@ class Rounded(Exact):
 
     def read(self, op: Op, tensor: Tensor, value: Value) -> Value:
         """Rounded again where the op reads it at another scale, as a QUANTIZE op does; constants are rounded here."""
-        slot = self._layout.seen.get((op.index, tensor.name))
+        slot = self._layout.requantized.get((op.index, tensor.name))
         if slot is None and tensor.constant is not None:
-            slot = self._layout.of.get(tensor.name)
+            slot = self._layout.stored.get(tensor.name)
         if slot is None:
             return value
         low, high, _ = self._grid[self._layout.group[slot]]

@@ -23,7 +23,7 @@ Version = Callable[[Graph, Op], int]
 
 
 @dataclass(frozen=True)
-class Wide:
+class Int16x8:
     """An operator's form with int16 activations, zero point 0, and int8 weights.
 
     Args:
@@ -48,7 +48,7 @@ class Row:
         version: The operator version of its int8 form.
         macs: Multiply-accumulates of one run.
         int4: The operator version of its form with int4 weights, where there is one.
-        wide: Its form with int16 activations, where there is one.
+        int16x8: Its form with int16 activations, where there is one.
     """
 
     shares: bool = False
@@ -59,7 +59,7 @@ class Row:
     version: Version = lambda graph, op: 2
     macs: Cost = lambda graph, op: 0
     int4: int | None = None
-    wide: Wide | None = None
+    int16x8: Int16x8 | None = None
 
 
 def _size(graph: Graph, index: int) -> int:
@@ -143,8 +143,8 @@ _WIDE_UNIT = QParams(np.array([1 / 32768]), np.array([0]), bits=16)
 _ONE = _always(1)
 
 
-def _wide(version: Version | int, fixed: QParams | None = None) -> Wide:
-    return Wide(_always(version) if isinstance(version, int) else version, fixed)
+def _int16x8(version: Version | int, fixed: QParams | None = None) -> Int16x8:
+    return Int16x8(_always(version) if isinstance(version, int) else version, fixed)
 
 
 def _wide_conv_version(graph: Graph, op: Op) -> int:
@@ -154,80 +154,84 @@ def _wide_conv_version(graph: Graph, op: Op) -> int:
 TABLE: dict[str, Row] = {
     # Weights times activations.
     "CONV_2D": Row(
-        weight=1, axis=0, bias=2, version=_conv_version, macs=_conv_macs, int4=7, wide=_wide(_wide_conv_version)
+        weight=1, axis=0, bias=2, version=_conv_version, macs=_conv_macs, int4=7, int16x8=_int16x8(_wide_conv_version)
     ),
-    "DEPTHWISE_CONV_2D": Row(weight=1, axis=3, bias=2, version=_always(3), macs=_depthwise_macs, int4=7, wide=_wide(5)),
-    "FULLY_CONNECTED": Row(weight=1, axis=0, bias=2, version=_dense_version, macs=_dense_macs, int4=10, wide=_wide(7)),
+    "DEPTHWISE_CONV_2D": Row(
+        weight=1, axis=3, bias=2, version=_always(3), macs=_depthwise_macs, int4=7, int16x8=_int16x8(5)
+    ),
+    "FULLY_CONNECTED": Row(
+        weight=1, axis=0, bias=2, version=_dense_version, macs=_dense_macs, int4=10, int16x8=_int16x8(7)
+    ),
     "TRANSPOSE_CONV": Row(
         weight=1,
         axis=0,
         bias=3,
         version=_transpose_conv_version,
         macs=_transpose_conv_macs,
-        wide=_wide(_transpose_conv_version),
+        int16x8=_int16x8(_transpose_conv_version),
     ),
-    "BATCH_MATMUL": Row(macs=_matmul_macs, wide=_wide(3)),
+    "BATCH_MATMUL": Row(macs=_matmul_macs, int16x8=_int16x8(3)),
     # Arithmetic: every tensor has its own scale.
-    "ADD": Row(wide=_wide(3)),
-    "SUB": Row(version=_broadcast_above_4(3, 2), wide=_wide(5)),
-    "MUL": Row(wide=_wide(4)),
+    "ADD": Row(int16x8=_int16x8(3)),
+    "SUB": Row(version=_broadcast_above_4(3, 2), int16x8=_int16x8(5)),
+    "MUL": Row(int16x8=_int16x8(4)),
     "SQUARED_DIFFERENCE": Row(),
-    "MEAN": Row(wide=_wide(3)),
+    "MEAN": Row(int16x8=_int16x8(3)),
     "SUM": Row(),
-    "ABS": Row(wide=_wide(3)),
-    "RSQRT": Row(wide=_wide(3)),
-    "SQRT": Row(wide=_wide(2)),
-    "EXP": Row(wide=_wide(2)),
-    "LOG": Row(wide=_wide(2)),
+    "ABS": Row(int16x8=_int16x8(3)),
+    "RSQRT": Row(int16x8=_int16x8(3)),
+    "SQRT": Row(int16x8=_int16x8(2)),
+    "EXP": Row(int16x8=_int16x8(2)),
+    "LOG": Row(int16x8=_int16x8(2)),
     # Activation functions.
-    "RELU": Row(wide=_wide(3)),
-    "RELU6": Row(wide=_wide(3)),
+    "RELU": Row(int16x8=_int16x8(3)),
+    "RELU6": Row(int16x8=_int16x8(3)),
     "RELU_N1_TO_1": Row(version=_ONE),
     "RELU_0_TO_1": Row(version=_ONE),
-    "LEAKY_RELU": Row(version=_ONE, wide=_wide(2)),
+    "LEAKY_RELU": Row(version=_ONE, int16x8=_int16x8(2)),
     "PRELU": Row(version=_ONE),
     "HARD_SWISH": Row(version=_ONE),
-    "GELU": Row(wide=_wide(2)),
+    "GELU": Row(int16x8=_int16x8(2)),
     "ELU": Row(version=_ONE),
-    "SOFTMAX": Row(fixed=_PROBABILITY, wide=_wide(3, _WIDE_UNIT)),
-    "LOGISTIC": Row(fixed=_PROBABILITY, wide=_wide(3, _WIDE_UNIT)),
-    "TANH": Row(fixed=_SIGNED_UNIT, wide=_wide(3, _WIDE_UNIT)),
+    "SOFTMAX": Row(fixed=_PROBABILITY, int16x8=_int16x8(3, _WIDE_UNIT)),
+    "LOGISTIC": Row(fixed=_PROBABILITY, int16x8=_int16x8(3, _WIDE_UNIT)),
+    "TANH": Row(fixed=_SIGNED_UNIT, int16x8=_int16x8(3, _WIDE_UNIT)),
     "L2_NORMALIZATION": Row(fixed=_SIGNED_UNIT),
     "LOG_SOFTMAX": Row(fixed=_LOG_PROBABILITY),
     # Values are moved or chosen, never computed: one scale for all.
-    "AVERAGE_POOL_2D": Row(shares=True, wide=_wide(3)),
-    "MAX_POOL_2D": Row(shares=True, wide=_wide(3)),
-    "REDUCE_MAX": Row(shares=True, wide=_wide(3)),
-    "REDUCE_MIN": Row(shares=True, wide=_wide(3)),
-    "MAXIMUM": Row(shares=True, version=_broadcast_above_4(3, 2), wide=_wide(4)),
-    "MINIMUM": Row(shares=True, version=_broadcast_above_4(3, 2), wide=_wide(4)),
-    "CONCATENATION": Row(shares=True, wide=_wide(3)),
-    "PACK": Row(shares=True, wide=_wide(3)),
-    "UNPACK": Row(shares=True, wide=_wide(4)),
-    "SPLIT": Row(shares=True, wide=_wide(4)),
-    "SPLIT_V": Row(shares=True, wide=_wide(2)),
-    "SLICE": Row(shares=True, version=_rank_above_4(5), wide=_wide(_rank_above_4(5, 4))),
-    "STRIDED_SLICE": Row(shares=True, version=_strided_slice_version, wide=_wide(_strided_slice_version)),
-    "GATHER": Row(shares=True, wide=_wide(4)),
-    "PAD": Row(shares=True, version=_rank_above_4(4), wide=_wide(_rank_above_4(4, 3))),
-    "PADV2": Row(shares=True, version=_rank_above_4(4), wide=_wide(_rank_above_4(4, 3))),
-    "MIRROR_PAD": Row(shares=True, wide=_wide(3)),
-    "RESHAPE": Row(shares=True, version=_ONE, wide=_wide(1)),
-    "SQUEEZE": Row(shares=True, version=_ONE, wide=_wide(1)),
-    "EXPAND_DIMS": Row(shares=True, version=_ONE, wide=_wide(1)),
-    "TRANSPOSE": Row(shares=True, version=_rank_above_4(4), wide=_wide(5)),
-    "TILE": Row(shares=True, version=_always(3), wide=_wide(3)),
-    "BROADCAST_TO": Row(shares=True, version=_always(3), wide=_wide(3)),
-    "REVERSE_V2": Row(shares=True, version=_always(3), wide=_wide(3)),
+    "AVERAGE_POOL_2D": Row(shares=True, int16x8=_int16x8(3)),
+    "MAX_POOL_2D": Row(shares=True, int16x8=_int16x8(3)),
+    "REDUCE_MAX": Row(shares=True, int16x8=_int16x8(3)),
+    "REDUCE_MIN": Row(shares=True, int16x8=_int16x8(3)),
+    "MAXIMUM": Row(shares=True, version=_broadcast_above_4(3, 2), int16x8=_int16x8(4)),
+    "MINIMUM": Row(shares=True, version=_broadcast_above_4(3, 2), int16x8=_int16x8(4)),
+    "CONCATENATION": Row(shares=True, int16x8=_int16x8(3)),
+    "PACK": Row(shares=True, int16x8=_int16x8(3)),
+    "UNPACK": Row(shares=True, int16x8=_int16x8(4)),
+    "SPLIT": Row(shares=True, int16x8=_int16x8(4)),
+    "SPLIT_V": Row(shares=True, int16x8=_int16x8(2)),
+    "SLICE": Row(shares=True, version=_rank_above_4(5), int16x8=_int16x8(_rank_above_4(5, 4))),
+    "STRIDED_SLICE": Row(shares=True, version=_strided_slice_version, int16x8=_int16x8(_strided_slice_version)),
+    "GATHER": Row(shares=True, int16x8=_int16x8(4)),
+    "PAD": Row(shares=True, version=_rank_above_4(4), int16x8=_int16x8(_rank_above_4(4, 3))),
+    "PADV2": Row(shares=True, version=_rank_above_4(4), int16x8=_int16x8(_rank_above_4(4, 3))),
+    "MIRROR_PAD": Row(shares=True, int16x8=_int16x8(3)),
+    "RESHAPE": Row(shares=True, version=_ONE, int16x8=_int16x8(1)),
+    "SQUEEZE": Row(shares=True, version=_ONE, int16x8=_int16x8(1)),
+    "EXPAND_DIMS": Row(shares=True, version=_ONE, int16x8=_int16x8(1)),
+    "TRANSPOSE": Row(shares=True, version=_rank_above_4(4), int16x8=_int16x8(5)),
+    "TILE": Row(shares=True, version=_always(3), int16x8=_int16x8(3)),
+    "BROADCAST_TO": Row(shares=True, version=_always(3), int16x8=_int16x8(3)),
+    "REVERSE_V2": Row(shares=True, version=_always(3), int16x8=_int16x8(3)),
     "RESIZE_BILINEAR": Row(shares=True, version=_resize_version),
-    "RESIZE_NEAREST_NEIGHBOR": Row(shares=True, version=_resize_version, wide=_wide(4)),
+    "RESIZE_NEAREST_NEIGHBOR": Row(shares=True, version=_resize_version, int16x8=_int16x8(4)),
     "SPACE_TO_DEPTH": Row(shares=True),
     "DEPTH_TO_SPACE": Row(shares=True),
     "SPACE_TO_BATCH_ND": Row(
-        shares=True, version=lambda g, op: 2 if len(g.tensors[op.inputs[0]].shape) == 4 else 3, wide=_wide(4)
+        shares=True, version=lambda g, op: 2 if len(g.tensors[op.inputs[0]].shape) == 4 else 3, int16x8=_int16x8(4)
     ),
     "BATCH_TO_SPACE_ND": Row(
-        shares=True, version=lambda g, op: 2 if len(g.tensors[op.inputs[0]].shape) == 4 else 3, wide=_wide(4)
+        shares=True, version=lambda g, op: 2 if len(g.tensors[op.inputs[0]].shape) == 4 else 3, int16x8=_int16x8(4)
     ),
 }
 

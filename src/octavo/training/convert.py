@@ -52,12 +52,12 @@ def _checks(numbers: Numbers, quantized: Quantized) -> Iterator[Check]:
     table = quantized.table
     constants = {t.name: t.constant for t in quantized.source.tensors if t.constant is not None}
     wrong = [
-        name for name, codes in numbers.codes.items() if not _near(table.of[name].quantize(constants[name]), codes)
+        name for name, codes in numbers.codes.items() if not _near(table.stored[name].quantize(constants[name]), codes)
     ]
     yield Check(
         "every weight's and bias's code is the one that was trained with", not wrong, len(numbers.codes), _few(wrong)
     )
-    stored = {**table.of, **{f"{name}@{index}": params for (index, name), params in table.seen.items()}}
+    stored = {**table.stored, **{f"{name}@{index}": params for (index, name), params in table.requantized.items()}}
     wrong = [name for name, params in numbers.params.items() if not _same(params, stored[name])]
     yield Check(
         "every activation's scale and zero point is the one that was trained with",

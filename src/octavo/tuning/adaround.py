@@ -109,7 +109,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
     with progress.track("adaround", len(ops)) as advance, threadpool_limits(1, "blas"):
         for op in ops:
             weights, bias = graph.tensors[op.inputs[1]], bias_of(graph, op)
-            entry, stored = table.at(op, graph.tensors[op.inputs[0]]), table.of[weights.name]
+            entry, stored = table.at(op, graph.tensors[op.inputs[0]]), table.stored[weights.name]
             assert entry is not None and weights.constant is not None
             met = _met(graph, op, images)
             now = entry.dequantize(entry.quantize(_met(graph.replaced(changed), op, images)))

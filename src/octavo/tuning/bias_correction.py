@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from octavo.base.affine import QParams
 from octavo.base.progress import Progress
-from octavo.quantization.observers import Images, Observer, fold
+from octavo.quantization.observers import Images, Observer, run_observers
 from octavo.quantization.ranges import Ranges
 from octavo.tflite.graph import Graph, Op
 from octavo.tflite.op_table import bias_of
@@ -38,13 +38,13 @@ def correct_biases(graph: Graph, ranges: Ranges, images: Images, plan: Plan, pro
     params = [table.at(op, entry) for op, entry in zip(biased, entries, strict=True)]
     rules = [_observer(graph, op, at) for op, at in zip(biased, params, strict=True) if at is not None]
     with progress.track("bias correction", len(images)) as advance:
-        states: list[Array] = fold(graph, entries, images, rules, advance)
+        states: list[Array] = run_observers(graph, entries, images, rules, advance)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}
     for op, at, sums in zip(biased, params, states, strict=True):
         weights, bias = (graph.tensors[index] for index in op.inputs[1:3])
         assert at is not None and weights.constant is not None and bias.constant is not None
-        stored = table.of[weights.name]
+        stored = table.stored[weights.name]
         off = kernels(op, stored.dequantize(stored.quantize(weights.constant))) - kernels(op, weights.constant)
         shift = (off * (sums * (_fine(at) / len(images)))).sum(axis=1)
         changed[bias.name] = (bias.constant - shift).astype(np.float32)

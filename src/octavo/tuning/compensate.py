@@ -110,7 +110,7 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
         op, at = entries[place]
         weights = graph.tensors[op.inputs[1]]
         assert weights.constant is not None
-        stored, moments = table.of[weights.name], Moments.of(_grouped(op, np.concatenate(met[place])))
+        stored, moments = table.stored[weights.name], Moments.of(_grouped(op, np.concatenate(met[place])))
         met[place].clear()
         # One scale a channel, or one for all.
         scale = stored.scale.astype(np.float64)[:, None]

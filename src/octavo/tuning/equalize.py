@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from octavo.base.progress import Advance, Progress
-from octavo.quantization.observers import Images, Observer, fold, observe
+from octavo.quantization.observers import Images, Observer, observe, run_observers
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import image_place
 from octavo.tflite.graph import Graph, Op, Tensor
@@ -219,7 +219,7 @@ def channel_peaks(graph: Graph, found: Sequence[Region], images: Images, advance
     rule = Observer(init=lambda: None, update=update, merge=merge, finish=lambda state: (0.0, 0.0))
     if not tensors:
         return {}
-    states = fold(graph, tensors, images, [rule] * len(tensors), advance)
+    states = run_observers(graph, tensors, images, [rule] * len(tensors), advance)
     return {tensor.name: state for tensor, state in zip(tensors, states, strict=True)}
 
 

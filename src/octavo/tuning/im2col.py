@@ -35,7 +35,7 @@ def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
             continue
         weights = graph.tensors[op.inputs[rules.weight]]
         grouped = op.kind == "CONV_2D" and weights.shape[3] != graph.tensors[op.inputs[0]].shape[3]
-        if weights.constant is None or weights.name not in table.of:
+        if weights.constant is None or weights.name not in table.stored:
             left.append(f"{op} has no weights that are rounded")
         elif op.kind == "TRANSPOSE_CONV" or grouped:
             left.append(f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which is left as it is")
