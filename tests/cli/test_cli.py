@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from shell import octavo, refused
 from tiny import pictures, tiny_int8, tiny_tflite, write_folder
 
@@ -230,6 +231,18 @@ def test_bad_outputs_are_found_before_the_work(folder: Path, tmp_path: Path) -> 
     assert "is no folder" in refused(octavo("run", "digits", "--out", inside))
     assert "is no folder" in refused(octavo("deploy", folder / "float.tflite", "--out", inside))
     assert Path("/dev/full").is_char_device() and (tmp_path / "link").is_symlink()
+
+
+def test_messages_name_flags_with_their_values() -> None:
+    from octavo.cli.commands import Command, app
+
+    made = typer.main.get_command(app)
+    command = made.commands["qat"]  # type: ignore[attr-defined]
+    assert isinstance(command, Command)
+    said = command._in_flags(
+        "Set `images` or `distill=1`, `observer='mse'`, `allow_float`; `octavo qat`, `qat.distill`."
+    )
+    assert said == "Set --images or --distill 1, `observer='mse'`, --allow-float; `octavo qat`, `qat.distill`."
 
 
 def test_wrong_paths(folder: Path) -> None:

@@ -225,7 +225,7 @@ def test_a_failed_download_says_what_to_do(monkeypatch):
         raise Exception("URL fetch failure on https://example.org: None -- [Errno -3] no name")
 
     fake_keras(monkeypatch, fail)
-    with pytest.raises(DataError, match=r"URL fetch failure.*\n?.*--data PATH"):
+    with pytest.raises(DataError, match=r"URL fetch failure.*\n?.*Set `data` to a local copy"):
         open_dataset("cifar10")
 
 

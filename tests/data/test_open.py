@@ -46,7 +46,7 @@ def test_text_under_any_name_is_an_error(tmp_path, name):
 def test_wrong_paths(tmp_path):
     with pytest.raises(DataError, match="no file or folder"):
         open_dataset("path", tmp_path / "nowhere")
-    with pytest.raises(DataError, match="--data PATH"):
+    with pytest.raises(DataError, match="Set `data` to a folder"):
         open_dataset("path")
     with pytest.raises(DataError, match="need no path"):
         open_dataset("digits", tmp_path)

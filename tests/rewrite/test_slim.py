@@ -82,7 +82,7 @@ def test_logits_are_what_softmax_read() -> None:
 
 
 def test_there_has_to_be_a_softmax_to_drop() -> None:
-    with pytest.raises(ModelError, match="leave --logits out"):
+    with pytest.raises(ModelError, match="leave `logits` out"):
         logits(tiny_int8(softmax=False))
 
 

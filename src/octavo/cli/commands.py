@@ -36,7 +36,11 @@ app = typer.Typer(
 
 
 class Command(TyperCommand):
-    """A command whose messages name flags where Octavo's functions name arguments: --images for `images`."""
+    """A command whose messages name flags where Octavo's functions name arguments.
+
+    Functions write arguments in backticks, with a value or without: `images` is --images here, and `distill=1` is
+    --distill 1.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command, with warnings shown and errors raised in the words of the shell."""
@@ -51,7 +55,14 @@ class Command(TyperCommand):
 
     def _in_flags(self, text: str) -> str:
         flags = {str(option.name).rstrip("_"): option.opts[-1] for option in self.params if option.opts[-1][:2] == "--"}
-        return re.sub("`([a-z_]+)`", lambda found: flags.get(found[1], found[0]), text)
+
+        def flag(found: re.Match[str]) -> str:
+            if found[1] not in flags:
+                return found[0]
+            value = (found[2] or "").strip("'\"")
+            return f"{flags[found[1]]} {value}" if value else flags[found[1]]
+
+        return re.sub("`([a-z_]+)(?:=([^`]+))?`", flag, text)
 
     def _show(self, message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         """Octavo's own warnings are for people: one line, no source code; other packages' are for developers."""
@@ -398,7 +409,7 @@ def _precisions(given: list[str]) -> dict[str, Any]:
     pairs = [text.rpartition("=") for text in given]
     for text, (name, _, _) in zip(given, pairs, strict=True):
         if not name:
-            raise QuantizationError(f"--precision {text} says too little.", "Write OP=PRECISION, as in SOFTMAX=float.")
+            raise QuantizationError(f"--precision {text}: expected OP=PRECISION, for example 'CONV_2D #0=float'.")
     return {name: precision for name, _, precision in pairs}
 
 

@@ -101,7 +101,7 @@ def download() -> Dataset:
         # Keras raises a plain Exception for a failed transfer and ValueError for a wrong checksum.
         raise DataError(
             f"CIFAR-10 could not be downloaded: {error}.",
-            "Give a local copy with --data PATH: an official archive, or an image folder.",
+            "Set `data` to a local copy: an official archive, or an image folder.",
         ) from error
     splits = {
         key: _split(

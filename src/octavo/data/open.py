@@ -47,7 +47,7 @@ def open_dataset(source: Source, path: Path | None = None) -> Dataset:
     if source == "cifar10":
         return cifar.check_classes(_open_path(path)) if path is not None else cifar.download()
     if path is None:
-        raise DataError("There are no images without a path.", "Give a folder, an archive or an .npz with --data PATH.")
+        raise DataError("There are no images without a path.", "Set `data` to a folder, an archive or an .npz.")
     return _open_path(path)
 
 

@@ -58,7 +58,7 @@ def for_mediapipe(graph: Graph, belongs: Sidecar) -> Graph:
     if belongs.preprocess.channels != "rgb":
         raise ModelError(
             f"MediaPipe takes RGB models only, and {graph.name} takes {belongs.preprocess.channels}.",
-            "Leave --mediapipe out.",
+            "Leave `mediapipe` out.",
         )
     twin = unsigned(graph) if entry.dtype == "int8" else graph
     if twin.tensors[twin.outputs[0]].dtype == "int8":

@@ -140,7 +140,7 @@ def of_ranges(graph: Graph, images: Images) -> list[str]:
     return [
         f"Of {len(tensors)} activations, {len(owned)} have a range that {_OWNERS} of {len(images)} images make: "
         f"without them that of '{name.split(';')[0]}' would be {share:.0%} as wide. Look for images that do not "
-        "belong, or use another observer (--observer percentile)."
+        "belong, or set `observer='percentile'`."
     ]
 
 

@@ -121,7 +121,7 @@ def layout(graph: Graph, allow_float: bool = False, precision: Mapping[str, Prec
         raise QuantizationError(
             f"{graph.name} cannot become fully integer: {len(missing)} op{'s have' if len(missing) > 1 else ' has'} no "
             "int8 form.",
-            "Replace them in the network, or keep them in float with --allow-float.",
+            "Replace them in the network, or keep them in float: set `allow_float`.",
             details=[str(item) for item in missing],
         )
     asked = [KeptInFloat(str(op), name, "as asked for") for op in graph.ops if (name := name_of(graph, op)) in floats]

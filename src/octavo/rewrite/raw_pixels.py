@@ -81,7 +81,7 @@ def raw_pixels(graph: Graph, preprocess: Preprocess) -> RawPixels:
     if not -128 <= zero_point <= 127:
         raise QuantizationError(
             f"Pixels become {low:g} to {high:g}, which leaves out 0: int8 can not pad such an input exactly.",
-            "Leave --pixels out.",
+            "Leave `pixels` out.",
         )
     readers, between = _first_convolutions(graph)
     params = QParams(np.array([step]), np.array([zero_point]))
@@ -178,7 +178,7 @@ def _first_convolutions(graph: Graph) -> tuple[list[Op], list[int]]:
             raise QuantizationError(
                 f"The input of {graph.name} is read by {op}, and an offset of its codes can only be folded into "
                 "convolutions with a constant bias of their own.",
-                "Train with pixels scaled to [0, 1], which needs no folding, or leave --pixels out.",
+                "Train with pixels scaled to [0, 1], which needs no folding, or leave `pixels` out.",
             )
     return readers, between
 

@@ -63,7 +63,7 @@ def logits_of(graph: Graph) -> Tensor:
         raise ModelError(
             f"{graph.name} should have one output, of a SOFTMAX, and it has {len(graph.outputs)}, the first of "
             f"{last.kind if last is not None else 'no op'}.",
-            "There is nothing to drop: leave --logits out.",
+            "There is nothing to drop: leave `logits` out.",
         )
     return graph.tensors[last.inputs[0]]
 

@@ -42,7 +42,7 @@ class Manifest:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise OctavoError(
                     f"'{self._path}' is not the manifest of a run ({type(error).__name__}).",
-                    "Delete it to run every stage again, or choose another --out.",
+                    "Delete it to run every stage again, or set `out` to another folder.",
                 ) from error
         self._value: dict[str, Any] = {
             "octavo": __version__,

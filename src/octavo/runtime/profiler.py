@@ -57,7 +57,7 @@ def profile(path: Path, runs: int = 20) -> list[Event]:
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise ModelError(
-            f"LiteRT could not profile '{path}': {last[0]}.", "Leave --profile out, or install ai-edge-litert 2.3."
+            f"LiteRT could not profile '{path}': {last[0]}.", "Leave `profile` out, or install ai-edge-litert 2.3."
         )
     return [Event(*row) for row in json.loads(done.stdout)]
 

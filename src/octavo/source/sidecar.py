@@ -69,7 +69,7 @@ def read(model: Path) -> Sidecar | None:
     except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise ModelError(
             f"'{path}' is not a model's sidecar ({type(error).__name__}: {error}).",
-            "Delete it and give --size, --scale and --interpolation instead, or write the model again.",
+            "Delete it and set `scale`, `interpolation` and `channels` instead, or write the model again.",
         ) from error
     if sha256(model) != wanted:
         raise ModelError(

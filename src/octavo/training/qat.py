@@ -180,7 +180,8 @@ def _check_classes(model: FloatModel, train: ImageSet, recipe: QatRecipe) -> Non
         if recipe.distill < 1:
             raise DataError(
                 "The training images are not labelled.",
-                "Give one folder per class, or set qat.distill to 1 (--distill 1) to learn from the float model alone.",
+                "Give one folder per class, or learn from the float model alone with `distill=1` (`qat.distill` in a "
+                "recipe).",
             )
         return
     shape = model.compute_output_shape(None)

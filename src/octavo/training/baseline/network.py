@@ -70,7 +70,7 @@ def _backbone(keras: Any, recipe: ModelRecipe, input_shape: tuple[int, int, int]
         except Exception as error:  # whatever urllib, ssl or Keras' own cache raise
             raise ModelError(
                 f"Keras could not download the ImageNet weights: {_first_line(error)}.",
-                "Fetch them elsewhere and give their path with --weights, or set model.weights to null.",
+                "Fetch them elsewhere and set `weights` (`model.weights` in a recipe) to their path, or to null.",
             ) from error
     else:
         backbone = _loaded(make, Path(recipe.weights).expanduser())
