@@ -31,6 +31,7 @@ SMALL = [
     "data.test=40",
     "calibrate.images=20",
     "model.output_stride=32",
+    "preprocess.size=32",
     "deployment.seconds=0.2",
     "quantize.method=ptq",
 ]
@@ -184,7 +185,7 @@ def test_a_run_with_training_keeps_what_it_is_compared_with(done: Path, tmp_path
     out = tmp_path / "digits"
     shutil.copytree(done, out)
     listening = Listening()
-    trained = [*SMALL[:-1], "qat.epochs=1", "qat.batch=48", "qat.distill=0"]
+    trained = [*SMALL[:-1], "quantize.method=qat", "qat.epochs=1", "qat.batch=48", "qat.distill=0"]
     octavo.run(load_recipe("digits", trained), out, listening)
     assert listening.unchanged() >= {"train", "export", "calibrate"}
     # Post-training quantization of the same float graph with the same ranges: the file that was there before.
