@@ -233,6 +233,25 @@ def test_bad_outputs_are_found_before_the_work(folder: Path, tmp_path: Path) -> 
     assert Path("/dev/full").is_char_device() and (tmp_path / "link").is_symlink()
 
 
+@pytest.mark.parametrize(
+    ("error", "code"), [(RuntimeError("Unknown: KeyboardInterrupt: \n"), 130), (RuntimeError("another"), None)]
+)
+def test_an_interruption_that_another_library_wrapped_is_one(
+    error: Exception, code: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from octavo.cli import commands
+
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "app", fails)
+    with pytest.raises(SystemExit if code else RuntimeError) as raised:
+        commands.main()
+    if code:
+        assert isinstance(raised.value, SystemExit) and raised.value.code == code
+        assert "Interrupted" in capsys.readouterr().err
+
+
 def test_messages_name_flags_with_their_values() -> None:
     from octavo.cli.commands import Command, app
 

@@ -971,6 +971,9 @@ def recipes(json_: JsonFlag = False) -> None:
         _print(f"{name:16}  {title}")
 
 
+_INTERRUPTED = "Interrupted; nothing is half written. Give the same command again: runs and training go on."
+
+
 def main() -> None:
     """Runs the command line; a user's mistake is one message and exit code 2, never a traceback."""
     try:
@@ -979,8 +982,7 @@ def main() -> None:
         sys.exit(_refuse(str(error)))
     except SystemExit as end:
         if end.code == 130:
-            said = "Interrupted; nothing is half written. Give the same command again: runs and training go on."
-            sys.stderr.write(f"{said}\n")
+            sys.stderr.write(f"{_INTERRUPTED}\n")
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
@@ -989,6 +991,20 @@ def main() -> None:
                 _refuse(f"{error.strerror}{where}. Free some space or choose another place; nothing is half written.")
             )
         raise
+    except Exception as error:
+        if not _is_interruption(error):
+            raise
+        sys.stderr.write(f"{_INTERRUPTED}\n")
+        sys.exit(130)
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: TensorFlow gives what its callbacks raise back as an error of its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _refuse(text: str) -> int:
