@@ -52,7 +52,7 @@ def qat(
         validation: How many training images are set apart to choose the best epoch by; a tenth when left out.
         seed: Of the choice of images, and of their order and augmentation.
         allow_float: Keep in float what has no int8 form.
-        precision: What is to be other than int8, by op: int4 or float, see `octavo.quantization.precision.resolve`.
+        precision: The ops that are int4 or float instead of int8: see `octavo.quantization.precision.resolve`.
         scale: What pixels 0 and 255 become, where no sidecar says so.
         interpolation: How images are resized, where no sidecar says so.
         channels: Channel order, where no sidecar says so.

@@ -51,7 +51,7 @@ def quantize(
         observer: How values seen become a range.
         tune: Tuning passes, names in `octavo.tuning.tune.ACTS`, in their order.
         allow_float: Keep in float what has no int8 form.
-        precision: What is to be other than int8, by op: see `octavo.quantization.precision.resolve`.
+        precision: The ops that are not int8, each with its precision: see `octavo.quantization.precision.resolve`.
         scale: What pixels 0 and 255 become, where no sidecar says so.
         interpolation: How images are resized, where no sidecar says so.
         channels: Channel order, where no sidecar says so.

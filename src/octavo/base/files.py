@@ -36,16 +36,16 @@ def check_file(path: Path) -> None:
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        mode = None
+        mode = stat.S_IFREG  # What will be made there.
     except OSError as error:
         raise OctavoError(f"'{path}' cannot be written: {error.strerror or error}.", "Choose another path.") from error
-    if mode is not None and stat.S_ISDIR(mode):
+    if stat.S_ISDIR(mode):
         raise OctavoError(f"'{path}' is a folder, and a file is to be written.", "Choose the path of a file.")
-    if mode is not None and stat.S_ISLNK(mode):
+    if stat.S_ISLNK(mode):
         raise OctavoError(
             f"'{path}' is a link, and would be replaced by a file.", f"Choose its target, '{path.readlink()}'."
         )
-    if mode is not None and not stat.S_ISREG(mode):
+    if not stat.S_ISREG(mode):
         raise OctavoError(f"'{path}' is no regular file, and would be replaced by one.", "Choose another path.")
     check_folder(path.parent)
 

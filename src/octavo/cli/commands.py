@@ -49,9 +49,8 @@ class Command(TyperCommand):
             try:
                 return super().invoke(ctx)
             except OctavoError as error:
-                parts = (error.problem, error.todo, error.details)
-                problem, todo, *details = (self._in_flags(text) for text in (*parts[:2], *parts[2]))
-                raise type(error)(problem, todo, details) from error
+                said = self._in_flags
+                raise type(error)(said(error.problem), said(error.todo), [said(d) for d in error.details]) from error
 
     def _in_flags(self, text: str) -> str:
         flags = {str(option.name).rstrip("_"): option.opts[-1] for option in self.params if option.opts[-1][:2] == "--"}
