@@ -143,10 +143,10 @@ ADDING = """## What an addition touches
 | addition | files |
 |---|---|
 | an op's int8 form | its row in `tflite/op_table.py`; its kernel in `simulate/kernels.py` to train it; their tests |
-| an observer | `quantization/observers.py`; its name in `recipe/schema.py` and `cli/commands.py`; its tests |
+| an observer | `quantization/observers.py`; its name in `recipe/options.py`; its tests |
 | a tuning pass | a file in `tuning/`, its name in `tuning/tune.py` and `recipe/schema.py`; its tests |
 | a target | a file in `deployment/targets/`, one line in `ask.py`; its tests |
-| a command | a function in `api/`, its name in `octavo/__init__.py`, the command in `cli/commands.py`; its tests |
+| a command | a function in `api/`, its name in `octavo/__init__.py`, the command in `cli/commands/`; its tests |
 
 """
 

@@ -8,6 +8,13 @@ Every command of the shell has a function of the same name and meaning here::
     octavo.evaluate("model_int8.tflite", data="photos/").accuracy()
     octavo.run("digits", out="runs/digits")
 
+Options that travel together are two records, and functions take their fields as keywords too::
+
+    photos = octavo.Inputs("photos/", images=200, scale=(0, 1))
+    how = octavo.Quantization(observer="mse", tune=("equalize", "compensate"))
+    octavo.quantize("model.keras", photos, "model_int8.tflite", how)
+    octavo.quantize("model.keras", "photos/", "model_int8.tflite", images=200, scale=(0, 1), observer="mse")
+
 and step by step::
 
     from octavo.quantization.calibrate import calibrate
@@ -51,6 +58,8 @@ if TYPE_CHECKING:
     from octavo.deployment.folder import deploy as deploy
     from octavo.deployment.serve import serve as serve
     from octavo.quantization.ranges import Ranges as Ranges
+    from octavo.recipe.options import Inputs as Inputs
+    from octavo.recipe.options import Quantization as Quantization
     from octavo.recipe.schema import Recipe as Recipe
     from octavo.recipe.schema import load_recipe as load_recipe
     from octavo.reports.write import write as _write
@@ -70,10 +79,12 @@ if TYPE_CHECKING:
 _WHERE = {
     "Graph": "tflite.graph",
     "ImageSet": "data.dataset",
+    "Inputs": "recipe.options",
     "OctavoError": "base.errors",
     "Preprocess": "data.preprocess",
     "QParams": "base.affine",
     "QuantModel": "training.quant_model",
+    "Quantization": "recipe.options",
     "Ranges": "quantization.ranges",
     "Recipe": "recipe.schema",
     "Wish": "analysis.target_search",

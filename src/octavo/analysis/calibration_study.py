@@ -24,6 +24,7 @@ from octavo.quantization.observers import rules_for, run_observers
 from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import build
+from octavo.recipe.options import Quantization
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune
@@ -85,12 +86,10 @@ def study(
     judges: ImageSet,
     preprocess: Preprocess,
     sizes: Sequence[int],
+    quantization: Quantization = Quantization(tune=()),
     *,
     draws: int = 5,
-    observer: str = "minmax",
-    acts: Sequence[str] = (),
     seed: int = 0,
-    allow_float: bool = False,
     progress: Progress,
 ) -> Study:
     """Calibrates and quantizes with more and more images, and judges every model on the same other images.
@@ -101,11 +100,9 @@ def study(
         judges: Other images, labelled; neither of the pool nor of a test split, since what is seen here chooses a size.
         preprocess: From image to input.
         sizes: How many images to calibrate with.
+        quantization: How every model is quantized; the tuning passes see the images that calibrate.
         draws: How many orders of the pool.
-        observer: How values seen become a range.
-        acts: Tuning acts, in their order; each sees the images that calibrate.
         seed: Of the orders.
-        allow_float: Leave in float what has no int8 form, instead of raising.
         progress: Where progress goes.
 
     Raises:
@@ -122,8 +119,8 @@ def study(
         before = evaluate(graph, judges, preprocess, progress=advance)
     points: list[Point] = []
     hits: dict[int, list[Array]] = {size: [] for size in sizes}
-    rules = rules_for(graph, graph.activations, observer)
-    plan = partial(build, allow_float=allow_float)
+    rules = rules_for(graph, graph.activations, quantization.observer)
+    plan = partial(build, allow_float=quantization.allow_float, precision=quantization.precision)
     port = Model(graph, workers=1).input
     with progress.track("study", draws * len(sizes)) as advance:
         for draw in range(draws):
@@ -135,9 +132,11 @@ def study(
                 states = [rule.merge(a, b) for rule, a, b in zip(rules, states, more, strict=True)]
                 done = size
                 found = zip(graph.activations, rules, states, strict=True)
-                ranges = Ranges(observer, size, {t.name: rule.finish(state) for t, rule, state in found})
-                tuned = tune(graph, ranges, images[:size], acts, plan)
-                made = Graph(quantize(tuned.graph, tuned.ranges, allow_float).content)
+                ranges = Ranges(quantization.observer, size, {t.name: rule.finish(state) for t, rule, state in found})
+                tuned = tune(graph, ranges, images[:size], quantization.tune, plan)
+                made = Graph(
+                    quantize(tuned.graph, tuned.ranges, quantization.allow_float, quantization.precision).content
+                )
                 after = evaluate(made, judges, preprocess)
                 points.append(_point(size, draw, before, after))
                 hits[size].append(after.correct)
@@ -145,8 +144,8 @@ def study(
     gaps = {size: _gap(np.array(hits[size]), np.array(hits[sizes[-1]])) for size in sizes}
     enough = next(size for size in sizes if all(gaps[larger][2] >= 0 for larger in sizes if larger >= size))
     return Study(
-        observer,
-        tuple(acts),
+        quantization.observer,
+        quantization.tune,
         len(judges),
         before.accuracy().value,
         tuple(points),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 from octavo.analysis.compare import Compared
 from octavo.analysis.compare import compare as compare_tensors
@@ -10,6 +11,7 @@ from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_calibration
+from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.runtime.litert import Kernels, Model, Port
 from octavo.source.load import load_model, preprocess_for
 
@@ -17,15 +19,11 @@ from octavo.source.load import load_model, preprocess_for
 def compare(
     before: Path | str,
     after: Path | str,
-    data: Path | str,
+    data: Path | str | Inputs,
     *,
-    images: int | None = None,
-    seed: int = 1,
     kernels: Kernels = "xnnpack",
-    scale: tuple[float, float] | None = None,
-    interpolation: str | None = None,
-    channels: str | None = None,
     progress: Progress | None = None,
+    **fields: Unpack[InputFields],
 ) -> Compared:
     """Compares two model files tensor by tensor on training images: see `octavo.analysis.compare.compare`.
 
@@ -34,24 +32,21 @@ def compare(
     Args:
         before: The model to measure against: float, or another int8 model.
         after: The model to measure.
-        data: A folder, archive or `.npz` of images; its training images, or all of one without splits.
-        images: How many; 100, or all where there are fewer, when left out.
-        seed: Of their choice; 1, so that they are not those that `quantize_file` calibrates with.
+        data: A folder, archive or `.npz` of images; its training images, or all of one without splits. `images` of
+            them; 100, or all where there are fewer, when left out. They are others than `octavo.quantize` calibrates
+            with at the same `seed`.
         kernels: Which of LiteRT's kernel families runs both.
-        scale: What pixels 0 and 255 become, where no sidecar says so.
-        interpolation: How images are resized, where no sidecar says so.
-        channels: Channel order, where no sidecar says so.
         progress: Where progress goes.
+        **fields: Fields of `Inputs`, given one by one.
 
     Raises:
         OctavoError: The models or the images are not as they should be.
     """
     progress = progress or Silent()
+    inputs = inputs_of(data, fields)
     one, two = load_model(before), load_model(after)
-    preprocess = preprocess_for(
-        one if one.belongs or not two.belongs else two, scale, interpolation, channels, progress
-    )
-    chosen = draw_calibration(open_dataset("path", Path(data)), images, seed)
+    preprocess = preprocess_for(one if one.belongs or not two.belongs else two, inputs, progress)
+    chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed + 1)
     entry = Model(one.graph, workers=1).input
     feed = Feed(chosen, preprocess, Port(entry.name, entry.shape, "float32", None))
     with progress.track("compare", len(feed)) as advance:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from octavo.api.written import check_output
 from octavo.base.files import write_bytes
@@ -12,6 +12,7 @@ from octavo.base.progress import Progress, Silent
 from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import draw_test
+from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.rewrite import equality
 from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
@@ -76,10 +77,9 @@ def slim(
     pixels: Pixels | None = None,
     logits: bool = False,
     fuse: bool = True,
-    data: Path | str | None = None,
-    images: int | None = None,
-    scale: tuple[float, float] | None = None,
+    data: Path | str | Inputs | None = None,
     progress: Progress | None = None,
+    **fields: Unpack[InputFields],
 ) -> Slimmed:
     """Writes a smaller file of a model, after proving on all kernel families that it says the same.
 
@@ -89,25 +89,25 @@ def slim(
         pixels: Make the input raw pixels: ``int8`` takes the byte less 128, ``uint8`` the byte itself.
         logits: Give logits instead of probabilities.
         fuse: Let kernels do as one what the exporter left apart.
-        data: Images for the proof (test images, where there is a split); made-up ones when left out.
-        images: How many of them; 16, or all where there are fewer, when left out.
-        scale: What pixels 0 and 255 become, where no sidecar says so.
+        data: Images for the proof (test images, where there is a split); made-up ones when left out. `images` of
+            them; 16, or all where there are fewer, when left out.
         progress: Where progress goes.
+        **fields: Fields of `Inputs`, given one by one.
 
     Raises:
         ProofError: A change that has to be exact changed an output; nothing is written.
         OctavoError: The model or the images are not as they should be.
     """
-    out = Path(out)
+    inputs, out = inputs_of(data, fields), Path(out)
     check_output(out, model)
     loaded = load_model(model)
-    preprocess = preprocess_for(loaded, scale, progress=progress or Silent())
-    if data is None:
-        count = equality.IMAGES if images is None else images
+    preprocess = preprocess_for(loaded, inputs, progress or Silent())
+    if inputs.data is None:
+        count = equality.IMAGES if inputs.images is None else inputs.images
         seen, what = equality.pictures(preprocess.shape, count), f"{count} made-up images"
     else:
-        chosen = draw_test(open_dataset("path", Path(data)), images, 0, equality.IMAGES)
-        seen, what = preprocess.resize(chosen.images), f"{len(chosen)} images of '{data}'"
+        chosen = draw_test(open_dataset("path", inputs.data), inputs.images, inputs.seed, equality.IMAGES)
+        seen, what = preprocess.resize(chosen.images), f"{len(chosen)} images of '{inputs.data}'"
     made = slimming.slim(loaded.graph, preprocess, seen, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
     write_bytes(out, content)

@@ -20,7 +20,7 @@ from octavo.data.npz import npz
 Source = Literal["digits", "cifar10", "path"]
 
 
-def open_dataset(source: Source, path: Path | None = None) -> Dataset:
+def open_dataset(source: Source, path: Path | str | None = None) -> Dataset:
     """Opens a source; images are decoded later, when they are read.
 
     Args:
@@ -37,6 +37,7 @@ def open_dataset(source: Source, path: Path | None = None) -> Dataset:
         >>> len(open_dataset("digits").splits["all"])
         1797
     """
+    path = None if path is None else Path(path)
     if source == "digits":
         if path is not None:
             raise DataError(

@@ -117,7 +117,12 @@ class _Run:
         self._stage("export", {"model": of("model.keras")}, ["float.tflite", "float.tflite.json"], self._export)
         self._stage(
             "calibrate",
-            {"float": of("float.tflite"), "images": of("data.json"), "calibrate": self._json(recipe.calibrate)},
+            {
+                "float": of("float.tflite"),
+                "images": of("data.json"),
+                "calibrate": self._json(recipe.calibrate),
+                "observer": recipe.quantize.observer,
+            },
             ["ranges.json"],
             self._calibrate,
         )
@@ -254,7 +259,7 @@ class _Run:
         for text in said:
             self.progress.say(text)
         with self.progress.track("calibrate", len(feed)) as advance:
-            ranges = calibrate(graph, feed, self.recipe.calibrate.observer, advance)
+            ranges = calibrate(graph, feed, self.recipe.quantize.observer, advance)
         write_json(self.out / "ranges.json", {**ranges.to_json(), "warnings": said})
 
     @property

@@ -9,6 +9,7 @@ from octavo.base.errors import DataError, ModelError
 from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
+from octavo.recipe.options import Inputs
 from octavo.runtime.litert import vet
 from octavo.source import sidecar
 from octavo.source.sidecar import Sidecar
@@ -47,14 +48,9 @@ def load_model(path: Path | str) -> Loaded:
     return Loaded(graph, belongs)
 
 
-def preprocess_for(
-    model: Loaded,
-    scale: tuple[float, float] | None = None,
-    interpolation: str | None = None,
-    channels: str | None = None,
-    progress: Progress | None = None,
-) -> Preprocess:
+def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progress | None = None) -> Preprocess:
     """The preprocessing that a model's images need: what was said, else its sidecar's, else a stated guess."""
+    said = inputs or Inputs()
     if len(model.graph.inputs) != 1 or len(shape := model.graph.tensors[model.graph.inputs[0]].shape) != 4:
         raise ModelError(
             f"{model.graph.name} does not take one image: its input should have the shape (1, height, width, channels)."
@@ -64,16 +60,14 @@ def preprocess_for(
         if shape[3] not in (1, 3):
             raise ModelError(f"{model.graph.name} takes images of {shape[3]} channels; 1 or 3 were expected.")
         base = Preprocess((shape[1], shape[2]), channels="gray" if shape[3] == 1 else "rgb")
-        if scale is None and progress is not None:
+        if said.scale is None and progress is not None:
             progress.say(
                 f"The model has no sidecar: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with "
-                f"{base.interpolation} resizing. Set --scale if it was trained otherwise."
+                f"{base.interpolation} resizing. Set `scale` if it was trained otherwise."
             )
     value = base.to_json()
-    for key, given in (("scale", scale), ("interpolation", interpolation), ("channels", channels)):
-        if given is not None:
-            value[key] = given
-    return Preprocess.from_json(value)
+    given = {name: getattr(said, name) for name in ("scale", "interpolation", "channels")}
+    return Preprocess.from_json(value | {name: item for name, item in given.items() if item is not None})
 
 
 def check_classes(loaded: Loaded, images: ImageSet) -> None:
