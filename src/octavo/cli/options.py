@@ -132,6 +132,7 @@ def _precisions(given: list[str] | None) -> dict[str, str]:
 # Fields whose value the shell writes as text: how it is read, and what type and metavar its flag has.
 _READ: dict[str, Callable[[Any], Any]] = {"tune": _passes, "precision": _precisions}
 _SHELL: dict[str, tuple[Any, Any, str | None, str]] = {
+    "data": (Path | None, None, None, meaning(Inputs, "data")),
     "tune": (
         *(str, "compensate", None),
         "Tuning passes in their order, separated by commas: equalize, bias, compensate, adaround; '' for none.",
