@@ -25,7 +25,7 @@ from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import build
 from octavo.recipe.options import Quantization
-from octavo.runtime.litert import Model
+from octavo.runtime.litert import inputs_of
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune
 
@@ -84,7 +84,7 @@ def study(
     graph: Graph,
     pool: ImageSet,
     judges: ImageSet,
-    preprocess: Preprocess,
+    preprocess: Preprocess | None,
     sizes: Sequence[int],
     quantization: Quantization = Quantization(tune=()),
     *,
@@ -121,11 +121,10 @@ def study(
     hits: dict[int, list[Array]] = {size: [] for size in sizes}
     rules = rules_for(graph, graph.activations, quantization.observer)
     plan = partial(build, allow_float=quantization.allow_float, precision=quantization.precision)
-    port = Model(graph, workers=1).input
     with progress.track("study", draws * len(sizes)) as advance:
         for draw in range(draws):
             order = np.random.default_rng((seed, draw)).permutation(len(pool))[: sizes[-1]]
-            images = Feed(pool.take(order), preprocess, port)
+            images = Feed(pool.take(order), preprocess, inputs_of(graph))
             states, done = [rule.init() for rule in rules], 0
             for size in sizes:
                 more = run_observers(graph, graph.activations, images[done:size], rules)

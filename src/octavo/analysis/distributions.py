@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from octavo.quantization.observers import Images
 from octavo.quantization.quantize import Quantized
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
@@ -20,7 +20,7 @@ IMAGES = 8
 _SHARES = (0.0, 0.001, 0.25, 0.5, 0.75, 0.999, 1.0)
 
 
-def distributions(graph: Graph, quantized: Quantized, images: Sequence[Array] | Array) -> dict[str, Any]:
+def distributions(graph: Graph, quantized: Quantized, images: Images) -> dict[str, Any]:
     """Quantiles of every activation and a histogram of every weight's codes, as a JSON value.
 
     Args:
@@ -36,7 +36,7 @@ def distributions(graph: Graph, quantized: Quantized, images: Sequence[Array] | 
     }
 
 
-def _activations(graph: Graph, quantized: Quantized, images: Sequence[Array] | Array) -> list[dict[str, Any]]:
+def _activations(graph: Graph, quantized: Quantized, images: Images) -> list[dict[str, Any]]:
     tensors = graph.activations
     quantiles = np.zeros((len(images), len(tensors), len(_SHARES)))
 

@@ -83,16 +83,16 @@ class Scores:
 def evaluate(
     graph: Graph,
     test: ImageSet,
-    preprocess: Preprocess,
+    preprocess: Preprocess | None,
     kernels: Kernels = "xnnpack",
     progress: Callable[[int], None] = lambda done: None,
 ) -> Scores:
     """Runs a classifier over held-out images on all cores.
 
     Args:
-        graph: A float or int8 classifier with one image input; its first output holds the classes.
+        graph: A float or int8 classifier; its first output holds the classes.
         test: Labelled images.
-        preprocess: The preprocessing that belongs to the model.
+        preprocess: The preprocessing that belongs to the model; None where it does not take one image.
         kernels: Which of LiteRT's kernel families runs it.
         progress: Called after each image with 1.
 
@@ -105,7 +105,7 @@ def evaluate(
             "Give a folder with one folder per class, or x_test and y_test.",
         )
     model = Model(graph, kernels)
-    outputs = model.run(Feed(test, preprocess, model.input), progress)
+    outputs = model.run(Feed(test, preprocess, model.inputs), progress)
     probabilities = _probabilities(graph, outputs.reshape(len(outputs), -1))
     if probabilities.shape[1] != len(test.classes):
         raise DataError(

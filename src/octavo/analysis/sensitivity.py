@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import DataError
+from octavo.quantization.observers import Images
 from octavo.quantization.precision import Precision, name_of, possible
 from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
@@ -109,7 +110,7 @@ class Sensitivity:
 def sensitivity(
     graph: Graph,
     ranges: Ranges,
-    images: Sequence[Array] | Array,
+    images: Images,
     labels: Array | None = None,
     *,
     tuned: Graph | None = None,
@@ -198,7 +199,7 @@ def _noise(item: OpSensitivity) -> float:
 class _Meter:
     """The images, encoded once for each kind of input, and what the float graph says of them."""
 
-    def __init__(self, graph: Graph, images: Sequence[Array] | Array, labels: Array | None, kernels: Kernels) -> None:
+    def __init__(self, graph: Graph, images: Images, labels: Array | None, kernels: Kernels) -> None:
         self._images = [image if isinstance(image, tuple) else (image,) for image in images]
         self._encoded: dict[Any, list[tuple[Array, ...]]] = {}
         self._kernels = kernels

@@ -34,7 +34,7 @@ from octavo.quantization.proof import prove
 from octavo.quantization.quantize import Quantized, quantize
 from octavo.quantization.table import build
 from octavo.rewrite.strip import strip
-from octavo.runtime.litert import Model, latency
+from octavo.runtime.litert import inputs_of, latency
 from octavo.tflite.graph import Graph
 from octavo.tflite.op_table import row
 from octavo.tuning.tune import Tuning, tune
@@ -178,7 +178,7 @@ def search(
     graph: Graph,
     images: ImageSet,
     validation: ImageSet,
-    preprocess: Preprocess,
+    preprocess: Preprocess | None,
     wish: Wish,
     *,
     allow_float: bool = False,
@@ -225,14 +225,14 @@ class _Seeker:
         graph: Graph,
         images: ImageSet,
         validation: ImageSet,
-        preprocess: Preprocess,
+        preprocess: Preprocess | None,
         wish: Wish,
         allow_float: bool,
         progress: Progress,
     ) -> None:
         self.graph, self.validation, self.preprocess, self.wish = graph, validation, preprocess, wish
         self.allow_float, self.progress = allow_float, progress
-        self.feed = Feed(images, preprocess, Model(graph, workers=1).input)
+        self.feed = Feed(images, preprocess, inputs_of(graph))
         self.correct = self._correct(graph, "float")
         self.milliseconds = latency([graph.content], seconds=0.5)[0].median
         self.trials: list[Trial] = []

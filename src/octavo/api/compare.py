@@ -11,8 +11,9 @@ from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_calibration
-from octavo.recipe.options import InputFields, Inputs, inputs_of
-from octavo.runtime.litert import Kernels, Model, Port
+from octavo.recipe import options
+from octavo.recipe.options import InputFields, Inputs
+from octavo.runtime.litert import Kernels, inputs_of
 from octavo.source.load import load_model, preprocess_for
 
 
@@ -43,11 +44,10 @@ def compare(
         OctavoError: The models or the images are not as they should be.
     """
     progress = progress or Silent()
-    inputs = inputs_of(data, fields)
+    inputs = options.inputs_of(data, fields)
     one, two = load_model(before), load_model(after)
     preprocess = preprocess_for(one if one.belongs or not two.belongs else two, inputs, progress)
     chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed + 1)
-    entry = Model(one.graph, workers=1).input
-    feed = Feed(chosen, preprocess, Port(entry.name, entry.shape, "float32", None))
+    feed = Feed(chosen, preprocess, [port.real for port in inputs_of(one.graph)])
     with progress.track("compare", len(feed)) as advance:
         return compare_tensors(one.graph, two.graph, feed, kernels, advance)

@@ -16,8 +16,8 @@ from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import resolve
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
-from octavo.runtime.litert import Model
-from octavo.source.load import check_classes, load_model, preprocess_for
+from octavo.runtime.litert import inputs_of
+from octavo.source.load import check_classes, image_preprocess_for, load_model
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat as training
 from octavo.training.convert import convert
@@ -64,10 +64,10 @@ def qat(
     check_output(out, model)
     loaded = load_model(model)
     resolve(loaded.graph, wanted.precision)
-    preprocess = preprocess_for(loaded, inputs, progress)
+    preprocess = image_preprocess_for(loaded, inputs, progress)
     train, chosen = draw_training(open_dataset("path", inputs.data), validation, inputs.seed)
     check_classes(loaded, train)
-    feed = Feed(calibration(train, inputs.images, inputs.seed), preprocess, Model(loaded.graph, workers=1).input)
+    feed = Feed(calibration(train, inputs.images, inputs.seed), preprocess, inputs_of(loaded.graph))
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, wanted.observer, advance)
     simulation = Simulation(loaded.graph, ranges, wanted.allow_float, wanted.precision)

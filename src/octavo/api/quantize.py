@@ -19,7 +19,7 @@ from octavo.quantization.proof import prove
 from octavo.quantization.quantize import quantize as to_int8
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
-from octavo.runtime.litert import Model
+from octavo.runtime.litert import inputs_of
 from octavo.source.load import load_model, preprocess_for
 from octavo.source.sidecar import Sidecar
 from octavo.tuning.tune import tune as run_passes
@@ -56,7 +56,7 @@ def quantize(
     resolve(loaded.graph, wanted.precision)
     preprocess = preprocess_for(loaded, inputs, progress)
     chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed)
-    feed = Feed(chosen, preprocess, Model(loaded.graph, workers=1).input)
+    feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
     data_checks.warn(loaded.graph, chosen, feed, preprocess)
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, wanted.observer, advance)

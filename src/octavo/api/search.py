@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -14,12 +15,13 @@ from octavo.base.files import write_bytes, write_json
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
+from octavo.data.preprocess import Preprocess
 from octavo.data.split import calibration, draw_training
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import Quantized
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
-from octavo.runtime.litert import Model
+from octavo.runtime.litert import inputs_of
 from octavo.source.load import load_model, preprocess_for
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat
@@ -80,13 +82,13 @@ def search(
     calibrating = calibration(training, inputs.images, inputs.seed)
     workdir = out.with_name(f".{out.name}.training")
 
-    def trained() -> Quantized:
+    def trained(pictures: Preprocess) -> Quantized:
         from octavo.simulate import Simulation
 
-        feed = Feed(calibrating, preprocess, Model(loaded.graph, workers=1).input)
+        feed = Feed(calibrating, preprocess, inputs_of(loaded.graph))
         simulation = Simulation(loaded.graph, calibrate(loaded.graph, feed), wanted.allow_float)
         # The judges choose no epoch: they would then judge their own choice.
-        qat.fit(simulation, training, None, preprocess, QatRecipe(), inputs.seed, workdir, progress)
+        qat.fit(simulation, training, None, pictures, QatRecipe(), inputs.seed, workdir, progress)
         return convert(simulation).quantized
 
     found = look(
@@ -96,7 +98,7 @@ def search(
         preprocess,
         wish,
         allow_float=wanted.allow_float,
-        train=trained if train and _keras() else None,
+        train=partial(trained, preprocess) if train and preprocess is not None and _keras() else None,
         progress=progress,
     )
     record = out.with_name(f"{out.name}.search.json")

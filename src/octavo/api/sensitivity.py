@@ -17,7 +17,7 @@ from octavo.quantization.precision import possible
 from octavo.quantization.quantize import check_float
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
-from octavo.runtime.litert import Kernels, Port
+from octavo.runtime.litert import Kernels, inputs_of
 from octavo.source.load import load_model, preprocess_for
 from octavo.tuning.tune import tune as run_passes
 
@@ -63,9 +63,8 @@ def sensitivity(
     check_float(graph)
     preprocess = preprocess_for(loaded, inputs, progress)
     source = open_dataset("path", inputs.data)
-    entry = graph.tensors[graph.inputs[0]]
-    port = Port(entry.name, entry.shape, "float32", None)
-    feed = Feed(draw_calibration(source, calibration, inputs.seed, argument="calibration"), preprocess, port)
+    ports = inputs_of(graph)
+    feed = Feed(draw_calibration(source, calibration, inputs.seed, argument="calibration"), preprocess, ports)
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(graph, feed, wanted.observer, advance)
     plan = partial(build, allow_float=wanted.allow_float)
@@ -76,7 +75,7 @@ def sensitivity(
         return measure(
             tuned.reference,
             tuned.ranges,
-            Feed(chosen, preprocess, port)[:],
+            Feed(chosen, preprocess, ports)[:],
             chosen.labels,
             tuned=tuned.graph,
             budget=budget,

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+from octavo.api.tried import draw_tried
 from octavo.api.written import check_output
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
-from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
-from octavo.data.split import draw_test
 from octavo.recipe.options import InputFields, Inputs, inputs_of
-from octavo.rewrite import equality
 from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
 from octavo.source.load import load_model, preprocess_for
@@ -29,7 +27,7 @@ class Slimmed:
         path: The file.
         before: Bytes of the model that was read.
         content: The file's bytes.
-        preprocess: From image to input.
+        preprocess: From image to input; None where the model takes no image.
         images: What the proof ran.
         steps: Every change, with its proof.
         left: What could not be fused, and why.
@@ -38,7 +36,7 @@ class Slimmed:
     path: Path
     before: int
     content: bytes
-    preprocess: Preprocess
+    preprocess: Preprocess | None
     images: str
     steps: list[Step]
     left: tuple[str, ...]
@@ -54,7 +52,7 @@ class Slimmed:
             "bytes_before": self.before,
             "bytes": len(self.content),
             "breakdown": breakdown(self.content),
-            "preprocess": self.preprocess.to_json(),
+            "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
             "images": self.images,
             "left": list(self.left),
             "steps": [
@@ -102,14 +100,9 @@ def slim(
     check_output(out, model)
     loaded = load_model(model)
     preprocess = preprocess_for(loaded, inputs, progress or Silent())
-    if inputs.data is None:
-        count = equality.IMAGES if inputs.images is None else inputs.images
-        seen, what = equality.pictures(preprocess.shape, count), f"{count} made-up images"
-    else:
-        chosen = draw_test(open_dataset("path", inputs.data), inputs.images, inputs.seed, equality.IMAGES)
-        seen, what = preprocess.resize(chosen.images), f"{len(chosen)} images of '{inputs.data}'"
-    made = slimming.slim(loaded.graph, preprocess, seen, pixels=pixels, logits=logits, fuse=fuse)
+    tried = draw_tried(loaded.graph, preprocess, inputs)
+    made = slimming.slim(loaded.graph, preprocess, tried.seen, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
     write_bytes(out, content)
     Sidecar(made.preprocess, loaded.belongs.classes if loaded.belongs else ()).write(out)
-    return Slimmed(out, len(loaded.graph.content), content, made.preprocess, what, made.steps, made.left)
+    return Slimmed(out, len(loaded.graph.content), content, made.preprocess, tried.about, made.steps, made.left)

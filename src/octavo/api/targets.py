@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
+import numpy as np
+
+from octavo.api.tried import draw_tried
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
-from octavo.data.open import open_dataset
-from octavo.data.split import draw_test
 from octavo.deployment.targets.ask import Verdict, ask, every
 from octavo.deployment.targets.litert import classes_of
 from octavo.deployment.targets.target import Target, Trial
 from octavo.recipe.options import InputFields, Inputs, inputs_of
-from octavo.rewrite import equality
 from octavo.runtime.litert import Model
 from octavo.source.load import load_model, preprocess_for
 
@@ -50,15 +49,10 @@ def targets(
         raise ModelError(f"'{path}' is no .tflite file.", "Quantize or export it first: `octavo quantize`.")
     loaded = load_model(path)
     preprocess = preprocess_for(loaded, inputs, progress)
-    labels = None
-    if inputs.data is None:
-        # They are in the model's channel order already.
-        seen = equality.pictures(preprocess.shape, equality.IMAGES if inputs.images is None else inputs.images)
-        preprocess = replace(preprocess, channels="gray" if preprocess.channels == "gray" else "rgb")
-    else:
-        chosen = draw_test(open_dataset("path", inputs.data), inputs.images, inputs.seed, equality.IMAGES)
-        seen, labels = preprocess.resize(chosen.images), chosen.labels
+    tried = draw_tried(loaded.graph, preprocess, inputs)
     runner = Model(loaded.graph)
-    encoded = runner.input.encode(preprocess.normalize(seen))
-    trial = Trial(path, loaded.graph, encoded, classes_of(runner, encoded), labels)
+    encoded = tried.seen
+    if preprocess is not None:
+        encoded = runner.inputs[0].encode(preprocess.normalize(np.asarray(tried.seen)))
+    trial = Trial(path, loaded.graph, encoded, classes_of(runner, encoded), tried.labels)
     return ask(trial, targets or every(), progress.say)

@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from octavo.base.affine import FloatArray, IntArray
 from octavo.base.errors import DataError
+from octavo.data.columns import Columns, Sample
 from octavo.data.preprocess import Pixels
 
 Labels = npt.NDArray[np.int64]
-Images = Pixels | FloatArray | list[Pixels]
+Images = Pixels | FloatArray | list[Pixels] | Columns
 
 # Names in one warning; beyond it the list helps nobody, and the count says the rest.
 MOST_LISTED = 100
@@ -35,8 +36,8 @@ class ImageSet:
     """Images in memory, in a fixed order.
 
     Args:
-        images: uint8 ``(N, H, W, 3)`` RGB; or a list of uint8 ``(H, W, 3)`` when sizes differ; or float32
-            ``(N, H, W, C)`` arrays that already are the model's input.
+        images: uint8 ``(N, H, W, 3)`` RGB; or a list of uint8 ``(H, W, 3)`` when sizes differ; or float32 or whole
+            numbers ``(N, ...)`` that already are the model's input; or, for a model of several inputs, `Columns`.
         labels: int64 ``(N,)``, positions in `classes`; None when the images are unlabelled.
         classes: Names of the classes.
         ids: One stable name per image, such as ``train/cat/0001.jpg`` or ``x_train[17]``.
@@ -66,13 +67,27 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def pictures(self) -> Pixels | FloatArray | list[Pixels]:
+        """The images of a model that takes one.
+
+        Raises:
+            DataError: They are arrays for several inputs.
+        """
+        if isinstance(self.images, Columns):
+            raise DataError(
+                f"Images were expected, and the data hold the arrays {', '.join(map(repr, self.images.arrays))}.",
+                "Save images, or the one input of a model, as x_train and x_test.",
+            )
+        return self.images
+
     def take(self, indices: Sequence[int] | IntArray) -> Self:
         """The images at `indices`, in that order."""
         chosen = np.asarray(indices, np.int64)
         return replace(
             self,
             images=self.images[chosen]
-            if isinstance(self.images, np.ndarray)
+            if isinstance(self.images, np.ndarray | Columns)
             else [self.images[index] for index in chosen],
             labels=None if self.labels is None else self.labels[chosen],
             ids=tuple(self.ids[index] for index in chosen),
@@ -104,8 +119,13 @@ class ImageSet:
         return prints
 
 
-def _update(digest: hashlib._Hash, image: Pixels | FloatArray) -> None:
+def _update(digest: hashlib._Hash, image: Pixels | FloatArray | Sample) -> None:
     """Adds dtype, shape and pixels, so that no two different images feed the same bytes."""
+    if isinstance(image, dict):
+        for name, array in sorted(image.items()):
+            digest.update(repr(name).encode())
+            _update(digest, array)
+        return
     digest.update(f"{image.dtype.str}{image.shape}".encode())
     digest.update(np.ascontiguousarray(image).tobytes())
 
@@ -120,9 +140,9 @@ class Store(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ArrayStore:
-    """Pixels that are one array in memory: uint8 ``(N, H, W, 3)`` or float32 ``(N, H, W, C)``."""
+    """What is in memory already: uint8 ``(N, H, W, 3)``, float32 ``(N, ...)``, or an array for each input."""
 
-    pixels: Pixels | FloatArray
+    pixels: Pixels | FloatArray | Columns
 
     def fetch(self, positions: IntArray) -> Images:
         """The images at `positions`."""
@@ -207,7 +227,7 @@ def read_together(parts: Sequence[tuple[Split, IntArray]]) -> list[ImageSet]:
         results.append(
             ImageSet(
                 images=images
-                if isinstance(images, np.ndarray)
+                if isinstance(images, np.ndarray | Columns)
                 else _stacked([i for i in images if not isinstance(i, str)]),
                 labels=None if split.labels is None else split.labels[kept],
                 classes=split.classes,

@@ -154,11 +154,11 @@ def _fill(folder: Path, loaded: Loaded, evaluation: Mapping[str, Any] | None, da
     shipped = described(graph, belongs)
     (folder / "model.tflite").write_bytes(shipped.content)
     digest, bare = sha256(folder / "model.tflite"), hashlib.sha256(graph.content).hexdigest()
-    facts = belongs.preprocess.to_json() | {"output": "probabilities" if gives_probabilities(graph) else "logits"}
+    facts = belongs.images.to_json() | {"output": "probabilities" if gives_probabilities(graph) else "logits"}
     texts = {
         LABELS: labels(belongs.classes),
         "preprocess.json": json.dumps(facts, indent=2) + "\n",
-        "model-card.md": model_card(shipped, belongs.preprocess, belongs.classes, digest, bare, evaluation, data),
+        "model-card.md": model_card(shipped, belongs.images, belongs.classes, digest, bare, evaluation, data),
         "model_data.h": carray.header(bare),
         "model_data.cc": carray.source(graph.content),
         "model_facts.h": cfacts.header(graph, belongs),

@@ -32,7 +32,7 @@ from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import build
 from octavo.recipe.schema import Recipe, load_recipe
 from octavo.runs.manifest import Manifest, fingerprint, versions
-from octavo.runtime.litert import Model, latency
+from octavo.runtime.litert import inputs_of, latency
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.tflite.size import breakdown
@@ -193,7 +193,7 @@ class _Run:
         return Graph.read(self.out / name)
 
     def _feed(self, images: ImageSet, graph: Graph) -> Feed:
-        return Feed(images, self.preprocess, Model(graph, workers=1).input)
+        return Feed(images, self.preprocess, inputs_of(graph))
 
     # The stages, in their order.
 
@@ -205,7 +205,7 @@ class _Run:
         for text in said:
             self.progress.say(text)
         dataset = open_dataset(self.recipe.data.source, self.recipe.data.path)
-        first = splits.train.images[0]
+        first = splits.train.pictures[0]
         value = {
             "source": dataset.source,
             "classes": list(dataset.classes),
@@ -427,7 +427,7 @@ def _shown(test: ImageSet, scores: dict[str, Scores], place: int) -> dict[str, A
         "int8": names[int(after.predictions[place])],
         "float_probability": float(before.probabilities[place].max()),
         "int8_probability": float(after.probabilities[place].max()),
-        "image": _picture(test.images[place]),
+        "image": _picture(test.pictures[place]),
     }
 
 

@@ -187,7 +187,8 @@ def _time(models: Sequence[tuple[Path, Graph]], family: Kernels, threads: int, s
 def _throughput(graph: Graph, family: Kernels, milliseconds: float, seconds: float) -> float:
     model = Model(graph, family)
     count = max(int(seconds * 1e3 / milliseconds), 2 * (os.cpu_count() or 1))
-    batch = np.zeros((1, *model.input.shape[1:]), model.input.dtype).repeat(min(count, 64), 0)
+    zeros = tuple(np.zeros(tuple(max(n, 1) for n in port.shape[1:]), port.dtype) for port in model.inputs)
+    batch = [zeros] * min(count, 64)
     model.each(batch[:2], lambda place, outputs: None)
     start = time.perf_counter()
     done = 0

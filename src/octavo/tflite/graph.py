@@ -209,6 +209,13 @@ class Graph:
         return tuple(ops)
 
     @cached_property
+    def arguments(self) -> dict[int, str]:
+        """What the first signature calls each input and output tensor; empty where the file has no signature."""
+        found = (self._model.signatureDefs or [None])[0]
+        maps = () if found is None else (*(found.inputs or ()), *(found.outputs or ()))
+        return {int(item.tensorIndex): item.name.decode("utf-8", "replace") for item in maps if item.name}
+
+    @cached_property
     def producers(self) -> dict[int, Op]:
         """The op that makes each tensor; inputs and constants have none."""
         return {out: op for op in self.ops for out in op.outputs}

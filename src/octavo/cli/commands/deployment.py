@@ -67,7 +67,8 @@ def slim(
     if len(made.left) > 5:
         say(f"left    {len(made.left) - 5} more like these; --json lists them")
     say(f"proof   on {made.images}")
-    say(f"input   {made.preprocess.describe()}")
+    if made.preprocess is not None:
+        say(f"input   {made.preprocess.describe()}")
     say(f"size    {made.before:,} -> {len(made.content):,} bytes")
     say(f"wrote   {made.path} and its sidecar")
 
