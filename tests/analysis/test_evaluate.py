@@ -85,7 +85,7 @@ def test_feed_takes_float_inputs_as_they_are() -> None:
 
 
 def test_feed_refuses_images_of_another_shape() -> None:
-    with pytest.raises(DataError, match="wants inputs of 8x8x3, and the images become 4x4x3"):
+    with pytest.raises(DataError, match="wants inputs of 8x8x3, and the data become 4x4x3"):
         Feed(_set(), Preprocess((4, 4)), Model(Graph(tiny_tflite()), workers=1).inputs)
 
 

@@ -40,10 +40,10 @@ def test_one_input_by_its_name(name: str) -> None:
 
 
 def test_reals_become_codes() -> None:
-    values = np.array([[-1.0, 1.0], [0.0, 5.0]], np.float32)
+    values = np.array([[-5.0, 5.0], [0.0, 1.0]], np.float32)
     plain = ImageSet(values, None, (), ("a", "b"))
     assert Feed(plain, None, [CODES])[:][0].tolist() == [-128, 127]
-    assert Feed(plain, None, [CODES.real])[0].tolist() == [-1.0, 1.0]
+    assert Feed(plain, None, [CODES.real])[0].tolist() == [-5.0, 5.0]
 
 
 @pytest.mark.parametrize(
