@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from octavo.analysis.inspect import Inspection
 from octavo.analysis.inspect import inspect as look
 from octavo.source.load import load_model
 
 
-def inspect(model: Path | str) -> dict[str, Any]:
+def inspect(model: Path | str) -> Inspection:
     """What a model file is, without images: see `octavo.analysis.inspect.inspect`."""
     loaded = load_model(model)
-    return look(loaded.graph, loaded.belongs)
+    return Inspection(look(loaded.graph, loaded.belongs))

@@ -10,8 +10,9 @@ from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_test
-from octavo.deployment.targets.ask import Verdict, ask, every
+from octavo.deployment.targets.ask import ask, every
 from octavo.deployment.targets.litert import classes_of
+from octavo.deployment.targets.survey import Survey
 from octavo.deployment.targets.target import Target, Trial
 from octavo.rewrite import equality
 from octavo.runtime.litert import Model
@@ -28,7 +29,7 @@ def targets(
     interpolation: str | None = None,
     channels: str | None = None,
     progress: Progress | None = None,
-) -> list[Verdict]:
+) -> Survey:
     """Asks every target what it makes of a model.
 
     Args:
@@ -63,4 +64,4 @@ def targets(
     runner = Model(loaded.graph)
     inputs = runner.input.encode(preprocess.normalize(seen))
     trial = Trial(path, loaded.graph, inputs, classes_of(runner, inputs), labels)
-    return ask(trial, targets or every(), progress.say)
+    return Survey(tuple(ask(trial, targets or every(), progress.say)))

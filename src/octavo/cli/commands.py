@@ -803,7 +803,7 @@ def pareto(
 
     rows = compare_costs(tried, out)
     if json_:
-        _print_json(rows)
+        _print_json(rows.to_json())
         return
     for row in rows:
         marks = ("size" if row["front"]["bytes"] else "") + (" speed" if row["front"]["milliseconds"] else "")
@@ -829,7 +829,7 @@ def inspect(
 
     value = inspect_file(model)
     if json_:
-        _print_json(value)
+        _print_json(value.to_json())
         return
     _print(f"{model}: {value['kind']}, {value['bytes']:,} bytes, SHA-256 {value['sha256'][:16]}…")
     _print(f"{value['parameters']:,} parameters, {value['macs']:,} multiply-accumulates")

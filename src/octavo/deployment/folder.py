@@ -26,7 +26,7 @@ _PROGRAMS = tuple(Path(__file__).with_name(name) for name in ("predict.py", "cla
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Deployed:
     """What `deploy` wrote.
 
@@ -39,6 +39,10 @@ class Deployed:
     folder: Path
     archive: Path | None
     files: dict[str, int]
+
+    def __repr__(self) -> str:
+        archive = f", archive '{self.archive}'" if self.archive else ""
+        return f"Deployed('{self.folder}', {len(self.files)} files, {sum(self.files.values()):,} bytes{archive})"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value."""

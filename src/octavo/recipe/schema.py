@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,10 @@ class Section(BaseModel):
     """A part of a recipe; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Only what was set: the rest is as `docs/recipes.md` says."""
+        return ((key, value) for key, value in super().__repr_args__() if key in self.model_fields_set)
 
 
 class DataRecipe(Section):

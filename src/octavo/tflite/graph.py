@@ -111,6 +111,13 @@ class Graph:
                 "Copy or export the file again.",
             ) from error
 
+    def __repr__(self) -> str:
+        ports = " -> ".join(
+            ", ".join(f"{self.tensors[i].dtype} {self.tensors[i].shape}" for i in indices)
+            for indices in (self.inputs, self.outputs)
+        )
+        return f"Graph({self.name}: {len(self.ops)} ops, {len(self.content):,} bytes, {ports})"
+
     def _take(self, model: Any) -> None:
         self._model = model
         self._single(len(model.subgraphs))
