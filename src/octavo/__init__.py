@@ -1,24 +1,25 @@
 """Octavo takes a trained float network to full-integer INT8 for LiteRT, and proves the result.
 
-Every command of the shell has a function of the same name and meaning here::
+Every command of the shell has a function of the same name and meaning here:
 
-    import octavo
+>>> import octavo
+>>> made = octavo.quantize("float.tflite", data="photos", out="model_int8.tflite")
+>>> octavo.evaluate("model_int8.tflite", data="photos").accuracy().value
+1.0
 
-    octavo.quantize("model.keras", data="photos/", out="model_int8.tflite")
-    octavo.evaluate("model_int8.tflite", data="photos/").accuracy()
-    octavo.run("digits", out="runs/digits")
+and step by step:
 
-and step by step::
-
-    from octavo.quantization.calibrate import calibrate
-    from octavo.quantization.proof import prove
-    from octavo.quantization.quantize import quantize
-
-    graph = octavo.Graph.read(Path("float.tflite"))
-    ranges = calibrate(graph, images)  # float32 (N, height, width, channels)
-    int8 = quantize(graph, ranges)
-    prove(int8)
-    Path("int8.tflite").write_bytes(int8.content)
+>>> from pathlib import Path
+>>> from octavo.quantization.calibrate import calibrate
+>>> from octavo.quantization.proof import prove
+>>> from octavo.quantization.quantize import quantize
+>>> photos = octavo.open_dataset("path", "photos").splits["train"].read()
+>>> images = octavo.Preprocess(size=(8, 8)).apply(photos.images)  # float32 (N, height, width, channels)
+>>> graph = octavo.Graph.read("float.tflite")
+>>> ranges = calibrate(graph, images)
+>>> int8 = quantize(graph, ranges)
+>>> proof = prove(int8)
+>>> _ = Path("model_int8.tflite").write_bytes(int8.content)
 """
 
 from __future__ import annotations

@@ -68,6 +68,10 @@ class Wish:
         drop: The largest loss of accuracy on the validation images, in points.
         size: The largest file, in bytes.
         latency: The longest median time of one image on one thread of this machine, in milliseconds.
+
+    Example:
+        >>> str(Wish(drop=0.5, size=3_000_000))
+        'at most 0.5 points less accurate than float, at most 3,000,000 bytes'
     """
 
     drop: float | None = None

@@ -22,6 +22,12 @@ def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> Tried:
 
     Raises:
         OctavoError: A path is neither.
+
+    Example:
+        >>> import octavo
+        >>> tried = octavo.pareto(["runs/digits"])
+        >>> [row["name"] for row in tried if row["front"]["bytes"]]
+        ['digits: int8', 'digits: control']
     """
     if out is not None:
         check_file(Path(out))

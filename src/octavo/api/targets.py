@@ -44,6 +44,12 @@ def targets(
 
     Raises:
         OctavoError: The model or the images are not as they should be.
+
+    Example:
+        >>> import octavo
+        >>> from octavo.deployment.targets.litert import LiteRT
+        >>> octavo.targets("int8.tflite", "photos", targets=[LiteRT("xnnpack"), LiteRT("reference")])
+        Survey(takes the model? LiteRT CPU, xnnpack: yes, ran; LiteRT CPU, reference: yes, ran)
     """
     progress = progress or Silent()
     if images is not None and images < 1:

@@ -35,6 +35,11 @@ class QParams:
 
     Raises:
         ValueError: A scale is not positive and finite, or shapes disagree.
+
+    Example:
+        >>> params = QParams(scale=np.array([0.5]), zero_point=np.array([3]))
+        >>> params.quantize(np.array([0.0, 1.0])).tolist(), params.dequantize(np.array([3, 5])).tolist()
+        ([3, 5], [0.0, 1.0])
     """
 
     scale: FloatArray

@@ -65,6 +65,12 @@ def deploy(
     Raises:
         ProofError: A file that is written gave another output than the model.
         OctavoError: The model is not as it should be, or the folder is taken. Nothing is written then.
+
+    Example:
+        >>> import octavo
+        >>> made = octavo.deploy("int8.tflite", "device")
+        >>> [name for name in ("model.tflite", "labels.txt", "classify.c") if name in made.files]
+        ['model.tflite', 'labels.txt', 'classify.c']
     """
     source, out = Path(source), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

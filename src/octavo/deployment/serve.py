@@ -120,11 +120,20 @@ def web_of(folder: Path) -> Path:
 
 
 def serve(server: WebServer, ready: Callable[[], object]) -> None:
-    """Answers until Ctrl-C.
+    """Serves the web demo of a deployed folder until Ctrl-C.
 
     Args:
         server: The server; it is closed at the end.
         ready: Called when it answers.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> server = WebServer(Path(mkdtemp()))  # web_of("device"), of a folder that `octavo.deploy` wrote
+        >>> def ready():
+        ...     print(server.url.startswith("http://127.0.0.1:"))
+        ...     raise KeyboardInterrupt  # as Ctrl-C does
+        >>> serve(server, ready)
+        True
     """
     with server:
         try:

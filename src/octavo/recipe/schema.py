@@ -263,7 +263,13 @@ class DeploymentRecipe(Section):
 
 
 class Recipe(Section):
-    """One run, from images to report."""
+    """One run, from images to report.
+
+    Example:
+        >>> recipe = Recipe(name="mine", data=DataRecipe(source="digits"), train=TrainRecipe(epochs=3))
+        >>> recipe.train.epochs, recipe.preprocess.size
+        (3, 224)
+    """
 
     name: str = Field(description="What the run is called in its report.")
     title: str = Field("", description="One line for people.")
@@ -290,7 +296,7 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name_or_path: str, settings: list[str] | None = None) -> Recipe:
+def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> Recipe:
     """Reads a recipe and applies settings to it.
 
     Args:

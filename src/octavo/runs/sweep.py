@@ -71,7 +71,7 @@ def variants(settings: list[str]) -> list[Variant]:
 
 
 def sweep(
-    recipe: str, settings: list[str], out: Path | str, progress: Progress | None = None, command: str = ""
+    recipe: Path | str, settings: list[str], out: Path | str, progress: Progress | None = None, command: str = ""
 ) -> dict[str, Any]:
     """Runs every variant of a recipe, and compares their int8 models.
 
@@ -90,6 +90,12 @@ def sweep(
 
     Raises:
         OctavoError: Something that the user can mend; no variant is run before all recipes are read.
+
+    Example:
+        >>> import octavo
+        >>> settings = ["preprocess.size=32,48", "train.epochs=1", "data.train=120", "data.test=40"]
+        >>> [row["name"] for row in octavo.sweep("digits", settings, out="runs/sizes")["variants"]]
+        ['size 32', 'size 48']
     """
     progress, out = progress or Silent(), Path(out)
     made = [(variant, load_recipe(recipe, list(variant.settings))) for variant in variants(settings)]
