@@ -1,4 +1,4 @@
-"""What the examples in docstrings find in the folder they run in: a model, its int8 form, images, a finished run.
+"""What the examples in docstrings find where they run: a model, its int8 form, images, a run, a deployed folder.
 
 The model is the classifier of `tests/tiny.py`, so that an example names files as a user would and takes no time.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-FILES = ("float.tflite", "int8.tflite", "photos", "runs")
+FILES = ("float.tflite", "int8.tflite", "photos", "runs", "digits-model")
 # These train a network, which takes more than the seconds that an example may.
 SLOW = {"octavo.runs.stages.run", "octavo.runs.sweep.sweep"}
 
@@ -29,6 +29,7 @@ def example_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny import CLASSES, SIZE, tiny_tflite, write_folder
 
     import octavo
+    from octavo.base.files import sha256
     from octavo.source.sidecar import Sidecar
 
     folder = tmp_path_factory.mktemp("examples")
@@ -38,6 +39,13 @@ def example_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_folder(folder / "photos", count, split)
     octavo.quantize(folder / "float.tflite", folder / "photos", folder / "int8.tflite")
     shutil.copytree(Path(__file__).parent / "tests" / "former" / "run", folder / "runs" / "digits")
+    page = folder / "digits-model" / "web" / "index.html"
+    octavo.deploy(folder / "int8.tflite", folder / "digits-model")
+    # In place of the demo, which takes LiteRT.js from npm.
+    page.parent.mkdir()
+    page.write_text("<title>The web demo</title>")
+    with (folder / "digits-model" / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{sha256(page)}  web/index.html\n")
     return folder
 
 
