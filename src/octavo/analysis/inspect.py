@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from octavo.base import notebook
 from octavo.base.errors import ModelError
+from octavo.base.record import Record
 from octavo.quantization.precision import possible, short_name
 from octavo.source.sidecar import Sidecar
 from octavo.tflite import metadata
@@ -18,24 +17,8 @@ from octavo.tflite.op_table import macs, row
 from octavo.tflite.size import breakdown
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class Inspection(Mapping[str, Any]):
-    """What a model file is: read by key, as `to_json` holds it.
-
-    Args:
-        value: The JSON value that `inspect` makes.
-    """
-
-    value: dict[str, Any]
-
-    def __getitem__(self, key: str) -> Any:
-        return self.value[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.value)
-
-    def __len__(self) -> int:
-        return len(self.value)
+class Inspection(Record):
+    """What a model file is, as `inspect` found it."""
 
     def __repr__(self) -> str:
         ports = " -> ".join(
@@ -49,10 +32,6 @@ class Inspection(Mapping[str, Any]):
     def _repr_html_(self) -> str:
         rows = [(row["op"], f"{row['count']:,}", f"{row['macs']:,}") for row in self["ops"]]
         return notebook.table(("op", "count", "MACs"), rows, repr(self))
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON value."""
-        return self.value
 
 
 def inspect(graph: Graph, belongs: Sidecar | None = None) -> dict[str, Any]:

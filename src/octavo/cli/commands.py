@@ -24,6 +24,7 @@ from typer.core import TyperCommand
 
 from octavo.base.errors import OctavoError
 from octavo.base.progress import Advance
+from octavo.base.record import Record
 
 app = typer.Typer(
     name="octavo",
@@ -222,9 +223,9 @@ def run(
     _print(f"report  {report}")
 
 
-def _print_sweep(value: dict[str, Any], folder: Path, json_: bool) -> None:
+def _print_sweep(value: Record, folder: Path, json_: bool) -> None:
     if json_:
-        _print_json(value)
+        _print_json(value.to_json())
         return
     for row in value["variants"]:
         mark = "*" if row["name"] == value["recommended"] else " " if row["front"] else "-"
