@@ -49,6 +49,11 @@ def test_finished_runs_side_by_side(tmp_path: Path) -> None:
     assert value["variants"][0]["arena"] == 8 * 8 * (6 + 3)
     assert value["recommended"] == "size 128"
     assert np.all([row["milliseconds"] > 0 for row in value["variants"]])
+    # What it shows: itself in a line, a picture and a table in a notebook, and itself as JSON.
+    text, page = repr(value), value._repr_html_()
+    assert len(text) < 2000 and "2 variants; recommended: size 128, 85.00% of 900 images" in text
+    assert page.count("<img ") == 1 and page.count("<tr>") == 1 + 2 and "size 96" in page
+    assert json.loads(json.dumps(value.to_json())) == value
 
 
 def test_the_fastest_that_is_as_good_is_recommended() -> None:

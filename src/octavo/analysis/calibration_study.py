@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis import calibration_study_views
 from octavo.analysis.evaluate import Scores, evaluate
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress
@@ -51,7 +52,7 @@ class Point:
     accuracy: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """What was measured.
 
@@ -73,6 +74,19 @@ class Study:
     points: tuple[Point, ...]
     gaps: dict[int, tuple[float, float, float]]
     enough: int
+
+    def __repr__(self) -> str:
+        most = max(self.gaps)
+        found = [point.accuracy for point in self.points if point.images == most]
+        ways = " + ".join((self.observer, *self.acts))
+        return (
+            f"Study({ways}, {len(self.points)} models of {min(self.gaps):,} to {most:,} images: "
+            f"{self.enough:,} are enough; int8 {float(np.mean(found)):.2%} with {most:,}, float {self.accuracy:.2%}, "
+            f"on {self.judges:,} images)"
+        )
+
+    def _repr_html_(self) -> str:
+        return calibration_study_views.notebook(self.to_json(), repr(self))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis import compare_views
 from octavo.base.errors import DataError, ModelError
 from octavo.quantization.observers import Images
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
@@ -285,7 +286,7 @@ class TensorError:
     codes: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Compared:
     """Two models, tensor by tensor.
 
@@ -300,6 +301,20 @@ class Compared:
     kernels: str
     tensors: list[TensorError]
     unmatched: tuple[list[str], list[str]]
+
+    def __repr__(self) -> str:
+        value = self.to_json()
+        worst = "".join(
+            f", worst {row['op']} #{row['place']} adds noise at {row['added']['sqnr']:.1f} dB"
+            for row in compare_views.worst(value["tensors"], 1)
+        )
+        last = value["tensors"][-1]["accumulated"]["sqnr"]
+        output = "without noise" if last is None else f"{last:.1f} dB"
+        seen = f"{len(self.tensors)} tensors on {self.images:,} images, {self.kernels}"
+        return f"Compared({seen}: output SQNR {output}{worst})"
+
+    def _repr_html_(self) -> str:
+        return compare_views.notebook(self.to_json(), repr(self))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value."""

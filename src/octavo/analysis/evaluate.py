@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.base import notebook
 from octavo.base.errors import DataError
 from octavo.base.stats import CONFIDENCE, Interval, mcnemar, paired_difference, proportion
 from octavo.data.dataset import ImageSet
@@ -19,8 +20,11 @@ from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
 
+# How many classes a notebook shows: those that are recognized least.
+_CLASSES = 20
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Scores:
     """What one model said of every image, and what was right.
 
@@ -35,6 +39,27 @@ class Scores:
     probabilities: Array
     classes: tuple[str, ...]
     kernels: str
+
+    def __repr__(self) -> str:
+        share = self.accuracy()
+        return (
+            f"Scores({share.value:.2%} right (95% interval {share.low:.2%} to {share.high:.2%}), "
+            f"{len(self.labels):,} images, {len(self.classes):,} classes, {self.kernels})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = sorted(self.to_json()["per_class"], key=lambda row: row["recall"])[:_CLASSES]
+        return notebook.table(
+            ("class", "images", "right", "recall", "precision", "F1"),
+            [
+                (
+                    *(row["class"], f"{row['images']:,}", f"{row['correct']:,}"),
+                    *(f"{row[key]:.1%}" for key in ("recall", "precision", "f1")),
+                )
+                for row in rows
+            ],
+            f"{self!r}; the lowest recall first",
+        )
 
     @property
     def predictions(self) -> Array:

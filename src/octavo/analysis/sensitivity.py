@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis import sensitivity_views
 from octavo.base.errors import DataError
 from octavo.quantization.observers import Images
 from octavo.quantization.precision import Precision, name_of, possible
@@ -72,7 +73,7 @@ class OpSensitivity:
     share: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sensitivity:
     """What every op of a model costs, the costliest first.
 
@@ -93,6 +94,19 @@ class Sensitivity:
     ops: list[OpSensitivity]
     seconds: float
     budget: float | None
+
+    def __repr__(self) -> str:
+        sqnr = "exact" if self.int8.sqnr is None else f"SQNR {self.int8.sqnr:.1f} dB"
+        costly = ", ".join(
+            f"{item.op} #{item.place} {item.share:.0%}" for item in self.ops[:3] if item.share is not None
+        )
+        return (
+            f"Sensitivity({len(self.ops)} ops on {self.images:,} images, {self.kernels}: int8 {sqnr}, "
+            f"agrees {self.int8.agreement:.1%}{f'; shares of the noise: {costly}' * bool(costly)})"
+        )
+
+    def _repr_html_(self) -> str:
+        return sensitivity_views.notebook(self.to_json(), repr(self))
 
     @property
     def unmeasured(self) -> dict[str, list[str]]:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from octavo.analysis.evaluate import evaluate
 from octavo.analysis.sensitivity import OpSensitivity, sensitivity
+from octavo.base import notebook
 from octavo.base.progress import Progress
 from octavo.base.stats import Interval, paired_difference, proportion
 from octavo.data.dataset import ImageSet
@@ -67,6 +68,10 @@ class Wish:
         drop: The largest loss of accuracy on the validation images, in points.
         size: The largest file, in bytes.
         latency: The longest median time of one image on one thread of this machine, in milliseconds.
+
+    Example:
+        >>> str(Wish(drop=0.5, size=3_000_000))
+        'at most 0.5 points less accurate than float, at most 3,000,000 bytes'
     """
 
     drop: float | None = None
@@ -109,6 +114,11 @@ class Trial:
         """On the validation images, as a share."""
         return float(self.correct.mean())
 
+    @property
+    def figures(self) -> tuple[str, str, str]:
+        """What a wish can be about, in words: accuracy against float, size and time."""
+        return f"{self.against.value * 100:+.2f} points", f"{len(self.content):,} bytes", f"{self.milliseconds:.2f} ms"
+
     def meets(self, wish: Wish) -> bool:
         """Whether it is all that was asked for, on the validation images and this machine."""
         return (
@@ -129,7 +139,7 @@ class Trial:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Search:
     """What was tried, and what was found.
 
@@ -153,6 +163,22 @@ class Search:
     trials: tuple[Trial, ...]
     chosen: Trial | None
     obstacles: tuple[OpSensitivity, ...] = ()
+
+    def __repr__(self) -> str:
+        met = "nothing" if self.chosen is None else f"{self.chosen.way} ({', '.join(self.chosen.figures)})"
+        tried = f"{len(self.trials)} tried on {self.images:,} validation images"
+        return f"Search({self.wish}: {met}; {tried}, float {self.float_accuracy:.2%}, {self.float_bytes:,} bytes)"
+
+    def _repr_html_(self) -> str:
+        return notebook.table(
+            ("way", "chosen", "accuracy", "against float", "file", "one image", "took"),
+            [
+                (t.way, "yes" if t is self.chosen else "", f"{t.accuracy:.2%}", *t.figures, f"{t.seconds:.1f} s")
+                for t in self.trials
+            ],
+            repr(self),
+            texts=2,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value."""

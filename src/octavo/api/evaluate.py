@@ -35,6 +35,11 @@ def evaluate(
 
     Raises:
         OctavoError: The model or the images are not as they should be.
+
+    Example:
+        >>> import octavo
+        >>> octavo.evaluate("int8.tflite", "photos")
+        Scores(100.00% right (95% interval 88.65% to 100.00%), 30 images, 3 classes, LiteRT with XNNPACK)
     """
     progress = progress or Silent()
     inputs = inputs_of(data, fields)

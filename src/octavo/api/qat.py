@@ -54,6 +54,14 @@ def qat(
 
     Raises:
         OctavoError: The model, the images or the result are not as they should be; nothing is written then.
+
+    Example:
+        >>> import octavo
+        >>> from octavo.recipe.schema import QatRecipe
+        >>> recipe = QatRecipe(epochs=1, learning_rate=1e-4)
+        >>> made = octavo.qat("float.tflite", "photos", "trained.tflite", recipe=recipe)
+        >>> all(check.passed for check in made.proof.checks)
+        True
     """
     from octavo.simulate import Simulation
 

@@ -60,6 +60,12 @@ def search(
     Raises:
         QuantizationError: Nothing that was tried meets the wish; the message says how near it came.
         OctavoError: The model or the images are not as they should be; nothing is written then.
+
+    Example:
+        >>> import octavo
+        >>> found = octavo.search("float.tflite", "photos", "found.tflite", octavo.Wish(drop=0.5))
+        >>> found.chosen.way, len(found.trials)
+        ('minmax', 1)
     """
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)

@@ -54,6 +54,13 @@ def sensitivity(
 
     Raises:
         OctavoError: The model or the images are not as they should be.
+
+    Example:
+        >>> import octavo
+        >>> found = octavo.sensitivity("float.tflite", "photos", images=16)
+        >>> costliest = found.ops[0]
+        >>> costliest.op, costliest.only.agreement
+        ('SOFTMAX', 1.0)
     """
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)

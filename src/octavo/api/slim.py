@@ -95,6 +95,12 @@ def slim(
     Raises:
         ProofError: A change that has to be exact changed an output; nothing is written.
         OctavoError: The model or the images are not as they should be.
+
+    Example:
+        >>> import octavo
+        >>> slimmed = octavo.slim("int8.tflite", "slim.tflite", pixels="int8")
+        >>> len(slimmed.content) < slimmed.before, [step.name for step in slimmed.steps]
+        (True, ['pixels', 'strip'])
     """
     inputs, out = inputs_of(data, fields), Path(out)
     check_output(out, model)

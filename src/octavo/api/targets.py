@@ -11,8 +11,9 @@ import numpy as np
 from octavo.api.tried import draw_tried
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
-from octavo.deployment.targets.ask import Verdict, ask, every
+from octavo.deployment.targets.ask import ask, every
 from octavo.deployment.targets.litert import classes_of
+from octavo.deployment.targets.survey import Survey
 from octavo.deployment.targets.target import Target, Trial
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.runtime.litert import Model
@@ -26,7 +27,7 @@ def targets(
     *,
     progress: Progress | None = None,
     **fields: Unpack[InputFields],
-) -> list[Verdict]:
+) -> Survey:
     """Asks every target what it makes of a model.
 
     Args:
@@ -39,6 +40,12 @@ def targets(
 
     Raises:
         OctavoError: The model or the images are not as they should be.
+
+    Example:
+        >>> import octavo
+        >>> from octavo.deployment.targets.litert import LiteRT
+        >>> octavo.targets("int8.tflite", "photos", targets=[LiteRT("xnnpack"), LiteRT("reference")])
+        Survey(takes the model? LiteRT CPU, xnnpack: yes, ran; LiteRT CPU, reference: yes, ran)
     """
     progress = progress or Silent()
     inputs = inputs_of(data, fields)
@@ -55,4 +62,4 @@ def targets(
     if preprocess is not None:
         encoded = runner.inputs[0].encode(preprocess.normalize(np.asarray(tried.seen)))
     trial = Trial(path, loaded.graph, encoded, classes_of(runner, encoded), tried.labels)
-    return ask(trial, targets or every(), progress.say)
+    return Survey(tuple(ask(trial, targets or every(), progress.say)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -31,7 +31,7 @@ class OctavoWarning(UserWarning):
     """Something was left out or looks wrong, and the result is still usable."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
     """Images in memory, in a fixed order.
 
@@ -63,6 +63,10 @@ class ImageSet:
             raise ValueError(f"images, labels and ids have different lengths: {sorted(lengths)}")
         if self.labels is not None:
             object.__setattr__(self, "labels", np.asarray(self.labels, np.int64))
+
+    def __repr__(self) -> str:
+        shape = f"{self.images.dtype} {self.images.shape[1:]}" if isinstance(self.images, np.ndarray) else "many sizes"
+        return f"ImageSet({len(self):,} images, {shape}, {_classes(self.labels, self.classes)})"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -119,6 +123,13 @@ class ImageSet:
         return prints
 
 
+def _classes(labels: Labels | None, classes: Sequence[str]) -> str:
+    """How images are labelled, in words: the first few classes."""
+    if labels is None:
+        return "unlabelled"
+    return f"{len(classes):,} classes: {', '.join(classes[:5])}{', …' * (len(classes) > 5)}"
+
+
 def _update(digest: hashlib._Hash, image: Pixels | FloatArray | Sample) -> None:
     """Adds dtype, shape and pixels, so that no two different images feed the same bytes."""
     if isinstance(image, dict):
@@ -149,7 +160,7 @@ class ArrayStore:
         return self.pixels[positions]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """A part of a dataset: names and labels in memory, pixels where they are until they are read.
 
@@ -168,6 +179,9 @@ class Split:
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     ignored: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} images, {_classes(self.labels, self.classes)})"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -196,7 +210,7 @@ class Dataset:
     """
 
     name: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = field(repr=False)
     splits: dict[str, Split]
     source: str
 

@@ -46,10 +46,10 @@ def open_dataset(source: Source, path: Path | str | None = None) -> Dataset:
             )
         return digits()
     if source == "cifar10":
-        return cifar.check_classes(_open_path(path)) if path is not None else cifar.download()
+        return cifar.check_classes(_open_path(Path(path))) if path is not None else cifar.download()
     if path is None:
         raise DataError("There are no images without a path.", "Set `data` to a folder, an archive or an .npz.")
-    return _open_path(path)
+    return _open_path(Path(path))
 
 
 def _open_path(path: Path) -> Dataset:

@@ -26,7 +26,7 @@ _PROGRAMS = tuple(Path(__file__).with_name(name) for name in ("predict.py", "cla
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Deployed:
     """What `deploy` wrote.
 
@@ -39,6 +39,10 @@ class Deployed:
     folder: Path
     archive: Path | None
     files: dict[str, int]
+
+    def __repr__(self) -> str:
+        archive = f", archive '{self.archive}'" if self.archive else ""
+        return f"Deployed('{self.folder}', {len(self.files)} files, {sum(self.files.values()):,} bytes{archive})"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value."""
@@ -61,6 +65,12 @@ def deploy(
     Raises:
         ProofError: A file that is written gave another output than the model.
         OctavoError: The model is not as it should be, or the folder is taken. Nothing is written then.
+
+    Example:
+        >>> import octavo
+        >>> made = octavo.deploy("int8.tflite", "device")
+        >>> [name for name in ("model.tflite", "labels.txt", "classify.c") if name in made.files]
+        ['model.tflite', 'labels.txt', 'classify.c']
     """
     source, out = Path(source), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +27,10 @@ class Section(BaseModel):
     """A part of a recipe; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Only what was set: the rest is as `docs/recipes.md` says."""
+        return ((key, value) for key, value in super().__repr_args__() if key in self.model_fields_set)
 
 
 class DataRecipe(Section):
@@ -264,7 +269,13 @@ class DeploymentRecipe(Section):
 
 
 class Recipe(Section):
-    """One run, from images to report."""
+    """One run, from images to report.
+
+    Example:
+        >>> recipe = Recipe(name="mine", data=DataRecipe(source="digits"), train=TrainRecipe(epochs=3))
+        >>> recipe.train.epochs, recipe.preprocess.size
+        (3, 224)
+    """
 
     name: str = Field(description="What the run is called in its report.")
     title: str = Field("", description="One line for people.")
@@ -301,7 +312,7 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name_or_path: str, settings: list[str] | None = None) -> Recipe:
+def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> Recipe:
     """Reads a recipe and applies settings to it.
 
     Args:

@@ -483,6 +483,10 @@ class Facts(Part):
     size: SizeFacts
     evaluation: EvaluationFacts
 
+    def __repr__(self) -> str:
+        before, after = self.before.accuracy.value, self.after.accuracy.value
+        return f"Facts('{self.recipe.name}': int8 {after:.2%}, float {before:.2%}, non-inferior: {self.verdict})"
+
     @property
     def before(self) -> ModelFacts:
         """What was measured of the float model."""

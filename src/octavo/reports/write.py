@@ -21,7 +21,7 @@ from octavo.reports.wording import count, percent, points, size, span, times
 PICTURES = "report_files"
 
 
-def write(run_dir: Path) -> Facts:
+def write(run_dir: Path | str) -> Facts:
     """Writes `report.html`, `report.md` and `report.json` into a run directory.
 
     The page is one file without any outside reference, and opens offline. The Markdown has its pictures beside it in
@@ -35,6 +35,12 @@ def write(run_dir: Path) -> Facts:
 
     Raises:
         OctavoError: The directory holds no finished run, or cannot be written to.
+
+    Example:
+        >>> import octavo
+        >>> facts = octavo.report("runs/digits")
+        >>> Path("runs/digits/report.html").is_file(), facts.recipe.name
+        (True, 'digits')
     """
     run_dir = Path(run_dir)
     facts = read(run_dir)

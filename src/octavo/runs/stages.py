@@ -52,7 +52,7 @@ COMPARED = 16
 TRIED = 8
 
 
-def run(recipe: Recipe | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
+def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
     """Runs a recipe: images to float baseline to int8 model to report.
 
     Every stage writes its artefact and a manifest into `out`. A second run redoes only what changed; a run that
@@ -69,8 +69,14 @@ def run(recipe: Recipe | str, out: Path | str, progress: Progress | None = None,
 
     Raises:
         OctavoError: Something that the user can mend.
+
+    Example:
+        >>> import octavo
+        >>> small = ["preprocess.size=32", "train.epochs=1", "data.train=120", "data.test=40", "deployment.seconds=0.2"]
+        >>> octavo.run(octavo.load_recipe("digits", small), out="runs/small").name
+        'report.html'
     """
-    made = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    made = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     check_folder(Path(out))
     return _Run(made, Path(out), progress or Silent(), command).go()
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from octavo.analysis.pareto import front, picture
+from octavo.base import notebook
 from octavo.base.errors import RecipeError
 from octavo.base.files import write_bytes, write_json
 from octavo.base.progress import Progress, Silent
+from octavo.base.record import Record
 from octavo.deployment.targets.arena import lifetimes, peak, plan
 from octavo.recipe.schema import load_recipe
 from octavo.runs.stages import run
@@ -24,6 +26,8 @@ from octavo.tflite.graph import Graph
 
 # What a list of values may be given for: what trades accuracy for time.
 SWEPT = {"preprocess.size": "size", "model.alpha": "width"}
+# What the picture of a sweep shows accuracy against.
+_COSTS = ("milliseconds", "bytes", "arena")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,32 @@ class Variant:
 
     name: str
     settings: tuple[str, ...]
+
+
+class Sweep(Record):
+    """The int8 models of a recipe's variants, side by side."""
+
+    def __repr__(self) -> str:
+        best = next(row for row in self["variants"] if row["name"] == self["recommended"])
+        return (
+            f"Sweep({len(self['variants'])} variants; recommended: {best['name']}, {best['accuracy']:.2%} of "
+            f"{best['images']:,} images, {best['milliseconds']:.3g} ms, {best['bytes']:,} bytes)"
+        )
+
+    def _repr_html_(self) -> str:
+        alt = "Accuracy against milliseconds, bytes and arena of every variant"
+        return notebook.picture(picture(self["variants"], _COSTS), alt) + notebook.table(
+            ("variant", "nothing faster is better", "accuracy", "ms", "bytes", "arena"),
+            [
+                (
+                    *(row["name"], "yes" if row["front"] else "no", f"{row['accuracy']:.2%}"),
+                    *(f"{row['milliseconds']:.3g}", f"{row['bytes']:,}", f"{row['arena']:,}"),
+                )
+                for row in self["variants"]
+            ],
+            repr(self),
+            texts=2,
+        )
 
 
 def variants(settings: list[str]) -> list[Variant]:
@@ -71,8 +101,8 @@ def variants(settings: list[str]) -> list[Variant]:
 
 
 def sweep(
-    recipe: str, settings: list[str], out: Path | str, progress: Progress | None = None, command: str = ""
-) -> dict[str, Any]:
+    recipe: Path | str, settings: list[str], out: Path | str, progress: Progress | None = None, command: str = ""
+) -> Sweep:
     """Runs every variant of a recipe, and compares their int8 models.
 
     Latencies are measured at the end, side by side. ``sweep.json`` and ``sweep.png`` are written into `out`, beside the
@@ -90,6 +120,12 @@ def sweep(
 
     Raises:
         OctavoError: Something that the user can mend; no variant is run before all recipes are read.
+
+    Example:
+        >>> import octavo
+        >>> settings = ["preprocess.size=32,48", "train.epochs=1", "data.train=120", "data.test=40"]
+        >>> [row["name"] for row in octavo.sweep("digits", settings, out="runs/sizes")["variants"]]
+        ['size 32', 'size 48']
     """
     progress, out = progress or Silent(), Path(out)
     made = [(variant, load_recipe(recipe, list(variant.settings))) for variant in variants(settings)]
@@ -97,12 +133,12 @@ def sweep(
         progress.say(f"{variant.name}:")
         run(each, out / _folder(variant), progress, command)
     value = compare_variants([(variant.name, out / _folder(variant)) for variant, _ in made])
-    write_json(out / "sweep.json", value)
-    write_bytes(out / "sweep.png", picture(value["variants"], ("milliseconds", "bytes", "arena")))
+    write_json(out / "sweep.json", value.to_json())
+    write_bytes(out / "sweep.png", picture(value["variants"], _COSTS))
     return value
 
 
-def compare_variants(runs: list[tuple[str, Path]]) -> dict[str, Any]:
+def compare_variants(runs: list[tuple[str, Path]]) -> Sweep:
     """The int8 models of finished runs side by side.
 
     Args:
@@ -132,7 +168,7 @@ def compare_variants(runs: list[tuple[str, Path]]) -> dict[str, Any]:
     best = front(rows, "milliseconds")
     for row in rows:
         row["front"] = row in best
-    return {"variants": rows, "recommended": recommended(best)["name"]}
+    return Sweep({"variants": rows, "recommended": recommended(best)["name"]})
 
 
 def recommended(best: list[Any]) -> Any:

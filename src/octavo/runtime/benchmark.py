@@ -21,6 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError
 from octavo.base.stats import Interval, median_interval
+from octavo.runtime import benchmark_views
 from octavo.runtime.footprint import Footprint, footprint
 from octavo.runtime.litert import Kernels, Latency, Model, interleaved, interpreter
 from octavo.runtime.profiler import Event, profile
@@ -73,7 +74,7 @@ class Cost:
         return self.macs / self.event.microseconds / 1e3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Benchmark:
     """All timings, in the order models were given, for each kernel family and number of threads."""
 
@@ -83,6 +84,12 @@ class Benchmark:
     timings: list[Timing]
     profiles: dict[str, list[Cost]]
     peak: float | None
+
+    def __repr__(self) -> str:
+        return f"Benchmark({benchmark_views.headline(self)})"
+
+    def _repr_html_(self) -> str:
+        return benchmark_views.notebook(self)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value with every figure."""

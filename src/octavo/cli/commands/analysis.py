@@ -29,7 +29,7 @@ def inspect(
 
     value = inspect_file(model)
     if json_:
-        print_json(value)
+        print_json(value.to_json())
         return
     say(f"{model}: {value['kind']}, {value['bytes']:,} bytes, SHA-256 {value['sha256'][:16]}…")
     say(f"{value['parameters']:,} parameters, {value['macs']:,} multiply-accumulates")
@@ -239,7 +239,7 @@ def pareto(
 
     rows = compare_costs(tried, out)
     if json_:
-        print_json(rows)
+        print_json(rows.to_json())
         return
     for row in rows:
         marks = ("size" if row["front"]["bytes"] else "") + (" speed" if row["front"]["milliseconds"] else "")

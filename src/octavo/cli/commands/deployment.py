@@ -167,20 +167,18 @@ def serve(
     json_: JsonFlag = False,
 ) -> None:
     """Serve a deployed folder's web demo on this machine only, until Ctrl-C."""
-    from octavo.deployment import serve as serving
+    from octavo.deployment.serve import serve as serve_folder
 
-    server = serving.WebServer(serving.web_of(folder), port)
-
-    def ready() -> None:
+    def ready(url: str) -> None:
         if json_:
-            print_json({"url": server.url, "folder": str(folder)})
+            print_json({"url": url, "folder": str(folder)})
         else:
-            say(f"{server.url}  serves {folder}, to this machine only. Ctrl-C ends it.")
+            say(f"{url}  serves {folder}, to this machine only. Ctrl-C ends it.")
         sys.stdout.flush()
         if open_:
             import webbrowser
 
-            if not webbrowser.open(server.url):
-                sys.stderr.write(f"octavo: no browser was found to open; install one, or open {server.url} in yours.\n")
+            if not webbrowser.open(url):
+                sys.stderr.write(f"octavo: no browser was found to open; install one, or open {url} in yours.\n")
 
-    serving.serve(server, ready)
+    serve_folder(folder, port, ready)

@@ -6,10 +6,11 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from octavo.base.record import Record
 from octavo.cli.app import command
 from octavo.cli.options import JsonFlag
 from octavo.cli.output import Shown, print_json, say, share
@@ -67,9 +68,9 @@ def run(
     say(f"report  {report}")
 
 
-def _print_sweep(value: dict[str, Any], folder: Path, json_: bool) -> None:
+def _print_sweep(value: Record, folder: Path, json_: bool) -> None:
     if json_:
-        print_json(value)
+        print_json(value.to_json())
         return
     for row in value["variants"]:
         mark = "*" if row["name"] == value["recommended"] else " " if row["front"] else "-"
