@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Unpack
 
+from octavo.analysis.answers import answers
 from octavo.api.written import Written, check_output, left_by_xnnpack
+from octavo.base.errors import QuantizationError
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
+from octavo.data.dataset import OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_calibration
@@ -22,6 +26,7 @@ from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.runtime.litert import inputs_of
 from octavo.source.load import load_model, preprocess_for
 from octavo.source.sidecar import Sidecar
+from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
 
 
@@ -31,6 +36,7 @@ def quantize(
     out: Path | str,
     quantization: Quantization = Quantization(),
     *,
+    strict: bool = False,
     progress: Progress | None = None,
     **fields: Unpack[Fields],
 ) -> Written:
@@ -42,6 +48,7 @@ def quantize(
             of them; 100, or all where there are fewer, when left out.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         quantization: Observer, tuning passes, precision of ops, and whether an op may stay in float.
+        strict: Refuse to write a model whose answers are not those of the float model, instead of saying so.
         progress: Where progress goes.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
@@ -70,7 +77,15 @@ def quantize(
     tuned = run_passes(loaded.graph, ranges, feed, wanted.tune, plan, progress)
     int8 = to_int8(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
     proof = prove(int8)
+    found = answers(loaded.graph, Graph(int8.content), feed)
+    if strict and not found.hold:
+        first, *rest = found.describe()
+        raise QuantizationError(
+            f"Nothing is written: {first}.", "Leave out `strict` to write it all the same.", details=rest
+        )
+    if not found.hold:
+        warnings.warn(". ".join(found.describe()), OctavoWarning, stacklevel=2)
     write_bytes(out, int8.content)
     classes = loaded.belongs.classes if loaded.belongs is not None else chosen.classes
     Sidecar(preprocess, classes).write(out)
-    return Written(out, int8, proof, len(loaded.graph.content), left_by_xnnpack(int8), tuned.steps)
+    return Written(out, int8, proof, len(loaded.graph.content), left_by_xnnpack(int8), tuned.steps, found)

@@ -77,7 +77,8 @@ def print_written(result: Any, json_: bool) -> None:
     if json_:
         tuning = [step.to_json() for step in result.steps]
         found = {"float_bytes": result.float_bytes, "undelegated": result.undelegated, "tuning": tuning}
-        print_json({"path": str(result.path), **found, **proof.to_json()})
+        answers = {} if result.answers is None else {"answers": result.answers.to_json()}
+        print_json({"path": str(result.path), **found, **proof.to_json(), **answers})
         return
     for port, facts in (("input", proof.input), ("output", proof.output)):
         say(f"{port:6}  {facts['dtype']} {facts['shape']}  scale {facts['scale']}  zero point {facts['zero_point']}")
@@ -99,7 +100,9 @@ def print_written(result: Any, json_: bool) -> None:
         say(f"widened {count} weight scales of '{name}', to keep its bias inside its type")
     ratio = result.float_bytes / proof.bytes
     say(f"size    {result.float_bytes:,} -> {proof.bytes:,} bytes ({ratio:.2f} times smaller)")
-    say(f"proof   {len(proof.checks)} checks passed")
+    say(f"proof   {len(proof.checks)} checks passed: the file is what was computed")
+    if result.answers is not None:
+        say(f"answers {result.answers.describe()[0]}")
     say(f"wrote   {result.path} and its sidecar")
 
 

@@ -43,6 +43,9 @@ def quantize(
     train: Annotated[
         bool, typer.Option("--train/--no-train", help="Whether a search may end in training for int8.")
     ] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse to write a model whose answers are not the float model's.")
+    ] = False,
     json_: JsonFlag = False,
 ) -> None:
     """Quantize a model to full-integer int8 with calibration images, and prove the file."""
@@ -70,6 +73,7 @@ def quantize(
         inputs,
         out,
         quantization,
+        strict=strict,
         progress=Shown(),
     )
     print_written(result, json_)
