@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from oneop import IMAGE, convert, inputs, weights
 
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError, QuantizationError
-from octavo.quantization import table as tables
+from octavo.base.formats import FORMATS
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.proof import prove
 from octavo.quantization.quantize import Quantized, quantize
@@ -98,7 +100,7 @@ def test_without_the_guard_the_bias_is_lost(monkeypatch: pytest.MonkeyPatch) -> 
     """What the guard is for: without it the same bias saturates 32 bits and the channel is wrong."""
     import tensorflow as tf
 
-    monkeypatch.setattr(tables, "LARGEST_BIAS_CODE", 2**62)
+    monkeypatch.setitem(FORMATS, "int8", replace(FORMATS["int8"], largest_bias=2**62))
     kernel, bias = weights(1, 1, 4, 3), np.array([0.1, 3.0, -0.2], np.float32)
     kernel[..., 1] *= 1e-7
     graph = Graph(convert(lambda x: tf.nn.conv2d(x, kernel, 1, "SAME") + bias))

@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oneop import IMAGE, convert, inputs, kinds, one_op, weights
 
+from octavo.base.formats import DEFAULT
 from octavo.quantization.calibrate import calibrate
+from octavo.quantization.precision import Precision, written
 from octavo.quantization.proof import prove
 from octavo.quantization.quantize import quantize
 from octavo.runtime.litert import Kernels, Model
@@ -90,7 +92,7 @@ def test_versions_and_fixed_scales_equal_tensorflows_converter(kind: str) -> Non
     if not versions:
         pytest.skip("TensorFlow's converter leaves it in float")
     assert {op.version for op in ours.ops if op.kind == name} == versions
-    fixed = TABLE[kind].fixed
+    fixed = TABLE[kind].forms["int8"].fixed
     if fixed is not None:
         params = theirs.tensors[theirs.outputs[0]].qparams
         assert params is not None
@@ -101,7 +103,7 @@ def test_versions_and_fixed_scales_equal_tensorflows_converter(kind: str) -> Non
 STEEP_WIDE = {"RSQRT": 8.0, "LOG": 10.0, "EXP": 5.0, "TANH": 4.0}
 
 
-@pytest.mark.parametrize("kind", sorted(kind for kind, rules in TABLE.items() if rules.int16x8 is not None))
+@pytest.mark.parametrize("kind", sorted(kind for kind, rules in TABLE.items() if "int16x8" in rules.forms))
 def test_int16_activations_are_float_within_rounding_on_litert(kind: str) -> None:
     """All but the weights, whose 8 bits the float model is given too."""
     content, shape, (low, high) = one_op(kind)
@@ -125,6 +127,22 @@ def test_int16_activations_are_float_within_rounding_on_litert(kind: str) -> Non
     for kernels in ("xnnpack", "reference") if kind != "TILE" else ("xnnpack",):
         off = np.abs(Model(wide, kernels).predict(values) - wanted).max() / output.scale[0]
         assert off <= bound, (kernels, off)
+
+
+OTHERS = [(kind, name) for kind, rules in sorted(TABLE.items()) for name in rules.forms if name != DEFAULT]
+
+
+@pytest.mark.parametrize(("kind", "precision"), OTHERS)
+def test_every_other_form_is_written_in_its_types_and_runs_on_litert(kind: str, precision: Precision) -> None:
+    content, shape, (low, high) = one_op(kind)
+    name = "RESHAPE" if kind in WRITTEN_AS_RESHAPE else kind
+    graph = Graph(content)
+    made = quantize(graph, calibrate(graph, inputs(shape, 8, low, high)), precision={name: precision})
+    assert "LiteRT allocates and runs it" in {check.name for check in prove(made).checks}
+    mixed = Graph(made.content)
+    assert {written(mixed, op) for op in mixed.ops if op.kind == name} == {precision}
+    wanted = {form.version(mixed, op) for op in mixed.ops if (form := TABLE[name].forms[precision]) and op.kind == name}
+    assert {op.version for op in mixed.ops if op.kind == name} == wanted
 
 
 slow_to_build = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

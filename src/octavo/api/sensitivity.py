@@ -8,6 +8,7 @@ from pathlib import Path
 
 from octavo.analysis.sensitivity import Sensitivity
 from octavo.analysis.sensitivity import sensitivity as measure
+from octavo.base.formats import DEFAULT
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
@@ -78,7 +79,7 @@ def sensitivity(
     plan = partial(build, allow_float=allow_float)
     tuned = run_passes(graph, ranges, feed, tune, plan, progress)
     chosen = draw_calibration(source, images, seed, usual=IMAGES)
-    files = 2 * sum("int8" in possible(op) for op in graph.ops) + 2
+    files = 2 * sum(DEFAULT in possible(op) for op in graph.ops) + 2
     with progress.track("measure", files) as advance:
         return measure(
             tuned.reference,

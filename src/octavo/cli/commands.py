@@ -23,6 +23,7 @@ import typer
 from typer.core import TyperCommand
 
 from octavo.base.errors import OctavoError
+from octavo.base.formats import DEFAULT, FORMATS, named
 from octavo.base.progress import Advance
 
 app = typer.Typer(
@@ -108,8 +109,8 @@ PrecisionFlags = Annotated[
     typer.Option(
         "--precision",
         metavar="OP=PRECISION",
-        help="int8, int4 (weights), int16x8 (16-bit activations) or float for ops by name (see inspect --ops), "
-        "kind or a pattern such as *; repeatable, the later goes first.",
+        help=f"{named()} for ops by name (see inspect --ops), kind or a pattern such as *; repeatable, the later goes "
+        "first.",
     ),
 ]
 
@@ -446,7 +447,7 @@ def _print_written(result: Any, json_: bool) -> None:
     for item in proof.float_left:
         _print(f"float   {item}")
     for precision, count in Counter(proof.precision.values()).items():
-        if precision not in ("int8", "float"):
+        if precision != DEFAULT and FORMATS[precision].integer:
             _print(f"{precision:7} {count} op{'s' if count > 1 else ''}")
     if result.undelegated:
         kinds = Counter(op.split(" #")[0] for op in result.undelegated)

@@ -13,15 +13,11 @@ import numpy as np
 
 from octavo.base.affine import QParams
 from octavo.base.errors import QuantizationError
-from octavo.quantization.precision import Precision, name_of, resolve, weight_bits
+from octavo.base.formats import DEFAULT, FORMATS, Format, Precision
+from octavo.quantization.precision import format_of, name_of, resolve
 from octavo.quantization.ranges import Range, Ranges
 from octavo.tflite.graph import Graph, Op, Tensor
 from octavo.tflite.op_table import Row, bias_of, row, why_not
-
-# |bias| / (input scale * weight scale) must stay below this, or the kernels' int32 sums can overflow.
-LARGEST_BIAS_CODE = 2**30
-# The same of int64 sums, which the kernels multiply by 16 bits: they must stay below 2**47.
-LARGEST_WIDE_BIAS_CODE = 2**46
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Table:
             stored at; a QUANTIZE op goes between.
         kept_in_float: The ops that stay in float, each with the reason.
         precision: The precision of the ops that were given one, by name.
-        widened: Channels by bias name whose weight scale was widened to keep the bias inside int32.
+        widened: Channels by bias name whose weight scale was widened to keep the bias inside its type.
     """
 
     stored: dict[str, QParams] = field(default_factory=dict)
@@ -75,7 +71,7 @@ class Layout:
         group: The group of each slot; all its slots have one scale and zero point.
         fixed: The parameters of the groups whose kernels fix them.
         tensor: The tensor behind each slot.
-        wide: The slots of 16 bits; a group has one width.
+        formats: The format of the ops that make or read each slot; a group has one width of codes.
     """
 
     integer: list[tuple[Op, Row]]
@@ -86,7 +82,7 @@ class Layout:
     group: dict[str, str] = field(default_factory=dict)
     fixed: dict[str, QParams] = field(default_factory=dict)
     tensor: dict[str, Tensor] = field(default_factory=dict)
-    wide: set[str] = field(default_factory=set)
+    formats: dict[str, Format] = field(default_factory=dict)
 
     @property
     def members(self) -> dict[str, list[str]]:
@@ -115,7 +111,7 @@ def layout(graph: Graph, allow_float: bool = False, precision: Mapping[str, Prec
             each one is listed.
     """
     given = resolve(graph, precision or {})
-    floats = {name for name, asked in given.items() if asked == "float"}
+    floats = {name for name, asked in given.items() if not FORMATS[asked].integer}
     missing = [item for item in _unquantizable(graph) if item.tensor not in floats]
     if missing and not allow_float:
         raise QuantizationError(
@@ -193,15 +189,15 @@ def _layout(graph: Graph, left: list[KeptInFloat], precision: Mapping[str, Preci
     floats = {item.op for item in left}
     integer = [(op, found) for op in graph.ops if str(op) not in floats and (found := row(op)) is not None]
     layout = Layout(integer=integer, kept_in_float=left, precision=precision)
-    wide = {op.index for op, _ in integer if precision.get(name_of(graph, op)) == "int16x8"}
+    formats = {op.index: format_of(graph, op, precision) for op, _ in integer}
     groups = _Groups()
     for op, rules in integer:
         members = _members(graph, op, rules)
         outputs = [graph.tensors[i].name for i in op.outputs]
-        form = rules.int16x8 if op.index in wide and rules.int16x8 is not None else rules
-        if form.fixed is not None:
-            layout.fixed.update(dict.fromkeys(outputs, form.fixed))
-        slots = {t.name: _slot(graph, t, op, wide) for t in members}
+        fixed = rules.forms[precision.get(name_of(graph, op), DEFAULT)].fixed
+        if fixed is not None:
+            layout.fixed.update(dict.fromkeys(outputs, fixed))
+        slots = {t.name: _slot(graph, t, op, formats) for t in members}
         if rules.shares:
             given = [layout.fixed.get(slot) for name, slot in slots.items() if name not in outputs]
             first = given[0] if given else None
@@ -218,8 +214,7 @@ def _layout(graph: Graph, left: list[KeptInFloat], precision: Mapping[str, Preci
             for name in {slot, *([tensor.name] if tensor.index in graph.inputs else [])}:
                 groups.add(name)
                 layout.tensor[name] = tensor
-            if op.index in wide:
-                layout.wide.add(slot)
+            layout.formats[slot] = formats[op.index]
             if slot != tensor.name:
                 layout.requantized[op.index, tensor.name] = slot
     copies = set(layout.requantized.values())
@@ -230,16 +225,17 @@ def _layout(graph: Graph, left: list[KeptInFloat], precision: Mapping[str, Preci
     return layout
 
 
-def _slot(graph: Graph, tensor: Tensor, op: Op, wide: set[int]) -> str:
+def _slot(graph: Graph, tensor: Tensor, op: Op, formats: Mapping[int, Format]) -> str:
     """A tensor as `op` reads or makes it: as it is stored, or a requantized copy where that has another width.
 
-    A tensor has the width of the op that makes it. Inputs have 8 bits, since pixels have 256 values.
+    A tensor has the width of the op that makes it. Inputs have that of int8, since pixels have 256 values.
     """
     if tensor.constant is not None:
         return tensor.name
     producer = graph.producers.get(tensor.index)
-    stored_wide = producer is not None and producer.index in wide
-    return tensor.name if stored_wide == (op.index in wide) else f"{tensor.name}@{op.index}"
+    usual = FORMATS[DEFAULT]
+    stored = usual if producer is None else formats.get(producer.index, usual)
+    return tensor.name if stored.activations == formats[op.index].activations else f"{tensor.name}@{op.index}"
 
 
 def _made_in_float(graph: Graph, layout: Layout) -> None:
@@ -262,10 +258,12 @@ def parameters(layout: Layout, ranges: Ranges) -> dict[str, QParams]:
         if group not in params:
             found = [_range(slot, layout.tensor[slot], ranges) for slot in slots]
             low, high = min(low for low, _ in found), max(high for _, high in found)
-            if group in layout.wide:
-                params[group] = QParams.symmetric(np.array([max(abs(low), abs(high))]), None, bits=16)
+            # What is fed, and read as copies alone, is stored in the usual one.
+            format_ = layout.formats.get(group, FORMATS[DEFAULT])
+            if format_.symmetric:
+                params[group] = QParams.symmetric(np.array([max(abs(low), abs(high))]), None, format_.activations)
             else:
-                params[group] = QParams.from_range(low, high)
+                params[group] = QParams.from_range(low, high, format_.activations)
     return params
 
 
@@ -311,7 +309,7 @@ def image_place(op: Op) -> int:
 
 
 def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
-    """Parameters of weights and bias, with weight scales widened where the bias would leave int32."""
+    """Parameters of weights and bias, with weight scales widened where the bias would leave its type."""
     if rules.weight is None:
         return
     weight = graph.tensors[op.inputs[rules.weight]]
@@ -324,15 +322,14 @@ def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
     image = graph.tensors[op.inputs[image_place(op)]]
     params = table.at(op, image)
     assert params is not None
-    bits = weight_bits(graph, op, table.precision)
-    bias_bits, largest_code = (64, LARGEST_WIDE_BIAS_CODE) if params.bits == 16 else (32, LARGEST_BIAS_CODE)
+    chosen = format_of(graph, op, table.precision)
     if bias is not None and bias.constant is not None:
-        highest = (1 << (bits - 1)) - 1
-        limit = np.abs(bias.constant.astype(np.float64)) / (float(params.scale[0]) * largest_code) * highest
+        steps = np.abs(bias.constant.astype(np.float64)) / (float(params.scale[0]) * chosen.largest_bias)
+        limit = steps * chosen.largest_weight
         count = int(np.count_nonzero(limit > largest))
         if count:
             table.widened[bias.name] = count
             largest = np.maximum(largest, limit)
-    table.stored[weight.name] = QParams.symmetric(np.atleast_1d(largest), axis, bits)
+    table.stored[weight.name] = QParams.symmetric(np.atleast_1d(largest), axis, chosen.weights)
     if bias is not None and bias.constant is not None:
-        table.stored[bias.name] = QParams.bias(params.scale, table.stored[weight.name].scale, bias_bits)
+        table.stored[bias.name] = QParams.bias(params.scale, table.stored[weight.name].scale, chosen.biases)

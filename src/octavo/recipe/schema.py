@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from octavo.base.errors import RecipeError
+from octavo.base.formats import FORMATS, Precision, named, trainable
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -181,17 +182,18 @@ class QuantizeRecipe(Section):
         False,
         description="Leave in float what cannot become integer, and list it, instead of refusing the model.",
     )
-    precision: dict[str, Literal["int8", "int4", "int16x8", "float"]] = Field(
+    precision: dict[str, Precision] = Field(
         {},
-        description="What is to be other than int8: `int4` (weights), `int16x8` (16-bit activations) or `float`, by an "
-        "op's name (`octavo inspect --ops`), kind, or a pattern such as `*`; the later goes before the earlier, and a "
-        "pattern is for those that can.",
+        description=f"What ops compute in, where it is not int8: {named('`')}; by an op's name (`octavo inspect "
+        "--ops`), kind, or a pattern such as `*`. The later goes before the earlier, and a pattern is for those that "
+        "can.",
     )
 
     @model_validator(mode="after")
     def _trainable(self) -> QuantizeRecipe:
-        if self.method == "qat" and "int16x8" in self.precision.values():
-            raise ValueError("quantize.method qat does not simulate int16x8: use int4, int8 or float")
+        other = [name for name in self.precision.values() if not FORMATS[name].trainable]
+        if self.method == "qat" and other:
+            raise ValueError(f"quantize.method qat does not simulate {other[0]}: use {trainable()}")
         return self
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from octavo.quantization.precision import MEANINGS
+from octavo.base.formats import DEFAULT, FORMATS
 from octavo.recipe.schema import Recipe
 from octavo.reports.facts import AnswerFacts, Facts, Port, TimingFacts
 from octavo.reports.wording import (
@@ -256,7 +256,9 @@ def _precision(facts: Facts) -> list[list[str]]:
     """How many ops compute otherwise, by the user's wish."""
     given = Counter(facts.proof.precision.values())
     said = [
-        f"{count(given[name], 'op')}: {words}" for name, words in MEANINGS.items() if name != "int8" and given[name]
+        f"{count(given[name], 'op')}: {found.meaning}"
+        for name, found in FORMATS.items()
+        if name != DEFAULT and given[name]
     ]
     return [["Other precisions", "; ".join(said)]] if said else []
 

@@ -13,6 +13,7 @@ from keras import ops
 
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError, QuantizationError
+from octavo.base.formats import FORMATS, trainable
 from octavo.base.optimizer import share_rates
 from octavo.quantization import table as tables
 from octavo.quantization.precision import Precision
@@ -39,14 +40,13 @@ class Simulation(FloatModel):
         graph: The float graph.
         ranges: Where its activations' ranges start; `set_ranges` gives them later.
         allow_float: Leave in float what has no int8 form, instead of raising.
-        precision: Ops that are not int8: ``int4`` (weights) or ``float``, as `octavo.quantization.precision.resolve`
-            takes it.
+        precision: Ops that are not int8, as `octavo.quantization.precision.resolve` takes it.
         name: What Keras calls the model.
 
     Raises:
         ModelError: The graph has ops that the simulation does not know; each is listed.
         QuantizationError: The graph has ops without an int8 form and `allow_float` is off, or not the one that
-            `precision` asks for; each is listed. Or that is ``int16x8``, which is not simulated.
+            `precision` asks for; each is listed. Or that is one that is not simulated.
     """
 
     def __init__(
@@ -61,10 +61,11 @@ class Simulation(FloatModel):
         super().__init__(graph, name=name, **keywords)
         self.allow_float = allow_float
         self._layout = tables.layout(self.source, allow_float, precision)
-        if self._layout.wide:
+        other = [name for name in self._layout.precision.values() if not FORMATS[name].trainable]
+        if other:
             raise QuantizationError(
-                "Training does not simulate activations of 16 bits (int16x8).",
-                "Train with int8, int4 or float, or quantize without training.",
+                f"Training does not simulate {other[0]} ({FORMATS[other[0]].meaning}).",
+                f"Train with {trainable()}, or quantize without training.",
             )
         self._learned = [group for group in self._layout.members if group not in self._layout.fixed]
         # One variable for all: in units of the calibrated width, so that one learning rate fits every tensor.

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from octavo.base.affine import QParams
-from octavo.quantization.precision import weight_bits
+from octavo.quantization.precision import format_of
 from octavo.quantization.table import Layout, image_place
 from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, weight_scale
 from octavo.simulate.model import Exact
@@ -46,7 +46,7 @@ class Rounded(Exact):
             if rules.weight is not None
         }
         self._highest = {
-            op.index: float((1 << (weight_bits(graph, op, layout.precision) - 1)) - 1) for op, _ in layout.integer
+            op.index: float(format_of(graph, op, layout.precision).largest_weight) for op, _ in layout.integer
         }
 
     def __contains__(self, op: Op) -> bool:
