@@ -250,7 +250,7 @@ def _symmetric(pair: tuple[Op, Tensor]) -> bool:
 def _bias_scale(graph: Graph, op: Op, bias: Tensor) -> bool:
     rules = row(op)
     assert rules is not None and rules.weight is not None
-    image = graph.tensors[op.inputs[2 if op.kind == "TRANSPOSE_CONV" else 0]].qparams
+    image = graph.tensors[op.inputs[rules.image]].qparams
     weight = graph.tensors[op.inputs[rules.weight]].qparams
     if image is None or weight is None or bias.qparams is None:
         return False

@@ -164,7 +164,7 @@ def _unquantizable(graph: Graph) -> Iterator[KeptInFloat]:
             continue
         if rules.weight is not None:
             weight = graph.tensors[op.inputs[rules.weight]]
-            if weight.constant is None and op.kind != "FULLY_CONNECTED":
+            if weight.constant is None and not rules.computed:
                 yield KeptInFloat(str(op), name, f"its weights '{weight.name}' are computed, not constant")
         others = {graph.tensors[i].dtype for i in op.outputs} - {"float32", "int32", "int64", "bool"}
         if others:
@@ -303,11 +303,6 @@ class _Groups:
         return name
 
 
-def image_place(op: Op) -> int:
-    """Which input of an op with weights is the activation that they meet."""
-    return 2 if op.kind == "TRANSPOSE_CONV" else 0
-
-
 def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
     """Parameters of weights and bias, with weight scales widened where the bias would leave its type."""
     if rules.weight is None:
@@ -319,7 +314,7 @@ def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
     others = tuple(i for i in range(weight.constant.ndim) if i != axis)
     largest = np.abs(weight.constant.astype(np.float64)).max(axis=others if axis is not None else None)
     bias = bias_of(graph, op)
-    image = graph.tensors[op.inputs[image_place(op)]]
+    image = graph.tensors[op.inputs[rules.image]]
     params = table.at(op, image)
     assert params is not None
     chosen = format_of(graph, op, table.precision)

@@ -17,14 +17,14 @@ from typing import Any
 
 from keras import ops
 
-from octavo.quantization.table import Layout, image_place
+from octavo.quantization.table import Layout
 from octavo.simulate import fixedpoint
 from octavo.simulate.fakequant import round_through, weight_scale
 from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices
 from octavo.simulate.precise import precise, quotient, wide
 from octavo.simulate.rounding import Grid, Rounded
 from octavo.tflite.graph import Graph, Op, Tensor
-from octavo.tflite.op_table import clips
+from octavo.tflite.op_table import TABLE, clips
 
 Value = Any
 
@@ -81,7 +81,7 @@ class Integer(Rounded):
         low, high, scale = grid = self._grid[output]
         bare = _without_activation(site)
         if weighted:
-            place = image_place(op)
+            place = TABLE[op.kind].image
             image = self._grid[_group(inputs[place])][2]
             given = [self._codes(v, image) if i == place else v for i, v in enumerate(arguments)]
             # Rounded, since a fast convolution (Winograd) is not exact on integers.

@@ -286,7 +286,7 @@ def _unknown(graph: Graph, op: Op) -> str | None:
             continue
         if tensor.dtype != "float32":
             return f": '{tensor.name}', which it reads, is {tensor.dtype} and computed, not constant"
-        if rules is not None and place == rules.weight and op.kind != "FULLY_CONNECTED":
+        if rules is not None and place == rules.weight and not rules.computed:
             return f": its weights '{tensor.name}' are computed, not constant"
     return None
 

@@ -10,7 +10,7 @@ from keras import ops
 
 from octavo.base.affine import QParams
 from octavo.quantization.precision import format_of
-from octavo.quantization.table import Layout, image_place
+from octavo.quantization.table import Layout
 from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, weight_scale
 from octavo.simulate.model import Exact
 from octavo.tflite.graph import Graph, Op, Tensor
@@ -18,9 +18,6 @@ from octavo.tflite.graph import Graph, Op, Tensor
 Value = Any
 # Of a group: the reals of its lowest and highest code, and its scale.
 Grid = tuple[Value, Value, Value]
-
-# Ops that share a scale and yet compute new values, which have to be rounded again.
-BLENDS = {"AVERAGE_POOL_2D", "RESIZE_BILINEAR"}
 
 
 class Rounded(Exact):
@@ -37,11 +34,11 @@ class Rounded(Exact):
         self._grid = grid
         # What an op that only moves values makes of rounded values is rounded already.
         self._moved = {
-            index for op, rules in layout.integer if rules.shares and op.kind not in BLENDS for index in op.outputs
+            index for op, rules in layout.integer if rules.shares and not rules.blends for index in op.outputs
         }
         # The group of the activation that each op's weights meet; none where the op stays in float.
         self._images = {
-            op.index: layout.at(op, graph.tensors[op.inputs[image_place(op)]])
+            op.index: layout.at(op, graph.tensors[op.inputs[rules.image]])
             for op, rules in layout.integer
             if rules.weight is not None
         }

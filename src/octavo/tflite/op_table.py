@@ -44,18 +44,52 @@ class Row:
     Args:
         forms: Its form in every precision of `octavo.base.formats` that LiteRT has kernels of; int8 is one of them.
         shares: True when all its float inputs and outputs must have one scale and zero point.
+        blends: Whether an operator that shares computes new values all the same, which have to be rounded.
         weight: Which input holds weights, where the operator has such an input.
-        axis: The weights' channel axis, or None for one scale per tensor.
+        image: Which input holds what the weights meet.
+        layout: The weights' axes, a letter each: O output channels, I the input channels that one of them reads, H and
+            W the window, 1 an axis of one.
+        computed: Whether the weights can be computed, and are an activation then.
+        transposed: Whether it spreads its window over the output (a transposed convolution).
         bias: Which input holds the bias, where the operator has one.
+        bounds: Where an activation function clips, and does nothing else.
+        fuses: Whether its kernels clip what they compute, in float and in integers, so that an activation function can
+            be fused into it.
+        scales: Whether it gives k times as much for k times its inputs, channel by channel, for every k > 0; RELU6 as
+            long as nothing passes 6.
+        commutative: Whether its two inputs can be exchanged.
         macs: Multiply-accumulates of one run.
     """
 
     forms: Mapping[Precision, Form]
     shares: bool = False
+    blends: bool = False
     weight: int | None = None
-    axis: int | None = None
+    image: int = 0
+    layout: str = ""
+    computed: bool = False
+    transposed: bool = False
     bias: int | None = None
+    bounds: tuple[float, float] | None = None
+    fuses: bool = False
+    scales: bool = False
+    commutative: bool = False
     macs: Cost = lambda graph, op: 0
+
+    @property
+    def axis(self) -> int | None:
+        """The weights' channel axis; None where there are no weights."""
+        return self.layout.index("O") if self.layout else None
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every output channel reads one input channel alone."""
+        return bool(self.layout) and "I" not in self.layout
+
+    @property
+    def convolves(self) -> bool:
+        """Whether its weights slide over an image, and it can pad that itself."""
+        return "H" in self.layout and not self.transposed
 
 
 def _size(graph: Graph, index: int) -> int:
@@ -116,7 +150,7 @@ def _dense_version(graph: Graph, op: Op) -> int:
 
 
 def _transpose_conv_version(graph: Graph, op: Op) -> int:
-    if op.options is not None and op.options.fusedActivationFunction:
+    if activation(op) is not None:
         return 4
     return 3 if len(op.inputs) > 3 and op.inputs[3] >= 0 else 2
 
@@ -159,24 +193,41 @@ def _mul_version(graph: Graph, op: Op) -> int:
 TABLE: dict[str, Row] = {
     # Weights times activations.
     "CONV_2D": Row(
-        _forms(_conv_version, int4=7, int16x8=_wide_conv_version), weight=1, axis=0, bias=2, macs=_conv_macs
+        _forms(_conv_version, int4=7, int16x8=_wide_conv_version),
+        weight=1,
+        layout="OHWI",
+        bias=2,
+        fuses=True,
+        macs=_conv_macs,
     ),
-    "DEPTHWISE_CONV_2D": Row(_forms(3, int4=7, int16x8=5), weight=1, axis=3, bias=2, macs=_depthwise_macs),
-    "FULLY_CONNECTED": Row(_forms(_dense_version, int4=10, int16x8=7), weight=1, axis=0, bias=2, macs=_dense_macs),
+    "DEPTHWISE_CONV_2D": Row(
+        _forms(3, int4=7, int16x8=5), weight=1, layout="1HWO", bias=2, fuses=True, macs=_depthwise_macs
+    ),
+    "FULLY_CONNECTED": Row(
+        _forms(_dense_version, int4=10, int16x8=7),
+        weight=1,
+        layout="OI",
+        computed=True,
+        bias=2,
+        fuses=True,
+        macs=_dense_macs,
+    ),
     "TRANSPOSE_CONV": Row(
         _forms(_transpose_conv_version, int16x8=_transpose_conv_version),
         weight=1,
-        axis=0,
+        image=2,
+        layout="OHWI",
+        transposed=True,
         bias=3,
         macs=_transpose_conv_macs,
     ),
     "BATCH_MATMUL": Row(_forms(2, int16x8=3), macs=_matmul_macs),
     # Arithmetic: every tensor has its own scale.
-    "ADD": Row(_forms(2, int16x8=3)),
-    "SUB": Row(_forms(_broadcast_above_4(3, 2), int16x8=5)),
-    "MUL": Row(_forms(_mul_version, int16x8=4)),
+    "ADD": Row(_forms(2, int16x8=3), fuses=True, scales=True, commutative=True),
+    "SUB": Row(_forms(_broadcast_above_4(3, 2), int16x8=5), fuses=True),
+    "MUL": Row(_forms(_mul_version, int16x8=4), fuses=True, commutative=True),
     "SQUARED_DIFFERENCE": Row(_forms(2)),
-    "MEAN": Row(_forms(2, int16x8=3)),
+    "MEAN": Row(_forms(2, int16x8=3), scales=True),
     "SUM": Row(_forms(2)),
     "ABS": Row(_forms(2, int16x8=3)),
     "RSQRT": Row(_forms(2, int16x8=3)),
@@ -184,11 +235,11 @@ TABLE: dict[str, Row] = {
     "EXP": Row(_forms(2, int16x8=2)),
     "LOG": Row(_forms(2, int16x8=2)),
     # Activation functions.
-    "RELU": Row(_forms(2, int16x8=3)),
-    "RELU6": Row(_forms(2, int16x8=3)),
-    "RELU_N1_TO_1": Row(_forms(1)),
-    "RELU_0_TO_1": Row(_forms(1)),
-    "LEAKY_RELU": Row(_forms(1, int16x8=2)),
+    "RELU": Row(_forms(2, int16x8=3), bounds=(0.0, inf), scales=True),
+    "RELU6": Row(_forms(2, int16x8=3), bounds=(0.0, 6.0), scales=True),
+    "RELU_N1_TO_1": Row(_forms(1), bounds=(-1.0, 1.0)),
+    "RELU_0_TO_1": Row(_forms(1), bounds=(0.0, 1.0)),
+    "LEAKY_RELU": Row(_forms(1, int16x8=2), scales=True),
     "PRELU": Row(_forms(1)),
     "HARD_SWISH": Row(_forms(1)),
     "GELU": Row(_forms(2, int16x8=2)),
@@ -199,12 +250,12 @@ TABLE: dict[str, Row] = {
     "L2_NORMALIZATION": Row(_forms(_form(2, _SIGNED_UNIT))),
     "LOG_SOFTMAX": Row(_forms(_form(2, _LOG_PROBABILITY))),
     # Values are moved or chosen, never computed: one scale for all.
-    "AVERAGE_POOL_2D": Row(_forms(2, int16x8=3), shares=True),
-    "MAX_POOL_2D": Row(_forms(2, int16x8=3), shares=True),
+    "AVERAGE_POOL_2D": Row(_forms(2, int16x8=3), shares=True, blends=True, fuses=True, scales=True),
+    "MAX_POOL_2D": Row(_forms(2, int16x8=3), shares=True, fuses=True, scales=True),
     "REDUCE_MAX": Row(_forms(2, int16x8=3), shares=True),
     "REDUCE_MIN": Row(_forms(2, int16x8=3), shares=True),
-    "MAXIMUM": Row(_forms(_broadcast_above_4(3, 2), int16x8=4), shares=True),
-    "MINIMUM": Row(_forms(_broadcast_above_4(3, 2), int16x8=4), shares=True),
+    "MAXIMUM": Row(_forms(_broadcast_above_4(3, 2), int16x8=4), shares=True, commutative=True),
+    "MINIMUM": Row(_forms(_broadcast_above_4(3, 2), int16x8=4), shares=True, commutative=True),
     "CONCATENATION": Row(_forms(2, int16x8=3), shares=True),
     "PACK": Row(_forms(2, int16x8=3), shares=True),
     "UNPACK": Row(_forms(2, int16x8=4), shares=True),
@@ -213,7 +264,7 @@ TABLE: dict[str, Row] = {
     "SLICE": Row(_forms(_rank_above_4(5), int16x8=_rank_above_4(5, 4)), shares=True),
     "STRIDED_SLICE": Row(_forms(_strided_slice_version, int16x8=_strided_slice_version), shares=True),
     "GATHER": Row(_forms(2, int16x8=4), shares=True),
-    "PAD": Row(_forms(_rank_above_4(4), int16x8=_rank_above_4(4, 3)), shares=True),
+    "PAD": Row(_forms(_rank_above_4(4), int16x8=_rank_above_4(4, 3)), shares=True, scales=True),
     "PADV2": Row(_forms(_rank_above_4(4), int16x8=_rank_above_4(4, 3)), shares=True),
     "MIRROR_PAD": Row(_forms(2, int16x8=3), shares=True),
     "RESHAPE": Row(_forms(1, int16x8=1), shares=True),
@@ -223,7 +274,7 @@ TABLE: dict[str, Row] = {
     "TILE": Row(_forms(3, int16x8=3), shares=True),
     "BROADCAST_TO": Row(_forms(3, int16x8=3), shares=True),
     "REVERSE_V2": Row(_forms(3, int16x8=3), shares=True),
-    "RESIZE_BILINEAR": Row(_forms(_resize_version), shares=True),
+    "RESIZE_BILINEAR": Row(_forms(_resize_version), shares=True, blends=True),
     "RESIZE_NEAREST_NEIGHBOR": Row(_forms(_resize_version, int16x8=4), shares=True),
     "SPACE_TO_DEPTH": Row(_forms(2), shares=True),
     "DEPTH_TO_SPACE": Row(_forms(2), shares=True),
@@ -238,8 +289,10 @@ STORAGE: Mapping[str, Version] = {
 }
 
 
-_FUSED: dict[int, str] = {v: k for k, v in vars(schema.ActivationFunctionType).items() if isinstance(v, int)}
-_BOUNDS = {"RELU": (0.0, inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
+# The schema's number for each operator that can be fused into another as its activation function.
+FUSED: Mapping[str, int] = {
+    kind: code for kind, code in vars(schema.ActivationFunctionType).items() if isinstance(code, int) and code
+}
 
 WITHOUT: dict[str, str] = {
     "NEG": "LiteRT's int8 kernel for it negates the codes and forgets the zero point",
@@ -265,13 +318,18 @@ def bias_of(graph: Graph, op: Op) -> Tensor | None:
     return tensor if tensor.constant is not None else None
 
 
-def clips(op: Op) -> tuple[float, float]:
-    """Where an operator's activation function clips what it gives: its own, or the fused one; infinite where nowhere.
+def activation(op: Op) -> str | None:
+    """The operator that is fused into another one as its activation function, such as ``RELU6``; None where none is."""
+    code = getattr(op.options, "fusedActivationFunction", 0)
+    return next((kind for kind, known in FUSED.items() if known == code), f"ACTIVATION_{code}") if code else None
 
-    The bounds are those of the schema's ``ActivationFunctionType`` and of the operators of the same names.
-    """
-    fused = _FUSED.get(getattr(op.options, "fusedActivationFunction", 0), "NONE")
-    return _BOUNDS.get(op.kind, _BOUNDS.get(fused, (-inf, inf)))
+
+def clips(op: Op) -> tuple[float, float]:
+    """Where an operator clips what it gives, itself or by the activation function fused into it; else infinite."""
+    for kind in (op.kind, activation(op)):
+        if kind in TABLE and (bounds := TABLE[kind].bounds) is not None:
+            return bounds
+    return -inf, inf
 
 
 def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:
