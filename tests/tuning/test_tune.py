@@ -19,7 +19,7 @@ from octavo.tuning.tune import ACTS, tune
 IMAGES = batch()
 
 
-ORDERS = [*permutations(act for act in ACTS if act != "adaround"), tuple(reversed(ACTS)), tuple(ACTS)]
+ORDERS = [*permutations(act for act in ACTS if act != "adaround"), tuple(ACTS)[::-1], tuple(ACTS)]
 
 
 @pytest.mark.parametrize("acts", ORDERS, ids="-".join)

@@ -25,6 +25,7 @@ from typer.core import TyperCommand
 from octavo.base.errors import OctavoError
 from octavo.base.formats import DEFAULT, FORMATS, named
 from octavo.base.progress import Advance
+from octavo.recipe.choices import OBSERVERS, PASSES, ObserverName, explained
 
 app = typer.Typer(
     name="octavo",
@@ -94,14 +95,14 @@ Channels = Annotated[
     typer.Option("--channels", help="Channel order; from the model's sidecar if it has one."),
 ]
 Observer = Annotated[
-    Literal["minmax", "percentile", "mse", "mae", "entropy"],
-    typer.Option("--observer", help="How values seen become a range; all but minmax cut off outliers."),
+    ObserverName, typer.Option("--observer", help=f"How values seen become a range. {explained(OBSERVERS)}.")
 ]
 
 Acts = Annotated[
     str,
     typer.Option(
-        "--tune", help="Acts in their order, separated by commas: equalize, bias, compensate, adaround; '' for none."
+        "--tune",
+        help=f"Tuning passes in their order, separated by commas; '' for none. {explained(PASSES)}.",
     ),
 ]
 PrecisionFlags = Annotated[

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from octavo.base.errors import RecipeError
 from octavo.base.formats import FORMATS, Precision, named, trainable
+from octavo.recipe.choices import OBSERVERS, PASSES, ObserverName, PassName, explained
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -154,11 +155,8 @@ class CalibrateRecipe(Section):
         description="Calibration images, stratified, from the training split; 100, or all where there are fewer, when "
         "left out.",
     )
-    observer: Literal["minmax", "percentile", "mse", "mae", "entropy"] = Field(
-        "minmax",
-        description="How values seen become a range. `minmax` keeps all of them; the others cut off outliers: beyond "
-        "99.99% (`percentile`), for the least squared or absolute error (`mse`, `mae`), or the least divergence "
-        "(`entropy`).",
+    observer: ObserverName = Field(
+        "minmax", description=f"How values seen become a range. {explained(OBSERVERS, '`')}."
     )
 
 
@@ -170,13 +168,10 @@ class QuantizeRecipe(Section):
         description="`ptq`: post-training quantization. `qat`: quantization-aware training after it, the two side by "
         "side in the report.",
     )
-    tune: tuple[Literal["equalize", "bias", "compensate", "adaround"], ...] = Field(
+    tune: tuple[PassName, ...] = Field(
         ("compensate",),
-        description="What post-training quantization changes first, in this order; it needs no labels. `compensate`: "
-        "weights are rounded so that outputs, not weights, come out nearest. `bias`: biases alone take out what "
-        "rounded weights shift on average; nearly as good in int8. `adaround`: which way weights are rounded is "
-        "learned; for weights of 4 bits; takes minutes. `equalize`: channels that share a range get "
-        "magnitudes that suit it alike.",
+        description="What post-training quantization changes first, in this order; it needs no labels. "
+        f"{explained(PASSES, '`')}.",
     )
     allow_float: bool = Field(
         False,

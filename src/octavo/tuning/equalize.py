@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.progress import Advance, Progress
-from octavo.quantization.observers import Images, Observer, observe, run_observers
+from octavo.quantization.observer import Observer
+from octavo.quantization.observers import Images, observe, run_observers
 from octavo.quantization.ranges import Ranges
 from octavo.tflite.graph import Graph, Op, Tensor
 from octavo.tflite.op_table import TABLE, activation, clips, row
