@@ -84,10 +84,10 @@ def prove(quantized: Quantized) -> Proof:
         output=describe(graph.tensors[graph.outputs[0]]),
         checks=checks,
         ops=dict(Counter(op.kind for op in graph.ops).most_common()),
-        float_left=quantized.table.kept_in_float,
+        float_left=list(quantized.table.kept_in_float),
         macs=macs(graph),
         parameters=graph.parameters,
-        widened=quantized.table.widened,
+        widened=dict(quantized.table.widened),
         precision=dict(quantized.table.precision),
     )
 

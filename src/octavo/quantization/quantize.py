@@ -120,7 +120,7 @@ def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:
 
     do = qtyping.QuantTransformation
     params = table.stored.get(tensor.name)
-    if params is None and not any(name == tensor.name for _, name in table.requantized):
+    if params is None and not any(slot.tensor == tensor.name for slot in table.requantized):
         return None
     floats = {item.op for item in table.kept_in_float}
     # Once for every place it is read at: an op can read a tensor twice.

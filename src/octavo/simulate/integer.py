@@ -17,7 +17,7 @@ from typing import Any
 
 from keras import ops
 
-from octavo.quantization.table import Layout
+from octavo.quantization.table import Layout, Slot
 from octavo.simulate import fixedpoint
 from octavo.simulate.fakequant import round_through, weight_scale
 from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices
@@ -38,7 +38,7 @@ EXACT: Mapping[str, int] = {
 class Integer(Rounded):
     """What weights, `EXACT` and inputs make, as LiteRT computes it with XNNPACK; all else as `Rounded`."""
 
-    def __init__(self, graph: Graph, layout: Layout, grid: Mapping[str, Grid]) -> None:
+    def __init__(self, graph: Graph, layout: Layout, grid: Mapping[Slot, Grid]) -> None:
         super().__init__(graph, layout, grid)
         self._graph = graph
         self._channels: dict[int, Value] = {}
@@ -148,7 +148,7 @@ def _zero_point(grid: Grid) -> Value:
     return -128.0 - ops.round(low / scale)
 
 
-def _group(group: str | None) -> str:
+def _group(group: Slot | None) -> Slot:
     assert group is not None
     return group
 

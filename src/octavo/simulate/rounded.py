@@ -18,6 +18,7 @@ from octavo.base.optimizer import share_rates
 from octavo.quantization import table as tables
 from octavo.quantization.precision import Precision
 from octavo.quantization.ranges import Ranges
+from octavo.quantization.table import Slot
 from octavo.simulate.fakequant import nudge
 from octavo.simulate.integer import Integer
 from octavo.simulate.losses import distillation
@@ -107,7 +108,7 @@ class Simulation(FloatModel):
         ends = keras.ops.convert_to_numpy(self.range_ends) * keras.ops.convert_to_numpy(self.range_widths)
         by_group = {g: (float(low), float(high)) for g, (low, high) in zip(self._learned, ends, strict=True)}
         by_group |= {g: (float(p.minimum[0]), float(p.maximum[0])) for g, p in self._layout.fixed.items()}
-        return Ranges(observer, images, {slot: by_group[group] for slot, group in self._layout.group.items()})
+        return Ranges(observer, images, {str(slot): by_group[group] for slot, group in self._layout.group.items()})
 
     def compile(
         self,
@@ -207,7 +208,7 @@ class Simulation(FloatModel):
         columns = nudge(ends[:, 0], ends[:, 1])
         count = len(self._learned)
         lows, highs, scales = (ops.unstack(column, num=count) if count else [] for column in columns)
-        grid: dict[str, Grid] = dict(zip(self._learned, zip(lows, highs, scales, strict=True), strict=True))
+        grid: dict[Slot, Grid] = dict(zip(self._learned, zip(lows, highs, scales, strict=True), strict=True))
         for group, params in self._layout.fixed.items():
             numbers = (params.minimum[0], params.maximum[0], params.scale[0])
             grid[group] = tuple(ops.convert_to_tensor(n, dtype="float32") for n in numbers)
@@ -225,7 +226,7 @@ class Simulation(FloatModel):
             codes[found.weights.tensor.name] = found.weights.to_file(ops.convert_to_numpy(weights).astype(np.int8))
             if found.bias is not None:
                 codes[found.bias.tensor.name] = ops.convert_to_numpy(bias).astype(np.int32)
-        return Numbers(codes, {slot: arithmetic.params(group) for slot, group in self._layout.group.items()})
+        return Numbers(codes, {slot: arithmetic.params(group) for slot, group in self._layout.places.items()})
 
     def _trained(self, found: Weighted) -> tuple[Value, Value | None]:
         """Weights and bias as they are now."""
@@ -274,8 +275,8 @@ class Numbers:
 
     Args:
         codes: Of every weight and bias, by tensor name, in the file's layout.
-        params: Scale and zero point of every activation, by tensor name, or ``name@op`` where an op reads it anew.
+        params: Scale and zero point of every activation as it is stored, and as an op reads it where that is another.
     """
 
     codes: dict[str, npt.NDArray[Any]]
-    params: dict[str, QParams]
+    params: dict[Slot, QParams]

@@ -10,7 +10,7 @@ from keras import ops
 
 from octavo.base.affine import QParams
 from octavo.quantization.precision import format_of
-from octavo.quantization.table import Layout
+from octavo.quantization.table import Layout, Slot
 from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, weight_scale
 from octavo.simulate.model import Exact
 from octavo.tflite.graph import Graph, Op, Tensor
@@ -29,7 +29,7 @@ class Rounded(Exact):
         grid: For each group the reals of its lowest and highest code, and its scale.
     """
 
-    def __init__(self, graph: Graph, layout: Layout, grid: Mapping[str, Grid]) -> None:
+    def __init__(self, graph: Graph, layout: Layout, grid: Mapping[Slot, Grid]) -> None:
         self._layout = layout
         self._grid = grid
         # What an op that only moves values makes of rounded values is rounded already.
@@ -50,12 +50,12 @@ class Rounded(Exact):
         """Whether the weights of an op are rounded."""
         return self._images.get(op.index) is not None
 
-    def params(self, group: str) -> QParams:
+    def params(self, group: Slot) -> QParams:
         """Scale and zero point of a group."""
         low, _, scale = (np.asarray(ops.convert_to_numpy(number), np.float64) for number in self._grid[group])
         return QParams(scale, np.rint(-128 - low / scale))
 
-    def at_rest(self, tensor: Tensor) -> str | None:
+    def at_rest(self, tensor: Tensor) -> Slot | None:
         """The group at whose scale a tensor is stored; None where it is stored in float."""
         slot = self._layout.stored.get(tensor.name)
         return None if slot is None else self._layout.group[slot]
@@ -70,7 +70,7 @@ class Rounded(Exact):
 
     def read(self, op: Op, tensor: Tensor, value: Value) -> Value:
         """Rounded again where the op reads it at another scale, as a QUANTIZE op does; constants are rounded here."""
-        slot = self._layout.requantized.get((op.index, tensor.name))
+        slot = self._layout.requantized.get(Slot(tensor.name, op.index))
         if slot is None and tensor.constant is not None:
             slot = self._layout.stored.get(tensor.name)
         if slot is None:
