@@ -15,8 +15,7 @@ from octavo.quantization.quantize import Quantized, quantize
 from octavo.quantization.table import Slot
 
 if TYPE_CHECKING:
-    from octavo.simulate import Simulation
-    from octavo.simulate.rounded import Numbers
+    from octavo.simulate.rounded import Numbers, RoundedModel
 
 # Where the backend has no float64 (JAX), the last bits of a scale may differ from the table's, and with them the last
 # digits of a bias code beyond 2**20.
@@ -31,7 +30,7 @@ class Converted:
     proof: Proof
 
 
-def convert(simulation: Simulation) -> Converted:
+def convert(simulation: RoundedModel) -> Converted:
     """Writes a calibrated, perhaps trained, simulation as int8.
 
     The simulation's weights, biases and ranges are moved onto the grid that they are rounded to, which changes none
