@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from octavo.base.affine import QParams
-from octavo.base.formats import DEFAULT, FORMATS, Precision, named
+from octavo.base.formats import DEFAULT, FORMATS, Precision, named, trainable
 from octavo.quantization.precision import possible
 from octavo.recipe.schema import QuantizeRecipe
 from octavo.tflite.graph import Op
@@ -17,6 +17,7 @@ def test_every_name_has_a_row_and_words() -> None:
     assert get_args(Precision) == tuple(FORMATS)
     assert all(row.meaning for row in FORMATS.values())
     assert named().count(",") == len(FORMATS) - 2
+    assert not {name for name, row in FORMATS.items() if not row.trainable} & set(trainable().replace(",", "").split())
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -45,5 +46,15 @@ def test_recipes_train_what_is_trainable(name: Precision) -> None:
     if FORMATS[name].trainable:
         assert QuantizeRecipe(method="qat", precision={"*": name}).method == "qat"
     else:
-        with pytest.raises(ValidationError, match=f"does not simulate {name}: use int8, int4 or float"):
+        with pytest.raises(ValidationError, match=f"does not simulate {name}: use {trainable()}"):
             QuantizeRecipe(method="qat", precision={"*": name})
+
+
+def test_what_is_trainable_has_the_activations_that_the_simulation_rounds_to() -> None:
+    usual = FORMATS[DEFAULT]
+    for row in FORMATS.values():
+        if row.trainable and row.integer:
+            assert (row.activations, row.biases, row.largest_bias, row.symmetric) == (
+                *(usual.activations, usual.biases),
+                *(usual.largest_bias, usual.symmetric),
+            )

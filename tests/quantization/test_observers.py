@@ -154,7 +154,7 @@ def test_inputs_keep_all_their_pixels(name: str) -> None:
 
 
 def test_unknown_observer() -> None:
-    with pytest.raises(QuantizationError, match="minmax, percentile, mse, mae, entropy"):
+    with pytest.raises(QuantizationError, match=f"Use one of {', '.join(OBSERVERS)}"):
         calibrate(Graph(tiny_tflite()), Preprocess((8, 8)).apply(pictures(4)[0]), "median")
 
 
