@@ -160,7 +160,7 @@ ADDING = """## What an addition touches
 
 | addition | files |
 |---|---|
-| an op | its row in `tflite/op_table.py`; its kernel in `simulate/kernels.py` to train it; its case in `tests/oneop.py` |
+| an op | its row in `tflite/op_table.py`, its kernel in `simulate/kernels.py`; its case in `tests/oneop.py` |
 | an observer | a file in `quantization/`, its entry in `recipe/choices.py`; its tests |
 | a tuning pass | a file in `tuning/`, its entry in `recipe/choices.py`; its tests |
 | a precision | its row in `base/formats.py`, its forms in `tflite/op_table.py`; their tests |
