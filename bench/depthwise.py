@@ -27,43 +27,50 @@ from octavo.data.preprocess import Preprocess  # noqa: E402
 from octavo.quantization.ranges import Ranges  # noqa: E402
 from octavo.recipe.schema import load_recipe  # noqa: E402
 from octavo.runs import stages  # noqa: E402
-from octavo.simulate import Simulation  # noqa: E402
 from octavo.simulate.fakequant import fake_quantize_bias, fake_quantize_weights, weight_scale  # noqa: E402
+from octavo.simulate.grids import Grids  # noqa: E402
+from octavo.simulate.rounded import RoundedModel  # noqa: E402
 from octavo.simulate.rounding import Rounded  # noqa: E402
 from octavo.tflite.graph import Graph, Op  # noqa: E402
 from octavo.training.augment import Augment  # noqa: E402
 from octavo.training.batches import Pixels, one_hot, plain_batches, training_batches  # noqa: E402
 
 
-class OneRange(Rounded):
+class OneRange:
     """The rounding of a tool that gives a depthwise kernel one range."""
+
+    def __init__(self, grids: Grids) -> None:
+        self._grids = grids
+        rounded = Rounded(grids)
+        self.stored, self.read, self.run = rounded.stored, rounded.read, rounded.run
+        self._others = rounded.weights
 
     def weights(self, op: Op, weights: Any, bias: Any) -> tuple[Any, Any]:
         """Every channel at the scale of the widest."""
-        image = self._images.get(op.index)
-        if image is None or op.kind != "DEPTHWISE_CONV_2D":
-            return super().weights(op, weights, bias)
-        _, _, scale = self._grid[image]
+        scale = self._grids.image(op)
+        if scale is None or op.kind != "DEPTHWISE_CONV_2D":
+            return self._others(op, weights, bias)
         channels = weight_scale(weights, bias, scale)
         channels = ops.broadcast_to(ops.max(channels), channels.shape)
         rounded = fake_quantize_weights(weights, channels)
         return rounded, None if bias is None else fake_quantize_bias(bias, channels * ops.stop_gradient(scale))
 
 
-class Plain(Simulation):
+class Plain(RoundedModel):
     """A simulation that rounds in the same way in training and in evaluation."""
 
-    rounding = Rounded
+    def __init__(self, graph: Graph, ranges: Ranges, rounding: Any) -> None:
+        super().__init__(graph)
+        self.rounding = rounding
+        self.set_ranges(ranges)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Runs the graph."""
-        return self.execute(inputs, self.arithmetic(self.rounding), training)
+        return self.execute(inputs, self.rounding(self.grids()), training)
 
-
-class PerKernel(Plain):
-    """With one range per depthwise kernel."""
-
-    rounding = OneRange
+    def get_config(self) -> dict[str, Any]:
+        """The same as of every simulation; it is not loaded again."""
+        return self._rounded_config()
 
 
 def spread(graph: Graph) -> list[float]:
@@ -88,9 +95,9 @@ def main() -> None:
     found = spread(graph)
     print(f"Depthwise kernels' channel ranges differ {min(found):.0f} to {max(found):.0f} times.\n")
     print(f"| depthwise scales | accuracy without training | after {options.steps} steps |\n|---|---|---|")
-    for title, kind in (("one per channel", Plain), ("one per kernel", PerKernel)):
+    for title, kind in (("one per channel", Rounded), ("one per kernel", OneRange)):
         keras.utils.set_random_seed(recipe.seed)
-        model = kind(graph, ranges)
+        model = Plain(graph, ranges, kind)
         model.compile(keras.optimizers.Adam(options.rate), "categorical_crossentropy", metrics=["accuracy"])
         row = [_accuracy(model, test, len(splits.test))]
         batches = training_batches(pixels, one_hot(splits.train), 32, recipe.seed, 0, augment)
@@ -100,7 +107,7 @@ def main() -> None:
         print(f"| {title} | {' | '.join(row)} |", flush=True)
 
 
-def _accuracy(model: Simulation, test: Any, images: int) -> str:
+def _accuracy(model: Plain, test: Any, images: int) -> str:
     share = model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
     found = proportion(round(share * images), images)
     return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"

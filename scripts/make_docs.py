@@ -8,6 +8,7 @@ python scripts/make_docs.py --check    # exit with 1 when they are not what woul
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -18,6 +19,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 import octavo
+from octavo.base.formats import FORMATS
+from octavo.recipe.choices import OBSERVERS, PASSES
 from octavo.recipe.schema import Recipe, load_recipe, names
 
 ROOT = Path(__file__).parent.parent
@@ -56,7 +59,22 @@ def recipes() -> str:
         parts.append(f"### {name}\n\n{load_recipe(name).title}.\n\n```yaml\n{text}\n```\n\n")
     parts.append("## Every key\n\n")
     parts.extend(_section(Recipe, ""))
+    for title, choices in (("Observers", OBSERVERS), ("Tuning passes", PASSES)):
+        parts.append(f"## {title}\n\n| name | what it does | source |\n|---|---|---|\n")
+        parts.extend(f"| `{name}` | {made.about} | {_linked(made.source)} |\n" for name, made in choices.items())
+        parts.append("\n")
+    parts.append("## Precisions\n\n| name | weights | activations | biases | training simulates it |\n")
+    parts.append("|---|---|---|---|---|\n")
+    for name, row in FORMATS.items():
+        biases = f"int{row.biases}" if row.integer else row.weight_type
+        trained = "yes" if row.trainable else "no"
+        parts.append(f"| `{name}` | {row.weight_type} | {row.activation_type} | {biases} | {trained} |\n")
     return "".join(parts).rstrip() + "\n"
+
+
+def _linked(source: str) -> str:
+    """A source with its arXiv numbers as links."""
+    return re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", source)
 
 
 def _section(model: type[BaseModel], prefix: str) -> list[str]:
@@ -143,9 +161,10 @@ ADDING = """## What an addition touches
 
 | addition | files |
 |---|---|
-| an op's int8 form | its row in `tflite/op_table.py`; its kernel in `simulate/kernels.py` to train it; their tests |
-| an observer | `quantization/observers.py`; its name in `recipe/options.py`; its tests |
-| a tuning pass | a file in `tuning/`, its name in `tuning/tune.py` and `recipe/schema.py`; its tests |
+| an op | its row in `tflite/op_table.py`, its kernel in `simulate/kernels.py`; its case in `tests/oneop.py` |
+| an observer | a file in `quantization/`, its entry in `recipe/choices.py`; its tests |
+| a tuning pass | a file in `tuning/`, its entry in `recipe/choices.py`; its tests |
+| a precision | its row in `base/formats.py`, its forms in `tflite/op_table.py`; their tests |
 | a target | a file in `deployment/targets/`, one line in `ask.py`; its tests |
 | a command | a function in `api/`, its name in `octavo/__init__.py`, the command in `cli/commands/`; its tests |
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from octavo.recipe import choices
+
 SRC = Path(__file__).parent.parent / "src" / "octavo"
 
 # From the ground up; docs/architecture.md says what lives in each room.
@@ -29,7 +31,7 @@ FLOORS: list[set[str]] = [
     {"cli", "__main__"},
 ]
 # A tuning pass takes a graph and gives a graph: it knows of no other pass, so that any order of them is one.
-PASSES = {"equalize", "bias_correction", "compensate", "adaround"}
+PASSES = {choice.where.partition(":")[0].split(".")[1] for choice in choices.PASSES.values()}
 HEAVY = {"tensorflow", "keras"}
 # Their classes are Keras models. Others import them in the functions that need them, as they would import Keras.
 KERAS_FILES = {"simulate", "training.quant_model"}

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields, replace
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 from oneop import IMAGE, convert, inputs, weights
 
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError, QuantizationError
-from octavo.quantization import table as tables
+from octavo.base.formats import FORMATS
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.proof import prove
 from octavo.quantization.quantize import Quantized, quantize
 from octavo.quantization.ranges import Ranges
+from octavo.quantization.table import Slot, build, layout
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 
@@ -98,7 +102,7 @@ def test_without_the_guard_the_bias_is_lost(monkeypatch: pytest.MonkeyPatch) -> 
     """What the guard is for: without it the same bias saturates 32 bits and the channel is wrong."""
     import tensorflow as tf
 
-    monkeypatch.setattr(tables, "LARGEST_BIAS_CODE", 2**62)
+    monkeypatch.setitem(FORMATS, "int8", replace(FORMATS["int8"], largest_bias=2**62))
     kernel, bias = weights(1, 1, 4, 3), np.array([0.1, 3.0, -0.2], np.float32)
     kernel[..., 1] *= 1e-7
     graph = Graph(convert(lambda x: tf.nn.conv2d(x, kernel, 1, "SAME") + bias))
@@ -142,6 +146,40 @@ def test_ranges_of_another_graph_are_refused() -> None:
     graph = Graph(convert(tf.nn.relu))
     with pytest.raises(QuantizationError, match="hold nothing for tensor"):
         quantize(graph, Ranges("minmax", 1, {"other": (0.0, 1.0)}))
+
+
+def test_a_table_and_a_layout_cannot_be_changed() -> None:
+    import tensorflow as tf
+
+    graph, made = _made(lambda x: tf.concat([tf.sigmoid(x), x * weights(8, 8, 4)], -1))
+    for whole in (made.table, layout(graph)):
+        with pytest.raises(FrozenInstanceError):
+            whole.stored = {}  # type: ignore[misc]
+        for found in fields(whole):
+            value = getattr(whole, found.name)
+            assert isinstance(value, tuple | MappingProxyType), found.name
+    with pytest.raises(TypeError, match="item assignment"):
+        made.table.stored["x"] = QParams.from_range(0, 1)  # type: ignore[index]
+
+
+def test_a_slot_is_a_tensor_as_it_is_stored_or_as_one_op_reads_it() -> None:
+    import tensorflow as tf
+
+    graph, made = _made(lambda x: tf.concat([tf.sigmoid(x), x * weights(8, 8, 4)], -1))
+    (slot,) = made.table.requantized
+    concat = next(op for op in graph.ops if op.kind == "CONCATENATION")
+    sigmoid = next(op for op in graph.ops if op.kind == "LOGISTIC")
+    assert slot == Slot(graph.tensors[sigmoid.outputs[0]].name, concat.index)
+    assert made.table.at(concat, graph.tensors[sigmoid.outputs[0]]) == made.table.requantized[slot]
+    found = layout(graph)
+    assert found.places[slot] == found.at(concat, graph.tensors[concat.outputs[0]])
+    assert found.places[Slot(slot.tensor)] == Slot(slot.tensor) and Slot(slot.tensor) in found.fixed
+    assert set(found.group) == {each for slots in found.members.values() for each in slots}
+    # Ranges name slots as they always did: saved ones of 0.1 are read.
+    ranges = calibrate(graph, inputs())
+    named = Ranges("minmax", 1, {**ranges.of, str(slot): (-4.0, 4.0)})
+    assert str(slot) == f"{slot.tensor}@{concat.index}"
+    assert build(graph, named).requantized[slot] == QParams.from_range(-4, 4)
 
 
 def test_depthwise_channels_have_scales_of_their_own() -> None:

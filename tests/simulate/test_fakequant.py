@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octavo.base.affine import QParams
-from octavo.quantization.table import LARGEST_BIAS_CODE
+from octavo.base.formats import FORMATS
 from octavo.simulate import fakequant
 
 WAYS = {"fused": fakequant.fake_quantize, "formula": fakequant.formula}
@@ -144,7 +144,7 @@ def test_a_bias_beyond_int32_widens_its_channel_alone() -> None:
     made = np.asarray(fakequant.weight_scale(kernel, bias, scale))
     plain = QParams.symmetric(np.abs(kernel).max(axis=(0, 1, 2)), axis=3).scale
     assert (made > plain).tolist() == [channel == 2 for channel in range(8)]
-    assert abs(bias[2] / (made[2].astype("f8") * scale)) <= LARGEST_BIAS_CODE * (1 + 1e-6)
+    assert abs(bias[2] / (made[2].astype("f8") * scale)) <= FORMATS["int8"].largest_bias * (1 + 1e-6)
 
 
 def test_gradients_of_weights_and_biases_pass_whole() -> None:

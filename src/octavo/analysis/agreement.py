@@ -75,7 +75,7 @@ def agreement(
     }
     from octavo.simulate.integer import Integer
 
-    watch = _Watch(simulation.arithmetic(Integer), by_name, reals, local)
+    watch = _Watch(Integer(simulation.grids()), by_name, reals, local)
     simulation.execute(np.asarray(images), watch, training=False)
     producers = simulation.source.producers
     return [

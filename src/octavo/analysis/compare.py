@@ -21,16 +21,11 @@ from octavo.base.errors import DataError, ModelError
 from octavo.quantization.observers import Images
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
 from octavo.tflite.graph import Graph, Op, Tensor
-from octavo.tflite.op_table import row
+from octavo.tflite.op_table import FUSED, STORAGE, activation, row
 
 Array = npt.NDArray[Any]
 
-# Ops that change how a tensor is stored and not what it means.
-_STORAGE = {"QUANTIZE", "DEQUANTIZE"}
-_COMMUTATIVE = {"ADD", "MUL", "MAXIMUM", "MINIMUM"}
 _BLOCK = 1 << 15
-# Activation functions that a converter can fuse into the op before, by the schema's number for it.
-_FUSED = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class _Flow:
         self.stored: dict[int, Tensor] = {}
         self.ops: list[Op] = []
         for op in graph.ops:
-            if op.kind in _STORAGE:
+            if op.kind in STORAGE:
                 root = self.root[op.outputs[0]] = self.root[op.inputs[0]]
                 # A float that is quantized at once is an integer tensor to whoever reads it.
                 form = graph.tensors[op.outputs[0]]
@@ -131,10 +126,9 @@ def match(before: Graph, after: Graph) -> list[Pair]:
             free[op.kind].remove(found)
             for mine, other in zip(op.outputs, found.outputs, strict=True):
                 same[mine], maker[theirs.root[other]] = theirs.root[other], found
-        elif op.kind in _FUSED and (source := same.get(ours.root[op.inputs[0]])) is not None:
+        elif op.kind in FUSED and (source := same.get(ours.root[op.inputs[0]])) is not None:
             producer = after.producers.get(source)
-            fused = getattr(producer.options, "fusedActivationFunction", 0) if producer is not None else 0
-            if fused == _FUSED[op.kind]:
+            if producer is not None and activation(producer) == op.kind:
                 del same[ours.root[op.inputs[0]]]
                 same[op.outputs[0]] = source
     pairs = [
@@ -164,7 +158,7 @@ def _same_op(op: Op, ours: _Flow, theirs: _Flow, free: Sequence[Op], same: dict[
 
     def fits(other: Op) -> bool:
         found: list[int | None] = [root if root in known else None for root in theirs.reads(other)]
-        if op.kind in _COMMUTATIVE:
+        if (rules := row(op)) is not None and rules.commutative:
             return sorted(found, key=str) == sorted(reads, key=str)
         return found == reads
 

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from octavo.analysis import sensitivity_views
 from octavo.base.errors import DataError
+from octavo.base.formats import DEFAULT
 from octavo.quantization.observers import Images
-from octavo.quantization.precision import Precision, name_of, possible
+from octavo.quantization.precision import Precision, format_of, name_of, possible
 from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, Model
@@ -194,7 +195,7 @@ def _mixed(graph: Graph, tuned: Graph, precision: Mapping[str, Precision]) -> Gr
     own = {
         tensor.name: tensor.constant
         for op in graph.ops
-        if precision.get(name_of(graph, op)) == "float"
+        if not format_of(graph, op, precision).integer
         for index in op.inputs
         if index >= 0 and (tensor := graph.tensors[index]).constant is not None and tensor.dtype == "float32"
     }
@@ -203,7 +204,7 @@ def _mixed(graph: Graph, tuned: Graph, precision: Mapping[str, Precision]) -> Gr
 
 def _counts(graph: Graph, op: Op) -> bool:
     """Whether an op computes reals, and can do so in int8."""
-    return "int8" in possible(op) and any(graph.tensors[index].dtype == "float32" for index in op.outputs)
+    return DEFAULT in possible(op) and any(graph.tensors[index].dtype == "float32" for index in op.outputs)
 
 
 def _noise(item: OpSensitivity) -> float:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from octavo.analysis.evaluate import evaluate
 from octavo.analysis.sensitivity import OpSensitivity, sensitivity
 from octavo.base import notebook
+from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.progress import Progress
 from octavo.base.stats import Interval, paired_difference, proportion
 from octavo.data.dataset import ImageSet
@@ -53,6 +54,8 @@ WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 # Takes minutes where those take seconds.
 _LEARNED = ("minmax", ("equalize", "adaround"))
+# The precision with the fewest bits a weight.
+_NARROW = min(FORMATS, key=lambda name: FORMATS[name].weights)
 # Images and seconds that the ops' ranking may take.
 _RANKED_ON = 16
 _BUDGET = 120.0
@@ -350,19 +353,19 @@ class _Seeker:
         sizes: dict[str, int] = {}
         for op in made.graph.ops:
             rules = row(op)
-            if rules is not None and rules.weight is not None and "int4" in possible(op):
+            if rules is not None and rules.weight is not None and _NARROW in possible(op):
                 constant = made.graph.tensors[op.inputs[rules.weight]].constant
                 sizes[name_of(made.graph, op)] = 0 if constant is None else constant.size
         largest = sorted(sizes, key=lambda name: -sizes[name])
         excess, chosen = len(self.trials[-1].content) - self.wish.size, list[str]()
         while excess > 0 and len(chosen) < len(largest):
-            excess -= sizes[largest[len(chosen)]] // 2
+            excess -= sizes[largest[len(chosen)]] * (FORMATS[DEFAULT].weights - FORMATS[_NARROW].weights) // 8
             chosen.append(largest[len(chosen)])
         if chosen and len(self.trials[-1].content) > self.wish.size:
-            fours: dict[str, Precision] = dict.fromkeys(chosen, "int4")
+            narrow: dict[str, Precision] = dict.fromkeys(chosen, _NARROW)
             for act in ("compensate", "adaround"):
-                way = f"minmax + {act}, {_count(len(chosen))} with int4 weights, stripped"
-                yield self._try(way, partial(self._tuned_for, act, fours), stripped=True)
+                way = f"minmax + {act}, {_count(len(chosen))} with {_NARROW} weights, stripped"
+                yield self._try(way, partial(self._tuned_for, act, narrow), stripped=True)
 
     def _tuned_for(self, act: str, precision: Mapping[str, Precision]) -> Quantized:
         """Weights of few bits are worth rounding well, for the bits that they have."""

@@ -8,6 +8,7 @@ from typing import Unpack
 
 from octavo.analysis.sensitivity import Sensitivity
 from octavo.analysis.sensitivity import sensitivity as measure
+from octavo.base.formats import DEFAULT
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
@@ -77,7 +78,7 @@ def sensitivity(
     plan = partial(build, allow_float=wanted.allow_float)
     tuned = run_passes(graph, ranges, feed, wanted.tune, plan, progress)
     chosen = draw_calibration(source, inputs.images, inputs.seed + 1, usual=IMAGES)
-    files = 2 * sum("int8" in possible(op) for op in graph.ops) + 2
+    files = 2 * sum(DEFAULT in possible(op) for op in graph.ops) + 2
     with progress.track("measure", files) as advance:
         return measure(
             tuned.reference,

@@ -101,8 +101,8 @@ class QParams:
         return hash((self.scale.tobytes(), self.zero_point.tobytes(), self.axis, self.bits, self.narrow))
 
     @classmethod
-    def from_range(cls, minimum: float, maximum: float) -> Self:
-        """Activation parameters for a range of reals: codes -128 to 127, and 0.0 exactly representable.
+    def from_range(cls, minimum: float, maximum: float, bits: int = 8) -> Self:
+        """Activation parameters for a range of reals: all codes (of 8 bits -128 to 127), and 0.0 exactly representable.
 
         The range is widened to hold 0, as the specification asks (padding must be exact), and the zero point is
         the rounded code of 0, nudged into the code range (Jacob et al. 2018, section 3).
@@ -110,6 +110,7 @@ class QParams:
         Args:
             minimum: Lowest real value seen.
             maximum: Highest real value seen.
+            bits: Width of a code.
 
         Example:
             >>> q = QParams.from_range(-1.0, 1.0)
@@ -119,11 +120,12 @@ class QParams:
         if not (np.isfinite(minimum) and np.isfinite(maximum)) or minimum > maximum:
             raise ValueError(f"not a range: [{minimum}, {maximum}]")
         low, high = min(float(minimum), 0.0), max(float(maximum), 0.0)
-        scale = np.float32(max((high - low) / 255.0, SMALLEST_SCALE))
+        lowest, steps = -(1 << (bits - 1)), (1 << bits) - 1
+        scale = np.float32(max((high - low) / steps, SMALLEST_SCALE))
         # Ties go up, as std::round does for the positive distance that TFLite rounds; NumPy rounds half to even.
-        ideal = -128.0 - low / np.float64(scale)
-        zero_point = int(np.clip(np.floor(ideal + 0.5), -128, 127))
-        return cls(scale=np.array([scale]), zero_point=np.array([zero_point]))
+        ideal = lowest - low / np.float64(scale)
+        zero_point = int(np.clip(np.floor(ideal + 0.5), lowest, lowest + steps))
+        return cls(scale=np.array([scale]), zero_point=np.array([zero_point]), bits=bits)
 
     @classmethod
     def symmetric(cls, largest: FloatArray, axis: int | None, bits: int = 8) -> Self:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from octavo.base.errors import OctavoError
+from octavo.base.formats import named
+from octavo.recipe.choices import PASSES, explained
 from octavo.recipe.options import Inputs, Quantization, meaning
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
@@ -135,12 +137,12 @@ _SHELL: dict[str, tuple[Any, Any, str | None, str]] = {
     "data": (Path | None, None, None, meaning(Inputs, "data")),
     "tune": (
         *(str, "compensate", None),
-        "Tuning passes in their order, separated by commas: equalize, bias, compensate, adaround; '' for none.",
+        f"Tuning passes in their order, separated by commas; '' for none. {explained(PASSES)}.",
     ),
     "precision": (
         *(list[str] | None, None, "OP=PRECISION"),
-        "int8, int4 (weights), int16x8 (16-bit activations) or float for ops by name (see inspect --ops), kind or a "
-        "pattern such as *. Repeatable; later entries override earlier ones.",
+        f"{named()} for ops by name (see inspect --ops), kind or a pattern such as *. Repeatable; later entries "
+        "override earlier ones.",
     ),
 }
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.progress import Advance
 
 # How often a log file is told how far work is.
@@ -90,7 +91,7 @@ def print_written(result: Any, json_: bool) -> None:
     for item in proof.float_left:
         say(f"float   {item}")
     for precision, count in Counter(proof.precision.values()).items():
-        if precision not in ("int8", "float"):
+        if precision != DEFAULT and FORMATS[precision].integer:
             say(f"{precision:7} {count} op{'s' if count > 1 else ''}")
     if result.undelegated:
         kinds = Counter(op.split(" #")[0] for op in result.undelegated)

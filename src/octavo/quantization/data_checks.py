@@ -18,7 +18,8 @@ from octavo.base.stats import proportion
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
-from octavo.quantization.observers import Images, Observer, run_observers
+from octavo.quantization.observer import Observer
+from octavo.quantization.observers import Images, run_observers
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 

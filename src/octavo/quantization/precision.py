@@ -5,21 +5,12 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 from octavo.base.errors import QuantizationError
+from octavo.base.formats import DEFAULT, FORMATS, Format
+from octavo.base.formats import Precision as Precision
 from octavo.tflite.graph import Graph, Op
 from octavo.tflite.op_table import row
-
-Precision = Literal["int8", "int4", "int16x8", "float"]
-
-# What each is called where people read it.
-MEANINGS: dict[Precision, str] = {
-    "int8": "int8 weights and activations",
-    "int4": "int4 weights, int8 activations",
-    "int16x8": "int8 weights, int16 activations",
-    "float": "float32",
-}
 
 
 def name_of(graph: Graph, op: Op) -> str:
@@ -40,15 +31,34 @@ def _called(graph: Graph, op: Op) -> tuple[str, ...]:
 def possible(op: Op) -> tuple[Precision, ...]:
     """The precisions for which LiteRT has a kernel of this kind of op, float last."""
     rules = row(op)
+    forms = () if rules is None else rules.forms
+    return tuple(name for name, found in FORMATS.items() if not found.integer or name in forms)
+
+
+def format_of(graph: Graph, op: Op, given: Mapping[str, Precision]) -> Format:
+    """What an op computes with, with precisions as `resolve` gives them."""
+    return FORMATS[given.get(name_of(graph, op), DEFAULT)]
+
+
+def written(graph: Graph, op: Op) -> Precision | None:
+    """The precision in which an op of a written file computes, told by the types of its tensors.
+
+    Returns:
+        One of the op's precisions, or None where it computes in float.
+    """
+    rules = row(op)
     if rules is None:
-        return ("float",)
-    forms: dict[Precision, bool] = {
-        "int8": True,
-        "int4": rules.int4 is not None,
-        "int16x8": rules.int16x8 is not None,
-        "float": True,
-    }
-    return tuple(precision for precision, exists in forms.items() if exists)
+        return None
+    special = {op.inputs[i] for i in (rules.weight, rules.bias) if i is not None and i < len(op.inputs)}
+    constants = {i for i in special if i >= 0 and graph.tensors[i].constant is not None}
+    types = {graph.tensors[i].dtype for i in (*op.inputs, *op.outputs) if i >= 0 and i not in constants}
+    weights = {graph.tensors[i].dtype for i in constants if rules.weight is not None and i == op.inputs[rules.weight]}
+    fitting = (
+        name
+        for name in rules.forms
+        if FORMATS[name].activation_type in types and weights <= {FORMATS[name].weight_type}
+    )
+    return next(fitting, None)
 
 
 def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precision]:
@@ -70,8 +80,8 @@ def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precisio
     found: dict[str, Precision] = {}
     problems: list[str] = []
     for key, precision in wanted.items():
-        if precision not in get_args(Precision):
-            problems.append(f"'{key}': there is no precision '{precision}'; use one of {', '.join(MEANINGS)}")
+        if precision not in FORMATS:
+            problems.append(f"'{key}': there is no precision '{precision}'; use one of {', '.join(FORMATS)}")
             continue
         named = [op for op in graph.ops if key in _called(graph, op)]
         fitting = named or [op for op in graph.ops if any(fnmatch.fnmatchcase(t, key) for t in _called(graph, op))]
@@ -92,11 +102,6 @@ def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precisio
             details=problems,
         )
     return found
-
-
-def weight_bits(graph: Graph, op: Op, given: Mapping[str, Precision]) -> int:
-    """The width of the codes of an op's weights, with precisions as `resolve` gives them."""
-    return 4 if given.get(name_of(graph, op)) == "int4" else 8
 
 
 def _nearest(graph: Graph, key: str) -> str:

@@ -16,11 +16,16 @@ from ai_edge_litert import schema_py_generated as schema
 
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError, ProofError
+from octavo.base.formats import DEFAULT, FORMATS, Format
 from octavo.quantization.quantize import Quantized
 from octavo.quantization.table import KeptInFloat
 from octavo.runtime.litert import interpreter
 from octavo.tflite.graph import Graph, Op, Tensor, describe
 from octavo.tflite.op_table import macs, row
+
+_INTEGERS = [found for found in FORMATS.values() if found.integer]
+_ACTIVATION_TYPES = {found.activation_type for found in _INTEGERS}
+_BIAS_TYPES = {f"int{found.biases}" for found in _INTEGERS}
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,10 @@ def prove(quantized: Quantized) -> Proof:
         output=describe(graph.tensors[graph.outputs[0]]),
         checks=checks,
         ops=dict(Counter(op.kind for op in graph.ops).most_common()),
-        float_left=quantized.table.kept_in_float,
+        float_left=list(quantized.table.kept_in_float),
         macs=macs(graph),
         parameters=graph.parameters,
-        widened=quantized.table.widened,
+        widened=dict(quantized.table.widened),
         precision=dict(quantized.table.precision),
     )
 
@@ -105,10 +110,10 @@ def accept(checks: list[Check]) -> list[Check]:
 
 def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     table, source = quantized.table, quantized.source
-    wide = "int16x8" in table.precision.values()
+    formats = [FORMATS[name] for name in dict.fromkeys((DEFAULT, *table.precision.values()))]
     if not table.kept_in_float:
         ports = [graph.tensors[i] for i in (*graph.inputs, *graph.outputs)]
-        dtypes = ("int8", "int16") if wide else ("int8",)
+        dtypes = tuple(dict.fromkeys(found.activation_type for found in formats))
         name = f"input and output are {' or '.join(dtypes)}"
         yield _check(name, ports, lambda t: t.dtype in dtypes, lambda t: t.name)
         yield _check("no tensor is float", graph.tensors, lambda t: "float" not in t.dtype, lambda t: t.name)
@@ -148,15 +153,15 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
         str,
     )
     weights = [(op, graph.tensors[op.inputs[at]]) for op, at in _special(graph, "weight")]
-    for dtype, highest in (("int8", 127), ("int4", 7)):
+    for dtype, most in {found.weight_type: found.largest_weight for found in _INTEGERS}.items():
         chosen = [(op, t) for op, t in weights if t.constant is not None and t.dtype == dtype]
-        if chosen or dtype == "int8":
-            name = f"weights are {dtype} per channel in [-{highest}, {highest}] with zero point 0"
+        if chosen or dtype == FORMATS[DEFAULT].weight_type:
+            name = f"weights are {dtype} per channel in [-{most}, {most}] with zero point 0"
             yield _check(name, chosen, _symmetric, lambda pair: f"{pair[0]} ({pair[1].name})")
     biases = [(op, graph.tensors[op.inputs[at]]) for op, at in _special(graph, "bias")]
     yield _check(
-        f"biases are {'int32, or int64 beside int16,' if wide else 'int32'} at input scale times weight scale",
-        [(op, t) for op, t in biases if t.constant is not None and t.dtype in ("int32", "int64")],
+        f"biases are {_bias_types(formats)} at input scale times weight scale",
+        [(op, t) for op, t in biases if t.constant is not None and t.dtype in _BIAS_TYPES],
         lambda pair: _bias_scale(graph, *pair),
         lambda pair: f"{pair[0]} ({pair[1].name})",
     )
@@ -194,10 +199,18 @@ def _tensors(graph: Graph, indices: tuple[int, ...]) -> list[Tensor]:
 
 
 def _fixed(op: Op, output: Tensor) -> QParams | None:
-    """The parameters that the op's kernel fixes for an output of this width."""
+    """The parameters that the op's kernel fixes for an output of this type."""
     rules = row(op)
-    form = None if rules is None else {"int8": rules, "int16": rules.int16x8}.get(output.dtype)
-    return None if form is None else form.fixed
+    forms = () if rules is None else rules.forms.items()
+    return next((form.fixed for name, form in forms if FORMATS[name].activation_type == output.dtype), None)
+
+
+def _bias_types(formats: list[Format]) -> str:
+    """The biases' types in a sentence: the usual one, and which others there are beside which activations."""
+    usual = f"int{FORMATS[DEFAULT].biases}"
+    types = {f"int{found.biases}": found.activation_type for found in formats if found.integer}
+    others = [f" or {bias} beside {entry}," for bias, entry in types.items() if bias != usual]
+    return ",".join([usual, *others])
 
 
 def _equal(written: QParams | None, wanted: QParams | None) -> bool:
@@ -237,7 +250,7 @@ def _symmetric(pair: tuple[Op, Tensor]) -> bool:
 def _bias_scale(graph: Graph, op: Op, bias: Tensor) -> bool:
     rules = row(op)
     assert rules is not None and rules.weight is not None
-    image = graph.tensors[op.inputs[2 if op.kind == "TRANSPOSE_CONV" else 0]].qparams
+    image = graph.tensors[op.inputs[rules.image]].qparams
     weight = graph.tensors[op.inputs[rules.weight]].qparams
     if image is None or weight is None or bias.qparams is None:
         return False
@@ -246,7 +259,7 @@ def _bias_scale(graph: Graph, op: Op, bias: Tensor) -> bool:
 
 
 def _one_scale(graph: Graph, op: Op) -> bool:
-    quantized = [t for t in _tensors(graph, (*op.inputs, *op.outputs)) if t.dtype in ("int8", "int16")]
+    quantized = [t for t in _tensors(graph, (*op.inputs, *op.outputs)) if t.dtype in _ACTIVATION_TYPES]
     return all(_equal(t.qparams, quantized[0].qparams) for t in quantized)
 
 

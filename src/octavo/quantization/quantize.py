@@ -17,12 +17,12 @@ from ai_edge_litert.tools import flatbuffer_utils
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError
 from octavo.quantization import table as tables
-from octavo.quantization.precision import Precision
+from octavo.quantization.precision import Precision, written
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import Table
 from octavo.tflite.dedup import Sharing
 from octavo.tflite.graph import Graph, Op, Tensor, serialize
-from octavo.tflite.op_table import row
+from octavo.tflite.op_table import STORAGE, row
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _quantize_unread(model: Any, source: Graph, table: Table) -> None:
         if params is None or tensor.index in source.consumers or tensor.index in source.outputs:
             continue
         raw = by_name[tensor.name]
-        raw.type = {8: schema.TensorType.INT8, 16: schema.TensorType.INT16}[params.bits]
+        raw.type = getattr(schema.TensorType, f"INT{params.bits}")
         raw.quantization = schema.QuantizationParametersT()
         raw.quantization.scale, raw.quantization.zeroPoint = params.scale, params.zero_point.astype(np.int64)
 
@@ -120,7 +120,7 @@ def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:
 
     do = qtyping.QuantTransformation
     params = table.stored.get(tensor.name)
-    if params is None and not any(name == tensor.name for _, name in table.requantized):
+    if params is None and not any(slot.tensor == tensor.name for slot in table.requantized):
         return None
     floats = {item.op for item in table.kept_in_float}
     # Once for every place it is read at: an op can read a tensor twice.
@@ -162,7 +162,7 @@ def _uniform(params: QParams, tensor: Tensor) -> Any:
 
 
 def _set_versions(model: Any, graph: Graph) -> None:
-    """Gives every integer op the operator version of its int8 form, which the writer leaves at the float one."""
+    """Gives every integer op the operator version of its form, which the writer leaves at the float one."""
     subgraph = model.subgraphs[0]
     codes: dict[tuple[int, int, bytes | None], int] = {}
     old = model.operatorCodes
@@ -188,19 +188,9 @@ def _set_versions(model: Any, graph: Graph) -> None:
 
 
 def _version(graph: Graph, op: Op) -> int:
-    rules = row(op)
-    types = {graph.tensors[i].dtype for i in (*op.inputs, *op.outputs) if i >= 0}
-    if op.kind in ("QUANTIZE", "DEQUANTIZE"):
-        form = {"QUANTIZE": {"int16": 2}, "DEQUANTIZE": {"int8": 2, "int16": 3}}[op.kind]
-        written = graph.tensors[(op.outputs if op.kind == "QUANTIZE" else op.inputs)[0]].dtype
-        return max(op.version, form.get(written, 1))
-    if rules is None or not types & {"int8", "int16"}:
+    if op.kind in STORAGE:
+        return max(op.version, STORAGE[op.kind](graph, op))
+    rules, precision = row(op), written(graph, op)
+    if rules is None or precision is None:
         return op.version
-    if "int16" in types:
-        return max(op.version, rules.int16x8.version(graph, op)) if rules.int16x8 is not None else op.version
-    if "int4" in types and rules.int4 is not None:
-        return max(op.version, rules.int4)
-    if op.kind == "MUL":
-        scales = [float(params.scale[0]) for i in (*op.inputs, *op.outputs) if (params := graph.tensors[i].qparams)]
-        return 3 if scales[0] * scales[1] / scales[2] >= 1 else 2
-    return max(op.version, rules.version(graph, op))
+    return max(op.version, rules.forms[precision].version(graph, op))

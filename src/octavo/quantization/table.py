@@ -7,21 +7,19 @@ file back against it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
 from octavo.base.affine import QParams
 from octavo.base.errors import QuantizationError
-from octavo.quantization.precision import Precision, name_of, resolve, weight_bits
+from octavo.base.formats import DEFAULT, FORMATS, Format, Precision
+from octavo.quantization.precision import format_of, name_of, resolve
 from octavo.quantization.ranges import Range, Ranges
 from octavo.tflite.graph import Graph, Op, Tensor
 from octavo.tflite.op_table import Row, bias_of, row, why_not
-
-# |bias| / (input scale * weight scale) must stay below this, or the kernels' int32 sums can overflow.
-LARGEST_BIAS_CODE = 2**30
-# The same of int64 sums, which the kernels multiply by 16 bits: they must stay below 2**47.
-LARGEST_WIDE_BIAS_CODE = 2**46
 
 
 @dataclass(frozen=True)
@@ -37,68 +35,101 @@ class KeptInFloat:
 
 
 @dataclass(frozen=True)
-class Table:
+class Slot:
+    """A tensor as it is stored, or as one op reads it where that is another.
+
+    Args:
+        tensor: The tensor's name.
+        op: The index of the op that reads it; None for the tensor as it is stored.
+
+    Example:
+        >>> str(Slot("image")), str(Slot("image", 3))
+        ('image', 'image@3')
+    """
+
+    tensor: str
+    op: int | None = None
+
+    def __str__(self) -> str:
+        return self.tensor if self.op is None else f"{self.tensor}@{self.op}"
+
+
+class _Frozen:
+    """A frozen dataclass whose mappings cannot be changed either."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, Mapping):
+                object.__setattr__(self, name, MappingProxyType(dict(value)))
+
+
+@dataclass(frozen=True)
+class Table(_Frozen):
     """Every tensor's parameters.
 
     Args:
         stored: Parameters by tensor name, as the tensor is stored: activations, weights and biases.
-        requantized: Parameters by (op index, tensor name) where an op needs a tensor at another scale than it is
-            stored at; a QUANTIZE op goes between.
+        requantized: Parameters where an op needs a tensor at another scale than it is stored at; a QUANTIZE op goes
+            between.
         kept_in_float: The ops that stay in float, each with the reason.
         precision: The precision of the ops that were given one, by name.
-        widened: Channels by bias name whose weight scale was widened to keep the bias inside int32.
+        widened: Channels by bias name whose weight scale was widened to keep the bias inside its type.
     """
 
-    stored: dict[str, QParams] = field(default_factory=dict)
-    requantized: dict[tuple[int, str], QParams] = field(default_factory=dict)
-    kept_in_float: list[KeptInFloat] = field(default_factory=list)
-    precision: Mapping[str, Precision] = field(default_factory=dict)
-    widened: dict[str, int] = field(default_factory=dict)
+    stored: Mapping[str, QParams]
+    requantized: Mapping[Slot, QParams]
+    kept_in_float: tuple[KeptInFloat, ...]
+    precision: Mapping[str, Precision]
+    widened: Mapping[str, int]
 
     def at(self, op: Op, tensor: Tensor) -> QParams | None:
         """The parameters at which `op` reads `tensor`."""
-        return self.requantized.get((op.index, tensor.name), self.stored.get(tensor.name))
+        return self.requantized.get(Slot(tensor.name, op.index), self.stored.get(tensor.name))
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(_Frozen):
     """Which tensors have one scale together, which have a fixed one: the specification's rules, before any number.
-
-    A slot is a tensor as it is stored, by its name, or as one op reads it (``name@op``) where that differs.
 
     Args:
         integer: The ops that become integer, with their rows.
         kept_in_float: The ops that stay in float, each with the reason.
         precision: The precision of the ops that were given one, by name; all others get int8.
-        stored: The slot of each tensor that is stored as integers.
-        requantized: The slot by (op index, tensor name) where an op reads another than the stored one.
-        group: The group of each slot; all its slots have one scale and zero point.
+        stored: The slot of each tensor that is stored as integers, by its name.
+        requantized: The slot that an op reads in place of the stored one.
+        group: The group of each slot, named by one of them; all its slots have one scale and zero point.
         fixed: The parameters of the groups whose kernels fix them.
         tensor: The tensor behind each slot.
-        wide: The slots of 16 bits; a group has one width.
+        formats: The format of the ops that make or read each slot; a group has one width of codes.
     """
 
-    integer: list[tuple[Op, Row]]
-    kept_in_float: list[KeptInFloat]
-    precision: Mapping[str, Precision] = field(default_factory=dict)
-    stored: dict[str, str] = field(default_factory=dict)
-    requantized: dict[tuple[int, str], str] = field(default_factory=dict)
-    group: dict[str, str] = field(default_factory=dict)
-    fixed: dict[str, QParams] = field(default_factory=dict)
-    tensor: dict[str, Tensor] = field(default_factory=dict)
-    wide: set[str] = field(default_factory=set)
+    integer: tuple[tuple[Op, Row], ...]
+    kept_in_float: tuple[KeptInFloat, ...]
+    precision: Mapping[str, Precision]
+    stored: Mapping[str, Slot]
+    requantized: Mapping[Slot, Slot]
+    group: Mapping[Slot, Slot]
+    fixed: Mapping[Slot, QParams]
+    tensor: Mapping[Slot, Tensor]
+    formats: Mapping[Slot, Format]
 
-    @property
-    def members(self) -> dict[str, list[str]]:
+    @cached_property
+    def members(self) -> Mapping[Slot, tuple[Slot, ...]]:
         """The slots of each group."""
-        found: dict[str, list[str]] = {}
+        found: dict[Slot, list[Slot]] = {}
         for slot, group in self.group.items():
             found.setdefault(group, []).append(slot)
-        return found
+        return {group: tuple(slots) for group, slots in found.items()}
 
-    def at(self, op: Op, tensor: Tensor) -> str | None:
+    @property
+    def places(self) -> Mapping[Slot, Slot]:
+        """The group at every place: of each tensor as it is stored, and as an op reads it where that is another."""
+        stored = {Slot(name): self.group[slot] for name, slot in self.stored.items()}
+        return stored | {place: self.group[slot] for place, slot in self.requantized.items()}
+
+    def at(self, op: Op, tensor: Tensor) -> Slot | None:
         """The group at whose scale `op` reads `tensor`; None where it reads floats."""
-        slot = self.requantized.get((op.index, tensor.name), self.stored.get(tensor.name))
+        slot = self.requantized.get(Slot(tensor.name, op.index), self.stored.get(tensor.name))
         return None if slot is None else self.group[slot]
 
 
@@ -115,7 +146,7 @@ def layout(graph: Graph, allow_float: bool = False, precision: Mapping[str, Prec
             each one is listed.
     """
     given = resolve(graph, precision or {})
-    floats = {name for name, asked in given.items() if asked == "float"}
+    floats = {name for name, asked in given.items() if not FORMATS[asked].integer}
     missing = [item for item in _unquantizable(graph) if item.tensor not in floats]
     if missing and not allow_float:
         raise QuantizationError(
@@ -145,15 +176,17 @@ def build(
     """
     found = layout(graph, allow_float, precision)
     params = parameters(found, ranges)
-    table = Table(
-        stored={name: params[found.group[slot]] for name, slot in found.stored.items()},
-        requantized={place: params[found.group[slot]] for place, slot in found.requantized.items()},
-        kept_in_float=found.kept_in_float,
-        precision=found.precision,
-    )
+    stored = {name: params[found.group[slot]] for name, slot in found.stored.items()}
+    requantized = {place: params[found.group[slot]] for place, slot in found.requantized.items()}
+    widened: dict[str, int] = {}
     for op, rules in found.integer:
-        _constants(graph, op, rules, table)
-    return table
+        if rules.weight is not None and graph.tensors[op.inputs[rules.weight]].constant is not None:
+            image = found.at(op, graph.tensors[op.inputs[rules.image]])
+            assert image is not None
+            made, channels = _constants(graph, op, rules, params[image], format_of(graph, op, found.precision))
+            stored |= made
+            widened |= channels
+    return Table(stored, requantized, found.kept_in_float, found.precision, widened)
 
 
 def _unquantizable(graph: Graph) -> Iterator[KeptInFloat]:
@@ -168,7 +201,7 @@ def _unquantizable(graph: Graph) -> Iterator[KeptInFloat]:
             continue
         if rules.weight is not None:
             weight = graph.tensors[op.inputs[rules.weight]]
-            if weight.constant is None and op.kind != "FULLY_CONNECTED":
+            if weight.constant is None and not rules.computed:
                 yield KeptInFloat(str(op), name, f"its weights '{weight.name}' are computed, not constant")
         others = {graph.tensors[i].dtype for i in op.outputs} - {"float32", "int32", "int64", "bool"}
         if others:
@@ -191,86 +224,88 @@ def _members(graph: Graph, op: Op, rules: Row) -> list[Tensor]:
 
 def _layout(graph: Graph, left: list[KeptInFloat], precision: Mapping[str, Precision]) -> Layout:
     floats = {item.op for item in left}
-    integer = [(op, found) for op in graph.ops if str(op) not in floats and (found := row(op)) is not None]
-    layout = Layout(integer=integer, kept_in_float=left, precision=precision)
-    wide = {op.index for op, _ in integer if precision.get(name_of(graph, op)) == "int16x8"}
+    integer = tuple((op, found) for op in graph.ops if str(op) not in floats and (found := row(op)) is not None)
+    by_op = {op.index: format_of(graph, op, precision) for op, _ in integer}
+    fixed: dict[Slot, QParams] = {}
+    requantized: dict[Slot, Slot] = {}
+    tensors: dict[Slot, Tensor] = {}
+    formats: dict[Slot, Format] = {}
     groups = _Groups()
     for op, rules in integer:
         members = _members(graph, op, rules)
-        outputs = [graph.tensors[i].name for i in op.outputs]
-        form = rules.int16x8 if op.index in wide and rules.int16x8 is not None else rules
-        if form.fixed is not None:
-            layout.fixed.update(dict.fromkeys(outputs, form.fixed))
-        slots = {t.name: _slot(graph, t, op, wide) for t in members}
+        outputs = [Slot(graph.tensors[i].name) for i in op.outputs]
+        kernels = rules.forms[precision.get(name_of(graph, op), DEFAULT)].fixed
+        if kernels is not None:
+            fixed |= dict.fromkeys(outputs, kernels)
+        slots = {t.name: _slot(graph, t, op, by_op) for t in members}
         if rules.shares:
-            given = [layout.fixed.get(slot) for name, slot in slots.items() if name not in outputs]
+            given = [fixed.get(slot) for name, slot in slots.items() if Slot(name) not in outputs]
             first = given[0] if given else None
             if first is not None and all(params == first for params in given):
                 # All it reads has one fixed scale: its result has it too.
-                layout.fixed.update(dict.fromkeys(outputs, first))
+                fixed |= dict.fromkeys(outputs, first)
             else:
                 # A fixed tensor cannot take the group's scale: the op reads a requantized copy instead.
-                slots = {name: f"{name}@{op.index}" if slot in layout.fixed else slot for name, slot in slots.items()}
+                slots = {name: Slot(name, op.index) if slot in fixed else slot for name, slot in slots.items()}
                 groups.join(list(slots.values()))
         for tensor in members:
             slot = slots[tensor.name]
             # What is fed is stored, even where all read copies of it.
-            for name in {slot, *([tensor.name] if tensor.index in graph.inputs else [])}:
-                groups.add(name)
-                layout.tensor[name] = tensor
-            if op.index in wide:
-                layout.wide.add(slot)
-            if slot != tensor.name:
-                layout.requantized[op.index, tensor.name] = slot
-    copies = set(layout.requantized.values())
-    layout.stored.update({name: name for name in groups.names() if name not in copies})
-    _made_in_float(graph, layout)
-    for slot in (*layout.stored.values(), *layout.requantized.values()):
-        layout.group[slot] = slot if slot in layout.fixed else groups.root(slot)
-    return layout
+            for each in (slot, Slot(tensor.name)) if tensor.index in graph.inputs else (slot,):
+                groups.add(each)
+                tensors[each] = tensor
+            formats[slot] = by_op[op.index]
+            if slot.op is not None:
+                requantized[slot] = slot
+    stored = {slot.tensor: slot for slot in groups.slots() if slot.op is None}
+    for tensor in _made_in_float(graph, {op.index for op, _ in integer}):
+        # What an op left in float computes is stored in float, and only read as integers.
+        if tensor.name in stored:
+            slot = stored.pop(tensor.name)
+            for op in graph.consumers.get(tensor.index, ()):
+                if op.index in by_op:
+                    requantized.setdefault(Slot(tensor.name, op.index), slot)
+    group = {slot: slot if slot in fixed else groups.root(slot) for slot in (*stored.values(), *requantized.values())}
+    return Layout(integer, tuple(left), precision, stored, requantized, group, fixed, tensors, formats)
 
 
-def _slot(graph: Graph, tensor: Tensor, op: Op, wide: set[int]) -> str:
+def _slot(graph: Graph, tensor: Tensor, op: Op, formats: Mapping[int, Format]) -> Slot:
     """A tensor as `op` reads or makes it: as it is stored, or a requantized copy where that has another width.
 
-    A tensor has the width of the op that makes it. Inputs have 8 bits, since pixels have 256 values.
+    A tensor has the width of the op that makes it. Inputs have that of int8, since pixels have 256 values.
     """
     if tensor.constant is not None:
-        return tensor.name
+        return Slot(tensor.name)
     producer = graph.producers.get(tensor.index)
-    stored_wide = producer is not None and producer.index in wide
-    return tensor.name if stored_wide == (op.index in wide) else f"{tensor.name}@{op.index}"
+    usual = FORMATS[DEFAULT]
+    stored = usual if producer is None else formats.get(producer.index, usual)
+    return Slot(tensor.name, None if stored.activations == formats[op.index].activations else op.index)
 
 
-def _made_in_float(graph: Graph, layout: Layout) -> None:
-    """What an op left in float computes is stored in float, and only read as integers."""
-    inside = {op.index for op, _ in layout.integer}
-    for tensor in graph.activations:
-        producer = graph.producers.get(tensor.index)
-        if producer is None or producer.index in inside or tensor.name not in layout.stored:
-            continue
-        slot = layout.stored.pop(tensor.name)
-        for op in graph.consumers.get(tensor.index, ()):
-            if op.index in inside:
-                layout.requantized.setdefault((op.index, tensor.name), slot)
+def _made_in_float(graph: Graph, integer: set[int]) -> list[Tensor]:
+    """The activations that ops make which are not among the integer ones."""
+    producers = [(tensor, graph.producers.get(tensor.index)) for tensor in graph.activations]
+    return [tensor for tensor, op in producers if op is not None and op.index not in integer]
 
 
-def parameters(layout: Layout, ranges: Ranges) -> dict[str, QParams]:
+def parameters(layout: Layout, ranges: Ranges) -> dict[Slot, QParams]:
     """The parameters of every group: fixed, or of the union of what its members have seen."""
     params = dict(layout.fixed)
     for group, slots in layout.members.items():
         if group not in params:
             found = [_range(slot, layout.tensor[slot], ranges) for slot in slots]
             low, high = min(low for low, _ in found), max(high for _, high in found)
-            if group in layout.wide:
-                params[group] = QParams.symmetric(np.array([max(abs(low), abs(high))]), None, bits=16)
+            # What is fed, and read as copies alone, is stored in the usual one.
+            format_ = layout.formats.get(group, FORMATS[DEFAULT])
+            if format_.symmetric:
+                params[group] = QParams.symmetric(np.array([max(abs(low), abs(high))]), None, format_.activations)
             else:
-                params[group] = QParams.from_range(low, high)
+                params[group] = QParams.from_range(low, high, format_.activations)
     return params
 
 
-def _range(slot: str, tensor: Tensor, ranges: Ranges) -> Range:
-    given = ranges.of.get(slot, ranges.of.get(tensor.name))
+def _range(slot: Slot, tensor: Tensor, ranges: Ranges) -> Range:
+    given = ranges.of.get(str(slot), ranges.of.get(tensor.name))
     if given is not None:
         return given
     if tensor.constant is not None:
@@ -282,57 +317,56 @@ def _range(slot: str, tensor: Tensor, ranges: Ranges) -> Range:
 
 
 class _Groups:
-    """Tensors that must have one scale: a union-find."""
+    """Slots that must have one scale: a union-find."""
 
     def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
+        self._parent: dict[Slot, Slot] = {}
 
-    def names(self) -> list[str]:
+    def slots(self) -> list[Slot]:
         return list(self._parent)
 
-    def add(self, name: str) -> None:
-        self._parent.setdefault(name, name)
+    def add(self, slot: Slot) -> None:
+        self._parent.setdefault(slot, slot)
 
-    def join(self, names: list[str]) -> None:
-        for name in names:
-            self.add(name)
-        for name in names[1:]:
-            self._parent[self.root(name)] = self.root(names[0])
+    def join(self, slots: list[Slot]) -> None:
+        for slot in slots:
+            self.add(slot)
+        for slot in slots[1:]:
+            self._parent[self.root(slot)] = self.root(slots[0])
 
-    def root(self, name: str) -> str:
-        while self._parent[name] != name:
-            name = self._parent[name]
-        return name
-
-
-def image_place(op: Op) -> int:
-    """Which input of an op with weights is the activation that they meet."""
-    return 2 if op.kind == "TRANSPOSE_CONV" else 0
+    def root(self, slot: Slot) -> Slot:
+        while self._parent[slot] != slot:
+            slot = self._parent[slot]
+        return slot
 
 
-def _constants(graph: Graph, op: Op, rules: Row, table: Table) -> None:
-    """Parameters of weights and bias, with weight scales widened where the bias would leave int32."""
-    if rules.weight is None:
-        return
-    weight = graph.tensors[op.inputs[rules.weight]]
-    if weight.constant is None:
-        return
-    axis = rules.axis
+def _constants(
+    graph: Graph, op: Op, rules: Row, image: QParams, chosen: Format
+) -> tuple[dict[str, QParams], dict[str, int]]:
+    """Parameters of constant weights and their bias, by name, and how many weight scales of a bias were widened.
+
+    A weight scale is widened where the bias would leave its type.
+
+    Args:
+        graph: The float graph.
+        op: An op with constant weights.
+        rules: Its row.
+        image: The parameters of what the weights meet.
+        chosen: What it computes with.
+    """
+    assert rules.weight is not None
+    weight, bias, axis = graph.tensors[op.inputs[rules.weight]], bias_of(graph, op), rules.axis
+    assert weight.constant is not None
     others = tuple(i for i in range(weight.constant.ndim) if i != axis)
     largest = np.abs(weight.constant.astype(np.float64)).max(axis=others if axis is not None else None)
-    bias = bias_of(graph, op)
-    image = graph.tensors[op.inputs[image_place(op)]]
-    params = table.at(op, image)
-    assert params is not None
-    bits = weight_bits(graph, op, table.precision)
-    bias_bits, largest_code = (64, LARGEST_WIDE_BIAS_CODE) if params.bits == 16 else (32, LARGEST_BIAS_CODE)
+    widened: dict[str, int] = {}
     if bias is not None and bias.constant is not None:
-        highest = (1 << (bits - 1)) - 1
-        limit = np.abs(bias.constant.astype(np.float64)) / (float(params.scale[0]) * largest_code) * highest
-        count = int(np.count_nonzero(limit > largest))
-        if count:
-            table.widened[bias.name] = count
+        steps = np.abs(bias.constant.astype(np.float64)) / (float(image.scale[0]) * chosen.largest_bias)
+        limit = steps * chosen.largest_weight
+        if count := int(np.count_nonzero(limit > largest)):
+            widened[bias.name] = count
             largest = np.maximum(largest, limit)
-    table.stored[weight.name] = QParams.symmetric(np.atleast_1d(largest), axis, bits)
+    found = {weight.name: QParams.symmetric(np.atleast_1d(largest), axis, chosen.weights)}
     if bias is not None and bias.constant is not None:
-        table.stored[bias.name] = QParams.bias(params.scale, table.stored[weight.name].scale, bias_bits)
+        found[bias.name] = QParams.bias(image.scale, found[weight.name].scale, chosen.biases)
+    return found, widened

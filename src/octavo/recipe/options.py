@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
 from octavo.base.errors import OctavoError
+from octavo.base.formats import Precision
+from octavo.recipe.choices import OBSERVERS, ObserverName, PassName, explained
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr", "gray"]
-ObserverName = Literal["minmax", "percentile", "mse", "mae", "entropy"]
-PassName = Literal["equalize", "bias", "compensate", "adaround"]
-PrecisionName = Literal["int8", "int4", "int16x8", "float"]
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,10 @@ class Quantization:
     """
 
     observer: ObserverName = field(
-        default="minmax", metadata={"help": "How values seen become a range; all but minmax cut off outliers."}
+        default="minmax", metadata={"help": f"How values seen become a range. {explained(OBSERVERS)}."}
     )
     tune: tuple[PassName, ...] = field(default=("compensate",), metadata={"help": "Tuning passes, in their order."})
-    precision: Mapping[str, PrecisionName] = field(
+    precision: Mapping[str, Precision] = field(
         default_factory=dict, metadata={"help": "What is to be other than int8, by an op's name, kind or pattern."}
     )
     allow_float: bool = field(default=False, metadata={"help": "Keep in float what has no int8 form, and list it."})
@@ -111,7 +110,7 @@ class QuantizationFields(TypedDict, total=False):
 
     observer: ObserverName
     tune: tuple[PassName, ...] | list[PassName]
-    precision: Mapping[str, PrecisionName] | None
+    precision: Mapping[str, Precision] | None
     allow_float: bool
 
 

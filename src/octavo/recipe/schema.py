@@ -17,7 +17,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from octavo.base.errors import RecipeError
-from octavo.recipe.options import ObserverName, PassName, PrecisionName, Quantization
+from octavo.base.formats import FORMATS, Precision, named, trainable
+from octavo.recipe.choices import OBSERVERS, PASSES, ObserverName, PassName, explained
+from octavo.recipe.options import Quantization
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -171,26 +173,22 @@ class QuantizeRecipe(Section):
     )
     observer: ObserverName = Field(
         "minmax",
-        description="How values seen become a range. `minmax` keeps all of them; the others cut off outliers: beyond "
-        "99.99% (`percentile`), for the least squared or absolute error (`mse`, `mae`), or the least divergence "
-        "(`entropy`). Recipes of version 0.1 say `calibrate.observer`.",
+        description=f"How values seen become a range. {explained(OBSERVERS, '`')}. Recipes of version 0.1 say "
+        "`calibrate.observer`.",
     )
     tune: tuple[PassName, ...] = Field(
         ("compensate",),
-        description="What post-training quantization changes first, in this order; it needs no labels. `compensate`: "
-        "weights are rounded so that outputs, not weights, come out nearest. `bias`: biases alone take out what "
-        "rounded weights shift on average; nearly as good in int8. `adaround`: which way weights are rounded is "
-        "learned; for weights of 4 bits; takes minutes. `equalize`: channels that share a range get "
-        "magnitudes that suit it alike.",
+        description="What post-training quantization changes first, in this order; it needs no labels. "
+        f"{explained(PASSES, '`')}.",
     )
     allow_float: bool = Field(
         False,
         description="Leave in float what cannot become integer, and list it, instead of refusing the model.",
     )
-    precision: dict[str, PrecisionName] = Field(
+    precision: dict[str, Precision] = Field(
         {},
-        description="What is to be other than int8: `int4` (weights), `int16x8` (16-bit activations) or `float`, by an "
-        "op's name (`octavo inspect --ops`), kind, or a pattern such as `*`. Later entries override earlier ones; a "
+        description=f"What ops compute in, where it is not int8: {named('`')}; by an op's name (`octavo inspect "
+        "--ops`), kind, or a pattern such as `*`. Later entries override earlier ones; a "
         "pattern applies only to ops that support that precision.",
     )
 
@@ -201,8 +199,9 @@ class QuantizeRecipe(Section):
 
     @model_validator(mode="after")
     def _trainable(self) -> QuantizeRecipe:
-        if self.method == "qat" and "int16x8" in self.precision.values():
-            raise ValueError("quantize.method qat does not simulate int16x8: use int4, int8 or float")
+        other = [name for name in self.precision.values() if not FORMATS[name].trainable]
+        if self.method == "qat" and other:
+            raise ValueError(f"quantize.method qat does not simulate {other[0]}: use {trainable()}")
         return self
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from octavo.quantization.precision import MEANINGS
+from octavo.base.formats import DEFAULT, FORMATS
+from octavo.recipe.choices import OBSERVERS, PASSES, titled
 from octavo.recipe.schema import Recipe
 from octavo.reports.facts import AnswerFacts, Facts, Port, TimingFacts
 from octavo.reports.wording import (
@@ -23,19 +24,6 @@ from octavo.reports.wording import (
 )
 
 BACKBONES = {"mobilenet_v2": "MobileNetV2"}
-OBSERVERS = {
-    "minmax": "min-max observer",
-    "percentile": "99.99% percentile observer",
-    "mse": "least-squared-error observer",
-    "mae": "least-absolute-error observer",
-    "entropy": "entropy (KL) observer",
-}
-ACTS = {
-    "equalize": "Cross-layer equalization",
-    "bias": "Bias correction",
-    "compensate": "Compensated rounding",
-    "adaround": "Learned rounding (AdaRound)",
-}
 
 
 class Code(str):
@@ -197,7 +185,7 @@ def preprocessing(recipe: Recipe) -> str:
 def _method(facts: Facts) -> Table:
     proof, ranges = facts.proof, facts.ranges
     kinds = ", ".join(f"{many} {kind}" for kind, many in proof.ops.items())
-    observer = OBSERVERS.get(ranges.observer, ranges.observer)
+    observer = titled(OBSERVERS, ranges.observer)
     type_ = "quantization-aware training" if facts.trained else "post-training"
     whole = "integer with float parts" if proof.float_left else "full integer"
     return Table(
@@ -224,7 +212,7 @@ def _tuning(facts: Facts) -> Table:
     """What was changed before post-training quantization, and what could not be."""
     steps = facts.tuning.steps if facts.tuning else []
     return Table(
-        [[ACTS.get(s.act, s.act), s.said, "; ".join(s.left) or "none", f"{s.seconds:.1f} s"] for s in steps],
+        [[titled(PASSES, s.act), s.said, "; ".join(s.left) or "none", f"{s.seconds:.1f} s"] for s in steps],
         ("Act", "What it changed", "Left as it was", "Time"),
         f"Acts applied before post-training quantization, in this order, on the {facts.ranges.images:,} calibration "
         "images; none uses a label.",
@@ -256,7 +244,9 @@ def _precision(facts: Facts) -> list[list[str]]:
     """How many ops compute otherwise, by the user's wish."""
     given = Counter(facts.proof.precision.values())
     said = [
-        f"{count(given[name], 'op')}: {words}" for name, words in MEANINGS.items() if name != "int8" and given[name]
+        f"{count(given[name], 'op')}: {found.meaning}"
+        for name, found in FORMATS.items()
+        if name != DEFAULT and given[name]
     ]
     return [["Other precisions", "; ".join(said)]] if said else []
 

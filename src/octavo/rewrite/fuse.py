@@ -15,16 +15,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from octavo.tflite.graph import Graph, Op, Tensor, serialize
-from octavo.tflite.op_table import same_padding
-
-_CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D"}
-_ACTIVATIONS = {
-    "RELU": schema.ActivationFunctionType.RELU,
-    "RELU6": schema.ActivationFunctionType.RELU6,
-    "RELU_N1_TO_1": schema.ActivationFunctionType.RELU_N1_TO_1,
-}
-# Ops whose kernels clip what they compute, in float and in int8.
-_CLIPPING = {*_CONVOLUTIONS, "FULLY_CONNECTED", "ADD", "SUB", "MUL", "AVERAGE_POOL_2D", "MAX_POOL_2D"}
+from octavo.tflite.op_table import FUSED, activation, row, same_padding
 
 
 @dataclass(frozen=True)
@@ -112,7 +103,7 @@ def _padding(draft: _Draft, op: Op) -> None:
 
 def _why_not_same(graph: Graph, op: Op, source: Tensor, made: Tensor, readers: tuple[Op, ...]) -> str | None:
     for reader in readers:
-        if reader.kind not in _CONVOLUTIONS or reader.inputs.index(made.index) != 0:
+        if (rules := row(reader)) is None or not rules.convolves or reader.inputs.index(made.index) != 0:
             return f"{reader} reads it, and only convolutions pad with zeros themselves"
         if reader.options.padding != schema.Padding.VALID:
             return f"{reader} pads once more"
@@ -139,14 +130,16 @@ def _why_not_same(graph: Graph, op: Op, source: Tensor, made: Tensor, readers: t
 
 def _activation(draft: _Draft, op: Op) -> None:
     """An activation function after an op that clips and that nothing else reads."""
-    if op.kind not in _ACTIVATIONS:
+    rules, code = row(op), FUSED.get(op.kind)
+    if rules is None or rules.bounds is None or code is None:
         return
     graph = draft.before
     source, made = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
     maker = graph.producers.get(source.index)
-    if maker is None or maker.kind not in _CLIPPING or maker.options is None:
+    takes = None if maker is None else row(maker)
+    if maker is None or maker.options is None or takes is None or not takes.fuses:
         draft.left.append(f"{op} after {maker or 'an input'}: that takes no activation function")
-    elif maker.options.fusedActivationFunction:
+    elif activation(maker) is not None:
         draft.left.append(f"{op} after {maker}: that has an activation function already")
     elif not draft.alone(source.index):
         draft.left.append(f"{op} after {maker}: something else reads what it reads")
@@ -155,7 +148,7 @@ def _activation(draft: _Draft, op: Op) -> None:
     else:
         raw = draft.ops[maker.index]
         raw.outputs[0] = made.index
-        raw.builtinOptions.fusedActivationFunction = _ACTIVATIONS[op.kind]
+        raw.builtinOptions.fusedActivationFunction = code
         draft.dropped.append(op)
 
 

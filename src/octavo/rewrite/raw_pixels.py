@@ -24,9 +24,7 @@ from octavo.base.affine import QParams
 from octavo.base.errors import QuantizationError
 from octavo.data.preprocess import Preprocess
 from octavo.tflite.graph import Graph, Op, serialize
-from octavo.tflite.op_table import bias_of
-
-_CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D"}
+from octavo.tflite.op_table import TABLE, bias_of, row
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def raw_pixels(graph: Graph, preprocess: Preprocess) -> RawPixels:
     for op in readers:
         weight, bias = (graph.tensors[i] for i in op.inputs[1:3])
         assert weight.constant is not None and bias.constant is not None and weight.qparams is not None
-        axes = (1, 2, 3) if op.kind == "CONV_2D" else (0, 1, 2)
+        axes = tuple(axis for axis in range(weight.constant.ndim) if axis != TABLE[op.kind].axis)
         total = weight.constant.astype(np.float64).sum(axis=axes)
         codes = np.round(bias.constant * (float(entry.qparams.scale[0]) / step) + (zero_point - ideal) * total)
         raw = model.subgraphs[0].tensors[bias.index]
@@ -172,7 +170,12 @@ def _first_convolutions(graph: Graph) -> tuple[list[Op], list[int]]:
         if op.kind == "PAD":
             between.append(op.outputs[0])
             ways += graph.consumers.get(op.outputs[0], ())
-        elif op.kind in _CONVOLUTIONS and op.inputs[0] in (graph.inputs[0], *between) and _has_bias(graph, op):
+        elif (
+            (rules := row(op)) is not None
+            and rules.convolves
+            and op.inputs[0] in (graph.inputs[0], *between)
+            and _has_bias(graph, op)
+        ):
             readers.append(op)
         else:
             raise QuantizationError(

@@ -26,10 +26,10 @@ from octavo.runtime.footprint import Footprint, footprint
 from octavo.runtime.litert import Kernels, Latency, Model, interleaved, interpreter
 from octavo.runtime.profiler import Event, profile
 from octavo.tflite.graph import Graph, Op, serialize
-from octavo.tflite.op_table import macs, row
+from octavo.tflite.op_table import TABLE, macs, row
 
 Array = npt.NDArray[Any]
-WEIGHING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+WEIGHING = tuple(kind for kind, rules in TABLE.items() if rules.weight is not None)
 
 
 @dataclass(frozen=True)
@@ -232,8 +232,7 @@ def costs(graph: Graph, events: Sequence[Event]) -> list[Cost]:
     heavy = [op for op in graph.ops if op.kind in WEIGHING]
     places = [place for place, event in enumerate(events) if _multiplies(event.name)]
     matched = len(heavy) == len(places) and all(
-        _depthwise(events[place].name) == (op.kind == "DEPTHWISE_CONV_2D")
-        for place, op in zip(places, heavy, strict=True)
+        _depthwise(events[place].name) == TABLE[op.kind].depthwise for place, op in zip(places, heavy, strict=True)
     )
     ops: dict[int, Op] = dict(zip(places, heavy, strict=True)) if matched else {}
     return [_cost(graph, event, event.microseconds / total, ops.get(place)) for place, event in enumerate(events)]

@@ -9,6 +9,6 @@ from octavo.base.backend import load
 load("keras")
 
 from octavo.simulate.model import FloatModel  # noqa: E402
-from octavo.simulate.rounded import Simulation  # noqa: E402
+from octavo.simulate.simulation import Simulation  # noqa: E402
 
 __all__ = ["FloatModel", "Simulation"]

@@ -13,12 +13,14 @@ import keras
 from keras import ops
 
 from octavo.base.affine import SMALLEST_SCALE
-from octavo.quantization.table import LARGEST_BIAS_CODE
+from octavo.base.formats import DEFAULT, FORMATS
 from octavo.simulate.precise import precise, wide
 
 Tensor = Any
+# All formats that are simulated have its activations and biases.
+_USUAL = FORMATS[DEFAULT]
 STEPS = 255.0
-HIGHEST = 127.0
+HIGHEST = float(_USUAL.largest_weight)
 
 
 def round_through(value: Tensor) -> Tensor:
@@ -103,7 +105,7 @@ def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, high
     largest = precise(ops.max(ops.abs(weights), axis=tuple(range(len(weights.shape) - 1))))
     scale = ops.maximum(ops.cast(largest / highest, "float32"), SMALLEST_SCALE)
     if bias is not None:
-        least = ops.abs(precise(bias)) / (precise(input_scale) * LARGEST_BIAS_CODE) * highest / highest
+        least = ops.abs(precise(bias)) / (precise(input_scale) * _USUAL.largest_bias) * highest / highest
         scale = ops.maximum(scale, ops.cast(least, "float32"))
     return ops.stop_gradient(scale)
 

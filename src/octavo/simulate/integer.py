@@ -13,18 +13,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from math import isfinite, prod
-from typing import Any
+from typing import Any, final
 
 from keras import ops
 
-from octavo.quantization.table import Layout, image_place
 from octavo.simulate import fixedpoint
 from octavo.simulate.fakequant import round_through, weight_scale
+from octavo.simulate.grids import Grid, Grids
 from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices
 from octavo.simulate.precise import precise, quotient, wide
-from octavo.simulate.rounding import Grid, Rounded
-from octavo.tflite.graph import Graph, Op, Tensor
-from octavo.tflite.op_table import clips
+from octavo.simulate.rounding import Rounded
+from octavo.tflite.graph import Op, Tensor
+from octavo.tflite.op_table import TABLE, clips
 
 Value = Any
 
@@ -35,12 +35,17 @@ EXACT: Mapping[str, int] = {
 }
 
 
-class Integer(Rounded):
-    """What weights, `EXACT` and inputs make, as LiteRT computes it with XNNPACK; all else as `Rounded`."""
+@final
+class Integer:
+    """What weights, `EXACT` and inputs make, as LiteRT computes it with XNNPACK; all else as `Rounded`.
 
-    def __init__(self, graph: Graph, layout: Layout, grid: Mapping[str, Grid]) -> None:
-        super().__init__(graph, layout, grid)
-        self._graph = graph
+    Args:
+        grids: The grid of every tensor.
+    """
+
+    def __init__(self, grids: Grids) -> None:
+        self._grids = grids
+        self._rounded = Rounded(grids)
         self._channels: dict[int, Value] = {}
         self._made: set[int] = set()
         # Codes by the identity of the value made of them, which is kept so that no other can take its place.
@@ -50,47 +55,49 @@ class Integer(Rounded):
         """As in `Rounded`; what is on its grid already stays, and inputs are rounded as their writer rounds them."""
         if tensor.index in self._made:
             return value
-        group = self.at_rest(tensor)
-        if tensor.index not in self._graph.inputs or group is None:
-            return super().stored(tensor, value)
+        grid = self._grids.stored(tensor)
+        if tensor.index not in self._grids.graph.inputs or grid is None:
+            return self._rounded.stored(tensor, value)
         # Pixels lie on ties: scaled to [-1, 1], each of the 256 lies halfway between two codes.
-        low, high, scale = self._grid[group]
+        low, high, scale = grid
         codes = _codes_of(value, scale)
         return _bounded(codes, low, high, scale) * scale
 
+    def read(self, op: Op, tensor: Tensor, value: Value) -> Value:
+        """As in `Rounded`."""
+        return self._rounded.read(op, tensor, value)
+
     def weights(self, op: Op, weights: Value, bias: Value | None) -> tuple[Value, Value | None]:
         """The codes of both."""
-        image = self._images.get(op.index)
-        if image is None:
+        scale = self._grids.image(op)
+        if scale is None:
             return weights, bias
-        _, _, scale = self._grid[image]
-        highest = self._highest[op.index]
-        channels = self._channels[op.index] = weight_scale(weights, bias, scale, highest)
-        codes = ops.clip(_codes_of(weights, channels), -highest, highest)
+        largest = self._grids.largest(op)
+        channels = self._channels[op.index] = weight_scale(weights, bias, scale, largest)
+        codes = ops.clip(_codes_of(weights, channels), -largest, largest)
         return codes, None if bias is None else _codes_of(bias, channels * scale)
 
     def run(self, site: Site, arguments: list[Value]) -> Value:
         """The op's result, rounded to its output's grid."""
-        op = site.op
-        inputs = [self._layout.at(op, self._graph.tensors[i]) if i >= 0 else None for i in op.inputs]
-        output = self.at_rest(self._graph.tensors[op.outputs[0]])
+        op, graph = site.op, self._grids.graph
+        inputs = [self._grids.read(op, graph.tensors[i]) if i >= 0 else None for i in op.inputs]
+        output = self._grids.stored(graph.tensors[op.outputs[0]])
         weighted = op.index in self._channels
-        exact = op.kind in EXACT and all(group is not None for group in inputs[: EXACT[op.kind]])
+        exact = op.kind in EXACT and all(grid is not None for grid in inputs[: EXACT[op.kind]])
         if output is None or not (weighted or exact):
-            return super().run(site, arguments)
-        low, high, scale = grid = self._grid[output]
+            return self._rounded.run(site, arguments)
+        low, high, scale = output
         bare = _without_activation(site)
         if weighted:
-            place = image_place(op)
-            image = self._grid[_group(inputs[place])][2]
+            place, image = TABLE[op.kind].image, self._grids.image(op)
             given = [self._codes(v, image) if i == place else v for i, v in enumerate(arguments)]
             # Rounded, since a fast convolution (Winograd) is not exact on integers.
             total = ops.round(KERNELS[op.kind](bare, *given))
             made = ops.round(total * quotient(image * self._channels[op.index], scale))
         else:
-            grids = [self._grid[_group(group)] for group in inputs[: EXACT[op.kind]]]
+            grids = [grid for grid in inputs[: EXACT[op.kind]] if grid is not None]
             codes = [self._codes(v, s) for v, (_, _, s) in zip(arguments, grids, strict=False)]
-            made = _made(bare, codes, arguments[len(codes) :], grids, grid)
+            made = _made(bare, codes, arguments[len(codes) :], grids, output)
         self._made.update(op.outputs)
         least, most = clips(op)
         low = ops.maximum(low, least) if isfinite(least) else low
@@ -146,11 +153,6 @@ def _made(site: Site, codes: list[Value], rest: list[Value], grids: list[Grid], 
 def _zero_point(grid: Grid) -> Value:
     low, _, scale = grid
     return -128.0 - ops.round(low / scale)
-
-
-def _group(group: str | None) -> str:
-    assert group is not None
-    return group
 
 
 @wide()

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from keras import ops
 
 from octavo.tflite.graph import Graph, Op
-from octavo.tflite.op_table import same_padding
+from octavo.tflite.op_table import activation, same_padding
 
 Shape = tuple[int, ...]
 Tensor = Any
@@ -87,11 +87,8 @@ def images(value: Tensor) -> Tensor:
 
 def fused(site: Site, value: Tensor) -> Tensor:
     """The activation function that the op's options ask for (schema: ActivationFunctionType)."""
-    kind = getattr(site.op.options, "fusedActivationFunction", 0)
-    if kind == 0:
-        return value
-    functions = {1: ops.relu, 2: lambda x: ops.clip(x, -1.0, 1.0), 3: ops.relu6, 4: ops.tanh}
-    return functions[kind](value)
+    kind = activation(site.op)
+    return value if kind is None else KERNELS[kind](site, value)
 
 
 def add_bias(value: Tensor, bias: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ axis, which is also where TensorFlow's per-channel kernels look for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,14 +27,22 @@ class Arrangement:
     to_file: Callable[[Array], Array]
 
 
-_OHWI = Arrangement(lambda w: w.transpose(1, 2, 3, 0), lambda w: w.transpose(3, 0, 1, 2))
+def arranged(layout: str) -> Arrangement:
+    """The arrangement of weights with some layout in the op table.
 
-ARRANGEMENTS: Mapping[str, Arrangement] = {
-    "CONV_2D": _OHWI,
-    "TRANSPOSE_CONV": _OHWI,
-    "DEPTHWISE_CONV_2D": Arrangement(lambda w: w[0], lambda w: w[None]),
-    "FULLY_CONNECTED": Arrangement(lambda w: w.T, lambda w: w.T),
-}
+    Example:
+        >>> made = arranged("OHWI")
+        >>> made.to_keras(np.zeros((8, 3, 2, 4))).shape, made.to_file(np.zeros((3, 2, 4, 8))).shape
+        ((3, 2, 4, 8), (8, 3, 2, 4))
+    """
+    ones = tuple(place for place, axis in enumerate(layout) if axis == "1")
+    kept = layout.replace("1", "")
+    keras = kept.replace("O", "") + "O"
+    there, back = [kept.index(axis) for axis in keras], [keras.index(axis) for axis in kept]
+    return Arrangement(
+        lambda weights: weights.squeeze(ones).transpose(there),
+        lambda weights: np.expand_dims(weights.transpose(back), ones),
+    )
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def weighted(graph: Graph) -> dict[int, Weighted]:
         if weights.constant is None or weights.dtype != "float32":
             continue
         stem = f"{op.kind.lower()}_{op.index}"
-        kernel = Parameter(weights, ARRANGEMENTS[op.kind], f"{stem}_kernel")
+        kernel = Parameter(weights, arranged(rules.layout), f"{stem}_kernel")
         bias = bias_of(graph, op)
         found[op.index] = Weighted(kernel, None if bias is None else Parameter(bias, None, f"{stem}_bias"))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,23 +13,26 @@ from keras import ops
 
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError, QuantizationError
+from octavo.base.formats import FORMATS, trainable
 from octavo.base.optimizer import share_rates
 from octavo.quantization import table as tables
 from octavo.quantization.precision import Precision
 from octavo.quantization.ranges import Ranges
+from octavo.quantization.table import Slot
 from octavo.simulate.fakequant import nudge
+from octavo.simulate.graph_model import GraphModel, unpack
+from octavo.simulate.grids import Grid, Grids
 from octavo.simulate.integer import Integer
 from octavo.simulate.losses import distillation
-from octavo.simulate.model import FloatModel, unpack
+from octavo.simulate.model import FloatModel
 from octavo.simulate.parameters import Weighted
-from octavo.simulate.rounding import Grid, Rounded
+from octavo.simulate.rounding import Rounded
 from octavo.tflite.graph import Graph
 
 Value = Any
 
 
-@keras.saving.register_keras_serializable("octavo")
-class Simulation(FloatModel):
+class RoundedModel(GraphModel):
     """A float graph as its int8 form will compute it, trainable in weights and in activation ranges.
 
     `octavo.quantization.table.layout` decides which tensors share a range, have a fixed one, or are requantized, as it
@@ -37,22 +40,19 @@ class Simulation(FloatModel):
 
     Args:
         graph: The float graph.
-        ranges: Where its activations' ranges start; `set_ranges` gives them later.
         allow_float: Leave in float what has no int8 form, instead of raising.
-        precision: Ops that are not int8: ``int4`` (weights) or ``float``, as `octavo.quantization.precision.resolve`
-            takes it.
+        precision: Ops that are not int8, as `octavo.quantization.precision.resolve` takes it.
         name: What Keras calls the model.
 
     Raises:
         ModelError: The graph has ops that the simulation does not know; each is listed.
         QuantizationError: The graph has ops without an int8 form and `allow_float` is off, or not the one that
-            `precision` asks for; each is listed. Or that is ``int16x8``, which is not simulated.
+            `precision` asks for; each is listed. Or that is one that is not simulated.
     """
 
     def __init__(
         self,
         graph: Graph,
-        ranges: Ranges | None = None,
         allow_float: bool = False,
         precision: Mapping[str, Precision] | None = None,
         name: str | None = None,
@@ -61,10 +61,11 @@ class Simulation(FloatModel):
         super().__init__(graph, name=name, **keywords)
         self.allow_float = allow_float
         self._layout = tables.layout(self.source, allow_float, precision)
-        if self._layout.wide:
+        other = [name for name in self._layout.precision.values() if not FORMATS[name].trainable]
+        if other:
             raise QuantizationError(
-                "Training does not simulate activations of 16 bits (int16x8).",
-                "Train with int8, int4 or float, or quantize without training.",
+                f"Training does not simulate {other[0]} ({FORMATS[other[0]].meaning}).",
+                f"Train with {trainable()}, or quantize without training.",
             )
         self._learned = [group for group in self._layout.members if group not in self._layout.fixed]
         # One variable for all: in units of the calibrated width, so that one learning rate fits every tensor.
@@ -74,8 +75,6 @@ class Simulation(FloatModel):
         self._observed: tuple[str, int] | None = None
         self.teacher: Any = None
         self._extra: dict[str, Any] = {}
-        if ranges is not None:
-            self.set_ranges(ranges)
 
     @property
     def precision(self) -> Mapping[str, Precision]:
@@ -106,7 +105,7 @@ class Simulation(FloatModel):
         ends = keras.ops.convert_to_numpy(self.range_ends) * keras.ops.convert_to_numpy(self.range_widths)
         by_group = {g: (float(low), float(high)) for g, (low, high) in zip(self._learned, ends, strict=True)}
         by_group |= {g: (float(p.minimum[0]), float(p.maximum[0])) for g, p in self._layout.fixed.items()}
-        return Ranges(observer, images, {slot: by_group[group] for slot, group in self._layout.group.items()})
+        return Ranges(observer, images, {str(slot): by_group[group] for slot, group in self._layout.group.items()})
 
     def compile(
         self,
@@ -134,7 +133,7 @@ class Simulation(FloatModel):
         Raises:
             ModelError: As in `FloatModel.compile`.
         """
-        super().compile(optimizer, loss, **keywords)
+        super().compile(*self._fitted(optimizer, loss), **keywords)
         self._extra = {
             "range_rate": range_rate,
             "freeze_ranges_after": freeze_ranges_after,
@@ -178,21 +177,23 @@ class Simulation(FloatModel):
         """Keras' own, and what `compile` adds to it."""
         return {**super().get_compile_config(), **self._extra}
 
-    def _compile_kept(self) -> dict[str, Any]:
-        return {"teacher": self.teacher}
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """What Keras calls when a compiled model is loaded."""
+        self._recompile(config, teacher=self.teacher)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Runs the graph as int8 will; shapes as in `FloatModel.call`.
+    def as_int8(self, inputs: Any, training: bool) -> Any:
+        """Runs the graph as int8 will; shapes as in `GraphModel.call`.
 
         Args:
-            inputs: As in `FloatModel.call`.
+            inputs: As in `GraphModel.call`.
             training: Whether a gradient will be taken. Without, integers are computed as XNNPACK computes them,
                 which has no gradient and differs from training by rare codes on ties.
         """
-        return self.execute(inputs, self.arithmetic(Rounded if training else Integer), training)
+        grids = self.grids()
+        return self.execute(inputs, Rounded(grids) if training else Integer(grids), training)
 
-    def arithmetic(self, kind: type[Rounded] = Rounded) -> Rounded:
-        """The rounding at the ranges as they are now, with gradients unless `kind` says otherwise.
+    def grids(self) -> Grids:
+        """The grid of every tensor at the ranges as they are now.
 
         Raises:
             ModelError: There are no ranges yet.
@@ -206,25 +207,26 @@ class Simulation(FloatModel):
         columns = nudge(ends[:, 0], ends[:, 1])
         count = len(self._learned)
         lows, highs, scales = (ops.unstack(column, num=count) if count else [] for column in columns)
-        grid: dict[str, Grid] = dict(zip(self._learned, zip(lows, highs, scales, strict=True), strict=True))
+        grid: dict[Slot, Grid] = dict(zip(self._learned, zip(lows, highs, scales, strict=True), strict=True))
         for group, params in self._layout.fixed.items():
             numbers = (params.minimum[0], params.maximum[0], params.scale[0])
             grid[group] = tuple(ops.convert_to_tensor(n, dtype="float32") for n in numbers)
-        return kind(self.source, self._layout, grid)
+        return Grids(self.source, self._layout, grid)
 
     def numbers(self) -> Numbers:
         """The integers that the simulation works with: what an int8 file of it must hold."""
-        arithmetic = self.arithmetic(Integer)
+        grids = self.grids()
+        arithmetic = Integer(grids)
         codes: dict[str, npt.NDArray[Any]] = {}
         for index, found in self._weighted.items():
             op = self.source.ops[index]
-            if op not in arithmetic:
+            if grids.image(op) is None:
                 continue
             weights, bias = arithmetic.weights(op, *self._trained(found))
             codes[found.weights.tensor.name] = found.weights.to_file(ops.convert_to_numpy(weights).astype(np.int8))
             if found.bias is not None:
                 codes[found.bias.tensor.name] = ops.convert_to_numpy(bias).astype(np.int32)
-        return Numbers(codes, {slot: arithmetic.params(group) for slot, group in self._layout.group.items()})
+        return Numbers(codes, {slot: grids.params(group) for slot, group in self._layout.places.items()})
 
     def _trained(self, found: Weighted) -> tuple[Value, Value | None]:
         """Weights and bias as they are now."""
@@ -237,34 +239,36 @@ class Simulation(FloatModel):
         The numbers are then the int8 file's own, whoever rounds them. Ranges stay: moved to their nudged ends they
         would give scales that differ in float32's last bit.
         """
-        arithmetic = self.arithmetic()
+        arithmetic = Rounded(self.grids())
         for index, found in self._weighted.items():
             weights, bias = arithmetic.weights(self.source.ops[index], *self._trained(found))
             self._variables_of[found.weights.tensor.name].assign(weights)
             if found.bias is not None:
                 self._variables_of[found.bias.tensor.name].assign(bias)
 
-    def get_config(self) -> dict[str, Any]:
+    def _rounded_config(self) -> dict[str, Any]:
         """The graph, from what its ranges started, and its teacher; the ranges themselves are variables."""
         teacher = None if self.teacher is None else keras.saving.serialize_keras_object(self.teacher)
         return {
-            **super().get_config(),
+            **self._graph_config(),
             "allow_float": self.allow_float,
             "precision": dict(self.precision),
             "observed": self._observed,
             "teacher": teacher,
         }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """The inverse of `get_config`."""
-        graph, name = unpack(config["graph"]), config["name"]
-        # Files from before there was a choice have none.
-        made = cls(graph, allow_float=config["allow_float"], precision=config.get("precision"), name=name)
-        made._observed = tuple(config["observed"]) if config["observed"] else None
+    def _take(self, config: dict[str, Any], custom_objects: Any) -> None:
+        """Takes over from a `_rounded_config` what is no argument of a model."""
+        self._observed = tuple(config["observed"]) if config["observed"] else None
         if config["teacher"] is not None:
-            made._learn_from(keras.saving.deserialize_keras_object(config["teacher"], custom_objects))
-        return made
+            self._learn_from(keras.saving.deserialize_keras_object(config["teacher"], custom_objects))
+
+
+def arguments(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a model with some saved configuration."""
+    # Files from before there was a choice of precisions have none.
+    keywords = {"allow_float": config["allow_float"], "precision": config.get("precision"), "name": config["name"]}
+    return {"graph": unpack(config["graph"]), **keywords}
 
 
 @dataclass(frozen=True)
@@ -273,8 +277,8 @@ class Numbers:
 
     Args:
         codes: Of every weight and bias, by tensor name, in the file's layout.
-        params: Scale and zero point of every activation, by tensor name, or ``name@op`` where an op reads it anew.
+        params: Scale and zero point of every activation as it is stored, and as an op reads it where that is another.
     """
 
     codes: dict[str, npt.NDArray[Any]]
-    params: dict[str, QParams]
+    params: dict[Slot, QParams]

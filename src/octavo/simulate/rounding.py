@@ -2,92 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, final
 
-import numpy as np
 from keras import ops
 
-from octavo.base.affine import QParams
-from octavo.quantization.precision import weight_bits
-from octavo.quantization.table import Layout, image_place
 from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, weight_scale
-from octavo.simulate.model import Exact
-from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.simulate.grids import Grids
+from octavo.simulate.kernels import KERNELS, Site
+from octavo.tflite.graph import Op, Tensor
 
 Value = Any
-# Of a group: the reals of its lowest and highest code, and its scale.
-Grid = tuple[Value, Value, Value]
-
-# Ops that share a scale and yet compute new values, which have to be rounded again.
-BLENDS = {"AVERAGE_POOL_2D", "RESIZE_BILINEAR"}
 
 
-class Rounded(Exact):
-    """The arithmetic of int8: every tensor rounded to its group's grid as it is stored, or as it is read.
+@final
+class Rounded:
+    """The arithmetic of int8: every tensor rounded to its grid as it is stored, or as it is read.
 
     Args:
-        graph: The graph.
-        layout: Which tensor belongs to which group.
-        grid: For each group the reals of its lowest and highest code, and its scale.
+        grids: The grid of every tensor.
     """
 
-    def __init__(self, graph: Graph, layout: Layout, grid: Mapping[str, Grid]) -> None:
-        self._layout = layout
-        self._grid = grid
-        # What an op that only moves values makes of rounded values is rounded already.
-        self._moved = {
-            index for op, rules in layout.integer if rules.shares and op.kind not in BLENDS for index in op.outputs
-        }
-        # The group of the activation that each op's weights meet; none where the op stays in float.
-        self._images = {
-            op.index: layout.at(op, graph.tensors[op.inputs[image_place(op)]])
-            for op, rules in layout.integer
-            if rules.weight is not None
-        }
-        self._highest = {
-            op.index: float((1 << (weight_bits(graph, op, layout.precision) - 1)) - 1) for op, _ in layout.integer
-        }
-
-    def __contains__(self, op: Op) -> bool:
-        """Whether the weights of an op are rounded."""
-        return self._images.get(op.index) is not None
-
-    def params(self, group: str) -> QParams:
-        """Scale and zero point of a group."""
-        low, _, scale = (np.asarray(ops.convert_to_numpy(number), np.float64) for number in self._grid[group])
-        return QParams(scale, np.rint(-128 - low / scale))
-
-    def at_rest(self, tensor: Tensor) -> str | None:
-        """The group at whose scale a tensor is stored; None where it is stored in float."""
-        slot = self._layout.stored.get(tensor.name)
-        return None if slot is None else self._layout.group[slot]
+    def __init__(self, grids: Grids) -> None:
+        self._grids = grids
 
     def stored(self, tensor: Tensor, value: Value) -> Value:
         """Rounded to the tensor's own grid, if it is stored as integers."""
-        group = self.at_rest(tensor)
-        if group is None or tensor.index in self._moved:
+        grid = self._grids.stored(tensor)
+        if grid is None or tensor.index in self._grids.moved:
             return value
-        low, high, _ = self._grid[group]
+        low, high, _ = grid
         return fake_quantize(value, low, high)
 
     def read(self, op: Op, tensor: Tensor, value: Value) -> Value:
         """Rounded again where the op reads it at another scale, as a QUANTIZE op does; constants are rounded here."""
-        slot = self._layout.requantized.get((op.index, tensor.name))
-        if slot is None and tensor.constant is not None:
-            slot = self._layout.stored.get(tensor.name)
-        if slot is None:
+        grid = self._grids.anew(op, tensor)
+        if grid is None:
             return value
-        low, high, _ = self._grid[self._layout.group[slot]]
+        low, high, _ = grid
         return fake_quantize(value, low, high)
 
     def weights(self, op: Op, weights: Value, bias: Value | None) -> tuple[Value, Value | None]:
         """Weights per channel, bias at input scale times weight scale."""
-        image = self._images.get(op.index)
-        if image is None:
+        scale = self._grids.image(op)
+        if scale is None:
             return weights, bias
-        _, _, scale = self._grid[image]
-        highest = self._highest[op.index]
-        channels = weight_scale(weights, bias, scale, highest)
-        rounded = fake_quantize_weights(weights, channels, highest)
+        largest = self._grids.largest(op)
+        channels = weight_scale(weights, bias, scale, largest)
+        rounded = fake_quantize_weights(weights, channels, largest)
         return rounded, None if bias is None else fake_quantize_bias(bias, channels * ops.stop_gradient(scale))
+
+    def run(self, site: Site, arguments: list[Value]) -> Value:
+        """What the op's kernel computes."""
+        return KERNELS[site.op.kind](site, *arguments)

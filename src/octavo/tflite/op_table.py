@@ -8,14 +8,16 @@ activations: SUM's reference kernel and PRELU's are wrong, RESIZE_BILINEAR's is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf, prod
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from octavo.base.affine import QParams
+from octavo.base.formats import Precision
 from octavo.tflite.graph import Graph, Op, Tensor
 
 Cost = Callable[[Graph, Op], int]
@@ -23,8 +25,8 @@ Version = Callable[[Graph, Op], int]
 
 
 @dataclass(frozen=True)
-class Int16x8:
-    """An operator's form with int16 activations, zero point 0, and int8 weights.
+class Form:
+    """How LiteRT computes an operator in one precision.
 
     Args:
         version: Its operator version.
@@ -37,29 +39,57 @@ class Int16x8:
 
 @dataclass(frozen=True)
 class Row:
-    """What int8 asks of one operator.
+    """What integers ask of one operator.
 
     Args:
+        forms: Its form in every precision of `octavo.base.formats` that LiteRT has kernels of; int8 is one of them.
         shares: True when all its float inputs and outputs must have one scale and zero point.
-        fixed: The output's parameters where the kernel fixes them, else None.
+        blends: Whether an operator that shares computes new values all the same, which have to be rounded.
         weight: Which input holds weights, where the operator has such an input.
-        axis: The weights' channel axis, or None for one scale per tensor.
+        image: Which input holds what the weights meet.
+        layout: The weights' axes, a letter each: O output channels, I the input channels that one of them reads, H and
+            W the window, 1 an axis of one.
+        computed: Whether the weights can be computed, and are an activation then.
+        transposed: Whether it spreads its window over the output (a transposed convolution).
         bias: Which input holds the bias, where the operator has one.
-        version: The operator version of its int8 form.
+        bounds: Where an activation function clips, and does nothing else.
+        fuses: Whether its kernels clip what they compute, in float and in integers, so that an activation function can
+            be fused into it.
+        scales: Whether it gives k times as much for k times its inputs, channel by channel, for every k > 0; RELU6 as
+            long as nothing passes 6.
+        commutative: Whether its two inputs can be exchanged.
         macs: Multiply-accumulates of one run.
-        int4: The operator version of its form with int4 weights, where there is one.
-        int16x8: Its form with int16 activations, where there is one.
     """
 
+    forms: Mapping[Precision, Form]
     shares: bool = False
-    fixed: QParams | None = None
+    blends: bool = False
     weight: int | None = None
-    axis: int | None = None
+    image: int = 0
+    layout: str = ""
+    computed: bool = False
+    transposed: bool = False
     bias: int | None = None
-    version: Version = lambda graph, op: 2
+    bounds: tuple[float, float] | None = None
+    fuses: bool = False
+    scales: bool = False
+    commutative: bool = False
     macs: Cost = lambda graph, op: 0
-    int4: int | None = None
-    int16x8: Int16x8 | None = None
+
+    @property
+    def axis(self) -> int | None:
+        """The weights' channel axis; None where there are no weights."""
+        return self.layout.index("O") if self.layout else None
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every output channel reads one input channel alone."""
+        return bool(self.layout) and "I" not in self.layout
+
+    @property
+    def convolves(self) -> bool:
+        """Whether its weights slide over an image, and it can pad that itself."""
+        return "H" in self.layout and not self.transposed
 
 
 def _size(graph: Graph, index: int) -> int:
@@ -120,7 +150,7 @@ def _dense_version(graph: Graph, op: Op) -> int:
 
 
 def _transpose_conv_version(graph: Graph, op: Op) -> int:
-    if op.options is not None and op.options.fusedActivationFunction:
+    if activation(op) is not None:
         return 4
     return 3 if len(op.inputs) > 3 and op.inputs[3] >= 0 else 2
 
@@ -140,104 +170,129 @@ _SIGNED_UNIT = QParams(np.array([1 / 128]), np.array([0]))
 _LOG_PROBABILITY = QParams(np.array([16 / 256]), np.array([127]))
 _WIDE_UNIT = QParams(np.array([1 / 32768]), np.array([0]), bits=16)
 
-_ONE = _always(1)
+
+def _form(version: Version | int, fixed: QParams | None = None) -> Form:
+    return Form(_always(version) if isinstance(version, int) else version, fixed)
 
 
-def _int16x8(version: Version | int, fixed: QParams | None = None) -> Int16x8:
-    return Int16x8(_always(version) if isinstance(version, int) else version, fixed)
+def _forms(int8: Version | int | Form, **others: Version | int | Form) -> Mapping[Precision, Form]:
+    """The forms of a row, each by its operator version where that is all."""
+    given: dict[Any, Version | int | Form] = {"int8": int8, **others}
+    return {name: form if isinstance(form, Form) else _form(form) for name, form in given.items()}
 
 
 def _wide_conv_version(graph: Graph, op: Op) -> int:
     return max(_conv_version(graph, op), 4)
 
 
+def _mul_version(graph: Graph, op: Op) -> int:
+    first, second, made = (params.scale[0] for i in (*op.inputs, *op.outputs) if (params := graph.tensors[i].qparams))
+    return 3 if float(first) * float(second) / float(made) >= 1 else 2
+
+
 TABLE: dict[str, Row] = {
     # Weights times activations.
     "CONV_2D": Row(
-        weight=1, axis=0, bias=2, version=_conv_version, macs=_conv_macs, int4=7, int16x8=_int16x8(_wide_conv_version)
+        _forms(_conv_version, int4=7, int16x8=_wide_conv_version),
+        weight=1,
+        layout="OHWI",
+        bias=2,
+        fuses=True,
+        macs=_conv_macs,
     ),
     "DEPTHWISE_CONV_2D": Row(
-        weight=1, axis=3, bias=2, version=_always(3), macs=_depthwise_macs, int4=7, int16x8=_int16x8(5)
+        _forms(3, int4=7, int16x8=5), weight=1, layout="1HWO", bias=2, fuses=True, macs=_depthwise_macs
     ),
     "FULLY_CONNECTED": Row(
-        weight=1, axis=0, bias=2, version=_dense_version, macs=_dense_macs, int4=10, int16x8=_int16x8(7)
+        _forms(_dense_version, int4=10, int16x8=7),
+        weight=1,
+        layout="OI",
+        computed=True,
+        bias=2,
+        fuses=True,
+        macs=_dense_macs,
     ),
     "TRANSPOSE_CONV": Row(
+        _forms(_transpose_conv_version, int16x8=_transpose_conv_version),
         weight=1,
-        axis=0,
+        image=2,
+        layout="OHWI",
+        transposed=True,
         bias=3,
-        version=_transpose_conv_version,
         macs=_transpose_conv_macs,
-        int16x8=_int16x8(_transpose_conv_version),
     ),
-    "BATCH_MATMUL": Row(macs=_matmul_macs, int16x8=_int16x8(3)),
+    "BATCH_MATMUL": Row(_forms(2, int16x8=3), macs=_matmul_macs),
     # Arithmetic: every tensor has its own scale.
-    "ADD": Row(int16x8=_int16x8(3)),
-    "SUB": Row(version=_broadcast_above_4(3, 2), int16x8=_int16x8(5)),
-    "MUL": Row(int16x8=_int16x8(4)),
-    "SQUARED_DIFFERENCE": Row(),
-    "MEAN": Row(int16x8=_int16x8(3)),
-    "SUM": Row(),
-    "ABS": Row(int16x8=_int16x8(3)),
-    "RSQRT": Row(int16x8=_int16x8(3)),
-    "SQRT": Row(int16x8=_int16x8(2)),
-    "EXP": Row(int16x8=_int16x8(2)),
-    "LOG": Row(int16x8=_int16x8(2)),
+    "ADD": Row(_forms(2, int16x8=3), fuses=True, scales=True, commutative=True),
+    "SUB": Row(_forms(_broadcast_above_4(3, 2), int16x8=5), fuses=True),
+    "MUL": Row(_forms(_mul_version, int16x8=4), fuses=True, commutative=True),
+    "SQUARED_DIFFERENCE": Row(_forms(2)),
+    "MEAN": Row(_forms(2, int16x8=3), scales=True),
+    "SUM": Row(_forms(2)),
+    "ABS": Row(_forms(2, int16x8=3)),
+    "RSQRT": Row(_forms(2, int16x8=3)),
+    "SQRT": Row(_forms(2, int16x8=2)),
+    "EXP": Row(_forms(2, int16x8=2)),
+    "LOG": Row(_forms(2, int16x8=2)),
     # Activation functions.
-    "RELU": Row(int16x8=_int16x8(3)),
-    "RELU6": Row(int16x8=_int16x8(3)),
-    "RELU_N1_TO_1": Row(version=_ONE),
-    "RELU_0_TO_1": Row(version=_ONE),
-    "LEAKY_RELU": Row(version=_ONE, int16x8=_int16x8(2)),
-    "PRELU": Row(version=_ONE),
-    "HARD_SWISH": Row(version=_ONE),
-    "GELU": Row(int16x8=_int16x8(2)),
-    "ELU": Row(version=_ONE),
-    "SOFTMAX": Row(fixed=_PROBABILITY, int16x8=_int16x8(3, _WIDE_UNIT)),
-    "LOGISTIC": Row(fixed=_PROBABILITY, int16x8=_int16x8(3, _WIDE_UNIT)),
-    "TANH": Row(fixed=_SIGNED_UNIT, int16x8=_int16x8(3, _WIDE_UNIT)),
-    "L2_NORMALIZATION": Row(fixed=_SIGNED_UNIT),
-    "LOG_SOFTMAX": Row(fixed=_LOG_PROBABILITY),
+    "RELU": Row(_forms(2, int16x8=3), bounds=(0.0, inf), scales=True),
+    "RELU6": Row(_forms(2, int16x8=3), bounds=(0.0, 6.0), scales=True),
+    "RELU_N1_TO_1": Row(_forms(1), bounds=(-1.0, 1.0)),
+    "RELU_0_TO_1": Row(_forms(1), bounds=(0.0, 1.0)),
+    "LEAKY_RELU": Row(_forms(1, int16x8=2), scales=True),
+    "PRELU": Row(_forms(1)),
+    "HARD_SWISH": Row(_forms(1)),
+    "GELU": Row(_forms(2, int16x8=2)),
+    "ELU": Row(_forms(1)),
+    "SOFTMAX": Row(_forms(_form(2, _PROBABILITY), int16x8=_form(3, _WIDE_UNIT))),
+    "LOGISTIC": Row(_forms(_form(2, _PROBABILITY), int16x8=_form(3, _WIDE_UNIT))),
+    "TANH": Row(_forms(_form(2, _SIGNED_UNIT), int16x8=_form(3, _WIDE_UNIT))),
+    "L2_NORMALIZATION": Row(_forms(_form(2, _SIGNED_UNIT))),
+    "LOG_SOFTMAX": Row(_forms(_form(2, _LOG_PROBABILITY))),
     # Values are moved or chosen, never computed: one scale for all.
-    "AVERAGE_POOL_2D": Row(shares=True, int16x8=_int16x8(3)),
-    "MAX_POOL_2D": Row(shares=True, int16x8=_int16x8(3)),
-    "REDUCE_MAX": Row(shares=True, int16x8=_int16x8(3)),
-    "REDUCE_MIN": Row(shares=True, int16x8=_int16x8(3)),
-    "MAXIMUM": Row(shares=True, version=_broadcast_above_4(3, 2), int16x8=_int16x8(4)),
-    "MINIMUM": Row(shares=True, version=_broadcast_above_4(3, 2), int16x8=_int16x8(4)),
-    "CONCATENATION": Row(shares=True, int16x8=_int16x8(3)),
-    "PACK": Row(shares=True, int16x8=_int16x8(3)),
-    "UNPACK": Row(shares=True, int16x8=_int16x8(4)),
-    "SPLIT": Row(shares=True, int16x8=_int16x8(4)),
-    "SPLIT_V": Row(shares=True, int16x8=_int16x8(2)),
-    "SLICE": Row(shares=True, version=_rank_above_4(5), int16x8=_int16x8(_rank_above_4(5, 4))),
-    "STRIDED_SLICE": Row(shares=True, version=_strided_slice_version, int16x8=_int16x8(_strided_slice_version)),
-    "GATHER": Row(shares=True, int16x8=_int16x8(4)),
-    "PAD": Row(shares=True, version=_rank_above_4(4), int16x8=_int16x8(_rank_above_4(4, 3))),
-    "PADV2": Row(shares=True, version=_rank_above_4(4), int16x8=_int16x8(_rank_above_4(4, 3))),
-    "MIRROR_PAD": Row(shares=True, int16x8=_int16x8(3)),
-    "RESHAPE": Row(shares=True, version=_ONE, int16x8=_int16x8(1)),
-    "SQUEEZE": Row(shares=True, version=_ONE, int16x8=_int16x8(1)),
-    "EXPAND_DIMS": Row(shares=True, version=_ONE, int16x8=_int16x8(1)),
-    "TRANSPOSE": Row(shares=True, version=_rank_above_4(4), int16x8=_int16x8(5)),
-    "TILE": Row(shares=True, version=_always(3), int16x8=_int16x8(3)),
-    "BROADCAST_TO": Row(shares=True, version=_always(3), int16x8=_int16x8(3)),
-    "REVERSE_V2": Row(shares=True, version=_always(3), int16x8=_int16x8(3)),
-    "RESIZE_BILINEAR": Row(shares=True, version=_resize_version),
-    "RESIZE_NEAREST_NEIGHBOR": Row(shares=True, version=_resize_version, int16x8=_int16x8(4)),
-    "SPACE_TO_DEPTH": Row(shares=True),
-    "DEPTH_TO_SPACE": Row(shares=True),
-    "SPACE_TO_BATCH_ND": Row(
-        shares=True, version=lambda g, op: 2 if len(g.tensors[op.inputs[0]].shape) == 4 else 3, int16x8=_int16x8(4)
-    ),
-    "BATCH_TO_SPACE_ND": Row(
-        shares=True, version=lambda g, op: 2 if len(g.tensors[op.inputs[0]].shape) == 4 else 3, int16x8=_int16x8(4)
-    ),
+    "AVERAGE_POOL_2D": Row(_forms(2, int16x8=3), shares=True, blends=True, fuses=True, scales=True),
+    "MAX_POOL_2D": Row(_forms(2, int16x8=3), shares=True, fuses=True, scales=True),
+    "REDUCE_MAX": Row(_forms(2, int16x8=3), shares=True),
+    "REDUCE_MIN": Row(_forms(2, int16x8=3), shares=True),
+    "MAXIMUM": Row(_forms(_broadcast_above_4(3, 2), int16x8=4), shares=True, commutative=True),
+    "MINIMUM": Row(_forms(_broadcast_above_4(3, 2), int16x8=4), shares=True, commutative=True),
+    "CONCATENATION": Row(_forms(2, int16x8=3), shares=True),
+    "PACK": Row(_forms(2, int16x8=3), shares=True),
+    "UNPACK": Row(_forms(2, int16x8=4), shares=True),
+    "SPLIT": Row(_forms(2, int16x8=4), shares=True),
+    "SPLIT_V": Row(_forms(2, int16x8=2), shares=True),
+    "SLICE": Row(_forms(_rank_above_4(5), int16x8=_rank_above_4(5, 4)), shares=True),
+    "STRIDED_SLICE": Row(_forms(_strided_slice_version, int16x8=_strided_slice_version), shares=True),
+    "GATHER": Row(_forms(2, int16x8=4), shares=True),
+    "PAD": Row(_forms(_rank_above_4(4), int16x8=_rank_above_4(4, 3)), shares=True, scales=True),
+    "PADV2": Row(_forms(_rank_above_4(4), int16x8=_rank_above_4(4, 3)), shares=True),
+    "MIRROR_PAD": Row(_forms(2, int16x8=3), shares=True),
+    "RESHAPE": Row(_forms(1, int16x8=1), shares=True),
+    "SQUEEZE": Row(_forms(1, int16x8=1), shares=True),
+    "EXPAND_DIMS": Row(_forms(1, int16x8=1), shares=True),
+    "TRANSPOSE": Row(_forms(_rank_above_4(4), int16x8=5), shares=True),
+    "TILE": Row(_forms(3, int16x8=3), shares=True),
+    "BROADCAST_TO": Row(_forms(3, int16x8=3), shares=True),
+    "REVERSE_V2": Row(_forms(3, int16x8=3), shares=True),
+    "RESIZE_BILINEAR": Row(_forms(_resize_version), shares=True, blends=True),
+    "RESIZE_NEAREST_NEIGHBOR": Row(_forms(_resize_version, int16x8=4), shares=True),
+    "SPACE_TO_DEPTH": Row(_forms(2), shares=True),
+    "DEPTH_TO_SPACE": Row(_forms(2), shares=True),
+    "SPACE_TO_BATCH_ND": Row(_forms(_rank_not_4(3), int16x8=4), shares=True),
+    "BATCH_TO_SPACE_ND": Row(_forms(_rank_not_4(3), int16x8=4), shares=True),
+}
+
+# Ops that change how a tensor is stored and not what it means, with their operator version.
+STORAGE: Mapping[str, Version] = {
+    "QUANTIZE": lambda graph, op: {"int16": 2}.get(graph.tensors[op.outputs[0]].dtype, 1),
+    "DEQUANTIZE": lambda graph, op: {"int8": 2, "int16": 3}.get(graph.tensors[op.inputs[0]].dtype, 1),
 }
 
 
-_FUSED: dict[int, str] = {v: k for k, v in vars(schema.ActivationFunctionType).items() if isinstance(v, int)}
-_BOUNDS = {"RELU": (0.0, inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
+# The schema's number for each operator that can be fused into another as its activation function.
+FUSED: Mapping[str, int] = {
+    kind: code for kind, code in vars(schema.ActivationFunctionType).items() if isinstance(code, int) and code
+}
 
 WITHOUT: dict[str, str] = {
     "NEG": "LiteRT's int8 kernel for it negates the codes and forgets the zero point",
@@ -263,13 +318,18 @@ def bias_of(graph: Graph, op: Op) -> Tensor | None:
     return tensor if tensor.constant is not None else None
 
 
-def clips(op: Op) -> tuple[float, float]:
-    """Where an operator's activation function clips what it gives: its own, or the fused one; infinite where nowhere.
+def activation(op: Op) -> str | None:
+    """The operator that is fused into another one as its activation function, such as ``RELU6``; None where none is."""
+    code = getattr(op.options, "fusedActivationFunction", 0)
+    return next((kind for kind, known in FUSED.items() if known == code), f"ACTIVATION_{code}") if code else None
 
-    The bounds are those of the schema's ``ActivationFunctionType`` and of the operators of the same names.
-    """
-    fused = _FUSED.get(getattr(op.options, "fusedActivationFunction", 0), "NONE")
-    return _BOUNDS.get(op.kind, _BOUNDS.get(fused, (-inf, inf)))
+
+def clips(op: Op) -> tuple[float, float]:
+    """Where an operator clips what it gives, itself or by the activation function fused into it; else infinite."""
+    for kind in (op.kind, activation(op)):
+        if kind in TABLE and (bounds := TABLE[kind].bounds) is not None:
+            return bounds
+    return -inf, inf
 
 
 def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from octavo.base.affine import QParams
 from octavo.quantization.proof import Check, Proof, accept, prove
 from octavo.quantization.quantize import Quantized, quantize
+from octavo.quantization.table import Slot
 
 if TYPE_CHECKING:
-    from octavo.simulate import Simulation
-    from octavo.simulate.rounded import Numbers
+    from octavo.simulate.rounded import Numbers, RoundedModel
 
 # Where the backend has no float64 (JAX), the last bits of a scale may differ from the table's, and with them the last
 # digits of a bias code beyond 2**20.
@@ -30,7 +30,7 @@ class Converted:
     proof: Proof
 
 
-def convert(simulation: Simulation) -> Converted:
+def convert(simulation: RoundedModel) -> Converted:
     """Writes a calibrated, perhaps trained, simulation as int8.
 
     The simulation's weights, biases and ranges are moved onto the grid that they are rounded to, which changes none
@@ -57,8 +57,8 @@ def _checks(numbers: Numbers, quantized: Quantized) -> Iterator[Check]:
     yield Check(
         "every weight's and bias's code is the one that was trained with", not wrong, len(numbers.codes), _few(wrong)
     )
-    stored = {**table.stored, **{f"{name}@{index}": params for (index, name), params in table.requantized.items()}}
-    wrong = [name for name, params in numbers.params.items() if not _same(params, stored[name])]
+    written = {Slot(name): params for name, params in table.stored.items()} | dict(table.requantized)
+    wrong = [str(slot) for slot, params in numbers.params.items() if not _same(params, written[slot])]
     yield Check(
         "every activation's scale and zero point is the one that was trained with",
         not wrong,

@@ -28,7 +28,7 @@ from octavo.training.history import History, line
 from octavo.training.state import State, identity, parameters
 
 if TYPE_CHECKING:
-    from octavo.simulate import FloatModel
+    from octavo.simulate.graph_model import GraphModel
 
 # Tried where the recipe leaves the learning rate out, each for so many steps on the same batches.
 CANDIDATES = (1e-5, 3e-5, 1e-4, 3e-4)
@@ -36,7 +36,7 @@ TRIAL_STEPS = 24
 
 
 def fit(
-    model: FloatModel,
+    model: GraphModel,
     train: ImageSet,
     validation: ImageSet | None,
     preprocess: Preprocess,
@@ -122,13 +122,13 @@ def rate(recipe: QatRecipe, peak: float, step: int, steps: int) -> float:
     return peak * 0.5 * (1 + cos(pi * (step - warm) / max(steps - warm, 1)))
 
 
-def _compile(model: FloatModel, recipe: QatRecipe, steps: int, labelled: bool, peak: float) -> None:
-    from octavo.simulate import Simulation
+def _compile(model: GraphModel, recipe: QatRecipe, steps: int, labelled: bool, peak: float) -> None:
+    from octavo.simulate.rounded import RoundedModel
 
     keras = load("keras")
     averaging = {"use_ema": recipe.weight_averaging > 0, "ema_momentum": recipe.weight_averaging or 0.99}
     optimizer = keras.optimizers.Adam(peak, **averaging)
-    if recipe.distill == 1 and isinstance(model, Simulation):
+    if recipe.distill == 1 and isinstance(model, RoundedModel):
         loss = None
     elif model.ends[0] == "LOGISTIC":
         loss = keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
@@ -136,7 +136,7 @@ def _compile(model: FloatModel, recipe: QatRecipe, steps: int, labelled: bool, p
         logits = model.ends[0] != "SOFTMAX"
         loss = keras.losses.CategoricalCrossentropy(from_logits=logits, label_smoothing=recipe.label_smoothing)
     keywords: dict[str, Any] = {"metrics": ["accuracy"] if labelled else None}
-    if isinstance(model, Simulation):
+    if isinstance(model, RoundedModel):
         keywords["range_rate"] = recipe.range_rate
         keywords["freeze_ranges_after"] = round((1 - recipe.freeze_ranges) * recipe.epochs * steps)
         if recipe.distill:
@@ -147,7 +147,7 @@ def _compile(model: FloatModel, recipe: QatRecipe, steps: int, labelled: bool, p
 
 
 def _search(
-    model: FloatModel, compiled: Callable[[float], None], batches: Any, title: str, progress: Progress
+    model: GraphModel, compiled: Callable[[float], None], batches: Any, title: str, progress: Progress
 ) -> float:
     """The candidate with the lowest loss over the second half of a short trial; the model is left as it was."""
     start = model.get_weights()
@@ -175,7 +175,7 @@ def _labels(train: ImageSet) -> npt.NDArray[np.float32]:
     return one_hot(train) if train.labels is not None else np.zeros((len(train), 1), np.float32)
 
 
-def _check_classes(model: FloatModel, train: ImageSet, recipe: QatRecipe) -> None:
+def _check_classes(model: GraphModel, train: ImageSet, recipe: QatRecipe) -> None:
     if train.labels is None:
         if recipe.distill < 1:
             raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, final
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import Precision
 from octavo.quantization.proof import Proof
 from octavo.runtime.litert import Model, Port
-from octavo.simulate import Simulation
+from octavo.simulate.rounded import RoundedModel, arguments
 from octavo.source import sidecar
 from octavo.source.export import to_float_tflite
 from octavo.source.sidecar import Sidecar
@@ -32,8 +32,9 @@ Array = npt.NDArray[Any]
 CALIBRATION_IMAGES = 500
 
 
+@final
 @keras.saving.register_keras_serializable("octavo")
-class QuantModel(Simulation):
+class QuantModel(RoundedModel):
     """A float model as its int8 form will compute it: calibrate, compile, fit, then write int8.
 
     What is trained is the float `.tflite` graph, in which batch norms are folded and every tensor is one place where
@@ -43,7 +44,7 @@ class QuantModel(Simulation):
     Args:
         model: The path of a float `.tflite` file, a `Graph`, or a built `keras.Model`.
         allow_float: Leave in float what has no int8 form, instead of raising.
-        precision: What is to be other than int8, as in `Simulation`.
+        precision: What is to be other than int8, as in `octavo.simulate.Simulation`.
         name: What Keras calls the model.
 
     Raises:
@@ -79,7 +80,7 @@ class QuantModel(Simulation):
             graph = model
         else:
             graph, belongs = _read(Path(model))
-        super().__init__(graph, allow_float=allow_float, precision=precision, name=name, **keywords)
+        super().__init__(graph, allow_float, precision, name, **keywords)
         self._belongs = belongs
 
     def calibrate(self, images: Any, observer: str = "minmax", limit: int = CALIBRATION_IMAGES) -> None:
@@ -141,14 +142,20 @@ class QuantModel(Simulation):
             self._belongs.write(Path(path))
         return made.proof
 
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Runs the graph as int8 will: see `RoundedModel.as_int8`."""
+        return self.as_int8(inputs, training)
+
     def get_config(self) -> dict[str, Any]:
         """As a simulation's, with the sidecar of the file that the model came from."""
-        return {**super().get_config(), "belongs": None if self._belongs is None else self._belongs.to_json()}
+        return {**self._rounded_config(), "belongs": None if self._belongs is None else self._belongs.to_json()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """The inverse of `get_config`."""
-        made = super().from_config(config, custom_objects)
+        given = arguments(config)
+        made = cls(given.pop("graph"), **given)
+        made._take(config, custom_objects)
         made._belongs = None if config["belongs"] is None else Sidecar.from_json(config["belongs"])
         return made
 

@@ -26,7 +26,7 @@ from octavo.quantization.observers import Images
 from octavo.quantization.ranges import Ranges
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Op
-from octavo.tflite.op_table import bias_of, clips
+from octavo.tflite.op_table import TABLE, bias_of, clips
 from octavo.tuning.content_order import Ordered
 from octavo.tuning.im2col import from_kernels, kernels, known, windows
 from octavo.tuning.tuning_pass import Plan, Tuned, error_left
@@ -138,7 +138,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
 
 def _grouped(op: Op, rows: Array) -> Array:
     """Rows of weights, ``(output channels, columns)``, as ``(groups, outputs, columns)``."""
-    return rows[:, None] if op.kind == "DEPTHWISE_CONV_2D" else rows[None]
+    return rows[:, None] if TABLE[op.kind].depthwise else rows[None]
 
 
 def _mean(met: Array) -> Array:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from octavo.base.affine import QParams
 from octavo.base.progress import Progress
-from octavo.quantization.observers import Images, Observer, run_observers
+from octavo.quantization.observer import Observer
+from octavo.quantization.observers import Images, run_observers
 from octavo.quantization.ranges import Ranges
 from octavo.tflite.graph import Graph, Op
 from octavo.tflite.op_table import bias_of

@@ -27,7 +27,7 @@ from octavo.quantization.observers import Images
 from octavo.quantization.ranges import Ranges
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Op
-from octavo.tflite.op_table import bias_of
+from octavo.tflite.op_table import TABLE, bias_of
 from octavo.tuning.content_order import Ordered
 from octavo.tuning.im2col import from_kernels, kernels, known, windows
 from octavo.tuning.tuning_pass import Plan, Tuned, error_left
@@ -153,7 +153,7 @@ def _grouped(op: Op, rows: Array) -> Array:
     channels)``, ``(channels, places, taps)``. Those of any other op lie side by side: ``(groups, rows, columns)``, with
     columns of 0 where the last one has fewer.
     """
-    if op.kind == "DEPTHWISE_CONV_2D":
+    if TABLE[op.kind].depthwise:
         return rows[:, None] if rows.ndim == 2 else rows.transpose(2, 0, 1)
     count = -(-rows.shape[1] // _TOGETHER)
     filled = np.pad(rows, [(0, 0), (0, -rows.shape[1] % count)])
@@ -162,7 +162,7 @@ def _grouped(op: Op, rows: Array) -> Array:
 
 def _flat(op: Op, groups: Array, shape: tuple[int, ...]) -> Array:
     """The inverse of `_grouped` for an op's weights."""
-    if op.kind == "DEPTHWISE_CONV_2D":
+    if TABLE[op.kind].depthwise:
         return groups[:, 0]
     return groups.swapaxes(0, 1).reshape(shape[0], -1)[:, : shape[1]]
 

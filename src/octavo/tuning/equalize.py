@@ -17,21 +17,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 
 from octavo.base.progress import Advance, Progress
-from octavo.quantization.observers import Images, Observer, observe, run_observers
+from octavo.quantization.observer import Observer
+from octavo.quantization.observers import Images, observe, run_observers
 from octavo.quantization.ranges import Ranges
-from octavo.quantization.table import image_place
 from octavo.tflite.graph import Graph, Op, Tensor
-from octavo.tflite.op_table import clips, row
+from octavo.tflite.op_table import TABLE, activation, clips, row
 from octavo.tuning.tuning_pass import Plan, Tuned
 
 Array = npt.NDArray[Any]
 
-_FUSED = schema.ActivationFunctionType
-# Ops that give k * y for k * x, channel by channel, for every k > 0; RELU6 as long as nothing passes 6.
-_COMMUTES = {"ADD", "PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "RELU", "RELU6", "LEAKY_RELU"}
 _SIX = 6.0
 # How far below 6 a channel that is scaled up must stay: other images will pass what the calibration images reach.
 _HEADROOM = 2.0
@@ -126,7 +122,7 @@ def regions(graph: Graph) -> tuple[list[Region], list[str]]:
         seen |= inside
         touched = [o for o in graph.ops if inside & {*o.inputs, *o.outputs}]
         writers = [o for o in touched if o.outputs[0] in inside and _weights(graph, o) is not None]
-        readers = [o for o in touched if o.inputs[image_place(o)] in inside and _weights(graph, o) is not None]
+        readers = [o for o in touched if _weights(graph, o) is not None and _image(o) in inside]
         if why is None and not readers:
             why = "no weights read it"
         if why is not None:
@@ -152,7 +148,7 @@ def _flood(graph: Graph, start: int) -> tuple[set[int], str | None]:
             why = why or "an input of the model flows into it"
         for op in (*([maker] if maker is not None else []), *graph.consumers.get(index, ())):
             if _weights(graph, op) is not None:
-                reads = op.inputs[image_place(op)] == index
+                reads = _image(op) == index
                 problem = _unscalable_writer(op) if op is maker else None
                 if op is not maker and (not reads or not _reads_channels(graph, op, channels)):
                     problem = f"{op} does not read it channel by channel"
@@ -177,8 +173,16 @@ def _weights(graph: Graph, op: Op) -> Tensor | None:
     return tensor if tensor.constant is not None and tensor.dtype == "float32" else None
 
 
-def _fused(op: Op) -> int:
-    return int(getattr(op.options, "fusedActivationFunction", 0) or 0)
+def _image(op: Op) -> int:
+    """What the weights of an op meet."""
+    rules = row(op)
+    assert rules is not None
+    return op.inputs[rules.image]
+
+
+def _scales_with(kind: str | None) -> bool:
+    """Whether an operator, or none, commutes with a scale."""
+    return kind is None or (kind in TABLE and TABLE[kind].scales)
 
 
 def _caps(op: Op) -> bool:
@@ -186,7 +190,7 @@ def _caps(op: Op) -> bool:
 
 
 def _unscalable_writer(op: Op) -> str | None:
-    if _fused(op) not in (_FUSED.NONE, _FUSED.RELU, _FUSED.RELU6):
+    if not _scales_with(activation(op)):
         return f"the activation function of {op} does not commute with a scale"
     return None
 
@@ -195,11 +199,11 @@ def _reads_channels(graph: Graph, op: Op, channels: int) -> bool:
     """Whether every input channel has weights of its own: not so in grouped convolutions and after a flattening."""
     weights = _weights(graph, op)
     assert weights is not None
-    return weights.shape[-1] % channels == 0 if op.kind == "DEPTHWISE_CONV_2D" else weights.shape[-1] == channels
+    return weights.shape[-1] % channels == 0 if TABLE[op.kind].depthwise else weights.shape[-1] == channels
 
 
 def _commutes(graph: Graph, op: Op, tensors: list[int], channels: int) -> bool:
-    if op.kind not in _COMMUTES or _fused(op) not in (_FUSED.NONE, _FUSED.RELU, _FUSED.RELU6):
+    if not (_scales_with(op.kind) and _scales_with(activation(op))):
         return False
     # A constant summand would have to be scaled with the rest, and a mean must not run over channels.
     return all(graph.tensors[i].constant is None and graph.tensors[i].shape[-1] == channels for i in tensors)
@@ -231,7 +235,7 @@ def _scales(graph: Graph, region: Region, peaks: dict[str, Array]) -> Array:
     that only r1 counts.
     """
     largest = np.max([peaks[t.name].astype(np.float64) for t in region.tensors], axis=0)
-    reading = [_share_of_range(graph, op) for op in region.readers if op.kind != "DEPTHWISE_CONV_2D"]
+    reading = [_share_of_range(graph, op) for op in region.readers if not TABLE[op.kind].depthwise]
     wanted = np.sqrt(largest / np.maximum(np.max(reading, axis=0), 1e-3)) if reading else largest
     alive = largest > 0
     if not alive.any():

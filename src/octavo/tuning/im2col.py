@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from octavo.quantization.table import Table
 from octavo.tflite.graph import Graph, Op
-from octavo.tflite.op_table import row, same_padding
+from octavo.tflite.op_table import TABLE, row, same_padding
 
 Array = npt.NDArray[Any]
 
@@ -34,10 +34,12 @@ def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
         if rules is None or rules.weight is None:
             continue
         weights = graph.tensors[op.inputs[rules.weight]]
-        grouped = op.kind == "CONV_2D" and weights.shape[3] != graph.tensors[op.inputs[0]].shape[3]
+        image = graph.tensors[op.inputs[rules.image]]
+        windowed = rules.convolves and not rules.depthwise
+        grouped = windowed and weights.shape[rules.layout.index("I")] != image.shape[-1]
         if weights.constant is None or weights.name not in table.stored:
             left.append(f"{op} has no weights that are rounded")
-        elif op.kind == "TRANSPOSE_CONV" or grouped:
+        elif rules.transposed or grouped:
             left.append(f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which is left as it is")
         else:
             ops.append(op)
@@ -46,14 +48,20 @@ def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
 
 def kernels(op: Op, weights: Array) -> Array:
     """Weights as rows ``(output channels, columns)``, in the order of the columns of `windows`, float64."""
-    if op.kind == "DEPTHWISE_CONV_2D":
-        return weights.reshape(-1, weights.shape[3]).T.astype(np.float64)
-    return weights.reshape(weights.shape[0], -1).astype(np.float64)
+    return np.moveaxis(weights, _axis(op), 0).reshape(weights.shape[_axis(op)], -1).astype(np.float64)
 
 
 def from_kernels(op: Op, rows: Array, shape: tuple[int, ...]) -> Array:
     """The inverse of `kernels`: rows as weights of some shape."""
-    return np.ascontiguousarray((rows.T if op.kind == "DEPTHWISE_CONV_2D" else rows).reshape(shape))
+    others = [size for place, size in enumerate(shape) if place != _axis(op)]
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(-1, *others), 0, _axis(op)))
+
+
+def _axis(op: Op) -> int:
+    """The output channels' axis in the weights of an op."""
+    axis = TABLE[op.kind].axis
+    assert axis is not None
+    return axis
 
 
 def windows(graph: Graph, op: Op, most: int = PLACES) -> Callable[[Array], Array]:
@@ -72,11 +80,12 @@ def windows(graph: Graph, op: Op, most: int = PLACES) -> Callable[[Array], Array
     """
     weights = graph.tensors[op.inputs[1]]
     shape = [abs(n) for n in graph.tensors[op.inputs[0]].shape]
-    if op.kind == "FULLY_CONNECTED":
+    rules = TABLE[op.kind]
+    if not rules.convolves:
         columns = weights.shape[1]
         drawn = _drawn(prod(shape) // columns, most, op.index)
         return lambda values: np.asarray(values.reshape(-1, columns)[drawn])
-    depthwise = op.kind == "DEPTHWISE_CONV_2D"
+    depthwise = rules.depthwise
     taps, outside = _taps(op, shape[1:3], weights.shape[1:3], max(1, most // 4) if depthwise else most)
     multiplier = weights.shape[3] // shape[3] if depthwise else 1
 

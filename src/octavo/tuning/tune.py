@@ -12,19 +12,11 @@ from octavo.base.progress import Progress, Silent
 from octavo.quantization.observers import Images
 from octavo.quantization.quantize import check_float
 from octavo.quantization.ranges import Ranges
+from octavo.recipe import choices
 from octavo.tflite.graph import Graph
-from octavo.tuning.adaround import adaround
-from octavo.tuning.bias_correction import correct_biases
-from octavo.tuning.compensate import compensate
-from octavo.tuning.equalize import equalize
 from octavo.tuning.tuning_pass import Act, Plan, Tuned
 
-ACTS: Mapping[str, Act] = {
-    "equalize": equalize,
-    "bias": correct_biases,
-    "compensate": compensate,
-    "adaround": adaround,
-}
+ACTS: Mapping[str, Act] = choices.Loaded(choices.PASSES)
 
 
 @dataclass(frozen=True)

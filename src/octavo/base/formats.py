@@ -1,0 +1,106 @@
+"""Formats: the bits of weights, activations and biases in each precision that an op can have. One row a precision.
+
+The TFLite 8-bit quantization specification has the int8 row, and its 16x8 form; the int4 one is LiteRT's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+# A precision's name, as users write it. A row of `FORMATS` belongs to each.
+Precision = Literal["int8", "int4", "int16x8", "float"]
+
+# What every op gets for which nothing else is asked for.
+DEFAULT: Precision = "int8"
+
+
+@dataclass(frozen=True)
+class Format:
+    """What an op computes with in one precision. Weights are symmetric: their zero point is 0.
+
+    Args:
+        weights: Bits of a weight.
+        activations: Bits of an activation.
+        biases: Bits of a bias.
+        largest_bias: The largest bias code in magnitude that no sum of the kernels overflows with.
+        symmetric: Whether activations, too, have zero point 0.
+        integer: Whether all of them are integers; they are floats otherwise.
+        trainable: Whether quantization-aware training simulates it.
+        meaning: What it is called in reports.
+        note: What lists of the names say beside it, or nothing.
+    """
+
+    weights: int = 8
+    activations: int = 8
+    biases: int = 32
+    largest_bias: int = 2**30
+    symmetric: bool = False
+    integer: bool = True
+    trainable: bool = True
+    meaning: str = ""
+    note: str = ""
+
+    @property
+    def largest_weight(self) -> int:
+        """The largest weight code; the smallest is its negative.
+
+        Example:
+            >>> FORMATS["int8"].largest_weight, FORMATS["int4"].largest_weight
+            (127, 7)
+        """
+        return (1 << (self.weights - 1)) - 1
+
+    @property
+    def weight_type(self) -> str:
+        """The element type of its weights in a file."""
+        return f"{'int' if self.integer else 'float'}{self.weights}"
+
+    @property
+    def activation_type(self) -> str:
+        """The element type of its activations in a file."""
+        return f"{'int' if self.integer else 'float'}{self.activations}"
+
+
+FORMATS: Mapping[Precision, Format] = {
+    # |bias| / (input scale * weight scale) must stay below 2**30, or the kernels' int32 sums can overflow.
+    "int8": Format(meaning="int8 weights and activations"),
+    "int4": Format(weights=4, meaning="int4 weights, int8 activations", note="weights"),
+    # Its sums are int64, which the kernels multiply by 16 bits: they must stay below 2**47.
+    "int16x8": Format(
+        activations=16,
+        biases=64,
+        largest_bias=2**46,
+        symmetric=True,
+        trainable=False,
+        meaning="int8 weights, int16 activations",
+        note="16-bit activations",
+    ),
+    "float": Format(weights=32, activations=32, integer=False, meaning="float32"),
+}
+
+
+def named(mark: str = "") -> str:
+    """All precisions in a sentence, each with its note.
+
+    Args:
+        mark: Set around every name, such as a backtick.
+
+    Example:
+        >>> named()
+        'int8, int4 (weights), int16x8 (16-bit activations) or float'
+    """
+    *first, last = (f"{mark}{name}{mark}{f' ({row.note})' if row.note else ''}" for name, row in FORMATS.items())
+    return f"{', '.join(first)} or {last}"
+
+
+def trainable() -> str:
+    """The precisions that quantization-aware training simulates, in a sentence.
+
+    Example:
+        >>> trainable()
+        'int8, int4 or float'
+    """
+    *first, last = (name for name, row in FORMATS.items() if row.trainable)
+    return f"{', '.join(first)} or {last}"

@@ -1,0 +1,80 @@
+"""The grids that a graph's tensors are rounded to: one for each group of the layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+from keras import ops
+
+from octavo.base.affine import QParams
+from octavo.quantization.precision import format_of
+from octavo.quantization.table import Layout, Slot
+from octavo.tflite.graph import Graph, Op, Tensor
+
+Value = Any
+# Of a group: the reals of its lowest and highest code, and its scale.
+Grid = tuple[Value, Value, Value]
+
+
+@final
+class Grids:
+    """Which grid every tensor of a graph is on, at some ranges.
+
+    Args:
+        graph: The graph.
+        layout: Which tensor belongs to which group.
+        of: For each group the reals of its lowest and highest code, and its scale.
+    """
+
+    def __init__(self, graph: Graph, layout: Layout, of: Mapping[Slot, Grid]) -> None:
+        self.graph = graph
+        self._layout = layout
+        self._of = of
+        # What an op that only moves values makes of rounded values is rounded already.
+        self.moved = frozenset(
+            index for op, rules in layout.integer if rules.shares and not rules.blends for index in op.outputs
+        )
+        self._images = {
+            op.index: layout.at(op, graph.tensors[op.inputs[rules.image]])
+            for op, rules in layout.integer
+            if rules.weight is not None
+        }
+        self._largest = {
+            op.index: float(format_of(graph, op, layout.precision).largest_weight) for op, _ in layout.integer
+        }
+
+    def params(self, group: Slot) -> QParams:
+        """Scale and zero point of a group."""
+        low, _, scale = (np.asarray(ops.convert_to_numpy(number), np.float64) for number in self._of[group])
+        return QParams(scale, np.rint(-128 - low / scale))
+
+    def stored(self, tensor: Tensor) -> Grid | None:
+        """The grid that a tensor is stored on; None where it is stored in float."""
+        slot = self._layout.stored.get(tensor.name)
+        return None if slot is None else self._of[self._layout.group[slot]]
+
+    def read(self, op: Op, tensor: Tensor) -> Grid | None:
+        """The grid that an op reads a tensor on; None where it reads floats."""
+        group = self._layout.at(op, tensor)
+        return None if group is None else self._of[group]
+
+    def anew(self, op: Op, tensor: Tensor) -> Grid | None:
+        """The grid that a tensor is rounded to when an op reads it; None where it is on it, or stays in float.
+
+        That of a constant, or of a tensor that is stored on another, as before a QUANTIZE op.
+        """
+        slot = self._layout.requantized.get(Slot(tensor.name, op.index))
+        if slot is None and tensor.constant is not None:
+            slot = self._layout.stored.get(tensor.name)
+        return None if slot is None else self._of[self._layout.group[slot]]
+
+    def image(self, op: Op) -> Value | None:
+        """The scale of what an op's weights meet; None where they are not rounded."""
+        group = self._images.get(op.index)
+        return None if group is None else self._of[group][2]
+
+    def largest(self, op: Op) -> float:
+        """The largest code of an op's weights."""
+        return self._largest[op.index]
