@@ -24,6 +24,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.quantization.observers import rules_for, run_observers
 from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
+from octavo.quantization.saturation import saturate
 from octavo.quantization.table import build
 from octavo.recipe.options import Quantization
 from octavo.runtime.litert import inputs_of
@@ -145,7 +146,8 @@ def study(
                 states = [rule.merge(a, b) for rule, a, b in zip(rules, states, more, strict=True)]
                 done = size
                 found = zip(graph.activations, rules, states, strict=True)
-                ranges = Ranges(quantization.observer, size, {t.name: rule.finish(state) for t, rule, state in found})
+                seen = Ranges(quantization.observer, size, {t.name: rule.finish(state) for t, rule, state in found})
+                ranges = saturate(graph, seen, images[:size])
                 tuned = tune(graph, ranges, images[:size], quantization.tune, plan)
                 made = Graph(
                     quantize(tuned.graph, tuned.ranges, quantization.allow_float, quantization.precision).content

@@ -7,6 +7,7 @@ import numpy as np
 from octavo.base.errors import DataError, ModelError
 from octavo.quantization.observers import Images, Progress, observe
 from octavo.quantization.ranges import Ranges
+from octavo.quantization.saturation import saturate
 from octavo.tflite.graph import Graph
 
 
@@ -32,7 +33,7 @@ def calibrate(
     """
     if len(images) == 0:
         raise DataError("Calibration needs at least one image, and got none.", "Give 100 or so, from the training set.")
-    ranges = observe(graph, images, observer, progress)
+    ranges = saturate(graph, observe(graph, images, observer, progress), images)
     broken = [name for name, bounds in ranges.of.items() if not np.all(np.isfinite(bounds))]
     if broken:
         raise ModelError(

@@ -70,16 +70,21 @@ def run_observers(
 
 
 def rules_for(graph: Graph, tensors: Sequence[Tensor], observer: str) -> list[Observer]:
-    """The observer of each tensor: the one that is named, but min-max for the graph's inputs.
+    """The observer of each tensor: the one that is named, but min-max for inputs that are images.
 
-    Pixels take 256 values with known ends, and 256 codes hold them all: to clip an input would lose and gain nothing.
+    Pixels take 256 values with known ends, and 256 codes hold them all: to clip them would lose and gain nothing. Other
+    inputs, such as those of sensors, have outliers as activations have.
 
     Raises:
         QuantizationError: There is no such observer.
     """
     if observer not in OBSERVERS:
         raise QuantizationError(f"There is no observer '{observer}'.", f"Use one of {', '.join(OBSERVERS)}.")
-    return [MINMAX if tensor.index in graph.inputs else OBSERVERS[observer] for tensor in tensors]
+
+    def pixels(tensor: Tensor) -> bool:
+        return tensor.index in graph.inputs and len(tensor.shape) == 4 and tensor.shape[3] in (1, 3)
+
+    return [MINMAX if pixels(tensor) else OBSERVERS[observer] for tensor in tensors]
 
 
 def observe(graph: Graph, images: Images, observer: str = "minmax", progress: Progress = lambda done: None) -> Ranges:
