@@ -14,6 +14,7 @@ from octavo.base.errors import DataError, ModelError
 from octavo.data.preprocess import Preprocess
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import quantize
+from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 
 IMAGES = Preprocess((SIZE, SIZE)).apply(pictures(12)[0])
@@ -199,3 +200,40 @@ def _other() -> bytes:
     from oneop import convert
 
     return convert(lambda x: x * 2.0, (1, 4, 4, 3))
+
+
+def test_uint8_ports_are_read_as_the_reals_they_stand_for() -> None:
+    """Of one model with int8 and with uint8 ports: the same codes, 128 apart, and so the same figures."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([1, SIZE, SIZE, 3], tf.float32)])
+    def classify(image: Any) -> Any:
+        return tf.nn.softmax(tf.reduce_mean(tf.nn.conv2d(image, weights(3, 3, 3, 4), 1, "SAME"), [1, 2]) * 4.0)
+
+    def made(ports: Any) -> Graph:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([classify.get_concrete_function()])
+        if ports is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([image[None]] for image in IMAGES)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = ports
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Statistics for quantized inputs")
+            return Graph(bytes(converter.convert()))
+
+    plain = made(None)
+    signed, unsigned = made(tf.int8), made(tf.uint8)
+    assert {unsigned.tensors[i].dtype for i in (*unsigned.inputs, *unsigned.outputs)} == {"uint8"}
+    ours, theirs = (compare(plain, graph, IMAGES) for graph in (signed, unsigned))
+    for one, two in zip(ours.tensors, theirs.tensors, strict=True):
+        assert (one.op, one.accumulated, one.low, one.high, one.codes) == (
+            *(two.op, two.accumulated, two.low, two.high),
+            two.codes,
+        )
+    # By hand at the output: reals from codes by NumPy.
+    real = Model(plain).predict(IMAGES)
+    codes = Model(unsigned)
+    said = codes.predict(IMAGES)
+    noise = float(np.square(said.astype(np.float64) - real).sum())
+    wanted = 10 * np.log10(np.square(real.astype(np.float64)).sum() / noise)
+    assert theirs.tensors[-1].accumulated.sqnr == pytest.approx(wanted, abs=1e-3)

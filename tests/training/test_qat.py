@@ -154,3 +154,34 @@ def test_other_classes_and_augmented_float_inputs_are_refused(tmp_path: Path) ->
     with pytest.raises(RecipeError, match="works on pixels"):
         qat.fit(simulation(), ready, None, PREPROCESS, recipe(), 0, tmp_path)
     qat.fit(simulation(), ready, None, PREPROCESS, recipe(epochs=1, augment={}), 0, tmp_path)
+
+
+@pytest.mark.parametrize("end", ["sigmoid", "logit"])
+def test_one_output_tells_two_classes_apart(tmp_path: Path, end: str) -> None:
+    """A probability or a logit: trained with 0 and 1, and judged on the right side of its middle."""
+    import tensorflow as tf
+    from oneop import convert as converted
+    from oneop import weights
+
+    def network(x: Any) -> Any:
+        x = tf.nn.relu(tf.nn.conv2d(x, weights(3, 3, 3, 8, scale=0.2), 1, "SAME"))
+        x = tf.reduce_mean(x, [1, 2]) @ weights(8, 1, seed=1, scale=0.1)
+        return tf.sigmoid(x) if end == "sigmoid" else x
+
+    def halves(count: int, seed: int) -> ImageSet:
+        random = np.random.default_rng(seed)
+        labels = random.integers(0, 2, count)
+        pixels = random.integers(0, 100, (count, SIZE, SIZE, 3)).astype(np.uint8)
+        pixels[labels == 1] += 120
+        return ImageSet(pixels, labels, ("dark", "light"), tuple(map(str, range(count))))
+
+    graph = Graph(converted(network, (1, SIZE, SIZE, 3)))
+    train, held = halves(96, 0), halves(48, 1)
+    model = Simulation(graph, calibrate(graph, PREPROCESS.apply(train.pictures)))
+    history = qat.fit(model, train, held, PREPROCESS, recipe(epochs=4, weight_averaging=0), 0, tmp_path)
+    best = max(row["val_accuracy"] for row in history.epochs)
+    assert best > 0.9
+    scores = evaluate(Graph(convert(model).quantized.content), held, PREPROCESS)
+    assert scores.accuracy().value == pytest.approx(best)
+    assert scores.probabilities.shape == (48, 2)
+    np.testing.assert_allclose(scores.probabilities.sum(1), 1, atol=1e-6)

@@ -424,6 +424,7 @@ class _Runner:
 
     def __init__(self, graph: Graph, kernels: Kernels) -> None:
         self._inputs = [graph.tensors[index] for index in graph.inputs]
+        self._outputs = [graph.tensors[index] for index in graph.outputs]
         self._made = made = interpreter(graph.content, kernels)
         shapes = {detail["index"]: tuple(detail["shape"]) for detail in made.get_input_details()}
         for tensor in self._inputs:
@@ -436,10 +437,21 @@ class _Runner:
         """Real values in, raw values out: views that the next run overwrites."""
         for tensor, values in zip(self._inputs, reals, strict=True):
             params = tensor.qparams
-            raw = values.astype(tensor.dtype) if params is None else params.quantize(values).astype(tensor.dtype)
+            raw = values.astype(tensor.dtype) if params is None else _stored(tensor, params.quantize(values))
             self._made.set_tensor(tensor.index, raw)
         self._made.invoke()
-        return [view() for view in self._exits]
+        return [_codes(tensor, view()) for tensor, view in zip(self._outputs, self._exits, strict=True)]
+
+
+def _stored(tensor: Tensor, codes: Array) -> Array:
+    """Codes as a file stores them; those of uint8 lie 128 above the int8 codes that `QParams` speaks of."""
+    shift = 128 if tensor.dtype == "uint8" else 0
+    return (codes.astype(np.int32) + shift).astype(tensor.dtype)
+
+
+def _codes(tensor: Tensor, raw: Array) -> Array:
+    """The inverse of `_stored`; what is not quantized stays as it is."""
+    return (raw.astype(np.int16) - 128).astype(np.int8) if tensor.dtype == "uint8" and tensor.qparams else raw
 
 
 def _decoded(tensor: Tensor, values: Array) -> Array:

@@ -150,14 +150,27 @@ def gives_probabilities(graph: Graph) -> bool:
     return bool(kinds & {"SOFTMAX", "LOGISTIC"})
 
 
+def classes_of(graph: Graph, outputs: Array) -> Array:
+    """The class that each row of a first output names; the lowest index wins a tie.
+
+    Args:
+        graph: The model: whether a single output is a probability or a logit.
+        outputs: Reals, ``(N, classes)``, or ``(N, 1)`` where one number tells two classes apart.
+    """
+    if outputs.shape[1] > 1:
+        return np.asarray(outputs.argmax(1))
+    return np.asarray(outputs[:, 0] > (0.5 if gives_probabilities(graph) else 0.0), np.int64)
+
+
 def _probabilities(graph: Graph, outputs: Array) -> Array:
-    """Outputs as probabilities: logits go through softmax, a single sigmoid becomes two classes."""
+    """Outputs as probabilities: logits go through softmax; a single probability or logit becomes two classes."""
+    from scipy.special import expit, softmax
+
     if outputs.shape[1] == 1:
-        return np.concatenate([1 - outputs, outputs], axis=1) if gives_probabilities(graph) else outputs
+        second = outputs if gives_probabilities(graph) else np.asarray(expit(outputs), np.float32)
+        return np.concatenate([1 - second, second], axis=1)
     if gives_probabilities(graph):
         return outputs
-    from scipy.special import softmax
-
     return np.asarray(softmax(outputs.astype(np.float64), axis=1), np.float32)
 
 

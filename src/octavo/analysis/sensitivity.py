@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis import sensitivity_views
+from octavo.analysis.evaluate import classes_of
 from octavo.base.errors import DataError
 from octavo.base.formats import DEFAULT
 from octavo.quantization.observers import Images
@@ -221,13 +222,14 @@ class _Meter:
         self._labels = labels
         self._real = self._outputs(graph)
         self._signal = float(np.sum(self._real**2))
-        self._classes = self._real.argmax(1)
+        self._graph = graph
+        self._classes = classes_of(graph, self._real)
         self.accuracy = None if labels is None else float(np.mean(self._classes == labels))
 
     def measure(self, graph: Graph) -> Measure:
         made = self._outputs(graph)
         noise = float(np.sum((made - self._real) ** 2))
-        classes = made.argmax(1)
+        classes = classes_of(self._graph, made)
         return Measure(
             sqnr=10 * math.log10(self._signal / noise) if noise > 0 and self._signal > 0 else None,
             agreement=float(np.mean(classes == self._classes)),

@@ -72,8 +72,11 @@ def fit(
     _check_classes(model, train, recipe)
     check(train, recipe.augment)
     keras.utils.set_random_seed(seed)
-    pixels, labels = Pixels(train, preprocess), _labels(train)
-    seen = plain_batches(Pixels(validation, preprocess), one_hot(validation), recipe.batch) if validation else None
+    single = _is_single(model)
+    pixels, labels = Pixels(train, preprocess), _labels(train, single)
+    seen = (
+        plain_batches(Pixels(validation, preprocess), _labels(validation, single), recipe.batch) if validation else None
+    )
     augment = Augment(recipe.augment, seed)
     batches = partial(training_batches, pixels, labels, recipe.batch, seed, augment=augment)
     # A teacher becomes part of the model, and so of its state.
@@ -130,12 +133,13 @@ def _compile(model: GraphModel, recipe: QatRecipe, steps: int, labelled: bool, p
     optimizer = keras.optimizers.Adam(peak, **averaging)
     if recipe.distill == 1 and isinstance(model, RoundedModel):
         loss = None
-    elif model.ends[0] == "LOGISTIC":
-        loss = keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
+    elif model.ends[0] == "LOGISTIC" or _is_single(model):
+        logits = model.ends[0] != "LOGISTIC"
+        loss = keras.losses.BinaryCrossentropy(from_logits=logits, label_smoothing=recipe.label_smoothing)
     else:
         logits = model.ends[0] != "SOFTMAX"
         loss = keras.losses.CategoricalCrossentropy(from_logits=logits, label_smoothing=recipe.label_smoothing)
-    keywords: dict[str, Any] = {"metrics": ["accuracy"] if labelled else None}
+    keywords: dict[str, Any] = {"metrics": [_accuracy(model)] if labelled else None}
     if isinstance(model, RoundedModel):
         keywords["range_rate"] = recipe.range_rate
         keywords["freeze_ranges_after"] = round((1 - recipe.freeze_ranges) * recipe.epochs * steps)
@@ -144,6 +148,25 @@ def _compile(model: GraphModel, recipe: QatRecipe, steps: int, labelled: bool, p
     model.compile(optimizer, loss, **keywords)
     keep_weights(model.optimizer)
     model.optimizer.build(model.trainable_variables)
+
+
+def _is_single(model: GraphModel) -> bool:
+    """Whether one number, a probability or a logit, tells two classes apart."""
+    return bool(model.compute_output_shape(None) == (None, 1))
+
+
+def _accuracy(model: GraphModel) -> Any:
+    """The metric; Keras' own takes a single output for a probability, whether it is one or a logit."""
+    if not _is_single(model):
+        return "accuracy"
+    keras = load("keras")
+    middle = 0.5 if model.ends[0] == "LOGISTIC" else 0.0
+
+    def right(labels: Any, outputs: Any) -> Any:
+        same = keras.ops.equal(outputs > middle, labels > 0.5)
+        return keras.ops.mean(keras.ops.cast(same, "float32"), axis=-1)
+
+    return keras.metrics.MeanMetricWrapper(right, name="accuracy")
 
 
 def _search(
@@ -170,9 +193,11 @@ def _search(
     return best
 
 
-def _labels(train: ImageSet) -> npt.NDArray[np.float32]:
-    """One-hot labels; of unlabelled images, zeros that no loss looks at."""
-    return one_hot(train) if train.labels is not None else np.zeros((len(train), 1), np.float32)
+def _labels(images: ImageSet, single: bool) -> npt.NDArray[np.float32]:
+    """One-hot labels, or 0 and 1 for a single output; of unlabelled images, zeros that no loss looks at."""
+    if images.labels is None:
+        return np.zeros((len(images), 1), np.float32)
+    return images.labels[:, None].astype(np.float32) if single else one_hot(images)
 
 
 def _check_classes(model: GraphModel, train: ImageSet, recipe: QatRecipe) -> None:
@@ -185,6 +210,8 @@ def _check_classes(model: GraphModel, train: ImageSet, recipe: QatRecipe) -> Non
             )
         return
     shape = model.compute_output_shape(None)
+    if _is_single(model) and len(train.classes) == 2:
+        return
     if not isinstance(shape, tuple) or shape != (None, len(train.classes)):
         raise DataError(
             f"The images have {len(train.classes)} classes, and the model's output is {shape}.",
