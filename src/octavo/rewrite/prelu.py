@@ -1,0 +1,125 @@
+"""PRELU as ops that LiteRT computes fast in int8: a product, and the larger or the smaller of two.
+
+XNNPACK has no int8 PRELU, and LiteRT's own kernel takes several times as long as the rest of such a network. For slopes
+up to 1, ``prelu(x) = max(x, slope * x)``; for slopes from 1 on, the minimum. Where a tensor has channels of both kinds,
+one form follows the other, and leaves the other's channels alone by a slope of 1. All of it is exact: every value is
+either x or the product that PRELU computes.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from octavo.tflite.graph import Graph, Op, serialize
+
+Array = npt.NDArray[Any]
+
+# The value, the product and the result have one scale in int8: a steeper product would make it too coarse for the value.
+_STEEP = 2.0
+
+
+def without_prelu(graph: Graph) -> Graph:
+    """The same function with PRELU as MUL and MAXIMUM or MINIMUM, where its slopes are constants of at most 2.
+
+    Args:
+        graph: A float graph.
+
+    Returns:
+        The graph that was given where there is none such.
+    """
+    slopes = {op.index: found for op in graph.ops if op.kind == "PRELU" and (found := _slopes(graph, op)) is not None}
+    if not slopes:
+        return graph
+    draft = _Draft(graph)
+    for op, raw in zip(graph.ops, draft.old, strict=True):
+        if op.index in slopes:
+            draft.replace(op, slopes[op.index])
+        else:
+            draft.ops.append(raw)
+    return draft.graph()
+
+
+def _slopes(graph: Graph, op: Op) -> Array | None:
+    """Constant slopes, float32; None where the op stays as it is."""
+    tensor = graph.tensors[op.inputs[1]]
+    found = tensor.constant
+    if found is None or tensor.dtype != "float32" or not np.all(np.abs(found) <= _STEEP):
+        return None
+    return found
+
+
+class _Draft:
+    """A model to which ops, tensors and constants are added."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._before = graph
+        self._model = graph.copied()
+        self._subgraph = self._model.subgraphs[0]
+        self.old = list(self._subgraph.operators)
+        self.ops: list[Any] = []
+
+    def replace(self, op: Op, slopes: Array) -> None:
+        """Adds what computes the same as a PRELU."""
+        value, result = op.inputs[0], op.outputs[0]
+        name = self._before.tensors[result].name
+        # Slopes of 1 give the value itself: those channels are the other form's.
+        forms = [("MAXIMUM", np.minimum(slopes, 1)), ("MINIMUM", np.maximum(slopes, 1))]
+        needed = [(kind, factors) for kind, factors in forms if np.any(factors != 1)] or forms[:1]
+        for place, (kind, factors) in enumerate(needed):
+            last = place == len(needed) - 1
+            product = self._like(result, f"{name};scaled{place}")
+            made = result if last else self._like(result, f"{name};below{place}")
+            self._add("MUL", [value, self._constant(factors, f"{name};slopes{place}")], product)
+            self._add(kind, [value, product], made)
+            value = made
+
+    def graph(self) -> Graph:
+        """The changed model."""
+        self._subgraph.operators = self.ops
+        return Graph(serialize(self._model), self._before.name)
+
+    def _like(self, index: int, name: str) -> int:
+        made = copy.copy(self._subgraph.tensors[index])
+        made.name, made.buffer = name.encode(), 0
+        return self._tensor(made)
+
+    def _constant(self, values: Array, name: str) -> int:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        made = schema.TensorT()
+        made.name, made.shape, made.type = name.encode(), list(values.shape), schema.TensorType.FLOAT32
+        made.buffer = len(self._model.buffers) - 1
+        return self._tensor(made)
+
+    def _tensor(self, raw: Any) -> int:
+        self._subgraph.tensors.append(raw)
+        return len(self._subgraph.tensors) - 1
+
+    def _add(self, kind: str, inputs: list[int], output: int) -> None:
+        made = schema.OperatorT()
+        made.opcodeIndex = self._code(getattr(schema.BuiltinOperator, kind))
+        made.inputs, made.outputs = inputs, [output]
+        if kind == "MUL":
+            made.builtinOptionsType, made.builtinOptions = schema.BuiltinOptions.MulOptions, schema.MulOptionsT()
+        else:
+            made.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
+            made.builtinOptions = schema.MaximumMinimumOptionsT()
+        self.ops.append(made)
+
+    def _code(self, builtin: int) -> int:
+        codes = self._model.operatorCodes
+        for index, code in enumerate(codes):
+            # Old files have the code in another field.
+            if flatbuffer_utils.get_builtin_code_from_operator_code(code) == builtin and code.version == 1:
+                return index
+        code = schema.OperatorCodeT()
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), 1
+        codes.append(code)
+        return len(codes) - 1
