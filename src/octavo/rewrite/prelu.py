@@ -20,7 +20,7 @@ from octavo.tflite.graph import Graph, Op, serialize
 
 Array = npt.NDArray[Any]
 
-# The value, the product and the result have one scale in int8: a steeper product would make it too coarse for the value.
+# Value, product and result have one scale in int8, which a steeper product would make too coarse for the value.
 _STEEP = 2.0
 
 
