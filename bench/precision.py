@@ -100,7 +100,7 @@ def _apart(real: Scores, scores: Scores) -> str:
 
 def _ratio(graph: Graph, made: Quantized, seconds: float) -> float:
     before, after = latency([graph.content, made.content], seconds)
-    return after.median / before.median
+    return after.median_ms / before.median_ms
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.base.artefact import Artefact
 from octavo.base.errors import DataError, ModelError
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
 from octavo.tflite.graph import Graph, Op, Tensor
@@ -285,7 +286,19 @@ class TensorError:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Unmatched:
+    """Ops of each model, but for those that only change storage, that the other has not.
+
+    Args:
+        before: Of the first model.
+        after: Of the second.
+    """
+
+    before: list[str]
+    after: list[str]
+
+
+class Compared(Artefact):
     """Two models, tensor by tensor.
 
     Args:
@@ -295,22 +308,13 @@ class Compared:
         unmatched: Ops of each model, but for those that only change storage, that the other has not.
     """
 
+    file = "compare.json"
+    what = "the comparison of two models"
+
     images: int
     kernels: str
     tensors: list[TensorError]
-    unmatched: tuple[list[str], list[str]]
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON value."""
-        return {
-            "images": self.images,
-            "kernels": self.kernels,
-            "tensors": [
-                {**vars(item), "accumulated": vars(item.accumulated), "added": vars(item.added)}
-                for item in self.tensors
-            ],
-            "unmatched": {"before": self.unmatched[0], "after": self.unmatched[1]},
-        }
+    unmatched: Unmatched
 
 
 @dataclass
@@ -374,7 +378,12 @@ def compare(
         for mine, more in zip(seen, probe.seen, strict=True):
             mine.merge(more)
     found = [_figures(pair, kept) for pair, kept in zip(pairs, seen, strict=True)]
-    return Compared(len(images), KERNEL_NAMES[kernels], found, _unmatched(before, after, pairs))
+    return Compared(
+        images=len(images),
+        kernels=KERNEL_NAMES[kernels],
+        tensors=found,
+        unmatched=_unmatched(before, after, pairs),
+    )
 
 
 class _Probe:
@@ -459,7 +468,7 @@ def _figures(pair: Pair, seen: _Seen) -> TensorError:
     )
 
 
-def _unmatched(before: Graph, after: Graph, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+def _unmatched(before: Graph, after: Graph, pairs: Sequence[Pair]) -> Unmatched:
     """Ops whose outputs are in no pair, though they compute reals."""
     found = []
     for graph, named in (
@@ -476,4 +485,4 @@ def _unmatched(before: Graph, after: Graph, pairs: Sequence[Pair]) -> tuple[list
                 if any(flow.root[out] not in roots and _real(flow.form(flow.root[out])) for out in op.outputs)
             ]
         )
-    return found[0], found[1]
+    return Unmatched(*found)

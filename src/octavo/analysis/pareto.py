@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from octavo.base.errors import OctavoError
+from octavo.analysis.evaluation import Evaluation
+from octavo.analysis.target_search import SearchRecord
 
 
 def points(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """What was tried, from the records of searches and from run directories: accuracy, bytes and milliseconds each.
+    """What was tried, from the records of searches and from run directories: accuracy, bytes and median latency each.
 
     Raises:
         OctavoError: A path is neither.
@@ -21,47 +22,31 @@ def points(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return found
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    import json
-
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise OctavoError(
-            f"'{path}' is no record of a search: {type(error).__name__}.",
-            "Give a .search.json that `octavo quantize --max-drop` wrote, or a run directory.",
-        ) from error
-
-
 def _of_search(path: Path) -> list[dict[str, Any]]:
-    value = _read(path)
-    try:
-        rows = [{"name": "float", **value["float"], "kind": "float"}]
-        rows += [
+    found = SearchRecord.read(path)
+    rows = [{"name": "float", **found.before.model_dump(), "kind": "float"}]
+    for trial in found.trials:
+        rows.append(
             {
-                "name": trial["way"],
-                "accuracy": trial["accuracy"]["value"],
-                "bytes": trial["bytes"],
-                "milliseconds": trial["milliseconds"],
+                "name": trial.way,
+                "accuracy": trial.accuracy.value,
+                "bytes": trial.bytes,
+                "median_ms": trial.median_ms,
                 "kind": "int8",
             }
-            for trial in value["trials"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise OctavoError(f"'{path}' is no record of a search: it has no {error}.") from error
+        )
     return rows
 
 
 def _of_run(path: Path) -> list[dict[str, Any]]:
-    evaluation = _read(path / "evaluation.json")
     rows = []
-    for name, model in evaluation["models"].items():
+    for name, model in Evaluation.read(path / Evaluation.file).models.items():
         rows.append(
             {
                 "name": f"{path.name}: {name}",
-                "accuracy": model["accuracy"]["value"],
-                "bytes": (path / model["file"]).stat().st_size,
-                "milliseconds": model["latency_ms"]["median"],
+                "accuracy": model.accuracy.value,
+                "bytes": (path / model.file).stat().st_size,
+                "median_ms": model.latency.median_ms,
                 "kind": "float" if name in ("float", "control") else "int8",
             }
         )
@@ -86,13 +71,13 @@ def front(rows: Sequence[Mapping[str, Any]], cost: str) -> list[Mapping[str, Any
 
 # What a cost is called along an axis, and its unit.
 COSTS = {
-    "milliseconds": ("one image on one thread, ms", 1.0),
+    "median_ms": ("one image on one thread, ms", 1.0),
     "bytes": ("file, MB", 1e6),
     "arena": ("arena of TFLite Micro, MB", 1e6),
 }
 
 
-def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", "milliseconds")) -> bytes:
+def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", "median_ms")) -> bytes:
     """Accuracy against costs as a PNG file, one panel for each; what is beaten is grey.
 
     Args:

@@ -10,9 +10,9 @@ from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_test
-from octavo.deployment.targets.ask import Verdict, ask, every
+from octavo.deployment.targets.ask import ask, every
 from octavo.deployment.targets.litert import classes_of
-from octavo.deployment.targets.target import Target, Trial
+from octavo.deployment.targets.target import Target, Trial, Verdict
 from octavo.rewrite import equality
 from octavo.runtime.litert import Model
 from octavo.source.load import load_model, preprocess_for

@@ -17,13 +17,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
 from octavo.base.errors import OctavoError
 from octavo.base.progress import Advance
+
+if TYPE_CHECKING:
+    from octavo.analysis.target_search import SearchRecord
+    from octavo.base.stats import Interval
+    from octavo.runs.sweep import Sweep
 
 app = typer.Typer(
     name="octavo",
@@ -163,8 +168,8 @@ def _print_json(value: Any) -> None:
     _print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _share(interval: Any) -> str:
-    return f"{interval['value']:.2%} (95% interval {interval['low']:.2%} to {interval['high']:.2%})"
+def _share(interval: Interval) -> str:
+    return f"{interval.value:.2%} (95% interval {interval.low:.2%} to {interval.high:.2%})"
 
 
 @app.command(
@@ -188,6 +193,7 @@ def run(
     json_: JsonFlag = False,
 ) -> None:
     """Run a recipe: images to float baseline, int8 model and report. Resumes where it was stopped."""
+    from octavo.analysis.evaluation import Evaluation
     from octavo.recipe.schema import load_recipe
     from octavo.runs import stages
     from octavo.runs.sweep import sweep, variants
@@ -206,31 +212,28 @@ def run(
         _print_sweep(sweep(recipe, given, folder, shown, command), folder, json_)
         return
     report = stages.run(made, folder, shown, command)
-    facts = json.loads((folder / "report.json").read_text("utf-8"))
     if json_:
-        _print_json(facts)
+        _print_json(json.loads((folder / "report.json").read_text("utf-8")))
         return
-    evaluation = json.loads((folder / "evaluation.json").read_text("utf-8"))
-    sizes = json.loads((folder / "size.json").read_text("utf-8"))["files"]
-    for name, model in evaluation["models"].items():
-        size = sizes.get(f"{name}_tflite") or (folder / model["file"]).stat().st_size
-        _print(f"{name:7}  {_share(model['accuracy'])}  {size:>12,} bytes")
-    _print(f"int8 minus float    {_share(evaluation['comparison']['difference'])}")
-    for pair in evaluation["pairs"]:
-        if pair["after"] == "int8":
-            _print(f"int8 minus {pair['before']:7}  {_share(pair['difference'])}")
+    evaluation = Evaluation.read(folder / Evaluation.file)
+    for name, model in evaluation.models.items():
+        _print(f"{name:7}  {_share(model.accuracy)}  {(folder / model.file).stat().st_size:>12,} bytes")
+    _print(f"int8 minus float    {_share(evaluation.comparison.difference)}")
+    for pair in evaluation.pairs:
+        if pair.after == "int8":
+            _print(f"int8 minus {pair.before:7}  {_share(pair.difference)}")
     _print(f"report  {report}")
 
 
-def _print_sweep(value: dict[str, Any], folder: Path, json_: bool) -> None:
+def _print_sweep(made: Sweep, folder: Path, json_: bool) -> None:
     if json_:
-        _print_json(value)
+        _print_json(made.to_json())
         return
-    for row in value["variants"]:
-        mark = "*" if row["name"] == value["recommended"] else " " if row["front"] else "-"
+    for row in made.variants:
+        mark = "*" if row.name == made.recommended else " " if row.front else "-"
         _print(
-            f"{mark} {row['name']:24} {_share(row['interval'])}  {row['milliseconds']:7.2f} ms  "
-            f"{row['bytes']:>12,} bytes  arena {row['arena']:>12,} bytes"
+            f"{mark} {row.name:24} {_share(row.interval)}  {row.median_ms:7.2f} ms  "
+            f"{row.bytes:>12,} bytes  arena {row.arena:>12,} bytes"
         )
     _print("*: the fastest whose accuracy lies in the interval of the best; -: another is faster and no less accurate.")
     _print(f"wrote   {folder / 'sweep.json'} and {folder / 'sweep.png'}")
@@ -301,7 +304,7 @@ def quantize(
             channels=channels,
             progress=_Shown(),
         )
-        _print_search(found, out, json_)
+        _print_search(found.record(str(model)), out, json_)
         return
     from octavo.api.quantize import quantize as quantize_file
 
@@ -412,18 +415,17 @@ def _precisions(given: list[str]) -> dict[str, Any]:
     return {name: precision for name, _, precision in pairs}
 
 
-def _print_search(found: Any, out: Path, json_: bool) -> None:
-    value = found.to_json()
+def _print_search(found: SearchRecord, out: Path, json_: bool) -> None:
     if json_:
-        _print_json({"path": str(out), **value})
+        _print_json({"path": str(out), **found.to_json()})
         return
-    _print(f"float   {value['float']['accuracy']:.2%} of {value['images']} validation images")
-    for trial in value["trials"]:
-        gap = trial["against_float"]
+    _print(f"float   {found.before.accuracy:.2%} of {found.images} validation images")
+    for trial in found.trials:
+        gap = trial.against_float
         _print(
-            f"{'chosen' if trial['way'] == value['chosen'] else 'tried':7} {gap['value'] * 100:+6.2f} points "
-            f"({gap['low'] * 100:+.2f} to {gap['high'] * 100:+.2f})  {trial['bytes']:>10,} bytes  "
-            f"{trial['milliseconds']:6.2f} ms  {trial['seconds']:6.1f} s  {trial['way']}"
+            f"{'chosen' if trial.way == found.chosen else 'tried':7} {gap.value * 100:+6.2f} points "
+            f"({gap.low * 100:+.2f} to {gap.high * 100:+.2f})  {trial.bytes:>10,} bytes  "
+            f"{trial.median_ms:6.2f} ms  {trial.seconds:6.1f} s  {trial.way}"
         )
     _print(f"wrote   {out}, its sidecar, and {out}.search.json")
 
@@ -437,7 +439,7 @@ def _print_written(result: Any, json_: bool) -> None:
         _print_json({"path": str(result.path), **found, **proof.to_json()})
         return
     for port, facts in (("input", proof.input), ("output", proof.output)):
-        _print(f"{port:6}  {facts['dtype']} {facts['shape']}  scale {facts['scale']}  zero point {facts['zero_point']}")
+        _print(f"{port:6}  {facts.dtype} {facts.shape}  scale {facts.scale}  zero point {facts.zero_point}")
     _print(f"ops     {', '.join(f'{count} {kind}' for kind, count in proof.ops.items())}")
     for step in result.steps:
         _print(f"tuned   {step.act}: {step.tuned.said}")
@@ -452,8 +454,8 @@ def _print_written(result: Any, json_: bool) -> None:
         kinds = Counter(op.split(" #")[0] for op in result.undelegated)
         left = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         _print(f"slow    XNNPACK leaves {left} of {sum(proof.ops.values())} ops to LiteRT's own, slower kernels")
-    for name, count in proof.widened.items():
-        _print(f"widened {count} weight scales of '{name}', to keep its bias inside its type")
+    for item in proof.widened:
+        _print(f"widened {item.channels} weight scales of '{item.tensor}', to keep its bias inside its type")
     ratio = result.float_bytes / proof.bytes
     _print(f"size    {result.float_bytes:,} -> {proof.bytes:,} bytes ({ratio:.2f} times smaller)")
     _print(f"proof   {len(proof.checks)} checks passed")
@@ -494,7 +496,7 @@ def evaluate(
     if json_:
         _print_json(value)
         return
-    _print(f"accuracy  {_share(value['accuracy'])} on {value['images']:,} images, {scores.kernels}")
+    _print(f"accuracy  {_share(scores.accuracy())} on {value['images']:,} images, {scores.kernels}")
     width = max(len(row["class"]) for row in value["per_class"])
     _print(f"{'class':{width}}  images  recall  precision")
     for row in value["per_class"]:
@@ -806,9 +808,9 @@ def pareto(
         _print_json(rows)
         return
     for row in rows:
-        marks = ("size" if row["front"]["bytes"] else "") + (" speed" if row["front"]["milliseconds"] else "")
+        marks = ("size" if row["front"]["bytes"] else "") + (" speed" if row["front"]["median_ms"] else "")
         _print(
-            f"{row['accuracy']:7.2%}  {row['bytes']:>12,} bytes  {row['milliseconds']:7.2f} ms  {marks.strip():10}  "
+            f"{row['accuracy']:7.2%}  {row['bytes']:>12,} bytes  {row['median_ms']:7.2f} ms  {marks.strip():10}  "
             f"{row['name']}"
         )
     _print("size, speed: nothing of no more bytes, or milliseconds, is more accurate.")

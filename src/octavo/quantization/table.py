@@ -26,7 +26,13 @@ LARGEST_WIDE_BIAS_CODE = 2**46
 
 @dataclass(frozen=True)
 class KeptInFloat:
-    """Something that stays in float, and why."""
+    """Something that stays in float.
+
+    Args:
+        op: The op, by kind and place.
+        tensor: The tensor that it makes.
+        reason: Why it stays.
+    """
 
     op: str
     tensor: str

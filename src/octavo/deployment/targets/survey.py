@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from octavo.deployment.targets.ask import Verdict
+from octavo.deployment.targets.target import Verdict
 
 
 def to_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
