@@ -94,8 +94,8 @@ def _share(scores: Scores) -> str:
 
 
 def _apart(real: Scores, scores: Scores) -> str:
-    apart = compare(real, scores, 0.01)["difference"]
-    return f"{100 * apart['value']:+.2f} ({100 * apart['low']:+.2f} to {100 * apart['high']:+.2f})"
+    apart = compare(real, scores, 0.01).difference
+    return f"{100 * apart.value:+.2f} ({100 * apart.low:+.2f} to {100 * apart.high:+.2f})"
 
 
 def _ratio(graph: Graph, made: Quantized, seconds: float) -> float:

@@ -84,7 +84,7 @@ class Artefact(Part):
             OctavoError: It holds something else, or a later version of Octavo wrote it.
         """
         found = value.get(SCHEMA, 0)
-        if not isinstance(found, int) or found < 0:
+        if type(found) is not int or found < 0:
             raise OctavoError(f"'{path}' is not {cls.what}: its schema is {found!r}.", cls._remedy(path))
         if found > cls.version:
             raise OctavoError(
