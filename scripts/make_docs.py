@@ -108,9 +108,9 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
 
 FILES = """# Files
 
-Every JSON file that `octavo run`, a sweep and a target search write. `schema` is the version of a file's fields; files
-that Octavo 0.1 wrote have none, which is version 0. Octavo reads every version up to its own, and says what to run
-again where a later one wrote a file.
+Every JSON file that `octavo run`, a sweep and a target search write, and the sidecar of every model. `schema` is the
+version of a file's fields; files that Octavo 0.1 wrote have none, which is version 0. Octavo reads every version up to
+its own, and says what to run again where a later one wrote a file.
 
 One latency is always `median_ms`, `p90_ms`, `min_ms` and `runs`, in milliseconds of one image at batch 1 on one thread.
 An estimate that nobody measured, such as Vela's, is `estimated_ms`. Shares lie between 0 and 1.
@@ -160,7 +160,8 @@ def _value(hint: Any, shown: list[type]) -> str:
     if origin is list:
         return f"list of {_value(inner[0], shown)}"
     if origin is tuple:
-        return f"{len(inner)} × {_value(inner[0], shown)}"
+        count = "list of" if inner[-1] is ... else f"{len(inner)} ×"
+        return f"{count} {_value(inner[0], shown)}"
     if origin is dict:
         return f"{_value(inner[1], shown)} by name" if inner[1] is not Any else "object"
     if origin is Literal:

@@ -95,7 +95,7 @@ class Artefact(Part):
             return cls.model_validate(upgraded(cls.file, value, found, cls.version))
         except ValidationError as error:
             details = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:10]]
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, OctavoError) as error:
             details = [f"{type(error).__name__}: {error}"]
         raise OctavoError(
             f"'{path}' is not {cls.what} as Octavo writes it (schema {found}).", cls._remedy(path), details=details

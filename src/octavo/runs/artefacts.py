@@ -14,6 +14,7 @@ from octavo.quantization.proof import Proof
 from octavo.quantization.ranges import RangesRecord
 from octavo.reports.write import Report
 from octavo.runs.sweep import Sweep
+from octavo.source.sidecar import SidecarRecord
 from octavo.tflite.size import Sizes
 from octavo.training.history import BaselineRecord, QatRecord, TrainingRecord
 from octavo.tuning.tune import TuningRecord
@@ -36,4 +37,5 @@ ARTEFACTS: tuple[type[Artefact], ...] = (
     Report,
     Sweep,
     SearchRecord,
+    SidecarRecord,
 )
