@@ -108,3 +108,8 @@ def test_what_is_no_record(text: str, tmp_path: Path) -> None:
     path.write_text(text, "utf-8")
     with pytest.raises(OctavoError, match="is not the record of a search"):
         points([path])
+
+
+def test_a_folder_that_is_no_finished_run(tmp_path: Path) -> None:
+    with pytest.raises(OctavoError, match=r"not the directory of a finished run: it has no evaluation\.json"):
+        points([tmp_path])

@@ -8,6 +8,7 @@ from typing import Any
 
 from octavo.analysis.evaluation import Evaluation
 from octavo.analysis.target_search import SearchRecord
+from octavo.base.errors import OctavoError
 
 
 def points(paths: Sequence[Path]) -> list[dict[str, Any]]:
@@ -39,6 +40,10 @@ def _of_search(path: Path) -> list[dict[str, Any]]:
 
 
 def _of_run(path: Path) -> list[dict[str, Any]]:
+    if not (path / Evaluation.file).is_file():
+        raise OctavoError(
+            f"'{path}' is not the directory of a finished run: it has no {Evaluation.file}.", SearchRecord.remedy
+        )
     rows = []
     for name, model in Evaluation.read(path / Evaluation.file).models.items():
         rows.append(
