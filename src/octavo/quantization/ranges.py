@@ -87,9 +87,6 @@ class RangesRecord(TensorRanges, Artefact):
     """The ranges that calibration found.
 
     Args:
-        observer: Which observer found them.
-        images: How many images it saw.
-        tensors: The range of every activation, by the tensor's name.
         warnings: What is odd about the calibration images or the float model.
     """
 
