@@ -112,7 +112,7 @@ Every JSON file that `octavo run`, a sweep and a target search write, and the si
 version of a file's fields; files that Octavo 0.1 wrote have none, which is version 0. Octavo reads every version up to
 its own, and says what to run again where a later one wrote a file.
 
-One latency is always `median_ms`, `p90_ms`, `min_ms` and `runs`, in milliseconds of one image at batch 1 on one thread.
+One latency is always `median_ms`, `p90_ms`, `min_ms` and `runs`, in milliseconds of one image at batch 1.
 An estimate that nobody measured, such as Vela's, is `estimated_ms`. Shares lie between 0 and 1.
 
 """
