@@ -5,7 +5,7 @@ READY := .venv/.ready
 # A module's tests stay in one process: they share what is dear to make.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope
 
-.PHONY: setup run test test-slow nightly check format docs bench clean help
+.PHONY: setup run test test-slow nightly check format docs reference bench clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -30,11 +30,12 @@ test-slow: $(READY) ## all tests
 nightly: $(READY) ## all tests, and why any was skipped: the C program and ARM64 need gcc, g++ and QEMU
 	$(PYTEST) -m 'slow or not slow' -rs
 
-check: $(READY) ## style, types, generated documents
+check: $(READY) ## style, types, generated documents, the API reference
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python scripts/make_docs.py --check
+	$(BIN)/python scripts/make_reference.py
 
 format: $(READY) ## bring the code into the house's style
 	$(BIN)/ruff check --fix .
@@ -42,6 +43,9 @@ format: $(READY) ## bring the code into the house's style
 
 docs: $(READY) ## write the generated documents anew
 	$(BIN)/python scripts/make_docs.py
+
+reference: $(READY) ## the API reference as HTML: build/reference/index.html
+	$(BIN)/python scripts/make_reference.py
 
 bench: $(READY) ## the PTQ benchmark, side by side
 	$(BIN)/python bench/ptq.py

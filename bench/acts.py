@@ -52,7 +52,7 @@ def main() -> None:
     preprocess, splits = Preprocess.from_recipe(recipe.preprocess), stages.splits_of(recipe)
     graph = Graph.read(options.run / "float.tflite").unshared()
     model = Model(graph)
-    images = np.stack(list(Feed(calibration(splits.train, options.images, 0), preprocess, model.input)))
+    images = np.stack(list(Feed(calibration(splits.train, options.images, 0), preprocess, model.inputs)))
     ranges = calibrate(graph, images)
     precision: dict[str, Precision] = {"*": "int4"} if options.weights == "int4" else {}
     plan = partial(build, precision=precision)

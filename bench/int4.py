@@ -60,7 +60,7 @@ def main() -> None:
 
     print("| file | bytes | accuracy | minus float, points |\n|---|---|---|---|")
     row("float", graph.content, real)
-    images = Feed(stages.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).input)
+    images = Feed(stages.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).inputs)
     for title, precision in (("int8", {}), ("int4 weights", INT4)):
         for acts in ((), ("compensate",)):
             tuned = tune(graph, ranges, images, acts, partial(build, precision=precision))

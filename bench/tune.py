@@ -60,13 +60,13 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     port = Model(graph, workers=1).input
     if options.stretch:
-        graph = stretched(graph, Feed(calibration(splits.train, 500, 0), preprocess, port), options.stretch)
+        graph = stretched(graph, Feed(calibration(splits.train, 500, 0), preprocess, [port]), options.stretch)
     test = Pixels(splits, preprocess)
     if not (options.out / "float.npy").exists():
         test.score(graph, options.out / "float.npy")
     precision: dict[str, Precision] = {"*": "int4"} if options.weights == "int4" else {}
     for draw in range(options.draws):
-        images = Feed(calibration(splits.train, options.images, draw), preprocess, port)
+        images = Feed(calibration(splits.train, options.images, draw), preprocess, [port])
         for method in options.methods:
             path = options.out / f"{method}-{draw}.npy"
             if path.exists():
@@ -91,7 +91,7 @@ class Pixels:
     def score(self, graph: Graph, path: Path) -> None:
         """Evaluates a model on all images, and keeps whether each one is right."""
         model = Model(graph)
-        exits = model.run(_Encoded(self.bytes, self.preprocess, model.input))
+        exits = model.run(_Encoded(self.bytes, self.preprocess, model.inputs))
         with path.open("wb") as stream:
             np.save(stream, exits.argmax(axis=1) == self.labels)
 

@@ -37,7 +37,7 @@ from octavo.rewrite.equality import pictures
 from octavo.rewrite.strip import logits
 from octavo.runtime.benchmark import undelegated
 from octavo.runtime.litert import Model
-from octavo.source.load import Loaded, load_model, preprocess_for
+from octavo.source.load import Loaded, image_preprocess_for, load_model
 from octavo.tflite.graph import Graph
 
 PACKAGES = ("ai-edge-litert", "numpy")
@@ -179,7 +179,7 @@ def inputs_of(loaded: Loaded, data: Path | None, count: int) -> np.ndarray:
     model = Model(loaded.graph, workers=1)
     if model.input.dtype == "float32":
         raise ModelError(f"{loaded.graph.name} takes floats.", "Give an int8 model: `octavo quantize`.")
-    preprocess = preprocess_for(loaded)
+    preprocess = image_preprocess_for(loaded)
     if data is None:
         pixels = pictures(preprocess.shape, count)
     else:

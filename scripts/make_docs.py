@@ -1,5 +1,6 @@
-"""Writes the generated documents: recipes.md from the recipe's model, cli.md from the command line, artefacts.md from
-the classes of the files that Octavo writes, and architecture.md from the rooms of `src/octavo` and their imports.
+"""Writes the generated documents: recipes.md from the recipe's model, cli.md from the command line, api.md from the
+public names and their docstrings, artefacts.md from the classes of the files that Octavo writes, and architecture.md
+from the rooms of `src/octavo` and their imports.
 
 python scripts/make_docs.py            # write them
 python scripts/make_docs.py --check    # exit with 1 when they are not what would be written
@@ -21,6 +22,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
+import octavo
 from octavo.base.artefact import SCHEMA
 from octavo.deployment.targets.ask import every
 from octavo.recipe.schema import Recipe, load_recipe, names
@@ -239,11 +241,11 @@ ADDING = """## What an addition touches
 | addition | files |
 |---|---|
 | an op's int8 form | its row in `tflite/op_table.py`; its kernel in `simulate/kernels.py` to train it; their tests |
-| an observer | `quantization/observers.py`; its name in `recipe/schema.py` and `cli/commands.py`; its tests |
+| an observer | `quantization/observers.py`; its name in `recipe/options.py`; its tests |
 | a tuning pass | a file in `tuning/`, its name in `tuning/tune.py` and `recipe/schema.py`; its tests |
 | a target | a file in `deployment/targets/` with its `id`, one line in `ask.py`; its tests |
 | a field of a file | its class, named in `runs/artefacts.py`; `version` and `base/upgrades.py` where one changes |
-| a command | a function in `api/`, its name in `octavo/__init__.py`, the command in `cli/commands.py`; its tests |
+| a command | a function in `api/`, its name in `octavo/__init__.py`, the command in `cli/commands/`; its tests |
 
 """
 
@@ -283,12 +285,56 @@ def _sentence(path: Path) -> str:
     return " ".join(text.split("\n\n")[0].split()).replace("|", "\\|")
 
 
+API = """# The Python API
+
+Every command of the shell has a function of the same name and meaning; `dir(octavo)` lists what is here. Paths are
+`str` or `Path`. Results show themselves, in a notebook with a table or picture. Arguments, errors and examples are in
+the docstrings: `help(octavo.quantize)`, or `make reference` for all of them as pages, with the classes of the results.
+
+"""
+PROMISE = """## Versions
+
+Octavo follows [semantic versioning](https://semver.org). Public are the names above with their arguments and defaults;
+the attributes, methods and `to_json()` keys, without a leading underscore, of what they take and give; the
+[commands](cli.md) with their flags, exit codes and `--json`; the keys of [recipes](recipes.md); and run directories,
+sidecars and saved Keras models, which later versions read. `tests/test_public.py` pins the names.
+
+- A patch version mends what was wrong.
+- A minor version adds. Before 1.0 it may also change what is public, and the [changelog](../CHANGELOG.md) says so.
+- From 1.0 on, only a major version takes away or changes what is public.
+
+Not public, and free to change at any time: where modules lie below `octavo`, the words of messages, what a `repr`, an
+HTML table or a report looks like, and the bytes of an int8 file, as long as the proof holds.
+"""
+
+
+def api() -> str:
+    """The public names, with a line each."""
+    tables: dict[str, list[str]] = {"Functions": [], "Classes": []}
+    for name in octavo.__all__:
+        if name != "__version__":
+            node = _definition(name)
+            line = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split()).replace("|", "\\|")
+            tables["Classes" if isinstance(node, ast.ClassDef) else "Functions"].append(f"| `{name}` | {line} |\n")
+    parts = [f"## {title}\n\n| name | what it is |\n|---|---|\n{''.join(rows)}\n" for title, rows in tables.items()]
+    return "".join([NOTE, API, *parts, PROMISE])
+
+
+def _definition(name: str) -> ast.FunctionDef | ast.ClassDef:
+    """Where a public name is defined; nothing is imported, as `QuantModel` would bring TensorFlow."""
+    module, _, attribute = octavo._WHERE[name].partition(":")
+    tree = ast.parse((ROOT / "src" / "octavo" / f"{module.replace('.', '/')}.py").read_text("utf-8"))
+    nodes = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    return next(node for node in nodes if node.name == (attribute or name))
+
+
 def main() -> int:
     check = "--check" in sys.argv[1:]
     stale = []
     made = {
         "recipes.md": recipes(),
         "cli.md": cli(),
+        "api.md": api(),
         "artefacts.md": artefacts(),
         "architecture.md": architecture(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ from octavo.cli.commands import app
 
 # Semantic versioning: taking a name out of here, or changing what it takes, is a new major version.
 PUBLIC = [
-    *("Graph", "ImageSet", "OctavoError", "Preprocess", "QParams", "QuantModel", "Ranges", "Recipe", "Wish"),
+    *("Graph", "ImageSet", "Inputs", "OctavoError", "Preprocess", "QParams", "QuantModel", "Quantization", "Ranges"),
+    *("Recipe", "Wish"),
     *("__version__", "benchmark", "calibrate", "compare", "deploy", "evaluate", "inspect", "load_recipe"),
     *("open_dataset", "pareto", "qat", "quantize", "recipes", "report", "run", "search", "sensitivity", "serve"),
     *("slim", "sweep", "targets"),
@@ -21,6 +23,13 @@ def test_what_is_public_is_what_tab_completion_shows() -> None:
     assert dir(octavo) == sorted(octavo.__all__) == PUBLIC
     for name in PUBLIC:
         assert getattr(octavo, name) is not None
+
+
+def test_every_public_name_has_an_example() -> None:
+    """They run with the tests, as all doctests do."""
+    for name in set(PUBLIC) - {"__version__"}:
+        _, _, example = (inspect.getdoc(getattr(octavo, name)) or "").partition("\nExample:\n")
+        assert ">>> " in example, f"octavo.{name} has no example"
 
 
 def test_every_command_has_a_function_of_its_name() -> None:

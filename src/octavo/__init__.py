@@ -1,24 +1,34 @@
 """Octavo takes a trained float network to full-integer INT8 for LiteRT, and proves the result.
 
-Every command of the shell has a function of the same name and meaning here::
+Every command of the shell has a function of the same name and meaning here:
 
-    import octavo
+>>> import octavo
+>>> made = octavo.quantize("float.tflite", data="photos", out="model_int8.tflite")
+>>> octavo.evaluate("model_int8.tflite", data="photos").accuracy().value
+1.0
 
-    octavo.quantize("model.keras", data="photos/", out="model_int8.tflite")
-    octavo.evaluate("model_int8.tflite", data="photos/").accuracy()
-    octavo.run("digits", out="runs/digits")
+Options that travel together are two records, and functions take their fields as keywords too:
 
-and step by step::
+>>> photos = octavo.Inputs("photos", images=20)
+>>> how = octavo.Quantization(observer="mse", tune=("equalize", "compensate"))
+>>> one = octavo.quantize("float.tflite", photos, "model_int8.tflite", how)
+>>> same = octavo.quantize("float.tflite", photos, "model_int8.tflite", observer="mse", tune=how.tune)
+>>> one.proof.sha256 == same.proof.sha256
+True
 
-    from octavo.quantization.calibrate import calibrate
-    from octavo.quantization.proof import prove
-    from octavo.quantization.quantize import quantize
+and step by step:
 
-    graph = octavo.Graph.read(Path("float.tflite"))
-    ranges = calibrate(graph, images)  # float32 (N, height, width, channels)
-    int8 = quantize(graph, ranges)
-    prove(int8)
-    Path("int8.tflite").write_bytes(int8.content)
+>>> from pathlib import Path
+>>> from octavo.quantization.calibrate import calibrate
+>>> from octavo.quantization.proof import prove
+>>> from octavo.quantization.quantize import quantize
+>>> photos = octavo.open_dataset("path", "photos").splits["train"].read()
+>>> images = octavo.Preprocess(size=(8, 8)).apply(photos.images)  # float32 (N, height, width, channels)
+>>> graph = octavo.Graph.read("float.tflite")
+>>> ranges = calibrate(graph, images)
+>>> int8 = quantize(graph, ranges)
+>>> proof = prove(int8)
+>>> _ = Path("model_int8.tflite").write_bytes(int8.content)
 """
 
 from __future__ import annotations
@@ -51,6 +61,8 @@ if TYPE_CHECKING:
     from octavo.deployment.folder import deploy as deploy
     from octavo.deployment.serve import serve as serve
     from octavo.quantization.ranges import Ranges as Ranges
+    from octavo.recipe.options import Inputs as Inputs
+    from octavo.recipe.options import Quantization as Quantization
     from octavo.recipe.schema import Recipe as Recipe
     from octavo.recipe.schema import load_recipe as load_recipe
     from octavo.reports.write import write as _write
@@ -70,10 +82,12 @@ if TYPE_CHECKING:
 _WHERE = {
     "Graph": "tflite.graph",
     "ImageSet": "data.dataset",
+    "Inputs": "recipe.options",
     "OctavoError": "base.errors",
     "Preprocess": "data.preprocess",
     "QParams": "base.affine",
     "QuantModel": "training.quant_model",
+    "Quantization": "recipe.options",
     "Ranges": "quantization.ranges",
     "Recipe": "recipe.schema",
     "Wish": "analysis.target_search",

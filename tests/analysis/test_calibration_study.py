@@ -16,6 +16,7 @@ from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import quantize
+from octavo.recipe.options import ObserverName, Quantization
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 
@@ -30,15 +31,17 @@ def _set(count: int, seed: int) -> ImageSet:
 POOL, JUDGES = _set(40, 0), _set(90, 1)
 
 
-def _study(sizes: tuple[int, ...] = (1, 4, 40), draws: int = 3, **more: object) -> Study:
+def _study(
+    sizes: tuple[int, ...] = (1, 4, 40), draws: int = 3, quantization: Quantization = Quantization(tune=())
+) -> Study:
     graph = Graph(tiny_tflite())
-    return study(graph, POOL, JUDGES, PREPROCESS, sizes, draws=draws, progress=Silent(), **more)  # type: ignore[arg-type]
+    return study(graph, POOL, JUDGES, PREPROCESS, sizes, quantization, draws=draws, progress=Silent())
 
 
 @pytest.mark.parametrize("observer", ["minmax", "mse"])
-def test_a_point_is_what_that_many_images_give_in_one_go(observer: str) -> None:
+def test_a_point_is_what_that_many_images_give_in_one_go(observer: ObserverName) -> None:
     """The ranges on the way, against a calibration of its own with the same images, on LiteRT."""
-    found = _study(observer=observer)
+    found = _study(quantization=Quantization(observer=observer, tune=()))
     graph = Graph(tiny_tflite())
     judges = PREPROCESS.apply(JUDGES.images)
     real = Model(graph).predict(judges)
@@ -67,7 +70,7 @@ def test_enough_is_the_smallest_that_is_not_worse() -> None:
 
 
 def test_acts_see_the_images_that_calibrate() -> None:
-    plain, tuned = _study((4,), 1), _study((4,), 1, acts=("bias",))
+    plain, tuned = _study((4,), 1), _study((4,), 1, Quantization(tune=("bias",)))
     assert tuned.acts == ("bias",)
     assert plain.points != tuned.points
 

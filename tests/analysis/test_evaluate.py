@@ -74,7 +74,7 @@ def test_feed_is_preprocessing_then_encoding_to_the_last_code() -> None:
     test = _set()
     for graph in (Graph(tiny_tflite()), _int8()):
         port = Model(graph, workers=1).input
-        feed = Feed(test, PREPROCESS, port)
+        feed = Feed(test, PREPROCESS, [port])
         np.testing.assert_array_equal(np.stack(feed[:60]), port.encode(PREPROCESS.apply(test.images)))
 
 
@@ -82,12 +82,12 @@ def test_feed_takes_float_inputs_as_they_are() -> None:
     ready = PREPROCESS.apply(pictures(6)[0])
     images = ImageSet(ready, None, (), tuple("abcdef"))
     port = Model(Graph(tiny_tflite()), workers=1).input
-    np.testing.assert_array_equal(np.stack(Feed(images, PREPROCESS, port)[:6]), ready)
+    np.testing.assert_array_equal(np.stack(Feed(images, PREPROCESS, [port])[:6]), ready)
 
 
 def test_feed_refuses_images_of_another_shape() -> None:
-    with pytest.raises(DataError, match="wants inputs of 8x8x3, and the images become 4x4x3"):
-        Feed(_set(), Preprocess((4, 4)), Model(Graph(tiny_tflite()), workers=1).input)
+    with pytest.raises(DataError, match="wants inputs of 8x8x3, and the data become 4x4x3"):
+        Feed(_set(), Preprocess((4, 4)), Model(Graph(tiny_tflite()), workers=1).inputs)
 
 
 def test_classes_must_be_the_models() -> None:

@@ -64,7 +64,7 @@ def test_precision_by_op(folder: Path) -> None:
     for wrong, said in (
         ("SOFTMIX=float", "nearest are SOFTMAX"),
         ("float", "OP=PRECISION"),
-        ("*=int3", "int4, int16x8"),
+        ("*=int3", "'int4', 'int16x8' or 'float'"),
     ):
         assert said in refused(octavo(*arguments, "-o", folder / "no.tflite", "--precision", wrong))
     assert not (folder / "no.tflite").exists()
@@ -239,29 +239,28 @@ def test_bad_outputs_are_found_before_the_work(folder: Path, tmp_path: Path) -> 
 def test_an_interruption_that_another_library_wrapped_is_one(
     error: Exception, code: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from octavo.cli import commands
+    from octavo.cli import entry
 
     def fails() -> None:
         raise error
 
-    monkeypatch.setattr(commands, "app", fails)
+    monkeypatch.setattr(entry, "app", fails)
     with pytest.raises(SystemExit if code else RuntimeError) as raised:
-        commands.main()
+        entry.main()
     if code:
         assert isinstance(raised.value, SystemExit) and raised.value.code == code
         assert "Interrupted" in capsys.readouterr().err
 
 
 def test_messages_name_flags_with_their_values() -> None:
-    from octavo.cli.commands import Command, app
+    from octavo.cli.app import Command
+    from octavo.cli.commands import app
 
     made = typer.main.get_command(app)
     command = made.commands["qat"]  # type: ignore[attr-defined]
     assert isinstance(command, Command)
-    said = command._in_flags(
-        "Set `images` or `distill=1`, `observer='mse'`, `allow_float`; `octavo qat`, `qat.distill`."
-    )
-    assert said == "Set --images or --distill 1, `observer='mse'`, --allow-float; `octavo qat`, `qat.distill`."
+    said = command._in_flags("Set `images` or `distill=1`, `tune=''`, `allow_float`; `octavo qat`, `qat.distill`.")
+    assert said == "Set --images or --distill 1, `tune=''`, --allow-float; `octavo qat`, `qat.distill`."
 
 
 def test_wrong_paths(folder: Path) -> None:

@@ -110,14 +110,16 @@ def test_classes_may_be_named(save):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": IMAGES}, "neither x_train nor x_test, but images"),
+        ({"classes": np.array(["a"])}, "neither x_train nor x_test"),
+        ({"one": np.zeros((3, 4)), "two": np.zeros((4, 4))}, "should have one length"),
+        ({"names": np.array(["a", "b"])}, "has the type <U1"),
         ({"y_train": LABELS}, "y_train but no x_train"),
         ({"x_train": IMAGES, "y_test": LABELS}, "y_test but no x_test"),
-        ({"x_train": IMAGES.astype(int)}, "the type int64"),
+        ({"x_train": IMAGES.astype(complex)}, "the type complex128"),
         ({"x_train": IMAGES[0, 0]}, r"should have shape \(N, H, W, 3\)"),
         ({"x_train": np.zeros((3, 4, 4, 4), np.uint8)}, r"should have shape \(N, H, W, 3\)"),
         ({"x_train": np.zeros((3, 0, 4, 3), np.uint8)}, r"should have shape \(N, H, W, 3\)"),
-        ({"x_train": np.zeros((3, 4))}, "the model's own input"),
+        ({"x_train": np.zeros((3, 0))}, "holds nothing"),
         ({"x_train": IMAGES[:0]}, "holds no images"),
         ({"x_train": np.uint8(1)}, "holds no images"),
         ({"x_train": np.array([{}, []], object)}, "never loaded"),
@@ -159,3 +161,32 @@ def test_an_array_that_claims_more_than_there_is(tmp_path):
         archive.writestr("x_train.npy", stream.getvalue() + bytes(100))
     with pytest.raises(DataError, match="cannot be read"):
         open_dataset("path", tmp_path / "x.npz")
+
+
+def test_one_array_per_input(save):
+    speed, steps = np.linspace(0, 1, 12), np.arange(12, dtype=np.int32)[:, None]
+    dataset = save(speed=speed, steps=steps, images=IMAGES, y_train=LABELS)
+    read = dataset.splits["train"].read([3, 1])
+    assert read.labels.tolist() == [0, 1] and read.ids == ("sample[3]", "sample[1]")
+    first = read.images[0]
+    assert sorted(first) == ["images", "speed", "steps"]
+    assert first["speed"].dtype == np.float32 and first["steps"].dtype == np.int32
+    np.testing.assert_array_equal(first["images"], IMAGES[3])
+    assert read.digest() == read.take([0, 1]).digest() != read.take([1, 0]).digest()
+    assert len(set(read.fingerprints())) == 2
+    with pytest.raises(DataError, match="the arrays 'speed', 'steps', 'images'"):
+        _ = read.pictures
+    assert list(save(speed=speed, steps=steps).splits) == ["all"]
+
+
+def test_arrays_of_any_rank_are_the_models_own_input(save):
+    for array in (
+        np.zeros((3, 4)),
+        np.zeros(5),
+        np.ones((2, 3, 4, 5, 6)),
+        np.zeros((4, 7), np.int64),
+        np.ones(3, bool),
+    ):
+        read = save(x_train=array).splits["train"].read()
+        assert read.images.shape == array.shape
+        assert read.images.dtype == (np.float32 if array.dtype.kind == "f" else array.dtype)

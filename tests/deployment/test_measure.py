@@ -36,7 +36,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def measure(files: tuple[Path, Path], **asked: Any) -> dict[str, Any]:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
     images = ImageSet(list(pixels), None, CLASSES, tuple("abcd"))
-    feed = Feed(images, Preprocess((8, 8)), Model(Graph.read(files[1]), workers=1).input)
+    feed = Feed(images, Preprocess((8, 8)), Model(Graph.read(files[1]), workers=1).inputs)
     return deployment.measure(*files, feed, DeploymentRecipe(seconds=0.05, **asked)).to_json()
 
 

@@ -157,13 +157,10 @@ def test_unknown_observer() -> None:
         calibrate(Graph(tiny_tflite()), Preprocess((8, 8)).apply(pictures(4)[0]), "median")
 
 
-def test_recipes_and_the_command_line_know_all_observers() -> None:
-    from octavo.cli.commands import Observer
-    from octavo.recipe.schema import CalibrateRecipe
+def test_the_record_of_options_knows_all_observers() -> None:
+    from octavo.recipe.options import ObserverName
 
-    known = tuple(OBSERVERS)
-    assert get_args(CalibrateRecipe.model_fields["observer"].annotation) == known
-    assert get_args(get_args(Observer)[0]) == known
+    assert get_args(ObserverName) == tuple(OBSERVERS)
 
 
 def test_what_has_reached_both_ends_of_its_clip_is_not_looked_at_again() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from tiny import tiny_int8
 
 from octavo.base.errors import RecipeError
 from octavo.base.stats import Interval
-from octavo.runs.sweep import compare_variants, recommended, variants
+from octavo.runs.sweep import Sweep, compare_variants, recommended, variants
 
 
 def test_one_value_each_is_one_nameless_variant() -> None:
@@ -50,6 +51,11 @@ def test_finished_runs_side_by_side(tmp_path: Path) -> None:
     assert value.variants[0].arena == 8 * 8 * (6 + 3)
     assert value.recommended == "size 128"
     assert all(row.p90_ms >= row.median_ms > 0 for row in value.variants)
+    # What it shows: itself in a line, a picture and a table in a notebook, and itself as JSON.
+    text, page = repr(value), value._repr_html_()
+    assert len(text) < 2000 and "2 variants; recommended: size 128, 85.00% of 900 images" in text
+    assert page.count("<img ") == 1 and page.count("<tr>") == 1 + 2 and "size 96" in page
+    assert Sweep.from_json(json.loads(json.dumps(value.to_json())), tmp_path / "sweep.json") == value
 
 
 def test_the_fastest_that_is_as_good_is_recommended() -> None:

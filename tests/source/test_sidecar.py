@@ -21,6 +21,14 @@ def test_round_trip(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "model.tflite.json").read_text())["sha256"].startswith("9372c470eeadd5ec")
 
 
+def test_a_model_that_takes_no_image_has_no_preprocessing(tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes(b"model")
+    Sidecar(None, ("a", "b")).write(model)
+    assert json.loads(sidecar.path_of(model).read_text("utf-8"))["preprocess"] is None
+    assert sidecar.read(model) == Sidecar(None, ("a", "b"))
+
+
 def test_none_without_a_file(tmp_path: Path) -> None:
     assert sidecar.read(tmp_path / "model.tflite") is None
 

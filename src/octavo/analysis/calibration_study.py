@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis import calibration_study_views
 from octavo.analysis.evaluate import Scores, evaluate
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress
@@ -24,7 +25,8 @@ from octavo.quantization.observers import rules_for, run_observers
 from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import build
-from octavo.runtime.litert import Model
+from octavo.recipe.options import Quantization
+from octavo.runtime.litert import inputs_of
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune
 
@@ -50,7 +52,7 @@ class Point:
     accuracy: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """What was measured.
 
@@ -73,6 +75,19 @@ class Study:
     gaps: dict[int, tuple[float, float, float]]
     enough: int
 
+    def __repr__(self) -> str:
+        most = max(self.gaps)
+        found = [point.accuracy for point in self.points if point.images == most]
+        ways = " + ".join((self.observer, *self.acts))
+        return (
+            f"Study({ways}, {len(self.points)} models of {min(self.gaps):,} to {most:,} images: "
+            f"{self.enough:,} are enough; int8 {float(np.mean(found)):.2%} with {most:,}, float {self.accuracy:.2%}, "
+            f"on {self.judges:,} images)"
+        )
+
+    def _repr_html_(self) -> str:
+        return calibration_study_views.notebook(self.to_json(), repr(self))
+
     def to_json(self) -> dict[str, Any]:
         """A JSON value."""
         gaps = [{"images": size, "value": v, "low": low, "high": high} for size, (v, low, high) in self.gaps.items()]
@@ -83,14 +98,12 @@ def study(
     graph: Graph,
     pool: ImageSet,
     judges: ImageSet,
-    preprocess: Preprocess,
+    preprocess: Preprocess | None,
     sizes: Sequence[int],
+    quantization: Quantization = Quantization(tune=()),
     *,
     draws: int = 5,
-    observer: str = "minmax",
-    acts: Sequence[str] = (),
     seed: int = 0,
-    allow_float: bool = False,
     progress: Progress,
 ) -> Study:
     """Calibrates and quantizes with more and more images, and judges every model on the same other images.
@@ -101,11 +114,9 @@ def study(
         judges: Other images, labelled; neither of the pool nor of a test split, since what is seen here chooses a size.
         preprocess: From image to input.
         sizes: How many images to calibrate with.
+        quantization: How every model is quantized; the tuning passes see the images that calibrate.
         draws: How many orders of the pool.
-        observer: How values seen become a range.
-        acts: Tuning acts, in their order; each sees the images that calibrate.
         seed: Of the orders.
-        allow_float: Leave in float what has no int8 form, instead of raising.
         progress: Where progress goes.
 
     Raises:
@@ -122,22 +133,23 @@ def study(
         before = evaluate(graph, judges, preprocess, progress=advance)
     points: list[Point] = []
     hits: dict[int, list[Array]] = {size: [] for size in sizes}
-    rules = rules_for(graph, graph.activations, observer)
-    plan = partial(build, allow_float=allow_float)
-    port = Model(graph, workers=1).input
+    rules = rules_for(graph, graph.activations, quantization.observer)
+    plan = partial(build, allow_float=quantization.allow_float, precision=quantization.precision)
     with progress.track("study", draws * len(sizes)) as advance:
         for draw in range(draws):
             order = np.random.default_rng((seed, draw)).permutation(len(pool))[: sizes[-1]]
-            images = Feed(pool.take(order), preprocess, port)
+            images = Feed(pool.take(order), preprocess, inputs_of(graph))
             states, done = [rule.init() for rule in rules], 0
             for size in sizes:
                 more = run_observers(graph, graph.activations, images[done:size], rules)
                 states = [rule.merge(a, b) for rule, a, b in zip(rules, states, more, strict=True)]
                 done = size
                 found = zip(graph.activations, rules, states, strict=True)
-                ranges = Ranges(observer, size, {t.name: rule.finish(state) for t, rule, state in found})
-                tuned = tune(graph, ranges, images[:size], acts, plan)
-                made = Graph(quantize(tuned.graph, tuned.ranges, allow_float).content)
+                ranges = Ranges(quantization.observer, size, {t.name: rule.finish(state) for t, rule, state in found})
+                tuned = tune(graph, ranges, images[:size], quantization.tune, plan)
+                made = Graph(
+                    quantize(tuned.graph, tuned.ranges, quantization.allow_float, quantization.precision).content
+                )
                 after = evaluate(made, judges, preprocess)
                 points.append(_point(size, draw, before, after))
                 hits[size].append(after.correct)
@@ -145,8 +157,8 @@ def study(
     gaps = {size: _gap(np.array(hits[size]), np.array(hits[sizes[-1]])) for size in sizes}
     enough = next(size for size in sizes if all(gaps[larger][2] >= 0 for larger in sizes if larger >= size))
     return Study(
-        observer,
-        tuple(acts),
+        quantization.observer,
+        quantization.tune,
         len(judges),
         before.accuracy().value,
         tuple(points),

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from octavo.base import notebook as page
+
 
 def lines(value: Mapping[str, Any]) -> list[str]:
     """The study as lines of text, a size each.
@@ -27,6 +29,15 @@ def lines(value: Mapping[str, Any]) -> list[str]:
         )
     made.append(f"enough  {value['enough']}: the fewest that are not shown to be worse than the most")
     return made
+
+
+def notebook(value: Mapping[str, Any], title: str) -> str:
+    """The curve, and the lines of text below it, as HTML."""
+    from html import escape
+
+    alt = "Accuracy and error of int8 against the number of calibration images"
+    text = escape("\n".join((title, *lines(value))))
+    return page.picture(picture(value), alt) + f"<pre>{text}</pre>"
 
 
 def picture(value: Mapping[str, Any]) -> bytes:

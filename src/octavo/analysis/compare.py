@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis import compare_views
 from octavo.base.artefact import Artefact
 from octavo.base.errors import DataError, ModelError
+from octavo.quantization.observers import Images
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
 from octavo.tflite.graph import Graph, Op, Tensor
 from octavo.tflite.op_table import row
@@ -316,6 +318,20 @@ class Compared(Artefact):
     tensors: list[TensorError]
     unmatched: Unmatched
 
+    def __repr__(self) -> str:
+        value = self.to_json()
+        worst = "".join(
+            f", worst {row['op']} #{row['place']} adds noise at {row['added']['sqnr']:.1f} dB"
+            for row in compare_views.worst(value["tensors"], 1)
+        )
+        last = value["tensors"][-1]["accumulated"]["sqnr"]
+        output = "without noise" if last is None else f"{last:.1f} dB"
+        seen = f"{len(self.tensors)} tensors on {self.images:,} images, {self.kernels}"
+        return f"Compared({seen}: output SQNR {output}{worst})"
+
+    def _repr_html_(self) -> str:
+        return compare_views.notebook(self.to_json(), repr(self))
+
 
 @dataclass
 class _Seen:
@@ -336,7 +352,7 @@ class _Seen:
 def compare(
     before: Graph,
     after: Graph,
-    images: Sequence[Array] | Array,
+    images: Images,
     kernels: Kernels = "xnnpack",
     progress: Callable[[int], None] = lambda done: None,
     workers: int | None = None,
@@ -348,7 +364,8 @@ def compare(
     Args:
         before: The model to measure against: float, or another int8 model.
         after: The model to measure, of whatever converter.
-        images: Preprocessed images as reals, float32, each ``(height, width, channels)``.
+        images: What the first model takes, as reals without the batch axis, such as preprocessed images, float32
+            ``(height, width, channels)``; tuples where it has several inputs.
         kernels: The kernel family that runs both.
         progress: Called after each image with 1.
         workers: Images at work at once; all cores when left out.
@@ -359,8 +376,6 @@ def compare(
     """
     if len(images) == 0:
         raise DataError("Comparison needs at least one image, and got none.", "Give a few held-out images.")
-    if len(before.inputs) != 1:
-        raise ModelError(f"{before.name} has {len(before.inputs)} inputs; a classifier of images has one.")
     pairs = match(before, after)
     count = min(workers or os.cpu_count() or 1, len(images))
     probes = [_Probe(before, after, pairs, kernels) for _ in range(count)]
@@ -399,13 +414,14 @@ class _Probe:
         self._second = _Runner(after.exposed(measured), kernels)
         self._alone = _Runner(after.severed([form for _, form in self._cuts]).exposed(measured), kernels)
 
-    def look(self, image: Array) -> None:
-        """Runs one image, real values without the batch axis, and folds in what it shows."""
+    def look(self, sample: Array | tuple[Array, ...]) -> None:
+        """Runs one sample, real values without the batch axis, and folds in what it shows."""
+        given = [values[None] for values in (sample if isinstance(sample, tuple) else (sample,))]
         reals = [
             values if pair.before.qparams is None else pair.before.qparams.dequantize(values)
-            for pair, values in zip(self.pairs, self._first.run([image[None]]), strict=True)
+            for pair, values in zip(self.pairs, self._first.run(given), strict=True)
         ]
-        for pair, seen, real, values in zip(self.pairs, self.seen, reals, self._second.run([image[None]]), strict=True):
+        for pair, seen, real, values in zip(self.pairs, self.seen, reals, self._second.run(given), strict=True):
             seen.accumulated.add(real, values, pair.after)
             if pair.after.qparams is not None:
                 params = pair.after.qparams
@@ -413,7 +429,7 @@ class _Probe:
                 if params.bits == 8:
                     seen.codes += np.bincount(values.view(np.uint8).ravel(), minlength=256)
         fed = [reals[place].reshape([max(n, 1) for n in form.shape]) for place, form in self._cuts]
-        alone = self._alone.run([*fed, image[None]])
+        alone = self._alone.run([*fed, *given])
         for pair, seen, real, values in zip(self.pairs, self.seen, reals, alone, strict=True):
             seen.added.add(real, values, pair.after)
 
@@ -435,7 +451,7 @@ class _Runner:
         """Real values in, raw values out: views that the next run overwrites."""
         for tensor, values in zip(self._inputs, reals, strict=True):
             params = tensor.qparams
-            raw = values if params is None else params.quantize(values).astype(tensor.dtype)
+            raw = values.astype(tensor.dtype) if params is None else params.quantize(values).astype(tensor.dtype)
             self._made.set_tensor(tensor.index, raw)
         self._made.invoke()
         return [view() for view in self._exits]

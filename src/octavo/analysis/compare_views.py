@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from octavo.base import notebook as page
+
 FLOAT, INT8, QUIET, INK = "#0072B2", "#D55E00", "#8A8F98", "#24292F"
 # Pictures give an error-free tensor this many dB, which no 8-bit tensor with an error reaches.
 _CLEAN = 100.0
@@ -25,34 +27,46 @@ def worst(tensors: Sequence[Mapping[str, Any]], count: int = 5) -> list[Mapping[
     ]
 
 
+HEADS = ("op", "tensor", "SQNR", "added", "cosine", "mean LSB", "max LSB", "added LSB", "low", "high", "codes")
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One tensor as a row of a table, under `HEADS`."""
+    whole, own = row["accumulated"], row["added"]
+    return (
+        row["op"],
+        short(row["before"]),
+        _number(whole["sqnr"], ".1f"),
+        _number(own["sqnr"], ".1f"),
+        _number(whole["cosine"], ".4f"),
+        _number(whole["mean_lsb"], ".2f"),
+        _number(whole["largest_lsb"], ".1f"),
+        _number(own["mean_lsb"], ".2f"),
+        _number(row["low"], ".1%"),
+        _number(row["high"], ".1%"),
+        _number(row["codes"], ".0%"),
+    )
+
+
 def table(value: Mapping[str, Any]) -> Any:
     """The tensors as a `rich` table, in the network's order; ops that add most error are marked."""
     from rich import box
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    made.add_column("op")
-    made.add_column("tensor", no_wrap=True)
-    for title in ("SQNR", "added", "cosine", "mean LSB", "max LSB", "added LSB", "low", "high", "codes"):
-        made.add_column(title, justify="right", no_wrap=True)
+    for place, title in enumerate(HEADS):
+        made.add_column(title, justify="left" if place < 2 else "right", no_wrap=place > 0)
     marked = [id(row) for row in worst(value["tensors"])]
     for row in value["tensors"]:
-        whole, own = row["accumulated"], row["added"]
-        made.add_row(
-            row["op"],
-            short(row["before"]),
-            _number(whole["sqnr"], ".1f"),
-            _number(own["sqnr"], ".1f"),
-            _number(whole["cosine"], ".4f"),
-            _number(whole["mean_lsb"], ".2f"),
-            _number(whole["largest_lsb"], ".1f"),
-            _number(own["mean_lsb"], ".2f"),
-            _number(row["low"], ".1%"),
-            _number(row["high"], ".1%"),
-            _number(row["codes"], ".0%"),
-            style="bold red" if id(row) in marked else None,
-        )
+        made.add_row(*cells(row), style="bold red" if id(row) in marked else None)
     return made
+
+
+def notebook(value: Mapping[str, Any], title: str) -> str:
+    """The picture, and the tensors whose own ops add most error, as HTML."""
+    rows = [cells(row) for row in worst(value["tensors"], 10)]
+    alt = "Accumulated and added SQNR of every tensor, from input to output"
+    return page.table(HEADS, rows, f"{title}; the ops that add most noise", texts=2) + page.picture(picture(value), alt)
 
 
 def short(name: str, most: int = 32) -> str:

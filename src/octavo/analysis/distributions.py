@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo.base.artefact import Artefact, Part
+from octavo.quantization.observers import Images
 from octavo.quantization.quantize import Quantized
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
@@ -105,7 +105,7 @@ class Distributions(Artefact):
     weights: list[Weight]
 
 
-def distributions(graph: Graph, quantized: Quantized, images: Sequence[Array] | Array) -> Distributions:
+def distributions(graph: Graph, quantized: Quantized, images: Images) -> Distributions:
     """Quantiles of every activation and a histogram of every weight's codes.
 
     Args:
@@ -117,7 +117,7 @@ def distributions(graph: Graph, quantized: Quantized, images: Sequence[Array] | 
     return Distributions(images=len(few), activations=_activations(graph, quantized, few), weights=_weights(quantized))
 
 
-def _activations(graph: Graph, quantized: Quantized, images: Sequence[Array] | Array) -> list[Activation]:
+def _activations(graph: Graph, quantized: Quantized, images: Images) -> list[Activation]:
     tensors = graph.activations
     quantiles = np.zeros((len(images), len(tensors), len(_SHARES)))
 

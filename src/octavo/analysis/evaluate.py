@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis.evaluation import ClassScore, Comparison, McNemar, ModelScore, Shift
+from octavo.base import notebook
 from octavo.base.errors import DataError
 from octavo.base.stats import CONFIDENCE, Interval, mcnemar, paired_difference, proportion
 from octavo.data.dataset import ImageSet
@@ -20,8 +21,11 @@ from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
 
+# How many classes a notebook shows: those that are recognized least.
+_CLASSES = 20
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Scores:
     """What one model said of every image, and what was right.
 
@@ -36,6 +40,27 @@ class Scores:
     probabilities: Array
     classes: tuple[str, ...]
     kernels: str
+
+    def __repr__(self) -> str:
+        share = self.accuracy()
+        return (
+            f"Scores({share.value:.2%} right (95% interval {share.low:.2%} to {share.high:.2%}), "
+            f"{len(self.labels):,} images, {len(self.classes):,} classes, {self.kernels})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = sorted(self.to_json()["per_class"], key=lambda row: row["recall"])[:_CLASSES]
+        return notebook.table(
+            ("class", "images", "right", "recall", "precision", "F1"),
+            [
+                (
+                    *(row["class"], f"{row['images']:,}", f"{row['correct']:,}"),
+                    *(f"{row[key]:.1%}" for key in ("recall", "precision", "f1")),
+                )
+                for row in rows
+            ],
+            f"{self!r}; the lowest recall first",
+        )
 
     @property
     def predictions(self) -> Array:
@@ -88,16 +113,16 @@ class Scores:
 def evaluate(
     graph: Graph,
     test: ImageSet,
-    preprocess: Preprocess,
+    preprocess: Preprocess | None,
     kernels: Kernels = "xnnpack",
     progress: Callable[[int], None] = lambda done: None,
 ) -> Scores:
     """Runs a classifier over held-out images on all cores.
 
     Args:
-        graph: A float or int8 classifier with one image input; its first output holds the classes.
+        graph: A float or int8 classifier; its first output holds the classes.
         test: Labelled images.
-        preprocess: The preprocessing that belongs to the model.
+        preprocess: The preprocessing that belongs to the model; None where it does not take one image.
         kernels: Which of LiteRT's kernel families runs it.
         progress: Called after each image with 1.
 
@@ -110,7 +135,7 @@ def evaluate(
             "Give a folder with one folder per class, or x_test and y_test.",
         )
     model = Model(graph, kernels)
-    outputs = model.run(Feed(test, preprocess, model.input), progress)
+    outputs = model.run(Feed(test, preprocess, model.inputs), progress)
     probabilities = _probabilities(graph, outputs.reshape(len(outputs), -1))
     if probabilities.shape[1] != len(test.classes):
         raise DataError(

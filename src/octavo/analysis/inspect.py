@@ -6,13 +6,32 @@ import hashlib
 from collections import Counter
 from typing import Any
 
+from octavo.base import notebook
 from octavo.base.errors import ModelError
+from octavo.base.record import Record
 from octavo.quantization.precision import possible, short_name
 from octavo.source.sidecar import Sidecar
 from octavo.tflite import metadata
 from octavo.tflite.graph import Graph, describe
 from octavo.tflite.op_table import macs, row
 from octavo.tflite.size import breakdown
+
+
+class Inspection(Record):
+    """What a model file is, as `inspect` found it."""
+
+    def __repr__(self) -> str:
+        ports = " -> ".join(
+            ", ".join(f"{facts['dtype']} {facts['shape']}" for facts in self[which]) for which in ("inputs", "outputs")
+        )
+        return (
+            f"Inspection({self['kind']}, {ports}, {len(self['each_op'])} ops, {self['bytes']:,} bytes, "
+            f"{self['parameters']:,} parameters, {self['macs']:,} MACs; keys: {', '.join(self)})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [(row["op"], f"{row['count']:,}", f"{row['macs']:,}") for row in self["ops"]]
+        return notebook.table(("op", "count", "MACs"), rows, repr(self))
 
 
 def inspect(graph: Graph, belongs: Sidecar | None = None) -> dict[str, Any]:
@@ -45,7 +64,7 @@ def inspect(graph: Graph, belongs: Sidecar | None = None) -> dict[str, Any]:
         "macs": macs(graph),
         "breakdown": vars(breakdown(graph.content)),
         "classes": list(belongs.classes) if belongs else None,
-        "preprocess": belongs.preprocess.to_json() if belongs else None,
+        "preprocess": belongs.preprocess.to_json() if belongs and belongs.preprocess else None,
         "metadata": _metadata(graph.content),
     }
 

@@ -3,12 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from octavo.analysis.evaluation import Evaluation
 from octavo.analysis.target_search import SearchRecord
+from octavo.base import notebook
 from octavo.base.errors import OctavoError
+
+
+@dataclass(frozen=True, repr=False)
+class Tried(Sequence[Mapping[str, Any]]):
+    """What was tried, a row for each model.
+
+    Args:
+        rows: ``name``, ``kind``, ``accuracy`` (a share), ``bytes``, ``median_ms``, and under ``front`` whether
+            nothing of no more bytes, or no more milliseconds, is more accurate.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[dict[str, Any], ...]: ...
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | tuple[dict[str, Any], ...]:
+        return self.rows[place]
+
+    def __repr__(self) -> str:
+        best = [row for row in self.rows if any(row["front"].values())]
+        named = [
+            f"{row['name']} {row['accuracy']:.2%}, {row['bytes']:,} bytes, {row['median_ms']:.2f} ms"
+            for row in best[:5]
+        ]
+        more = [f"{len(best) - 5} more"] if len(best) > 5 else []
+        return f"Tried({len(self)} models; nothing beats {'; '.join([*named, *more])})"
+
+    def _repr_html_(self) -> str:
+        alt = "Accuracy against bytes, and against milliseconds, of every model that was tried"
+        return notebook.picture(picture(self.rows), alt) + notebook.table(
+            ("model", "best for", "accuracy", "bytes", "ms"),
+            [
+                (
+                    *(row["name"], ", ".join(cost for cost, best in row["front"].items() if best)),
+                    *(f"{row['accuracy']:.2%}", f"{row['bytes']:,}", f"{row['median_ms']:.2f}"),
+                )
+                for row in self.rows
+            ],
+            f"{len(self)} models; best for: nothing of no more of it is more accurate",
+            texts=2,
+        )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """A JSON value."""
+        return list(self.rows)
 
 
 def points(paths: Sequence[Path]) -> list[dict[str, Any]]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis import sensitivity_views
 from octavo.base.errors import DataError
+from octavo.quantization.observers import Images
 from octavo.quantization.precision import Precision, name_of, possible
 from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
@@ -71,7 +73,7 @@ class OpSensitivity:
     share: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sensitivity:
     """What every op of a model costs, the costliest first.
 
@@ -93,6 +95,19 @@ class Sensitivity:
     seconds: float
     budget: float | None
 
+    def __repr__(self) -> str:
+        sqnr = "exact" if self.int8.sqnr is None else f"SQNR {self.int8.sqnr:.1f} dB"
+        costly = ", ".join(
+            f"{item.op} #{item.place} {item.share:.0%}" for item in self.ops[:3] if item.share is not None
+        )
+        return (
+            f"Sensitivity({len(self.ops)} ops on {self.images:,} images, {self.kernels}: int8 {sqnr}, "
+            f"agrees {self.int8.agreement:.1%}{f'; shares of the noise: {costly}' * bool(costly)})"
+        )
+
+    def _repr_html_(self) -> str:
+        return sensitivity_views.notebook(self.to_json(), repr(self))
+
     @property
     def unmeasured(self) -> dict[str, list[str]]:
         """The ops that the budget left out, by name, of each of the two measurements."""
@@ -109,7 +124,7 @@ class Sensitivity:
 def sensitivity(
     graph: Graph,
     ranges: Ranges,
-    images: Sequence[Array] | Array,
+    images: Images,
     labels: Array | None = None,
     *,
     tuned: Graph | None = None,
@@ -198,7 +213,7 @@ def _noise(item: OpSensitivity) -> float:
 class _Meter:
     """The images, encoded once for each kind of input, and what the float graph says of them."""
 
-    def __init__(self, graph: Graph, images: Sequence[Array] | Array, labels: Array | None, kernels: Kernels) -> None:
+    def __init__(self, graph: Graph, images: Images, labels: Array | None, kernels: Kernels) -> None:
         self._images = [image if isinstance(image, tuple) else (image,) for image in images]
         self._encoded: dict[Any, list[tuple[Array, ...]]] = {}
         self._kernels = kernels

@@ -6,9 +6,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from octavo.analysis.compare_views import FLOAT, INK, INT8, QUIET, short
+from octavo.base import notebook as page
 
 # Pictures give an op without noise this many dB, which no 8-bit output with noise reaches.
 _CLEAN = 100.0
+
+
+HEADS = ("op", "name", "alone", "share", "agree", "accuracy", "without", "gain", "agree", "accuracy")
+
+
+def cells(value: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One op as a row of a table, under `HEADS`.
+
+    Args:
+        value: The JSON value of a `Sensitivity`.
+        row: One of its ops.
+    """
+    only, all_but = row["only"], row["all_but"]
+    gain = None
+    if all_but is not None and None not in (all_but["sqnr"], value["int8"]["sqnr"]):
+        gain = all_but["sqnr"] - value["int8"]["sqnr"]
+    return (
+        f"{row['op']} #{row['place']}",
+        short(row["name"].split(";")[0], 44),
+        *_figures(only)[:1],
+        "–" if row["share"] is None else f"{row['share']:.1%}",
+        *_figures(only)[1:],
+        *_figures(all_but)[:1],
+        "–" if gain is None else f"{gain:+.1f}",
+        *_figures(all_but)[1:],
+    )
 
 
 def table(value: Mapping[str, Any], count: int | None = None) -> Any:
@@ -22,27 +49,18 @@ def table(value: Mapping[str, Any], count: int | None = None) -> Any:
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    made.add_column("op")
-    made.add_column("name", no_wrap=True)
-    titles = ("alone", "share", "agree", "accuracy", "without", "gain", "agree", "accuracy")
-    for title in titles:
-        made.add_column(title, justify="right", no_wrap=True)
+    for place, title in enumerate(HEADS):
+        made.add_column(title, justify="left" if place < 2 else "right", no_wrap=place > 0)
     for row in value["ops"][:count]:
-        only, all_but = row["only"], row["all_but"]
-        gain = None
-        if all_but is not None and None not in (all_but["sqnr"], value["int8"]["sqnr"]):
-            gain = all_but["sqnr"] - value["int8"]["sqnr"]
-        made.add_row(
-            f"{row['op']} #{row['place']}",
-            short(row["name"].split(";")[0], 44),
-            *_figures(only)[:1],
-            "–" if row["share"] is None else f"{row['share']:.1%}",
-            *_figures(only)[1:],
-            *_figures(all_but)[:1],
-            "–" if gain is None else f"{gain:+.1f}",
-            *_figures(all_but)[1:],
-        )
+        made.add_row(*cells(value, row))
     return made
+
+
+def notebook(value: Mapping[str, Any], title: str) -> str:
+    """The costliest ops and the picture along the network, as HTML."""
+    rows = [cells(value, row) for row in value["ops"][:10]]
+    alt = "SQNR of the output with each op alone in int8, and with each op alone in float"
+    return page.table(HEADS, rows, f"{title}; the costliest ops", texts=2) + page.picture(picture(value), alt)
 
 
 def _figures(measure: Mapping[str, Any] | None) -> tuple[str, str, str]:

@@ -24,6 +24,7 @@ from pydantic import Field
 
 from octavo.analysis.evaluate import evaluate
 from octavo.analysis.sensitivity import OpSensitivity, sensitivity
+from octavo.base import notebook
 from octavo.base.artefact import Artefact, Part
 from octavo.base.progress import Progress
 from octavo.base.stats import Interval, paired_difference, proportion
@@ -36,7 +37,7 @@ from octavo.quantization.proof import prove
 from octavo.quantization.quantize import Quantized, quantize
 from octavo.quantization.table import build
 from octavo.rewrite.strip import strip
-from octavo.runtime.litert import Model, latency
+from octavo.runtime.litert import inputs_of, latency
 from octavo.tflite.graph import Graph
 from octavo.tflite.op_table import row
 from octavo.tuning.tune import Tuning, tune
@@ -69,6 +70,10 @@ class Wish:
         drop: The largest loss of accuracy on the validation images, in points.
         size: The largest file, in bytes.
         latency: The longest median time of one image on one thread of this machine, in milliseconds.
+
+    Example:
+        >>> str(Wish(drop=0.5, size=3_000_000))
+        'at most 0.5 points less accurate than float, at most 3,000,000 bytes'
     """
 
     drop: float | None = None
@@ -110,6 +115,11 @@ class Trial:
     def accuracy(self) -> float:
         """On the validation images, as a share."""
         return float(self.correct.mean())
+
+    @property
+    def figures(self) -> tuple[str, str, str]:
+        """What a wish can be about, in words: accuracy against float, size and time."""
+        return f"{self.against.value * 100:+.2f} points", f"{len(self.content):,} bytes", f"{self.median_ms:.2f} ms"
 
     def meets(self, wish: Wish) -> bool:
         """Whether it is all that was asked for, on the validation images and this machine."""
@@ -206,7 +216,7 @@ class SearchRecord(Artefact):
     obstacles: list[Obstacle]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Search:
     """What was tried, and what was found.
 
@@ -247,6 +257,22 @@ class Search:
             obstacles=[Obstacle(name=item.name, op=item.op, share=item.share) for item in self.obstacles],
         )
 
+    def __repr__(self) -> str:
+        met = "nothing" if self.chosen is None else f"{self.chosen.way} ({', '.join(self.chosen.figures)})"
+        tried = f"{len(self.trials)} tried on {self.images:,} validation images"
+        return f"Search({self.wish}: {met}; {tried}, float {self.float_accuracy:.2%}, {self.float_bytes:,} bytes)"
+
+    def _repr_html_(self) -> str:
+        return notebook.table(
+            ("way", "chosen", "accuracy", "against float", "file", "one image", "took"),
+            [
+                (t.way, "yes" if t is self.chosen else "", f"{t.accuracy:.2%}", *t.figures, f"{t.seconds:.1f} s")
+                for t in self.trials
+            ],
+            repr(self),
+            texts=2,
+        )
+
 
 # Trains the float graph for int8, and gives the model.
 Train = Callable[[], Quantized]
@@ -256,7 +282,7 @@ def search(
     graph: Graph,
     images: ImageSet,
     validation: ImageSet,
-    preprocess: Preprocess,
+    preprocess: Preprocess | None,
     wish: Wish,
     *,
     allow_float: bool = False,
@@ -303,14 +329,14 @@ class _Seeker:
         graph: Graph,
         images: ImageSet,
         validation: ImageSet,
-        preprocess: Preprocess,
+        preprocess: Preprocess | None,
         wish: Wish,
         allow_float: bool,
         progress: Progress,
     ) -> None:
         self.graph, self.validation, self.preprocess, self.wish = graph, validation, preprocess, wish
         self.allow_float, self.progress = allow_float, progress
-        self.feed = Feed(images, preprocess, Model(graph, workers=1).input)
+        self.feed = Feed(images, preprocess, inputs_of(graph))
         self.correct = self._correct(graph, "float")
         self.median_ms = latency([graph.content], seconds=0.5)[0].median_ms
         self.trials: list[Trial] = []

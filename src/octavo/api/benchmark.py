@@ -34,6 +34,12 @@ def benchmark(
 
     Raises:
         OctavoError: A file is no `.tflite` model that runs, or an option is not as it should be.
+
+    Example:
+        >>> import octavo
+        >>> times = octavo.benchmark(["float.tflite", "int8.tflite"], seconds=0.2)
+        >>> [timing.model for timing in times.timings], times.timings[1].latency.median_ms > 0
+        (['float.tflite', 'int8.tflite'], True)
     """
     if not threads or min(threads) < 1:
         raise OctavoError(f"`threads` should be numbers from 1 up, and is {list(threads)}.")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from octavo.analysis.pareto import front, picture, points
+from octavo.analysis.pareto import Tried, front, picture, points
 from octavo.base.files import check_file, write_bytes
 
 
-def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> list[dict[str, Any]]:
+def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> Tried:
     """Reads what was tried, and says which of it nothing else beats.
 
     Args:
@@ -23,6 +22,12 @@ def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> list[d
 
     Raises:
         OctavoError: A path is neither.
+
+    Example:
+        >>> import octavo
+        >>> tried = octavo.pareto(["runs/digits"])
+        >>> [row["name"] for row in tried if row["front"]["bytes"]]
+        ['digits: int8', 'digits: control']
     """
     if out is not None:
         check_file(Path(out))
@@ -30,4 +35,4 @@ def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> list[d
     fronts = {cost: front(rows, cost) for cost in ("bytes", "median_ms")}
     if out is not None:
         write_bytes(Path(out), picture(rows))
-    return [{**row, "front": {cost: row in best for cost, best in fronts.items()}} for row in rows]
+    return Tried(tuple({**row, "front": {cost: row in best for cost, best in fronts.items()}} for row in rows))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Unpack
 
 from octavo.api.written import Written, check_output, left_by_xnnpack
 from octavo.base.files import write_bytes
@@ -13,10 +13,11 @@ from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
 from octavo.data.split import calibration, draw_training
 from octavo.quantization.calibrate import calibrate
-from octavo.quantization.precision import Precision, resolve
+from octavo.quantization.precision import resolve
+from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
-from octavo.runtime.litert import Model
-from octavo.source.load import check_classes, load_model, preprocess_for
+from octavo.runtime.litert import inputs_of
+from octavo.source.load import check_classes, image_preprocess_for, load_model
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat as training
 from octavo.training.convert import convert
@@ -24,19 +25,14 @@ from octavo.training.convert import convert
 
 def qat(
     model: Path | str,
-    data: Path | str,
+    data: Path | str | Inputs,
     out: Path | str,
+    quantization: Quantization = Quantization(),
     *,
     recipe: QatRecipe | None = None,
-    images: int | None = None,
     validation: int | None = None,
-    seed: int = 0,
-    allow_float: bool = False,
-    precision: Mapping[str, Precision] | None = None,
-    scale: tuple[float, float] | None = None,
-    interpolation: str | None = None,
-    channels: str | None = None,
     progress: Progress | None = None,
+    **fields: Unpack[Fields],
 ) -> Written:
     """Trains a `.keras` or float `.tflite` classifier for int8 on labelled images, proves it, and writes it.
 
@@ -45,38 +41,46 @@ def qat(
     Args:
         model: The float model; it is not changed.
         data: A folder, archive or `.npz` of images; its training images train, calibrate and choose, never its test
-            images. They may be unlabelled where the recipe learns from the float model alone.
+            images. They may be unlabelled where the recipe learns from the float model alone. `images` of them
+            calibrate; 100, or all where there are fewer, when left out.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
+        quantization: Observer of the first ranges, precision of ops, and whether an op may stay in float. Training
+            takes the place of tuning passes.
         recipe: How to train.
-        images: How many calibration images; 100, or all where there are fewer, when left out.
         validation: How many training images are set apart to choose the best epoch by; a tenth when left out.
-        seed: Of the choice of images, and of their order and augmentation.
-        allow_float: Keep in float what has no int8 form.
-        precision: The ops that are int4 or float instead of int8: see `octavo.quantization.precision.resolve`.
-        scale: What pixels 0 and 255 become, where no sidecar says so.
-        interpolation: How images are resized, where no sidecar says so.
-        channels: Channel order, where no sidecar says so.
         progress: Where progress goes.
+        **fields: Fields of `Inputs` and `Quantization`, given one by one. `seed` seeds the order of the images and
+            their augmentation too.
 
     Raises:
         OctavoError: The model, the images or the result are not as they should be; nothing is written then.
+
+    Example:
+        >>> import octavo
+        >>> from octavo.recipe.schema import QatRecipe
+        >>> recipe = QatRecipe(epochs=1, learning_rate=1e-4)
+        >>> made = octavo.qat("float.tflite", "photos", "trained.tflite", recipe=recipe)
+        >>> all(check.passed for check in made.proof.checks)
+        True
     """
     from octavo.simulate import Simulation
 
     progress = progress or Silent()
+    inputs, wanted = options_of(data, quantization, fields)
+    wanted.refuse("tune", why="Training for int8 takes no tuning passes: it learns what they would compute.")
     out, recipe = Path(out), recipe or QatRecipe()
     check_output(out, model)
     loaded = load_model(model)
-    resolve(loaded.graph, precision or {})
-    preprocess = preprocess_for(loaded, scale, interpolation, channels, progress)
-    train, chosen = draw_training(open_dataset("path", Path(data)), validation, seed)
+    resolve(loaded.graph, wanted.precision)
+    preprocess = image_preprocess_for(loaded, inputs, progress)
+    train, chosen = draw_training(open_dataset("path", inputs.data), validation, inputs.seed)
     check_classes(loaded, train)
-    feed = Feed(calibration(train, images, seed), preprocess, Model(loaded.graph, workers=1).input)
+    feed = Feed(calibration(train, inputs.images, inputs.seed), preprocess, inputs_of(loaded.graph))
     with progress.track("calibrate", len(feed)) as advance:
-        ranges = calibrate(loaded.graph, feed, progress=advance)
-    simulation = Simulation(loaded.graph, ranges, allow_float, precision)
+        ranges = calibrate(loaded.graph, feed, wanted.observer, advance)
+    simulation = Simulation(loaded.graph, ranges, wanted.allow_float, wanted.precision)
     workdir = out.with_name(f".{out.name}.training")
-    training.fit(simulation, train, chosen, preprocess, recipe, seed, workdir, progress)
+    training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress)
     made = convert(simulation)
     write_bytes(out, made.quantized.content)
     classes = loaded.belongs.classes if loaded.belongs is not None else train.classes

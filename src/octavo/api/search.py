@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 from octavo.analysis.target_search import Search, Wish
 from octavo.analysis.target_search import search as look
@@ -13,11 +15,13 @@ from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
+from octavo.data.preprocess import Preprocess
 from octavo.data.split import calibration, draw_training
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import Quantized
+from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
-from octavo.runtime.litert import Model
+from octavo.runtime.litert import inputs_of
 from octavo.source.load import load_model, preprocess_for
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat
@@ -26,19 +30,15 @@ from octavo.training.convert import convert
 
 def search(
     model: Path | str,
-    data: Path | str,
+    data: Path | str | Inputs,
     out: Path | str,
     wish: Wish,
+    quantization: Quantization = Quantization(),
     *,
-    images: int | None = None,
     validation: int | None = None,
-    seed: int = 0,
     train: bool = True,
-    allow_float: bool = False,
-    scale: tuple[float, float] | None = None,
-    interpolation: str | None = None,
-    channels: str | None = None,
     progress: Progress | None = None,
+    **fields: Unpack[Fields],
 ) -> Search:
     """Finds the cheapest int8 form of a model that meets a target, and writes it; see `octavo.analysis.target_search`.
 
@@ -47,46 +47,54 @@ def search(
     Args:
         model: A `.keras` or float `.tflite` classifier.
         data: A folder, archive or `.npz` of labelled images. Its training images calibrate and judge (others of them),
-            never its test images. Where the model has been trained on them, they judge it too kindly.
+            never its test images. Where the model has been trained on them, they judge it too kindly. `images`
+            calibrate; 100, or all where there are fewer, when left out.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         wish: What the model is to meet.
-        images: How many calibration images; 100, or all where there are fewer, when left out.
+        quantization: Whether an op may stay in float; the search chooses the rest.
         validation: How many images judge; a tenth of the training images, and 1,000 at most, when left out.
-        seed: Of the choice of both.
         train: Whether training for int8 may be tried when all else fails.
-        allow_float: Leave in float what has no int8 form.
-        scale: What pixels 0 and 255 become, where no sidecar says so.
-        interpolation: How images are resized, where no sidecar says so.
-        channels: Channel order, where no sidecar says so.
         progress: Where progress goes.
+        **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
     Raises:
         QuantizationError: Nothing that was tried meets the wish; the message says how near it came.
         OctavoError: The model or the images are not as they should be; nothing is written then.
+
+    Example:
+        >>> import octavo
+        >>> found = octavo.search("float.tflite", "photos", "found.tflite", octavo.Wish(drop=0.5))
+        >>> found.chosen.way, len(found.trials)
+        ('minmax', 1)
     """
     progress = progress or Silent()
+    inputs, wanted = options_of(data, quantization, fields)
+    wanted.refuse(
+        *("observer", "tune", "precision"),
+        why="A search for a target chooses observer, tuning passes and precision itself.",
+    )
     out = Path(out)
     check_output(out, model)
     if not str(wish):
         raise QuantizationError("A target search needs a target.", "Give a largest drop, size or latency.")
     loaded = load_model(model)
-    preprocess = preprocess_for(loaded, scale, interpolation, channels, progress)
-    training, judges = draw_training(open_dataset("path", Path(data)), validation, seed)
+    preprocess = preprocess_for(loaded, inputs, progress)
+    training, judges = draw_training(open_dataset("path", inputs.data), validation, inputs.seed)
     if judges is None:
         raise DataError(
-            f"A target search needs labelled images to judge by, and '{data}' gives none for it.",
+            f"A target search needs labelled images to judge by, and '{inputs.data}' gives none for it.",
             "Give labelled images, ten or more a class.",
         )
-    calibrating = calibration(training, images, seed)
+    calibrating = calibration(training, inputs.images, inputs.seed)
     workdir = out.with_name(f".{out.name}.training")
 
-    def trained() -> Quantized:
+    def trained(pictures: Preprocess) -> Quantized:
         from octavo.simulate import Simulation
 
-        feed = Feed(calibrating, preprocess, Model(loaded.graph, workers=1).input)
-        simulation = Simulation(loaded.graph, calibrate(loaded.graph, feed), allow_float)
+        feed = Feed(calibrating, preprocess, inputs_of(loaded.graph))
+        simulation = Simulation(loaded.graph, calibrate(loaded.graph, feed), wanted.allow_float)
         # The judges choose no epoch: they would then judge their own choice.
-        qat.fit(simulation, training, None, preprocess, QatRecipe(), seed, workdir, progress)
+        qat.fit(simulation, training, None, pictures, QatRecipe(), inputs.seed, workdir, progress)
         return convert(simulation).quantized
 
     found = look(
@@ -95,8 +103,8 @@ def search(
         judges,
         preprocess,
         wish,
-        allow_float=allow_float,
-        train=trained if train and _keras() else None,
+        allow_float=wanted.allow_float,
+        train=partial(trained, preprocess) if train and preprocess is not None and _keras() else None,
         progress=progress,
     )
     record = out.with_name(f"{out.name}.search.json")

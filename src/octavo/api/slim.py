@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from octavo.api.tried import draw_tried
 from octavo.api.written import check_output
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
-from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
-from octavo.data.split import draw_test
-from octavo.rewrite import equality
+from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
 from octavo.source.load import load_model, preprocess_for
@@ -28,7 +27,7 @@ class Slimmed:
         path: The file.
         before: Bytes of the model that was read.
         content: The file's bytes.
-        preprocess: From image to input.
+        preprocess: From image to input; None where the model takes no image.
         images: What the proof ran.
         steps: Every change, with its proof.
         left: What could not be fused, and why.
@@ -37,7 +36,7 @@ class Slimmed:
     path: Path
     before: int
     content: bytes
-    preprocess: Preprocess
+    preprocess: Preprocess | None
     images: str
     steps: list[Step]
     left: tuple[str, ...]
@@ -53,7 +52,7 @@ class Slimmed:
             "bytes_before": self.before,
             "bytes": len(self.content),
             "breakdown": vars(breakdown(self.content)),
-            "preprocess": self.preprocess.to_json(),
+            "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
             "images": self.images,
             "left": list(self.left),
             "steps": [
@@ -76,10 +75,9 @@ def slim(
     pixels: Pixels | None = None,
     logits: bool = False,
     fuse: bool = True,
-    data: Path | str | None = None,
-    images: int | None = None,
-    scale: tuple[float, float] | None = None,
+    data: Path | str | Inputs | None = None,
     progress: Progress | None = None,
+    **fields: Unpack[InputFields],
 ) -> Slimmed:
     """Writes a smaller file of a model, after proving on all kernel families that it says the same.
 
@@ -89,27 +87,28 @@ def slim(
         pixels: Make the input raw pixels: ``int8`` takes the byte less 128, ``uint8`` the byte itself.
         logits: Give logits instead of probabilities.
         fuse: Let kernels do as one what the exporter left apart.
-        data: Images for the proof (test images, where there is a split); made-up ones when left out.
-        images: How many of them; 16, or all where there are fewer, when left out.
-        scale: What pixels 0 and 255 become, where no sidecar says so.
+        data: Images for the proof (test images, where there is a split); made-up ones when left out. `images` of
+            them; 16, or all where there are fewer, when left out.
         progress: Where progress goes.
+        **fields: Fields of `Inputs`, given one by one.
 
     Raises:
         ProofError: A change that has to be exact changed an output; nothing is written.
         OctavoError: The model or the images are not as they should be.
+
+    Example:
+        >>> import octavo
+        >>> slimmed = octavo.slim("int8.tflite", "slim.tflite", pixels="int8")
+        >>> len(slimmed.content) < slimmed.before, [step.name for step in slimmed.steps]
+        (True, ['pixels', 'strip'])
     """
-    out = Path(out)
+    inputs, out = inputs_of(data, fields), Path(out)
     check_output(out, model)
     loaded = load_model(model)
-    preprocess = preprocess_for(loaded, scale, progress=progress or Silent())
-    if data is None:
-        count = equality.IMAGES if images is None else images
-        seen, what = equality.pictures(preprocess.shape, count), f"{count} made-up images"
-    else:
-        chosen = draw_test(open_dataset("path", Path(data)), images, 0, equality.IMAGES)
-        seen, what = preprocess.resize(chosen.images), f"{len(chosen)} images of '{data}'"
-    made = slimming.slim(loaded.graph, preprocess, seen, pixels=pixels, logits=logits, fuse=fuse)
+    preprocess = preprocess_for(loaded, inputs, progress or Silent())
+    tried = draw_tried(loaded.graph, preprocess, inputs)
+    made = slimming.slim(loaded.graph, preprocess, tried.seen, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
     write_bytes(out, content)
     Sidecar(made.preprocess, loaded.belongs.classes if loaded.belongs else ()).write(out)
-    return Slimmed(out, len(loaded.graph.content), content, made.preprocess, what, made.steps, made.left)
+    return Slimmed(out, len(loaded.graph.content), content, made.preprocess, tried.about, made.steps, made.left)

@@ -3,64 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
+import numpy as np
+
+from octavo.api.tried import draw_tried
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
-from octavo.data.open import open_dataset
-from octavo.data.split import draw_test
 from octavo.deployment.targets.ask import ask, every
 from octavo.deployment.targets.litert import classes_of
-from octavo.deployment.targets.target import Target, Trial, Verdict
-from octavo.rewrite import equality
+from octavo.deployment.targets.survey import Survey
+from octavo.deployment.targets.target import Target, Trial
+from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.runtime.litert import Model
 from octavo.source.load import load_model, preprocess_for
 
 
 def targets(
     model: Path | str,
-    data: Path | str | None = None,
-    images: int | None = None,
+    data: Path | str | Inputs | None = None,
     targets: Sequence[Target] | None = None,
     *,
-    scale: tuple[float, float] | None = None,
-    interpolation: str | None = None,
-    channels: str | None = None,
     progress: Progress | None = None,
-) -> list[Verdict]:
+    **fields: Unpack[InputFields],
+) -> Survey:
     """Asks every target what it makes of a model.
 
     Args:
         model: An int8 `.tflite` classifier.
-        data: Images to run, test images where there is a split; made-up ones when left out.
-        images: How many; 16, or all where there are fewer, when left out.
+        data: Images to run, test images where there is a split; made-up ones when left out. `images`
+            of them; 16, or all where there are fewer, when left out.
         targets: Which targets; `every` when left out.
-        scale: What pixels 0 and 255 become, where no sidecar says so.
-        interpolation: How images are resized, where no sidecar says so.
-        channels: Channel order, where no sidecar says so.
         progress: Where progress goes.
+        **fields: Fields of `Inputs`, given one by one.
 
     Raises:
         OctavoError: The model or the images are not as they should be.
+
+    Example:
+        >>> import octavo
+        >>> from octavo.deployment.targets.litert import LiteRT
+        >>> octavo.targets("int8.tflite", "photos", targets=[LiteRT("xnnpack"), LiteRT("reference")])
+        Survey(takes the model? LiteRT CPU, xnnpack: yes, ran; LiteRT CPU, reference: yes, ran)
     """
     progress = progress or Silent()
-    if images is not None and images < 1:
-        raise OctavoError(f"At least one image has to be run, and {images} were asked for.")
+    inputs = inputs_of(data, fields)
+    if inputs.images is not None and inputs.images < 1:
+        raise OctavoError(f"`images` should be 1 or more, and is {inputs.images}.")
     path = Path(model)
     if path.is_file() and path.suffix != ".tflite":
         raise ModelError(f"'{path}' is no .tflite file.", "Quantize or export it first: `octavo quantize`.")
     loaded = load_model(path)
-    preprocess = preprocess_for(loaded, scale, interpolation, channels, progress)
-    labels = None
-    if data is None:
-        # They are in the model's channel order already.
-        seen = equality.pictures(preprocess.shape, equality.IMAGES if images is None else images)
-        preprocess = replace(preprocess, channels="gray" if preprocess.channels == "gray" else "rgb")
-    else:
-        chosen = draw_test(open_dataset("path", Path(data)), images, 0, equality.IMAGES)
-        seen, labels = preprocess.resize(chosen.images), chosen.labels
+    preprocess = preprocess_for(loaded, inputs, progress)
+    tried = draw_tried(loaded.graph, preprocess, inputs)
     runner = Model(loaded.graph)
-    inputs = runner.input.encode(preprocess.normalize(seen))
-    trial = Trial(path, loaded.graph, inputs, classes_of(runner, inputs), labels)
-    return ask(trial, targets or every(), progress.say)
+    encoded = tried.seen
+    if preprocess is not None:
+        encoded = runner.inputs[0].encode(preprocess.normalize(np.asarray(tried.seen)))
+    trial = Trial(path, loaded.graph, encoded, classes_of(runner, encoded), tried.labels)
+    return Survey(tuple(ask(trial, targets or every(), progress.say)))

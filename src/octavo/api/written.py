@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from octavo.analysis.answers import Answers
 from octavo.base.errors import ModelError
 from octavo.base.files import check_file
 from octavo.quantization.proof import Proof
@@ -26,6 +27,7 @@ class Written:
         float_bytes: Bytes of the float graph.
         undelegated: Ops that XNNPACK leaves to LiteRT's slower kernels.
         steps: What each tuning pass did.
+        answers: Whether the int8 model says what the float model says; None where training made another model of it.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class Written:
     float_bytes: int = field(repr=False)
     undelegated: list[str] = field(repr=False)
     steps: tuple[Step, ...] = field(default=(), repr=False)
+    answers: Answers | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         times = self.float_bytes / self.proof.bytes

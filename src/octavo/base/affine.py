@@ -21,7 +21,7 @@ IntArray = npt.NDArray[np.integer[Any]]
 SMALLEST_SCALE = float(np.float32(1e-9))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class QParams:
     """Scale and zero point of one tensor, per tensor or per channel.
 
@@ -35,6 +35,11 @@ class QParams:
 
     Raises:
         ValueError: A scale is not positive and finite, or shapes disagree.
+
+    Example:
+        >>> params = QParams(scale=np.array([0.5]), zero_point=np.array([3]))
+        >>> params.quantize(np.array([0.0, 1.0])).tolist(), params.dequantize(np.array([3, 5])).tolist()
+        ([3, 5], [0.0, 1.0])
     """
 
     scale: FloatArray
@@ -54,6 +59,14 @@ class QParams:
             raise ValueError("a scale must be positive and finite")
         if np.any(self.zero_point < self.qmin) or np.any(self.zero_point > self.qmax):
             raise ValueError(f"a zero point must lie in [{self.qmin}, {self.qmax}]")
+
+    def __repr__(self) -> str:
+        if self.axis is None:
+            each = f"scale={float(self.scale[0]):g}, zero_point={int(self.zero_point[0])}"
+        else:
+            low, high = float(self.scale.min()), float(self.scale.max())
+            each = f"{self.scale.size} scales of {low:g} to {high:g}, axis={self.axis}"
+        return f"QParams({each}, bits={self.bits})"
 
     @property
     def qmin(self) -> int:

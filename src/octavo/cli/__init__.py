@@ -1,5 +1,5 @@
 """The command line."""
 
-from octavo.cli.commands import main
+from octavo.cli.entry import main
 
 __all__ = ["main"]

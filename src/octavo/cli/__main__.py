@@ -1,5 +1,5 @@
 """``python -m octavo.cli``: the same as ``octavo``."""
 
-from octavo.cli.commands import main
+from octavo.cli.entry import main
 
 main()

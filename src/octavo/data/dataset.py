@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from octavo.base.affine import FloatArray, IntArray
 from octavo.base.errors import DataError
+from octavo.data.columns import Columns, Sample
 from octavo.data.preprocess import Pixels
 
 Labels = npt.NDArray[np.int64]
-Images = Pixels | FloatArray | list[Pixels]
+Images = Pixels | FloatArray | list[Pixels] | Columns
 
 # Names in one warning; beyond it the list helps nobody, and the count says the rest.
 MOST_LISTED = 100
@@ -30,13 +31,13 @@ class OctavoWarning(UserWarning):
     """Something was left out or looks wrong, and the result is still usable."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
     """Images in memory, in a fixed order.
 
     Args:
-        images: uint8 ``(N, H, W, 3)`` RGB; or a list of uint8 ``(H, W, 3)`` when sizes differ; or float32
-            ``(N, H, W, C)`` arrays that already are the model's input.
+        images: uint8 ``(N, H, W, 3)`` RGB; or a list of uint8 ``(H, W, 3)`` when sizes differ; or float32 or whole
+            numbers ``(N, ...)`` that already are the model's input; or, for a model of several inputs, `Columns`.
         labels: int64 ``(N,)``, positions in `classes`; None when the images are unlabelled.
         classes: Names of the classes.
         ids: One stable name per image, such as ``train/cat/0001.jpg`` or ``x_train[17]``.
@@ -63,8 +64,26 @@ class ImageSet:
         if self.labels is not None:
             object.__setattr__(self, "labels", np.asarray(self.labels, np.int64))
 
+    def __repr__(self) -> str:
+        shape = f"{self.images.dtype} {self.images.shape[1:]}" if isinstance(self.images, np.ndarray) else "many sizes"
+        return f"ImageSet({len(self):,} images, {shape}, {_classes(self.labels, self.classes)})"
+
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def pictures(self) -> Pixels | FloatArray | list[Pixels]:
+        """The images of a model that takes one.
+
+        Raises:
+            DataError: They are arrays for several inputs.
+        """
+        if isinstance(self.images, Columns):
+            raise DataError(
+                f"Images were expected, and the data hold the arrays {', '.join(map(repr, self.images.arrays))}.",
+                "Save images, or the one input of a model, as x_train and x_test.",
+            )
+        return self.images
 
     def take(self, indices: Sequence[int] | IntArray) -> Self:
         """The images at `indices`, in that order."""
@@ -72,7 +91,7 @@ class ImageSet:
         return replace(
             self,
             images=self.images[chosen]
-            if isinstance(self.images, np.ndarray)
+            if isinstance(self.images, np.ndarray | Columns)
             else [self.images[index] for index in chosen],
             labels=None if self.labels is None else self.labels[chosen],
             ids=tuple(self.ids[index] for index in chosen),
@@ -104,8 +123,20 @@ class ImageSet:
         return prints
 
 
-def _update(digest: hashlib._Hash, image: Pixels | FloatArray) -> None:
+def _classes(labels: Labels | None, classes: Sequence[str]) -> str:
+    """How images are labelled, in words: the first few classes."""
+    if labels is None:
+        return "unlabelled"
+    return f"{len(classes):,} classes: {', '.join(classes[:5])}{', …' * (len(classes) > 5)}"
+
+
+def _update(digest: hashlib._Hash, image: Pixels | FloatArray | Sample) -> None:
     """Adds dtype, shape and pixels, so that no two different images feed the same bytes."""
+    if isinstance(image, dict):
+        for name, array in sorted(image.items()):
+            digest.update(repr(name).encode())
+            _update(digest, array)
+        return
     digest.update(f"{image.dtype.str}{image.shape}".encode())
     digest.update(np.ascontiguousarray(image).tobytes())
 
@@ -120,16 +151,16 @@ class Store(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ArrayStore:
-    """Pixels that are one array in memory: uint8 ``(N, H, W, 3)`` or float32 ``(N, H, W, C)``."""
+    """What is in memory already: uint8 ``(N, H, W, 3)``, float32 ``(N, ...)``, or an array for each input."""
 
-    pixels: Pixels | FloatArray
+    pixels: Pixels | FloatArray | Columns
 
     def fetch(self, positions: IntArray) -> Images:
         """The images at `positions`."""
         return self.pixels[positions]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """A part of a dataset: names and labels in memory, pixels where they are until they are read.
 
@@ -148,6 +179,9 @@ class Split:
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     ignored: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} images, {_classes(self.labels, self.classes)})"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -176,7 +210,7 @@ class Dataset:
     """
 
     name: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = field(repr=False)
     splits: dict[str, Split]
     source: str
 
@@ -207,7 +241,7 @@ def read_together(parts: Sequence[tuple[Split, IntArray]]) -> list[ImageSet]:
         results.append(
             ImageSet(
                 images=images
-                if isinstance(images, np.ndarray)
+                if isinstance(images, np.ndarray | Columns)
                 else _stacked([i for i in images if not isinstance(i, str)]),
                 labels=None if split.labels is None else split.labels[kept],
                 classes=split.classes,

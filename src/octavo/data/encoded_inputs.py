@@ -1,4 +1,4 @@
-"""Images as a model's raw inputs, each made where and when it is needed, so that all cores share the work."""
+"""Samples as a model's raw inputs, each made where and when it is needed, so that all cores share the work."""
 
 from __future__ import annotations
 
@@ -9,55 +9,122 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import DataError
+from octavo.data.columns import Columns, Sample
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.runtime.litert import Port
 
 Array = npt.NDArray[Any]
+Inputs = Array | tuple[Array, ...]
 
 
-class Feed(Sequence[Array]):
-    """The images of a set, preprocessed and encoded for one input port.
+class Feed(Sequence[Inputs]):
+    """The samples of a set, encoded for the inputs of a model.
 
     Pixels take 256 values, so what preprocessing and quantization make of them is looked up in a table of 256
     entries: the same result as the formulas, without their arithmetic for every pixel.
 
     Args:
-        images: The images; float arrays are taken as the model's own input.
-        preprocess: How they become the model's input.
-        port: The input they are for.
+        images: The samples; arrays that are no uint8 images are taken as the model's own input.
+        preprocess: How images become the model's input; None where it takes no images.
+        ports: The inputs of the model.
 
     Raises:
-        DataError: The images do not have the shape that the input wants.
+        DataError: The samples do not have the shapes and types that the inputs want.
     """
 
-    def __init__(self, images: ImageSet, preprocess: Preprocess, port: Port) -> None:
+    def __init__(self, images: ImageSet, preprocess: Preprocess | None, ports: Sequence[Port]) -> None:
         self._images = images
         self._preprocess = preprocess
-        self._port = port
-        self._codes = port.encode(preprocess.normalize(np.arange(256, dtype=np.uint8)))
-        if len(images) and (shape := self[0].shape) != tuple(port.shape[1:]):
+        self._ports = tuple(ports)
+        if isinstance(images.images, Columns):
+            self._names = _names(images.images, self._ports)
+        elif len(self._ports) > 1:
             raise DataError(
-                f"The model wants inputs of {_by(port.shape[1:])}, and the images become {_by(shape)}.",
-                "Set the preprocessing's size and channels to the model's, or give the arrays that it was trained on.",
+                f"The model has {len(self._ports)} inputs, and the data hold one array for a sample.",
+                f"Save an .npz with one array per input: {_listed(self._ports)}.",
             )
+        if preprocess is not None:
+            self._codes = self._ports[0].encode(preprocess.normalize(np.arange(256, dtype=np.uint8)))
+        if len(images):
+            self._check(self[0])
 
     def __len__(self) -> int:
         return len(self._images)
 
     @overload
-    def __getitem__(self, place: int) -> Array: ...
+    def __getitem__(self, place: int) -> Inputs: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Array]: ...
-    def __getitem__(self, place: int | slice) -> Array | Sequence[Array]:
-        """One raw input, ``(height, width, channels)``, or several."""
+    def __getitem__(self, place: slice) -> Sequence[Inputs]: ...
+    def __getitem__(self, place: int | slice) -> Inputs | Sequence[Inputs]:
+        """The raw input of one sample, without the batch axis, or a tuple of them where the model has several.
+
+        A slice gives a list of them.
+        """
         if isinstance(place, slice):
             return [self[index] for index in range(*place.indices(len(self)))]
-        image = self._images.images[place]
-        if image.dtype == np.uint8:
-            return np.asarray(np.take(self._codes, self._preprocess.resize([image])[0]))
-        return self._port.encode(self._preprocess.apply(image[None])[0])
+        sample = self._images.images[place]
+        if isinstance(sample, dict):
+            made = self._encoded(sample)
+            return made if len(made) > 1 else made[0]
+        if sample.dtype == np.uint8 and self._preprocess is not None:
+            return np.asarray(np.take(self._codes, self._preprocess.resize([sample])[0]))
+        return self._own(self._ports[0], sample)
+
+    def _encoded(self, sample: Sample) -> tuple[Array, ...]:
+        return tuple(self._own(port, sample[name]) for port, name in zip(self._ports, self._names, strict=True))
+
+    def _own(self, port: Port, values: Array) -> Array:
+        """An array that already is the model's input."""
+        if self._preprocess is not None and values.dtype.kind != "f":
+            raise DataError(
+                f"The images have the type {values.dtype}.",
+                "Give uint8 images (0 to 255), or float arrays that are the model's own input.",
+            )
+        whole = np.issubdtype(np.dtype(port.dtype), np.integer) and port.qparams is None
+        if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
+            raise DataError(
+                f"The data hold NaN or infinite values for input '{port.label}'.",
+                "Remove or mend them; such arrays are used as they are.",
+            )
+        if whole and not np.array_equal(values, np.trunc(values)):
+            raise DataError(
+                f"Input '{port.label}' takes whole numbers ({port.dtype}), and the data hold fractions.",
+                "Give what the model was trained with, such as token or category numbers.",
+            )
+        return port.encode(values)
+
+    def _check(self, first: Inputs) -> None:
+        for port, values in zip(self._ports, first if isinstance(first, tuple) else (first,), strict=True):
+            wanted = port.shape[1:]
+            if len(wanted) != values.ndim or any(n not in (-1, m) for n, m in zip(wanted, values.shape, strict=True)):
+                which = f" for '{port.label}'" if len(self._ports) > 1 else ""
+                raise DataError(
+                    f"The model wants inputs of {_by(wanted)}{which}, and the data become {_by(values.shape)}.",
+                    "Set the preprocessing's size and channels to the model's, or give the arrays that it was trained "
+                    "on.",
+                )
+
+
+def _names(columns: Columns, ports: Sequence[Port]) -> list[str]:
+    """The array of each input: the one that has its name, as the signature, the tensor, or people say it."""
+    found = [
+        next((name for name in (port.argument, port.name, port.label) if name in columns.arrays), None)
+        for port in ports
+    ]
+    missing = [port for port, name in zip(ports, found, strict=True) if name is None]
+    if missing:
+        raise DataError(
+            f"The data hold the arrays {', '.join(map(repr, columns.arrays))}, and none for the input "
+            f"{_listed(missing)}.",
+            f"Save an .npz with one array per input: {_listed(ports)}.",
+        )
+    return [name for name in found if name is not None]
+
+
+def _listed(ports: Sequence[Port]) -> str:
+    return ", ".join(f"'{port.label}' (N, {', '.join(map(str, port.shape[1:]))}) {port.dtype}" for port in ports)
 
 
 def _by(shape: Sequence[int]) -> str:
-    return "x".join(str(n) for n in shape)
+    return "x".join(str(n) for n in shape) or "one number"

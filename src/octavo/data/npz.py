@@ -1,4 +1,8 @@
-"""Arrays in an `.npz` file: `x_train`, `y_train`, `x_test`, `y_test`, each optional, and `classes`."""
+"""Arrays in an `.npz` file.
+
+Images, or the one input of a model, are `x_train` and `x_test`, with labels `y_train` and `y_test` and names of
+`classes`, each optional. For a model of several inputs there is one array per input, under the input's name.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import numpy.typing as npt
 from octavo.base.affine import FloatArray
 from octavo.base.errors import DataError
 from octavo.data.archive import DAMAGE, check_ratio
+from octavo.data.columns import Columns
 from octavo.data.dataset import ArrayStore, Dataset, Labels, Split
 from octavo.data.preprocess import Pixels
 
@@ -23,10 +28,12 @@ _Arrays = dict[str, npt.NDArray[Any]]
 def npz(path: Path, source: str) -> Dataset:
     """The dataset in an `.npz` file.
 
-    uint8 images, ``(N, H, W, 3)``, ``(N, H, W, 1)`` or ``(N, H, W)``, are preprocessed like any image; float
-    arrays ``(N, H, W, C)`` are the model's own input. Labels are whole numbers, ``(N,)`` or ``(N, 1)``, or one-hot
-    rows ``(N, classes)``; without them the images are unlabelled. Classes are called '0', '1', ... unless an array
-    `classes` names them.
+    uint8 images, ``(N, H, W, 3)``, ``(N, H, W, 1)`` or ``(N, H, W)``, are preprocessed like any image; arrays of
+    floats or of wider whole numbers, ``(N, ...)``, are the model's own input. Without `x_train` and `x_test`, all
+    arrays of one length are the model's inputs, by their names; `y_train` labels them.
+
+    Labels are whole numbers, ``(N,)`` or ``(N, 1)``, or one-hot rows ``(N, classes)``; without them the images are
+    unlabelled. Classes are called '0', '1', ... unless an array `classes` names them.
 
     Args:
         path: The file; nothing in it is unpickled.
@@ -35,7 +42,10 @@ def npz(path: Path, source: str) -> Dataset:
     Raises:
         DataError: An array is missing, of the wrong type or shape, or does not fit the others.
     """
-    arrays, ignored = _load(path)
+    arrays, others = _load(path)
+    if not {"x_train", "x_test"} & set(arrays) and others:
+        return _of_columns(arrays, others, path.stem, source)
+    ignored = tuple(others)
     keys = [key for key in ("train", "test") if f"x_{key}" in arrays]
     for key in ("train", "test"):
         if f"y_{key}" in arrays and key not in keys:
@@ -66,16 +76,38 @@ def npz(path: Path, source: str) -> Dataset:
     return Dataset(name=path.stem, classes=classes, splits=splits, source=source)
 
 
-def _load(path: Path) -> tuple[_Arrays, tuple[str, ...]]:
-    """The arrays that mean something, and the names of the others."""
+def _of_columns(arrays: _Arrays, others: _Arrays, name: str, source: str) -> Dataset:
+    """Samples of a model of several inputs."""
+    inputs = {key: _own_input(array, f"'{key}' of {source}") for key, array in others.items()}
+    if len({len(array) for array in inputs.values()}) != 1:
+        shapes = ", ".join(f"'{key}' {array.shape}" for key, array in inputs.items())
+        raise DataError(
+            f"The arrays of {source} should have one length, the number of samples, and are {shapes}.",
+            "Save one array per input of the model, or x_train for a model of one input.",
+        )
+    columns = Columns(inputs)
+    labels = _labels(arrays["y_train"], len(columns), f"y_train of {source}") if "y_train" in arrays else None
+    classes = _classes(arrays, {} if labels is None else {"train": labels}, source)
+    split = Split(
+        store=ArrayStore(columns),
+        positions=np.arange(len(columns)),
+        labels=None if labels is None else labels[0],
+        classes=classes,
+        ids=tuple(f"sample[{index}]" for index in range(len(columns))),
+    )
+    return Dataset(name=name, classes=classes, splits={"all" if labels is None else "train": split}, source=source)
+
+
+def _load(path: Path) -> tuple[_Arrays, _Arrays]:
+    """The arrays whose names have a meaning, and the others."""
     try:
         with zipfile.ZipFile(path) as archive:
             check_ratio(path, sum(member.file_size for member in archive.infolist()))
         with np.load(path, allow_pickle=False) as file:
-            return (
-                {key: file[key] for key in file.files if key in _KEYS},
-                tuple(key for key in file.files if key not in _KEYS),
-            )
+            known = {key: file[key] for key in file.files if key in _KEYS}
+            # Beside images the others are only named: nothing is read that nobody asked for.
+            alone = not {"x_train", "x_test"} & set(known)
+            return known, {key: file[key] if alone else np.empty(0) for key in file.files if key not in _KEYS}
     except (*DAMAGE, MemoryError) as error:
         raise DataError(
             f"'{path}' cannot be read: {error}.",
@@ -92,17 +124,22 @@ def _images(array: npt.NDArray[Any], what: str) -> Pixels | FloatArray:
         if gray.ndim == 4 and gray.shape[-1] in (1, 3) and gray.size:
             return np.repeat(gray, 3, axis=-1) if gray.shape[-1] == 1 else gray
         expected = "(N, H, W, 3) or (N, H, W)"
-    elif np.issubdtype(array.dtype, np.floating):
-        if array.ndim == 4 and array.size:
-            with np.errstate(over="ignore"):
-                return array.astype(np.float32, copy=False)
-        expected = "(N, H, W, C), the model's own input"
     else:
+        return _own_input(array, what)
+    raise DataError(f"{what} is {array.dtype} and should have shape {expected}, not {shape}.")
+
+
+def _own_input(array: npt.NDArray[Any], what: str) -> FloatArray:
+    """An array that the model takes as it is: floats as float32, whole numbers and booleans in their own type."""
+    if array.dtype.kind not in "fiub":
         raise DataError(
             f"{what} has the type {array.dtype}.",
-            "Give uint8 images (0 to 255), or float arrays that are the model's own input.",
+            "Give uint8 images (0 to 255), or arrays of numbers that are the model's own input.",
         )
-    raise DataError(f"{what} is {array.dtype} and should have shape {expected}, not {shape}.")
+    if array.ndim < 1 or not array.size:
+        raise DataError(f"{what} holds nothing: its shape is {array.shape}.", "It should have shape (N, ...).")
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
 
 def _labels(array: npt.NDArray[Any], count: int, what: str) -> tuple[Labels, int]:

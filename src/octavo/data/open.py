@@ -20,7 +20,7 @@ from octavo.data.npz import npz
 Source = Literal["digits", "cifar10", "path"]
 
 
-def open_dataset(source: Source, path: Path | None = None) -> Dataset:
+def open_dataset(source: Source, path: Path | str | None = None) -> Dataset:
     """Opens a source; images are decoded later, when they are read.
 
     Args:
@@ -37,6 +37,7 @@ def open_dataset(source: Source, path: Path | None = None) -> Dataset:
         >>> len(open_dataset("digits").splits["all"])
         1797
     """
+    path = None if path is None else Path(path)
     if source == "digits":
         if path is not None:
             raise DataError(
@@ -45,10 +46,10 @@ def open_dataset(source: Source, path: Path | None = None) -> Dataset:
             )
         return digits()
     if source == "cifar10":
-        return cifar.check_classes(_open_path(path)) if path is not None else cifar.download()
+        return cifar.check_classes(_open_path(Path(path))) if path is not None else cifar.download()
     if path is None:
         raise DataError("There are no images without a path.", "Set `data` to a folder, an archive or an .npz.")
-    return _open_path(path)
+    return _open_path(Path(path))
 
 
 def _open_path(path: Path) -> Dataset:

@@ -64,7 +64,7 @@ def header(graph: Graph, belongs: Sidecar) -> str:
     Raises:
         ModelError: An input or output has a type that is none of int8, uint8 and int16.
     """
-    model, preprocess = Model(graph, workers=1), belongs.preprocess
+    model, preprocess = Model(graph, workers=1), belongs.images
     ports = model.input, model.outputs[0]
     for port in ports:
         if port.dtype not in _TYPES or port.qparams is None:

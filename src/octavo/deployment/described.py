@@ -34,7 +34,7 @@ def described(graph: Graph, belongs: Sidecar) -> Graph:
     # A single output is the probability of the second class.
     count = graph.tensors[graph.outputs[0]].shape[-1]
     made = attach(graph, contents(graph, belongs), {LABELS: labels(belongs.classes[-count:]).encode()}, Sharing())
-    equality.prove(graph, made, belongs.preprocess, f"{graph.name} with metadata")
+    equality.prove(graph, made, belongs.images, f"{graph.name} with metadata")
     return made
 
 
@@ -50,20 +50,20 @@ def for_mediapipe(graph: Graph, belongs: Sidecar) -> Graph:
         ProofError: An output changed on some kernel family.
     """
     entry = graph.tensors[graph.inputs[0]]
-    if entry.qparams is None or not takes_raw_pixels(entry.qparams, belongs.preprocess):
+    if entry.qparams is None or not takes_raw_pixels(entry.qparams, belongs.images):
         raise ModelError(
             f"MediaPipe hands an image's bytes to a quantized model as they are, and {graph.name} takes others.",
             "Fold the normalization into it first: `octavo slim MODEL -o OUT --pixels uint8`; then deploy OUT.",
         )
-    if belongs.preprocess.channels != "rgb":
+    if belongs.images.channels != "rgb":
         raise ModelError(
-            f"MediaPipe takes RGB models only, and {graph.name} takes {belongs.preprocess.channels}.",
+            f"MediaPipe takes RGB models only, and {graph.name} takes {belongs.images.channels}.",
             "Leave `mediapipe` out.",
         )
     twin = unsigned(graph) if entry.dtype == "int8" else graph
     if twin.tensors[twin.outputs[0]].dtype == "int8":
         twin = unsigned_output(twin)
-    equality.prove(graph, twin, belongs.preprocess, f"MediaPipe's twin of {graph.name}")
+    equality.prove(graph, twin, belongs.images, f"MediaPipe's twin of {graph.name}")
     return described(twin, belongs)
 
 
@@ -74,7 +74,7 @@ def labels(classes: tuple[str, ...]) -> str:
 
 def contents(graph: Graph, belongs: Sidecar) -> dict[str, Any]:
     """The metadata as JSON, in the schema's names."""
-    preprocess = belongs.preprocess
+    preprocess = belongs.images
     probabilities = gives_probabilities(graph)
     image = {
         "name": "image",

@@ -29,7 +29,7 @@ _PROGRAMS = tuple(Path(__file__).with_name(name) for name in ("predict.py", "cla
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Deployed:
     """What `deploy` wrote.
 
@@ -42,6 +42,10 @@ class Deployed:
     folder: Path
     archive: Path | None
     files: dict[str, int]
+
+    def __repr__(self) -> str:
+        archive = f", archive '{self.archive}'" if self.archive else ""
+        return f"Deployed('{self.folder}', {len(self.files)} files, {sum(self.files.values()):,} bytes{archive})"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value."""
@@ -64,6 +68,12 @@ def deploy(
     Raises:
         ProofError: A file that is written gave another output than the model.
         OctavoError: The model is not as it should be, or the folder is taken. Nothing is written then.
+
+    Example:
+        >>> import octavo
+        >>> made = octavo.deploy("int8.tflite", "device")
+        >>> [name for name in ("model.tflite", "labels.txt", "classify.c") if name in made.files]
+        ['model.tflite', 'labels.txt', 'classify.c']
     """
     source, out = Path(source), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -152,11 +162,11 @@ def _fill(folder: Path, loaded: Loaded, evaluation: Evaluation | None, data: Dat
     shipped = described(graph, belongs)
     (folder / "model.tflite").write_bytes(shipped.content)
     digest, bare = sha256(folder / "model.tflite"), hashlib.sha256(graph.content).hexdigest()
-    facts = belongs.preprocess.to_json() | {"output": "probabilities" if gives_probabilities(graph) else "logits"}
+    facts = belongs.images.to_json() | {"output": "probabilities" if gives_probabilities(graph) else "logits"}
     texts = {
         LABELS: labels(belongs.classes),
         "preprocess.json": json.dumps(facts, indent=2) + "\n",
-        "model-card.md": model_card(shipped, belongs.preprocess, belongs.classes, digest, bare, evaluation, data),
+        "model-card.md": model_card(shipped, belongs.images, belongs.classes, digest, bare, evaluation, data),
         "model_data.h": carray.header(bare),
         "model_data.cc": carray.source(graph.content),
         "model_facts.h": cfacts.header(graph, belongs),

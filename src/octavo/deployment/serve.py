@@ -119,16 +119,28 @@ def web_of(folder: Path) -> Path:
     return folder / "web"
 
 
-def serve(server: WebServer, ready: Callable[[], object]) -> None:
-    """Answers until Ctrl-C.
+def serve(folder: Path | str, port: int | None = None, ready: Callable[[str], object] = print) -> None:
+    """Serves the web demo of a deployed folder, on this machine and for this machine only, until Ctrl-C.
 
     Args:
-        server: The server; it is closed at the end.
-        ready: Called when it answers.
+        folder: A folder that `octavo deploy --web` wrote.
+        port: The port; 8000 or else any that is free, when left out.
+        ready: Called with the demo's address when it answers; prints it, when left out.
+
+    Raises:
+        OctavoError: It is no such folder, has no demo, or a file is missing or another one; or the port is taken.
+
+    Example:
+        >>> import octavo
+        >>> def stop(url):
+        ...     print(url.startswith("http://127.0.0.1:"))
+        ...     raise KeyboardInterrupt  # as Ctrl-C does
+        >>> octavo.serve("digits-model", ready=stop)
+        True
     """
-    with server:
+    with WebServer(web_of(Path(folder)), port) as server:
         try:
-            ready()
+            ready(server.url)
             server.serve_forever()
         except KeyboardInterrupt:
             pass

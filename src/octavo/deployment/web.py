@@ -72,7 +72,7 @@ def write_web(
         _agree(int8, beside)
     litertjs.vendor(folder / "litert", packed)
     copy_modules(folder)
-    classes, preprocess = int8.belongs.classes, int8.belongs.preprocess
+    classes, preprocess = int8.belongs.classes, int8.belongs.images
     shown = {"int8": int8} if beside is None else {"int8": int8, "float32": beside}
     facts = {
         "title": f"Image classifier of {len(classes)} classes",
@@ -113,7 +113,7 @@ def browser_twin(graph: Graph) -> Graph:
 
 
 def _agree(int8: Shown, beside: Shown) -> None:
-    ours, theirs = int8.belongs.preprocess, beside.belongs.preprocess
+    ours, theirs = int8.belongs.images, beside.belongs.images
     same = (ours.size, ours.interpolation, ours.channels) == (theirs.size, theirs.interpolation, theirs.channels)
     if not same or int8.belongs.classes != beside.belongs.classes:
         raise ModelError(
@@ -129,7 +129,7 @@ def _agree(int8: Shown, beside: Shown) -> None:
 
 def _write(folder: Path, name: str, shown: Shown, accuracy: str | None) -> dict[str, Any]:
     """Writes a model's twin, proved; returns what the page has to know of it."""
-    graph, preprocess = shown.graph, shown.belongs.preprocess
+    graph, preprocess = shown.graph, shown.belongs.images
     twin = browser_twin(graph)
     equality.prove(graph, twin, preprocess, f"The browser's twin of {graph.name}")
     path = folder / f"{name}.tflite"

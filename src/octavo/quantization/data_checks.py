@@ -144,15 +144,23 @@ def of_ranges(graph: Graph, images: Images) -> list[str]:
     ]
 
 
-def warn(graph: Graph, images: ImageSet, feed: Feed, preprocess: Preprocess) -> None:
-    """Says what the data checks find in calibration images."""
+def warn(graph: Graph, images: ImageSet, feed: Feed, preprocess: Preprocess | None) -> None:
+    """Says what the data checks find in calibration images.
+
+    Args:
+        graph: The float graph.
+        images: The images, or the arrays of a model that takes no image.
+        feed: The same as raw inputs.
+        preprocess: From image to input; None for such a model, whose arrays are not looked at as pictures.
+    """
     # Labels tell only where the images' classes can be the model's.
     classes = int(np.prod(graph.tensors[graph.outputs[0]].shape[1:]))
     labels = images.labels if len(images.classes) == classes else None
-    scale = f"[{preprocess.scale[0]:g}, {preprocess.scale[1]:g}]"
+    pictures = () if preprocess is None else of_images(images)
+    scale = "" if preprocess is None else f"[{preprocess.scale[0]:g}, {preprocess.scale[1]:g}]"
     findings = [
-        *of_images(images),
-        *of_answers(graph, feed, labels, scale),
+        *pictures,
+        *(of_answers(graph, feed, labels, scale) if preprocess is not None else ()),
         *of_ranges(graph, feed),
     ]
     for finding in findings:

@@ -42,7 +42,7 @@ class Check:
 
 
 class Port(Part):
-    """The input or output of a file.
+    """An input or output of a file.
 
     Args:
         name: The tensor.
@@ -77,8 +77,8 @@ class Proof(Artefact):
     Args:
         sha256: Of the file.
         bytes: Its size.
-        input: Its input.
-        output: Its output.
+        input: Its first input.
+        output: Its first output.
         checks: What was checked.
         ops: How many ops of each kind it has.
         float_left: What stays in float.

@@ -11,7 +11,7 @@ from octavo.base.artefact import Artefact, Part
 Range = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ranges:
     """The range of every activation of a graph.
 
@@ -28,6 +28,9 @@ class Ranges:
     observer: str
     images: int
     of: Mapping[str, Range]
+
+    def __repr__(self) -> str:
+        return f"Ranges({self.observer} of {self.images:,} images, {len(self.of)} tensors)"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal object."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from octavo.base.errors import RecipeError
+from octavo.recipe.options import ObserverName, PassName, PrecisionName, Quantization
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -25,6 +27,10 @@ class Section(BaseModel):
     """A part of a recipe; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Only what was set: the rest is as `docs/recipes.md` says."""
+        return ((key, value) for key, value in super().__repr_args__() if key in self.model_fields_set)
 
 
 class DataRecipe(Section):
@@ -146,30 +152,30 @@ class TrainRecipe(Section):
 
 
 class CalibrateRecipe(Section):
-    """How activation ranges are found."""
+    """Which images give the activation ranges."""
 
     images: Count | None = Field(
         None,
         description="Calibration images, stratified, from the training split; 100, or all where there are fewer, when "
         "left out.",
     )
-    observer: Literal["minmax", "percentile", "mse", "mae", "entropy"] = Field(
-        "minmax",
-        description="How values seen become a range. `minmax` keeps all of them; the others cut off outliers: beyond "
-        "99.99% (`percentile`), for the least squared or absolute error (`mse`, `mae`), or the least divergence "
-        "(`entropy`).",
-    )
 
 
 class QuantizeRecipe(Section):
-    """What integer model is written."""
+    """What integer model is written; the fields of `octavo.recipe.options.Quantization`, and the method."""
 
     method: Literal["ptq", "qat"] = Field(
         "ptq",
         description="`ptq`: post-training quantization. `qat`: quantization-aware training after it, the two side by "
         "side in the report.",
     )
-    tune: tuple[Literal["equalize", "bias", "compensate", "adaround"], ...] = Field(
+    observer: ObserverName = Field(
+        "minmax",
+        description="How values seen become a range. `minmax` keeps all of them; the others cut off outliers: beyond "
+        "99.99% (`percentile`), for the least squared or absolute error (`mse`, `mae`), or the least divergence "
+        "(`entropy`). Recipes of version 0.1 say `calibrate.observer`.",
+    )
+    tune: tuple[PassName, ...] = Field(
         ("compensate",),
         description="What post-training quantization changes first, in this order; it needs no labels. `compensate`: "
         "weights are rounded so that outputs, not weights, come out nearest. `bias`: biases alone take out what "
@@ -181,12 +187,17 @@ class QuantizeRecipe(Section):
         False,
         description="Leave in float what cannot become integer, and list it, instead of refusing the model.",
     )
-    precision: dict[str, Literal["int8", "int4", "int16x8", "float"]] = Field(
+    precision: dict[str, PrecisionName] = Field(
         {},
         description="What is to be other than int8: `int4` (weights), `int16x8` (16-bit activations) or `float`, by an "
-        "op's name (`octavo inspect --ops`), kind, or a pattern such as `*`; the later goes before the earlier, and a "
-        "pattern is for those that can.",
+        "op's name (`octavo inspect --ops`), kind, or a pattern such as `*`. Later entries override earlier ones; a "
+        "pattern applies only to ops that support that precision.",
     )
+
+    @property
+    def options(self) -> Quantization:
+        """The record that functions take."""
+        return Quantization(self.observer, self.tune, self.precision, self.allow_float)
 
     @model_validator(mode="after")
     def _trainable(self) -> QuantizeRecipe:
@@ -258,7 +269,13 @@ class DeploymentRecipe(Section):
 
 
 class Recipe(Section):
-    """One run, from images to report."""
+    """One run, from images to report.
+
+    Example:
+        >>> recipe = Recipe(name="mine", data=DataRecipe(source="digits"), train=TrainRecipe(epochs=3))
+        >>> recipe.train.epochs, recipe.preprocess.size
+        (3, 224)
+    """
 
     name: str = Field(description="What the run is called in its report.")
     title: str = Field("", description="One line for people.")
@@ -273,6 +290,16 @@ class Recipe(Section):
     evaluate: EvaluateRecipe = Field(EvaluateRecipe(), description="The comparison.")
     deployment: DeploymentRecipe = Field(DeploymentRecipe(), description="Latency, memory, and the targets.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_first_version(cls, value: Any) -> Any:
+        """Version 0.1 had the observer among the images that calibrate."""
+        match value:
+            case {"calibrate": {"observer": observer, **images}}:
+                quantize = value.get("quantize") or {}
+                return {**value, "calibrate": images, "quantize": {"observer": observer, **quantize}}
+        return value
+
 
 def names() -> list[str]:
     """The built-in recipes' names.
@@ -285,7 +312,7 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name_or_path: str, settings: list[str] | None = None) -> Recipe:
+def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> Recipe:
     """Reads a recipe and applies settings to it.
 
     Args:

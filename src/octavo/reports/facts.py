@@ -65,6 +65,10 @@ class Facts(Part):
     size: Sizes
     evaluation: Evaluation
 
+    def __repr__(self) -> str:
+        before, after = self.before.accuracy.value, self.after.accuracy.value
+        return f"Facts('{self.recipe.name}': int8 {after:.2%}, float {before:.2%}, non-inferior: {self.verdict})"
+
     @property
     def before(self) -> ModelEvaluation:
         """What was measured of the float model."""

@@ -61,7 +61,7 @@ class Report(Artefact):
     findings: list[Finding]
 
 
-def write(run_dir: Path) -> Facts:
+def write(run_dir: Path | str) -> Facts:
     """Writes `report.html`, `report.md` and `report.json` into a run directory.
 
     The page is one file without any outside reference, and opens offline. The Markdown has its pictures beside it in
@@ -75,6 +75,12 @@ def write(run_dir: Path) -> Facts:
 
     Raises:
         OctavoError: The directory holds no finished run, or cannot be written to.
+
+    Example:
+        >>> import octavo
+        >>> facts = octavo.report("runs/digits")
+        >>> Path("runs/digits/report.html").is_file(), facts.recipe.name
+        (True, 'digits')
     """
     run_dir = Path(run_dir)
     facts = read(run_dir)

@@ -11,10 +11,12 @@ import numpy.typing as npt
 
 from octavo.base.errors import ProofError
 from octavo.data.preprocess import Preprocess
-from octavo.runtime.litert import Kernels, Model
+from octavo.runtime.litert import Kernels, Model, Port
 from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
+# Raw inputs, one a sample; tuples for a model of several inputs.
+Raw = Array | Sequence[Array | tuple[Array, ...]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,32 @@ def pictures(shape: Sequence[int], count: int, seed: int = 0) -> Array:
     return made
 
 
+def samples(ports: Sequence[Port], count: int, seed: int = 0) -> list[tuple[Array, ...]]:
+    """Made-up raw inputs for a model that takes no image: every code alike, or normal reals.
+
+    Args:
+        ports: The model's inputs.
+        count: How many.
+        seed: Of their choice.
+
+    Returns:
+        For each sample a tuple with an array for each input. Whole numbers that are no codes are 0 or 1, which every
+        table has a row for.
+    """
+    random = np.random.default_rng(seed)
+
+    def one(port: Port) -> Array:
+        shape = tuple(max(n, 1) for n in port.shape[1:])
+        kind = np.dtype(port.dtype)
+        if kind.kind == "f":
+            return random.normal(size=shape).astype(kind)
+        codes = np.iinfo(kind) if port.qparams is not None else None
+        low, high = (0, 1) if codes is None else (int(codes.min), int(codes.max))
+        return random.integers(low, high, shape, endpoint=True).astype(kind)
+
+    return [tuple(one(port) for port in ports) for _ in range(count)]
+
+
 def prove(before: Graph, after: Graph, preprocess: Preprocess, name: str, images: int = 8) -> None:
     """Runs two models on made-up images, on every kernel family: the reals that they say have to be bit-equal.
 
@@ -92,7 +120,7 @@ def prove(before: Graph, after: Graph, preprocess: Preprocess, name: str, images
 
 
 def compare(
-    before: Graph, after: Graph, first: Array, second: Array, families: Sequence[Kernels] = get_args(Kernels)
+    before: Graph, after: Graph, first: Raw, second: Raw, families: Sequence[Kernels] = get_args(Kernels)
 ) -> list[Equality]:
     """Runs two models on the same images and compares their raw outputs.
 
@@ -106,7 +134,7 @@ def compare(
     return [_compare(before, after, first, second, family) for family in families]
 
 
-def _compare(before: Graph, after: Graph, first: Array, second: Array, family: Kernels) -> Equality:
+def _compare(before: Graph, after: Graph, first: Raw, second: Raw, family: Kernels) -> Equality:
     old, new = (_raw(graph, inputs, family) for graph, inputs in ((before, first), (after, second)))
     apart = np.abs(old.astype(np.float64) - new.astype(np.float64))
     return Equality(
@@ -118,7 +146,7 @@ def _compare(before: Graph, after: Graph, first: Array, second: Array, family: K
     )
 
 
-def _raw(graph: Graph, inputs: Array, family: Kernels) -> Array:
+def _raw(graph: Graph, inputs: Raw, family: Kernels) -> Array:
     model = Model(graph, family, workers=1)
     kept: dict[int, Array] = {}
     model.each(inputs, lambda place, outputs: kept.__setitem__(place, outputs[0].ravel().copy()))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from octavo.base.errors import ProofError
+from octavo.base.errors import ModelError, ProofError
 from octavo.data.preprocess import Preprocess
 from octavo.rewrite import equality
 from octavo.rewrite import strip as strips
-from octavo.rewrite.equality import Equality
+from octavo.rewrite.equality import Equality, Raw
 from octavo.rewrite.fuse import fuse as fused
 from octavo.rewrite.raw_pixels import raw_pixels, unsigned
-from octavo.runtime.litert import Kernels, Model
+from octavo.runtime.litert import Kernels, inputs_of
 from octavo.tflite.graph import Graph
 
 Pixels = Literal["int8", "uint8"]
@@ -48,21 +48,21 @@ class Slim:
 
     Args:
         graph: The same model, smaller.
-        preprocess: From image to its input, which `pixels` changes.
+        preprocess: From image to its input, which `pixels` changes; None where it takes no image.
         steps: Every change, with its proof.
         left: What could not be fused, and why.
     """
 
     graph: Graph
-    preprocess: Preprocess
+    preprocess: Preprocess | None
     steps: list[Step]
     left: tuple[str, ...]
 
 
 def slim(
     graph: Graph,
-    preprocess: Preprocess,
-    seen: Array,
+    preprocess: Preprocess | None,
+    seen: Raw,
     *,
     pixels: Pixels | None = None,
     logits: bool = False,
@@ -72,8 +72,9 @@ def slim(
 
     Args:
         graph: The model, int8 or float.
-        preprocess: From image to its input.
-        seen: uint8 ``(N, height, width, channels)`` of the input's size, in the model's order of channels.
+        preprocess: From image to its input; None where it takes no image.
+        seen: uint8 ``(N, height, width, channels)`` of the input's size, in the model's order of channels; the raw
+            inputs themselves for a model that takes no image.
         pixels: Make the input raw pixels: ``int8`` takes the byte less 128, ``uint8`` the byte itself.
         logits: Leave the final Softmax out.
         fuse: Let kernels do as one what the exporter left apart.
@@ -84,24 +85,25 @@ def slim(
     """
     at = graph
     steps: list[Step] = []
-    # Pixels are in the model's channel order by now.
-    straight = replace(preprocess, channels="gray" if preprocess.channels == "gray" else "rgb")
-    codes = _encoded(at, straight, seen)
+    codes = _encoded(at, preprocess, seen)
     left: tuple[str, ...] = ()
     if fuse:
         found = fused(at)
         left = found.left
         if found.kinds:
             said = ", ".join(f"{count} {kind}" for kind, count in found.kinds.items())
-            loose: tuple[Kernels, ...] = ("xnnpack",) if codes.dtype == np.float32 else ()
+            loose: tuple[Kernels, ...] = ("xnnpack",) if inputs_of(at)[0].dtype == "float32" else ()
             same = _same(at, found.graph, codes)
             steps.append(Step("fuse", f"ops taken into others: {said}", True, same, loose))
             at = found.graph
     if pixels is not None:
-        at, preprocess, made = _pixels(at, preprocess, straight, seen, pixels)
-        straight = replace(straight, scale=preprocess.scale)
+        if preprocess is None:
+            raise ModelError(
+                f"{graph.name} does not take one image: its input cannot be pixels.", "Leave out `pixels`."
+            )
+        at, preprocess, made = _pixels(at, preprocess, np.asarray(seen), pixels)
         steps += made
-        codes = _encoded(at, straight, seen)
+        codes = _encoded(at, preprocess, seen)
     if logits:
         after = strips.logits(at)
         same = _same(at.exposed([strips.logits_of(at)]), after, codes)
@@ -114,11 +116,9 @@ def slim(
     return Slim(after, preprocess, steps, left)
 
 
-def _pixels(
-    graph: Graph, preprocess: Preprocess, straight: Preprocess, seen: Array, pixels: Pixels
-) -> tuple[Graph, Preprocess, list[Step]]:
+def _pixels(graph: Graph, preprocess: Preprocess, seen: Array, pixels: Pixels) -> tuple[Graph, Preprocess, list[Step]]:
     made = raw_pixels(graph, preprocess)
-    codes = _encoded(graph, straight, seen)
+    codes = _encoded(graph, preprocess, seen)
     raw = (seen.astype(np.int16) - 128).astype(np.int8)
     about = (
         "the input took raw pixels already"
@@ -133,11 +133,12 @@ def _pixels(
     return bytes_in, made.preprocess, [*steps, Step("uint8", "one QUANTIZE op takes bytes", True, same)]
 
 
-def _encoded(graph: Graph, preprocess: Preprocess, seen: Array) -> Array:
-    return Model(graph, workers=1).input.encode(preprocess.normalize(seen))
+def _encoded(graph: Graph, preprocess: Preprocess | None, seen: Raw) -> Raw:
+    """Raw inputs; pixels are in the model's order of channels already."""
+    return seen if preprocess is None else inputs_of(graph)[0].encode(preprocess.normalize(np.asarray(seen)))
 
 
-def _same(before: Graph, after: Graph, codes: Array) -> list[Equality]:
+def _same(before: Graph, after: Graph, codes: Raw) -> list[Equality]:
     return equality.compare(before, after, codes, codes)
 
 

@@ -34,7 +34,7 @@ from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
 from octavo.quantization.table import build
 from octavo.recipe.schema import Recipe, load_recipe
 from octavo.runs.manifest import Manifest, fingerprint, versions
-from octavo.runtime.litert import Model, latency
+from octavo.runtime.litert import inputs_of, latency
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.tflite.size import Breakdown, FileSizes, Sizes, breakdown
@@ -55,7 +55,7 @@ COMPARED = 16
 TRIED = 8
 
 
-def run(recipe: Recipe | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
+def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
     """Runs a recipe: images to float baseline to int8 model to report.
 
     Every stage writes its artefact and a manifest into `out`. A second run redoes only what changed; a run that
@@ -72,8 +72,14 @@ def run(recipe: Recipe | str, out: Path | str, progress: Progress | None = None,
 
     Raises:
         OctavoError: Something that the user can mend.
+
+    Example:
+        >>> import octavo
+        >>> small = ["preprocess.size=32", "train.epochs=1", "data.train=120", "data.test=40", "deployment.seconds=0.2"]
+        >>> octavo.run(octavo.load_recipe("digits", small), out="runs/small").name
+        'report.html'
     """
-    made = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    made = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     check_folder(Path(out))
     return _Run(made, Path(out), progress or Silent(), command).go()
 
@@ -120,7 +126,12 @@ class _Run:
         self._stage("export", {"model": of("model.keras")}, ["float.tflite", "float.tflite.json"], self._export)
         self._stage(
             "calibrate",
-            {"float": of("float.tflite"), "images": of("data.json"), "calibrate": self._json(recipe.calibrate)},
+            {
+                "float": of("float.tflite"),
+                "images": of("data.json"),
+                "calibrate": self._json(recipe.calibrate),
+                "observer": recipe.quantize.observer,
+            },
             ["ranges.json"],
             self._calibrate,
         )
@@ -194,7 +205,7 @@ class _Run:
         return Graph.read(self.out / name)
 
     def _feed(self, images: ImageSet, graph: Graph) -> Feed:
-        return Feed(images, self.preprocess, Model(graph, workers=1).input)
+        return Feed(images, self.preprocess, inputs_of(graph))
 
     # The stages, in their order.
 
@@ -206,7 +217,7 @@ class _Run:
         for text in said:
             self.progress.say(text)
         dataset = open_dataset(self.recipe.data.source, self.recipe.data.path)
-        first = splits.train.images[0]
+        first = splits.train.pictures[0]
         summary = DataSummary(
             source=dataset.source,
             classes=list(dataset.classes),
@@ -260,7 +271,7 @@ class _Run:
         for text in said:
             self.progress.say(text)
         with self.progress.track("calibrate", len(feed)) as advance:
-            ranges = calibrate(graph, feed, self.recipe.calibrate.observer, advance)
+            ranges = calibrate(graph, feed, self.recipe.quantize.observer, advance)
         self._write(RangesRecord.of(ranges, warnings=said))
 
     @property
@@ -424,7 +435,7 @@ def _shown(test: ImageSet, scores: dict[str, Scores], place: int) -> Disagreemen
         after=names[int(after.predictions[place])],
         before_probability=float(before.probabilities[place].max()),
         after_probability=float(after.probabilities[place].max()),
-        image=_picture(test.images[place]),
+        image=_picture(test.pictures[place]),
     )
 
 

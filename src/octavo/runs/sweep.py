@@ -13,6 +13,7 @@ from typing import Any
 
 from octavo.analysis.evaluation import Evaluation
 from octavo.analysis.pareto import front, picture
+from octavo.base import notebook
 from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import RecipeError
 from octavo.base.files import write_bytes
@@ -26,6 +27,8 @@ from octavo.tflite.graph import Graph
 
 # What a list of values may be given for: what trades accuracy for time.
 SWEPT = {"preprocess.size": "size", "model.alpha": "width"}
+# What the picture of a sweep shows accuracy against.
+_COSTS = ("median_ms", "bytes", "arena")
 
 
 class VariantRecord(Part):
@@ -75,6 +78,32 @@ class Sweep(Artefact):
     variants: list[VariantRecord]
     recommended: str
 
+    def picture(self) -> bytes:
+        """Accuracy against time, bytes and arena of every variant, as a PNG file."""
+        return picture([row.model_dump() for row in self.variants], _COSTS)
+
+    def __repr__(self) -> str:
+        best = next(row for row in self.variants if row.name == self.recommended)
+        return (
+            f"Sweep({len(self.variants)} variants; recommended: {best.name}, {best.accuracy:.2%} of "
+            f"{best.images:,} images, {best.median_ms:.3g} ms, {best.bytes:,} bytes)"
+        )
+
+    def _repr_html_(self) -> str:
+        alt = "Accuracy against milliseconds, bytes and arena of every variant"
+        return notebook.picture(self.picture(), alt) + notebook.table(
+            ("variant", "nothing faster is better", "accuracy", "ms", "bytes", "arena"),
+            [
+                (
+                    *(row.name, "yes" if row.front else "no", f"{row.accuracy:.2%}"),
+                    *(f"{row.median_ms:.3g}", f"{row.bytes:,}", f"{row.arena:,}"),
+                )
+                for row in self.variants
+            ],
+            repr(self),
+            texts=2,
+        )
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -121,7 +150,7 @@ def variants(settings: list[str]) -> list[Variant]:
 
 
 def sweep(
-    recipe: str, settings: list[str], out: Path | str, progress: Progress | None = None, command: str = ""
+    recipe: Path | str, settings: list[str], out: Path | str, progress: Progress | None = None, command: str = ""
 ) -> Sweep:
     """Runs every variant of a recipe, and compares their int8 models.
 
@@ -140,6 +169,12 @@ def sweep(
 
     Raises:
         OctavoError: Something that the user can mend; no variant is run before all recipes are read.
+
+    Example:
+        >>> import octavo
+        >>> settings = ["preprocess.size=32,48", "train.epochs=1", "data.train=120", "data.test=40"]
+        >>> [row["name"] for row in octavo.sweep("digits", settings, out="runs/sizes")["variants"]]
+        ['size 32', 'size 48']
     """
     progress, out = progress or Silent(), Path(out)
     made = [(variant, load_recipe(recipe, list(variant.settings))) for variant in variants(settings)]
@@ -148,8 +183,7 @@ def sweep(
         run(each, out / _folder(variant), progress, command)
     compared = compare_variants([(variant.name, out / _folder(variant)) for variant, _ in made])
     compared.write(out / compared.file)
-    rows = [row.model_dump() for row in compared.variants]
-    write_bytes(out / "sweep.png", picture(rows, ("median_ms", "bytes", "arena")))
+    write_bytes(out / "sweep.png", compared.picture())
     return compared
 
 

@@ -21,6 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError
 from octavo.base.stats import Interval, median_interval
+from octavo.runtime import benchmark_views
 from octavo.runtime.footprint import Footprint, footprint
 from octavo.runtime.litert import Kernels, Latency, Model, interleaved, interpreter
 from octavo.runtime.profiler import Event, profile
@@ -111,7 +112,7 @@ class Timed:
     macs: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Benchmark:
     """All timings, in the order models were given, for each kernel family and number of threads.
 
@@ -131,6 +132,12 @@ class Benchmark:
     timings: list[Timing]
     peak_int8_gmacs: float | None
     profiles: dict[str, list[Cost]]
+
+    def __repr__(self) -> str:
+        return f"Benchmark({benchmark_views.headline(self)})"
+
+    def _repr_html_(self) -> str:
+        return benchmark_views.notebook(self)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value with every figure."""
@@ -214,7 +221,8 @@ def _time(models: Sequence[tuple[Path, Graph]], family: Kernels, threads: int, s
 def _throughput(graph: Graph, family: Kernels, milliseconds: float, seconds: float) -> float:
     model = Model(graph, family)
     count = max(int(seconds * 1e3 / milliseconds), 2 * (os.cpu_count() or 1))
-    batch = np.zeros((1, *model.input.shape[1:]), model.input.dtype).repeat(min(count, 64), 0)
+    zeros = tuple(np.zeros(tuple(max(n, 1) for n in port.shape[1:]), port.dtype) for port in model.inputs)
+    batch = [zeros] * min(count, 64)
     model.each(batch[:2], lambda place, outputs: None)
     start = time.perf_counter()
     done = 0

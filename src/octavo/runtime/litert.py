@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -65,17 +66,41 @@ def interpreter(content: bytes, kernels: Kernels = "xnnpack", threads: int = 1) 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a model: its name, shape, element type, and quantization if it has one."""
+    """An input or output of a model.
+
+    Args:
+        name: The tensor's name.
+        shape: Its shape, with the batch axis.
+        dtype: NumPy's name of its element type.
+        qparams: Its quantization, if it has one.
+        argument: What the model's signature calls it, if it has a signature.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     qparams: QParams | None
+    argument: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What people call it: the signature's name, else the tensor's without TensorFlow's additions.
+
+        Example:
+            >>> Port("serving_default_speed:0", (1, 1), "float32", None).label
+            'speed'
+        """
+        return self.argument or re.sub(r"^serving_default_|:\d+$", "", self.name)
+
+    @property
+    def real(self) -> Port:
+        """The same port as a float model has it: what is fed to it before any encoding."""
+        return self if self.qparams is None else replace(self, dtype="float32", qparams=None)
 
     def encode(self, real: Array) -> Array:
-        """Reals as the model takes them: float32, or codes of this port."""
+        """Reals as the model takes them: codes of this port, or float32, or the whole numbers that they are."""
         if self.qparams is None:
-            return real.astype(np.float32)
+            return real.astype(self.dtype)
         codes = self.qparams.quantize(real)
         return (codes.astype(np.int16) + 128 if self.dtype == "uint8" else codes).astype(self.dtype)
 
@@ -101,7 +126,7 @@ class Model:
     def __init__(self, graph: Graph, kernels: Kernels = "xnnpack", workers: int | None = None) -> None:
         self.graph = graph
         self.kernels = kernels
-        self.inputs = tuple(_port(graph, index) for index in graph.inputs)
+        self.inputs = inputs_of(graph)
         self.outputs = tuple(_port(graph, index) for index in graph.outputs)
         count = workers or os.cpu_count() or 1
         self._interpreters = [interpreter(graph.content, kernels) for _ in range(count)]
@@ -186,7 +211,12 @@ class Model:
 
 def _port(graph: Graph, index: int) -> Port:
     tensor = graph.tensors[index]
-    return Port(tensor.name, tensor.shape, tensor.dtype, tensor.qparams)
+    return Port(tensor.name, tensor.shape, tensor.dtype, tensor.qparams, graph.arguments.get(index))
+
+
+def inputs_of(graph: Graph) -> tuple[Port, ...]:
+    """The inputs of a model, without making it ready to run."""
+    return tuple(_port(graph, index) for index in graph.inputs)
 
 
 @dataclass(frozen=True)

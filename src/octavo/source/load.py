@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from octavo.base.errors import DataError, ModelError
 from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
+from octavo.recipe.options import Channels, Inputs
 from octavo.runtime.litert import vet
 from octavo.source import sidecar
 from octavo.source.sidecar import Sidecar
@@ -47,33 +48,61 @@ def load_model(path: Path | str) -> Loaded:
     return Loaded(graph, belongs)
 
 
-def preprocess_for(
-    model: Loaded,
-    scale: tuple[float, float] | None = None,
-    interpolation: str | None = None,
-    channels: str | None = None,
-    progress: Progress | None = None,
-) -> Preprocess:
-    """The preprocessing that a model's images need: what was said, else its sidecar's, else a stated guess."""
-    if len(model.graph.inputs) != 1 or len(shape := model.graph.tensors[model.graph.inputs[0]].shape) != 4:
-        raise ModelError(
-            f"{model.graph.name} does not take one image: its input should have the shape (1, height, width, channels)."
-        )
+def takes_an_image(graph: Graph) -> bool:
+    """Whether a model has one input, of shape (N, height, width, 1 or 3), which an image can become."""
+    shape = graph.tensors[graph.inputs[0]].shape if len(graph.inputs) == 1 else ()
+    return len(shape) == 4 and shape[3] in (1, 3)
+
+
+def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progress | None = None) -> Preprocess | None:
+    """The preprocessing that a model's images need: what was said, else its sidecar's, else a stated guess.
+
+    Returns:
+        None for a model that does not take one image: its data are arrays, used as they are.
+
+    Raises:
+        ModelError: Image options were given for such a model.
+    """
+    said = inputs or Inputs()
+    given = {
+        name: value for name in ("scale", "interpolation", "channels") if (value := getattr(said, name)) is not None
+    }
+    if not takes_an_image(model.graph):
+        if given:
+            raise ModelError(
+                f"{model.graph.name} does not take one image, whose input has the shape (1, height, width, 1 or 3): "
+                "its data are used as they are.",
+                f"Leave out {' and '.join(f'`{name}`' for name in given)}.",
+            )
+        return None
+    entry = model.graph.tensors[model.graph.inputs[0]]
     base = model.belongs.preprocess if model.belongs is not None else None
     if base is None:
-        if shape[3] not in (1, 3):
-            raise ModelError(f"{model.graph.name} takes images of {shape[3]} channels; 1 or 3 were expected.")
-        base = Preprocess((shape[1], shape[2]), channels="gray" if shape[3] == 1 else "rgb")
-        if scale is None and progress is not None:
+        channels: Channels = "gray" if entry.shape[3] == 1 else "rgb"
+        base = Preprocess((entry.shape[1], entry.shape[2]), channels=channels)
+        if entry.dtype == "uint8" and entry.qparams is None:
+            # It takes pixels as they are.
+            base = replace(base, scale=(0.0, 255.0))
+        if said.scale is None and progress is not None:
             progress.say(
                 f"The model has no sidecar: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with "
-                f"{base.interpolation} resizing. Set --scale if it was trained otherwise."
+                f"{base.interpolation} resizing. Give another scale if it was trained otherwise."
             )
-    value = base.to_json()
-    for key, given in (("scale", scale), ("interpolation", interpolation), ("channels", channels)):
-        if given is not None:
-            value[key] = given
-    return Preprocess.from_json(value)
+    return Preprocess.from_json(base.to_json() | given)
+
+
+def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progress | None = None) -> Preprocess:
+    """As `preprocess_for`, for what works on images only.
+
+    Raises:
+        ModelError: The model does not take one image.
+    """
+    found = preprocess_for(model, inputs, progress)
+    if found is None:
+        raise ModelError(
+            f"{model.graph.name} does not take one image: its input should have the shape (1, height, width, 1 or 3)."
+        )
+    return found
 
 
 def check_classes(loaded: Loaded, images: ImageSet) -> None:

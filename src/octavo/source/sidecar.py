@@ -24,21 +24,37 @@ class Sidecar:
     """What belongs to a model.
 
     Args:
-        preprocess: How an image becomes its input.
+        preprocess: How an image becomes its input; None for a model that does not take one image.
         classes: Class names in the order of its outputs; empty when they are not known.
     """
 
-    preprocess: Preprocess
+    preprocess: Preprocess | None
     classes: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> Preprocess:
+        """The preprocessing of a model that takes one image.
+
+        Raises:
+            ModelError: It takes none.
+        """
+        if self.preprocess is None:
+            raise ModelError("The model does not take one image, and only such models can be given here.")
+        return self.preprocess
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal object."""
-        return {"classes": list(self.classes), "preprocess": self.preprocess.to_json()}
+        return {
+            "classes": list(self.classes),
+            "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(Preprocess.from_json(value["preprocess"]), tuple(str(name) for name in value["classes"]))
+        images = value["preprocess"]
+        preprocess = None if images is None else Preprocess.from_json(images)
+        return cls(preprocess, tuple(str(name) for name in value["classes"]))
 
     def write(self, model: Path) -> None:
         """Writes the sidecar of a model file that is already there."""
@@ -46,9 +62,9 @@ class Sidecar:
         made.write(path_of(model))
 
 
-def _preprocess(value: Any) -> Preprocess:
+def _preprocess(value: Any) -> Preprocess | None:
     """Nothing may be left out: a default would be taken for what the model was trained with."""
-    return value if isinstance(value, Preprocess) else Preprocess.from_json(value)
+    return value if value is None or isinstance(value, Preprocess) else Preprocess.from_json(value)
 
 
 class SidecarRecord(Artefact):
@@ -57,7 +73,7 @@ class SidecarRecord(Artefact):
     Args:
         sha256: Of the model file.
         classes: Class names in the order of its outputs; empty when they are not known.
-        preprocess: How an image becomes its input.
+        preprocess: How an image becomes its input; None for a model that does not take one image.
     """
 
     file = ".json"
@@ -66,7 +82,7 @@ class SidecarRecord(Artefact):
 
     sha256: str
     classes: tuple[str, ...]
-    preprocess: Annotated[Preprocess, BeforeValidator(_preprocess)]
+    preprocess: Annotated[Preprocess | None, BeforeValidator(_preprocess)]
 
 
 def path_of(model: Path) -> Path:

@@ -85,6 +85,11 @@ class Graph:
 
     Raises:
         ModelError: The bytes are not a `.tflite` model that Octavo can read.
+
+    Example:
+        >>> graph = Graph.read("float.tflite")
+        >>> [op.kind for op in graph.ops], graph.tensors[graph.inputs[0]].shape
+        (['CONV_2D', 'MEAN', 'FULLY_CONNECTED', 'SOFTMAX'], (1, 8, 8, 3))
     """
 
     def __init__(self, content: bytes, name: str = "the model") -> None:
@@ -111,6 +116,13 @@ class Graph:
                 "Copy or export the file again.",
             ) from error
 
+    def __repr__(self) -> str:
+        ports = " -> ".join(
+            ", ".join(f"{self.tensors[i].dtype} {self.tensors[i].shape}" for i in indices)
+            for indices in (self.inputs, self.outputs)
+        )
+        return f"Graph({self.name}: {len(self.ops)} ops, {len(self.content):,} bytes, {ports})"
+
     def _take(self, model: Any) -> None:
         self._model = model
         self._single(len(model.subgraphs))
@@ -134,12 +146,13 @@ class Graph:
         return made
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path | str) -> Self:
         """Reads a `.tflite` file.
 
         Raises:
             ModelError: There is no such file, or it is not a model that can be read.
         """
+        path = Path(path)
         if not path.is_file():
             raise ModelError(f"There is no file '{path}'.", "Give the path of a .tflite model.")
         try:
@@ -207,6 +220,13 @@ class Graph:
                 )
             )
         return tuple(ops)
+
+    @cached_property
+    def arguments(self) -> dict[int, str]:
+        """What the first signature calls each input and output tensor; empty where the file has no signature."""
+        found = (self._model.signatureDefs or [None])[0]
+        maps = () if found is None else (*(found.inputs or ()), *(found.outputs or ()))
+        return {int(item.tensorIndex): item.name.decode("utf-8", "replace") for item in maps if item.name}
 
     @cached_property
     def producers(self) -> dict[int, Op]:

@@ -24,9 +24,9 @@ class Pixels:
     """The images of a set at the input's size, in [0, 255]; or float inputs as they are."""
 
     def __init__(self, images: ImageSet, preprocess: Preprocess) -> None:
-        self._images = images.images
+        self._images = images.pictures
         self._preprocess = preprocess
-        self.are_inputs = len(images) > 0 and images.images[0].dtype != np.uint8
+        self.are_inputs = len(images) > 0 and images.pictures[0].dtype != np.uint8
         size = len(images) * int(np.prod(preprocess.shape))
         self._cache = preprocess.resize(self._images) if not self.are_inputs and size <= CACHE_BYTES else None
 
@@ -93,7 +93,7 @@ def plain_batches(pixels: Pixels, labels: Array, batch: int) -> Any:
 
 def check(images: ImageSet, recipe: AugmentRecipe) -> None:
     """Refuses augmentation that needs pixels when the images are the model's own float inputs."""
-    if images.images[0].dtype != np.uint8 and recipe != AugmentRecipe():
+    if images.pictures[0].dtype != np.uint8 and recipe != AugmentRecipe():
         raise RecipeError(
             "Augmentation works on pixels, and the training images are float inputs.",
             "Give uint8 images, or leave the recipe's `augment` out.",

@@ -61,6 +61,8 @@ class Browser:
         """Whether it has, or its twin has, ports that LiteRT.js takes."""
         if command() is None:
             return _NO_BROWSER
+        if len(trial.graph.inputs) > 1:
+            return Answer(None, f"only models of one input are tried here, and this has {len(trial.graph.inputs)}")
         kinds = [trial.graph.tensors[index].dtype for index in (trial.graph.inputs[0], trial.graph.outputs[0])]
         if kinds[0] not in ("int8", "uint8"):
             return Answer(None, f"only int8 and uint8 inputs are tried here, and this is {kinds[0]}")
@@ -73,7 +75,8 @@ class Browser:
         path = command()
         assert path is not None
         signed = trial.graph.tensors[trial.graph.inputs[0]].dtype == "int8"
-        inputs = (trial.inputs.astype(np.int16) + 128).astype(np.uint8) if signed else trial.inputs
+        given = np.concatenate([trial.fed(place)[0] for place in range(len(trial.inputs))])
+        inputs = (given.astype(np.int16) + 128).astype(np.uint8) if signed else given
         twin = browser_twin(trial.graph)
         try:
             with _page(path, twin) as page:

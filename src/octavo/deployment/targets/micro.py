@@ -65,8 +65,9 @@ def _run(trial: Trial) -> Any:
     arena = peak(plan(lifetimes(trial.graph))) + 4 * _kept(trial.graph) + (1 << 20)
     interpreter = runtime.Interpreter.from_bytes(trial.graph.content, arena_size=arena)
     found = []
-    for image in trial.inputs:
-        interpreter.set_input(image[None], 0)
+    for place in range(len(trial.inputs)):
+        for number, values in enumerate(trial.fed(place)):
+            interpreter.set_input(values, number)
         interpreter.invoke()
         found.append(interpreter.get_output(0).reshape(-1).copy())
     return np.array(found)

@@ -1,12 +1,59 @@
-"""The targets' answers as JSON, and as text."""
+"""The targets' answers: as a sequence that shows itself, as JSON, and as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, overload
 
-from octavo.deployment.targets.target import Verdict
+from octavo.base import notebook
+from octavo.deployment.targets.target import Answer, Verdict
+
+_YES_OR_NO = {True: "yes", False: "no", None: "unknown"}
+_MEASURED = {True: "measured", False: "estimate", None: "unknown"}
+
+
+@dataclass(frozen=True, repr=False)
+class Survey(Sequence[Verdict]):
+    """One model before every target: the verdicts, in the order of the targets.
+
+    Args:
+        verdicts: A verdict for each target.
+    """
+
+    verdicts: tuple[Verdict, ...]
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    @overload
+    def __getitem__(self, place: int) -> Verdict: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Verdict, ...]: ...
+    def __getitem__(self, place: int | slice) -> Verdict | tuple[Verdict, ...]:
+        return self.verdicts[place]
+
+    def __repr__(self) -> str:
+        said = [
+            f"{v.target}: {_YES_OR_NO[v.takes.answer]}{', ran' if v.runs and v.runs.answer else ''}"
+            for v in self.verdicts
+        ]
+        return f"Survey(takes the model? {'; '.join(said)})"
+
+    def _repr_html_(self) -> str:
+        return notebook.table(
+            ("target", "takes it", "", "ran here", "", "cost", ""),
+            [
+                (v.target, *_said(v.takes, _YES_OR_NO), *_said(v.runs, _YES_OR_NO), *_said(v.costs, _MEASURED))
+                for v in self.verdicts
+            ],
+            f"One model before {len(self)} targets",
+            texts=7,
+        )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """A JSON value."""
+        return to_json(self.verdicts)
 
 
 def to_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
@@ -21,9 +68,12 @@ def table(verdicts: Sequence[Verdict]) -> str:
         lines.append(verdict.target)
         for word, answer in (("takes it", verdict.takes), ("ran here", verdict.runs)):
             if answer is not None:
-                said = {True: "yes", False: "no", None: "unknown"}[answer.answer]
-                lines.append(f"  {word}  {said:8} {answer.about}")
+                lines.append(f"  {word}  {_YES_OR_NO[answer.answer]:8} {answer.about}")
         if verdict.costs is not None:
-            said = {True: "measured", False: "estimate", None: "unknown"}[verdict.costs.answer]
-            lines.append(f"  cost      {said:8} {verdict.costs.about}")
+            lines.append(f"  cost      {_MEASURED[verdict.costs.answer]:8} {verdict.costs.about}")
     return "\n".join(lines)
+
+
+def _said(answer: Answer | None, words: dict[bool | None, str]) -> tuple[str, str]:
+    """An answer in a word and in a sentence; nothing where the question was not asked."""
+    return ("", "") if answer is None else (words[answer.answer], answer.about)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from octavo.rewrite.equality import Raw
 from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -21,16 +22,21 @@ class Trial:
     Args:
         path: The model's file.
         graph: The same, read.
-        inputs: Raw inputs, ``(N, height, width, channels)``.
+        inputs: Raw inputs, ``(N, height, width, channels)``; tuples of them where the model has several.
         classes: What LiteRT with XNNPACK answers for each, ``(N,)``.
         labels: True classes, ``(N,)``, where images are labelled.
     """
 
     path: Path
     graph: Graph
-    inputs: Array
+    inputs: Raw
     classes: Array
     labels: Array | None
+
+    def fed(self, place: int) -> tuple[Array, ...]:
+        """What one run takes, an array with its batch axis for each input; beyond the last the first comes again."""
+        item = self.inputs[place % len(self.inputs)]
+        return tuple(values[None] for values in (item if isinstance(item, tuple) else (item,)))
 
 
 @dataclass(frozen=True)

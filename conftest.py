@@ -1,0 +1,62 @@
+"""What the examples in docstrings find where they run: a model, its int8 form, images, a run, a deployed folder.
+
+The model is the classifier of `tests/tiny.py`, so that an example names files as a user would and takes no time.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+FILES = ("float.tflite", "int8.tflite", "photos", "runs", "digits-model")
+# These train a network, which takes more than the seconds that an example may.
+SLOW = {"octavo.runs.stages.run", "octavo.runs.sweep.sweep"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the `SLOW` examples."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and item.name in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def example_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the `FILES`."""
+    from tiny import CLASSES, SIZE, tiny_tflite, write_folder
+
+    import octavo
+    from octavo.base.files import sha256
+    from octavo.source.sidecar import Sidecar
+
+    folder = tmp_path_factory.mktemp("examples")
+    (folder / "float.tflite").write_bytes(tiny_tflite())
+    Sidecar(octavo.Preprocess((SIZE, SIZE)), CLASSES).write(folder / "float.tflite")
+    for split, count in (("train", 120), ("test", 30)):
+        write_folder(folder / "photos", count, split)
+    octavo.quantize(folder / "float.tflite", folder / "photos", folder / "int8.tflite")
+    shutil.copytree(Path(__file__).parent / "tests" / "former" / "run", folder / "runs" / "digits")
+    page = folder / "digits-model" / "web" / "index.html"
+    octavo.deploy(folder / "int8.tflite", folder / "digits-model")
+    # In place of the demo, which takes LiteRT.js from npm.
+    page.parent.mkdir()
+    page.write_text("<title>The web demo</title>")
+    with (folder / "digits-model" / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{sha256(page)}  web/index.html\n")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _example_folder(request: pytest.FixtureRequest) -> None:
+    """An example that names one of the `FILES` runs in a folder of its own that holds them."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        return
+    text = "".join(example.source for example in request.node.dtest.examples)
+    if any(name in text for name in FILES):
+        # Asked for here, so that no other test makes a folder.
+        folder = request.getfixturevalue("tmp_path")
+        shutil.copytree(request.getfixturevalue("example_files"), folder, dirs_exist_ok=True)
+        request.getfixturevalue("monkeypatch").chdir(folder)

@@ -1,0 +1,210 @@
+"""Answers: does the int8 model say what the float model says?
+
+The proof shows that a file holds what its table says. A table can be wrong for the network all the same: one constant
+or one mask stretches a range, and the file answers noise. So both models are run on the same samples, and every output
+is compared; an output that is a concatenation is compared part by part, since a part of small values drowns in the
+error of one of large values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.analysis.compare import compare
+from octavo.quantization.observers import Images
+from octavo.runtime.litert import Model
+from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+
+# An output below this SQNR is not the float model's. Of the models measured, those that int8 serves well lie above
+# 15 dB in every part, those that it ruins below 8 dB (docs/answers.md).
+LEAST_SQNR = 10.0
+# How many samples are run where there are more.
+SAMPLES = 32
+# An op that adds error beyond this SQNR of its own is where to look first.
+_ADDED = 20.0
+_CARRIERS = {"RESHAPE", "DEQUANTIZE", "QUANTIZE", "SQUEEZE", "EXPAND_DIMS"}
+
+
+@dataclass(frozen=True)
+class OutputAnswer:
+    """How far one output, or one part of it, is from the float model's.
+
+    Args:
+        output: The output's name.
+        part: Which part of a concatenation, such as ``0:4 of axis 2``; None for a whole output.
+        sqnr: ``10 log10(sum x^2 / sum (y - x)^2)`` in dB over all samples, x the float output; None where equal.
+        agreement: The share of samples for which both name the same class; None for what is no class probabilities.
+        frozen: int8 answers the same for all samples, and float does not.
+    """
+
+    output: str
+    part: str | None
+    sqnr: float | None
+    agreement: float | None
+    frozen: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is the float model's answer."""
+        return not self.frozen and (self.sqnr is None or self.sqnr >= LEAST_SQNR)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"'{self.output}'" if self.part is None else f"'{self.output}' [{self.part}]"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a comparison of all outputs found.
+
+    Args:
+        samples: How many samples both models ran.
+        outputs: Every output, and every part of one that is a concatenation.
+        tensor: The first tensor whose op adds much of the error, and the op; None where the answers hold.
+    """
+
+    samples: int
+    outputs: tuple[OutputAnswer, ...]
+    tensor: tuple[str, str] | None = None
+
+    @property
+    def hold(self) -> bool:
+        """Whether every output is the float model's."""
+        return all(item.holds for item in self.outputs)
+
+    @property
+    def worst(self) -> OutputAnswer:
+        """The output, or part, that is farthest from the float model's."""
+        return min(self.outputs, key=lambda item: (item.holds, np.inf if item.sqnr is None else item.sqnr))
+
+    def describe(self) -> list[str]:
+        """What was found, and what to try where the answers do not hold; a sentence each."""
+        worst = self.worst
+        sqnr = "equal" if worst.sqnr is None else f"{worst.sqnr:.1f} dB"
+        where = "" if len(self.outputs) == 1 else f" at {worst.name}, the worst of {len(self.outputs)}"
+        same = "" if worst.agreement is None else f", same class for {worst.agreement:.0%}"
+        found = f"{sqnr}{where}{same}; {self.samples} calibration samples"
+        if self.hold:
+            return [f"the answers are those of the float model: {found}"]
+        lines = [f"the answers are NOT those of the float model (below {LEAST_SQNR:g} dB, or constant): {found}"]
+        if self.tensor is not None:
+            kind, tensor = self.tensor
+            lines.append(f"most error is first added by {kind} '{tensor}'")
+        if any(item.part is not None and not item.holds for item in self.outputs):
+            lines.append(
+                "parts of one output with ranges far apart share one scale: give them as outputs of their own, or keep "
+                "the concatenation in float (`precision`)"
+            )
+        elif self.tensor is not None and self.tensor[0] in ("SOFTMAX", "LOGISTIC"):
+            lines.append(
+                "its kernel gives probabilities in steps of 1/256, and those of these samples are smaller: give the "
+                f"logits instead (`octavo slim --logits`), or `precision` int16x8 for '{self.tensor[1]}'"
+            )
+        elif self.tensor is not None:
+            lines.append(
+                "check that calibration samples are what the model was trained on; then try another `observer`, or "
+                f"`precision` int16x8 or float for '{self.tensor[1]}'; `octavo sensitivity` ranks all ops"
+            )
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value."""
+        tensor = None if self.tensor is None else {"op": self.tensor[0], "name": self.tensor[1]}
+        outputs = [asdict(item) | {"holds": item.holds} for item in self.outputs]
+        return {"samples": self.samples, "hold": self.hold, "outputs": outputs, "tensor": tensor}
+
+
+def answers(before: Graph, after: Graph, samples: Images) -> Answers:
+    """Compares all outputs of two forms of one model.
+
+    Args:
+        before: The float model.
+        after: The int8 model.
+        samples: What the float model takes, as reals without the batch axis; tuples where it has several inputs. At
+            most `SAMPLES` of them, spread evenly, are run.
+
+    Raises:
+        ModelError: LiteRT refuses a model, or they are not two forms of one.
+    """
+    places = np.unique(np.linspace(0, len(samples) - 1, min(SAMPLES, len(samples))).astype(int))
+    chosen = [samples[int(place)] for place in places]
+    said, got = _outputs(Model(before), chosen), _outputs(Model(after), chosen)
+    names = [port.label for port in Model(before, workers=1).outputs]
+    found: list[OutputAnswer] = []
+    for index, name, real, int8 in zip(before.outputs, names, said, got, strict=True):
+        parts = _parts(before, index)
+        found += [
+            _answer(
+                name,
+                f"{low}:{high} of axis {axis}",
+                np.take(real, range(low, high), axis),
+                np.take(int8, range(low, high), axis),
+            )
+            for axis, low, high in parts
+        ] or [_answer(name, None, real, int8, classes=_classes(before, index))]
+    made = Answers(len(chosen), tuple(found))
+    return made if made.hold else Answers(len(chosen), tuple(found), _first(before, after, chosen[:8]))
+
+
+def _answer(name: str, part: str | None, real: Array, int8: Array, classes: bool = False) -> OutputAnswer:
+    """One output's figures; the first axis is that of the samples."""
+    real, int8 = real.astype(np.float64), int8.astype(np.float64)
+    noise, signal = float(np.square(int8 - real).sum()), float(np.square(real).sum())
+    sqnr = None if noise == 0 else 10 * float(np.log10(max(signal, 1e-300) / noise))
+    flat, other = (one.reshape(len(one), -1) for one in (real, int8))
+    agreement = float((flat.argmax(1) == other.argmax(1)).mean()) if classes else None
+    frozen = len(flat) > 1 and bool(np.all(other == other[0])) and not bool(np.all(flat == flat[0]))
+    return OutputAnswer(name, part, sqnr, agreement, frozen)
+
+
+def _outputs(model: Model, samples: Sequence[Array | tuple[Array, ...]]) -> list[Array]:
+    """The reals of every output, stacked over the samples."""
+    encoded = [
+        tuple(
+            port.encode(values)
+            for port, values in zip(model.inputs, item if isinstance(item, tuple) else (item,), strict=True)
+        )
+        for item in samples
+    ]
+    kept: dict[int, list[Array]] = {}
+    model.each(encoded, lambda place, outputs: kept.__setitem__(place, [one[0].copy() for one in outputs]))
+    return [
+        port.decode(np.stack([kept[place][at] for place in range(len(samples))]))
+        for at, port in enumerate(model.outputs)
+    ]
+
+
+def _classes(graph: Graph, index: int) -> bool:
+    """Whether an output holds the probabilities of classes, one row for a sample."""
+    op = graph.producers.get(index)
+    return op is not None and op.kind == "SOFTMAX" and len(graph.tensors[index].shape) == 2
+
+
+def _parts(graph: Graph, index: int) -> list[tuple[int, int, int]]:
+    """Axis and bounds of each part of an output that is a concatenation; none where it is not."""
+    op = graph.producers.get(index)
+    shape = graph.tensors[index].shape
+    while op is not None and op.kind in _CARRIERS and graph.tensors[op.inputs[0]].shape == shape:
+        op = graph.producers.get(op.inputs[0])
+    if op is None or op.kind != "CONCATENATION" or len(op.inputs) < 2:
+        return []
+    axis = op.options.axis % len(shape)
+    ends = np.cumsum([graph.tensors[part].shape[axis] for part in op.inputs]).tolist()
+    return [(axis, low, high) for low, high in zip([0, *ends], ends, strict=False) if axis > 0]
+
+
+def _first(before: Graph, after: Graph, samples: Images) -> tuple[str, str] | None:
+    """The first tensor whose op adds much error of its own, else the one that adds most for its signal."""
+    added = [(row.added.sqnr, row) for row in compare(before, after, samples).tensors if row.added.sqnr is not None]
+    if not added:
+        return None
+    _, row = next((pair for pair in added if pair[0] < _ADDED), min(added, key=lambda pair: pair[0]))
+    return row.op, row.before.split(";")[0]

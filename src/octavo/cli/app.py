@@ -1,0 +1,75 @@
+"""The application that the commands belong to, and what each of them shares.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once. With `--json`, standard output
+holds one JSON value and nothing else; people's words go to standard error.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from octavo.base.errors import OctavoError
+from octavo.cli.options import flags_of_records
+
+app = typer.Typer(
+    name="octavo",
+    help="Takes an image classifier from float32 to full-integer INT8 for LiteRT, and proves the result.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class Command(TyperCommand):
+    """A command whose messages name flags where Octavo's functions name arguments.
+
+    Functions write arguments in backticks, with a value or without: `images` is --images here, and `distill=1` is
+    --distill 1.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command, with warnings shown and errors raised in the words of the shell."""
+        with warnings.catch_warnings():
+            warnings.showwarning = self._show
+            try:
+                return super().invoke(ctx)
+            except OctavoError as error:
+                said = self._in_flags
+                raise type(error)(said(error.problem), said(error.todo), [said(d) for d in error.details]) from error
+
+    def _in_flags(self, text: str) -> str:
+        flags = {str(option.name).rstrip("_"): option.opts[-1] for option in self.params if option.opts[-1][:2] == "--"}
+
+        def flag(found: re.Match[str]) -> str:
+            if found[1] not in flags:
+                return found[0]
+            value = (found[2] or "").strip("'\"")
+            return f"{flags[found[1]]} {value}" if value else flags[found[1]]
+
+        return re.sub("`([a-z_]+)(?:=([^`]+))?`", flag, text)
+
+    def _show(self, message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        """Octavo's own warnings are for people: one line, no source code; other packages' are for developers."""
+        if category.__module__.startswith("octavo"):
+            sys.stderr.write(f"octavo: {self._in_flags(str(message))}\n")
+
+
+def command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a command of a function; its parameters of type `Inputs` and `Quantization` become flags.
+
+    Args:
+        example: A command line that its help ends with.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        return app.command(cls=Command, epilog=f"Example: {example}")(flags_of_records(function))
+
+    return register

@@ -1,0 +1,252 @@
+"""Analysis: what a model is, what int8 costs it, and where."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from octavo.cli.app import command
+from octavo.cli.options import Flags, JsonFlag, KernelsFlag, check_out, images, numbers
+from octavo.cli.output import Shown, print_json, say, share
+from octavo.recipe.options import Inputs, Quantization
+
+OTHERS = "Seed of the choice of images; others than `octavo quantize` calibrates with at the same seed."
+
+
+@command("octavo inspect model_int8.tflite")
+def inspect(
+    model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],
+    each: Annotated[
+        bool, typer.Option("--ops", help="List every op with its name, and the precisions it can have.")
+    ] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Show what a model is: inputs, outputs, ops, size, quantization."""
+    from octavo.api.inspect import inspect as inspect_file
+
+    value = inspect_file(model)
+    if json_:
+        print_json(value.to_json())
+        return
+    say(f"{model}: {value['kind']}, {value['bytes']:,} bytes, SHA-256 {value['sha256'][:16]}…")
+    say(f"{value['parameters']:,} parameters, {value['macs']:,} multiply-accumulates")
+    for port in ("inputs", "outputs"):
+        for facts in value[port]:
+            quantized = f"  scale {facts['scale']}  zero point {facts['zero_point']}" if facts["scale"] else ""
+            say(f"{port[:-1]:6}  {facts['name']}  {facts['dtype']} {facts['shape']}{quantized}")
+    for row in value["ops"]:
+        say(f"{row['count']:6}  {row['op']:24} {row['macs']:>15,} MACs")
+    for row in value["each_op"] if each else []:
+        say(f"  {row['op']:24} {', '.join(row['precisions']):27} {row['name']}")
+    if value["kind"] == "float" and value["no_int8_form"]:
+        say(f"without an int8 form: {', '.join(value['no_int8_form'])}")
+    parts = ", ".join(f"{name} {size:,}" for name, size in value["breakdown"].items())
+    say(f"bytes   {parts}")
+    if (described := value["metadata"]) is not None:
+        about = (
+            described.get("damaged") or f"{described.get('name', 'unnamed')} ({len(described['labels'] or ())} labels)"
+        )
+        say(f"TFLite metadata  {about}")
+
+
+@command("octavo evaluate model_int8.tflite --data photos/")
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A .tflite or .keras classifier.")],
+    inputs: Annotated[Inputs, images(images="How many test images; all when left out.")],
+    kernels: KernelsFlag = "xnnpack",
+    json_: JsonFlag = False,
+) -> None:
+    """Measure a model's accuracy on held-out images, on LiteRT."""
+    from octavo.api.evaluate import evaluate as evaluate_file
+
+    scores = evaluate_file(
+        model,
+        inputs,
+        kernels=kernels,
+        progress=Shown(),
+    )
+    value = {"model": str(model), "images": len(scores.labels), "kernels": scores.kernels, **scores.to_json()}
+    if json_:
+        print_json(value)
+        return
+    say(f"accuracy  {share(scores.accuracy())} on {value['images']:,} images, {scores.kernels}")
+    width = max(len(row["class"]) for row in value["per_class"])
+    say(f"{'class':{width}}  images  recall  precision")
+    for row in value["per_class"]:
+        say(f"{row['class']:{width}}  {row['images']:6}  {row['recall']:6.1%}  {row['precision']:9.1%}")
+
+
+@command("octavo compare float.tflite model_int8.tflite --data photos/")
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="FLOAT", help="The model to measure against, .tflite or .keras.")],
+    after: Annotated[Path, typer.Argument(metavar="INT8", help="The .tflite to measure, of whatever converter.")],
+    inputs: Annotated[Inputs, images(images="How many training images; 100 when left out.", seed=OTHERS)],
+    kernels: KernelsFlag = "xnnpack",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for compare.json and compare.png; made if missing.")
+    ] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Show where error is made: what each op adds, and what has accumulated up to each tensor."""
+    from octavo.api.compare import compare as compare_files
+
+    check_out(out)
+    compared = compare_files(
+        before,
+        after,
+        inputs,
+        kernels=kernels,
+        progress=Shown(),
+    )
+    value = {"before": str(before), "after": str(after), **compared.to_json()}
+    if out is not None:
+        from octavo.analysis.compare_views import picture
+        from octavo.base.files import write_bytes, write_json
+
+        write_json(out / "compare.json", value)
+        write_bytes(out / "compare.png", picture(value))
+    if json_:
+        print_json(value)
+        return
+    from rich.console import Console
+
+    from octavo.analysis.compare_views import short, table, worst
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+    console.print(table(value))
+    say(f"{value['images']} training images, {value['kernels']}. SQNR in dB: accumulated, and added by the op alone.")
+    say("Ops that add most error for their signal:")
+    for row in worst(value["tensors"]):
+        say(f"  {row['added']['sqnr']:5.1f} dB  {row['op']:18} {short(row['before'])}")
+    for side, path in (("before", before), ("after", after)):
+        if value["unmatched"][side]:
+            say(f"only in {path}: {', '.join(value['unmatched'][side])}")
+    if out is not None:
+        say(f"wrote   {out / 'compare.json'} and {out / 'compare.png'}")
+
+
+@command("octavo sensitivity float.tflite --data photos/ --budget 120")
+def sensitivity(
+    model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model, .tflite or .keras.")],
+    inputs: Annotated[Inputs, images(images="How many training images; 32 when left out.", seed=OTHERS)],
+    quantization: Annotated[Quantization, Flags(without=("precision",))],
+    budget: Annotated[
+        float, typer.Option("--budget", min=0, metavar="SECONDS", help="After which no new file is begun.")
+    ] = 300.0,
+    calibration: Annotated[
+        int | None, typer.Option("--calibration", min=1, help="How many others give the ranges; 100 when left out.")
+    ] = None,
+    kernels: KernelsFlag = "xnnpack",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for sensitivity.json and sensitivity.png.")
+    ] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Show what each op costs in int8: the output with it alone in int8, and with it alone in float; ranked."""
+    from octavo.analysis.sensitivity_views import picture, table
+    from octavo.api.sensitivity import sensitivity as measure
+
+    check_out(out)
+    found = measure(
+        model,
+        inputs,
+        quantization,
+        calibration=calibration,
+        budget=budget,
+        kernels=kernels,
+        progress=Shown(),
+    )
+    value = {"model": str(model), **found.to_json()}
+    if out is not None:
+        from octavo.base.files import write_bytes, write_json
+
+        write_json(out / "sensitivity.json", value)
+        write_bytes(out / "sensitivity.png", picture(value))
+    if json_:
+        print_json(value)
+        return
+    from rich.console import Console
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else 150).print(table(value))
+    whole = value["int8"]
+    sqnr = "exact" if whole["sqnr"] is None else f"{whole['sqnr']:.1f} dB"
+    say(f"all in int8: {sqnr}, {whole['agreement']:.1%} of the classes as in float")
+    say(f"{value['images']} training images, {value['kernels']}, {value['seconds']:.0f} s. SQNR of the output in dB:")
+    say("alone: only this op in int8; without: all in int8 but this op; gain: over all in int8.")
+    alone, without = (len(value["unmeasured"][which]) for which in ("only", "all_but"))
+    if alone or without:
+        say(f"The budget ended before {alone} ops were measured alone, and {without} without: the – above.")
+    if out is not None:
+        say(f"wrote   {out / 'sensitivity.json'} and {out / 'sensitivity.png'}")
+
+
+@command("octavo calibrate float.tflite --data photos/ --sizes 1,10,100,1000 -o study/")
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model, .tflite or .keras.")],
+    inputs: Annotated[Inputs, Flags(required=("data",), without=("images",), help={"seed": "Seed of all choices."})],
+    quantization: Annotated[Quantization, Flags(default={"tune": ""})],
+    sizes: Annotated[
+        str | None,
+        typer.Option("--sizes", help="How many images to calibrate with; 1,5,10,50,100,500, as there are images."),
+    ] = None,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="How many choices of them.")] = 5,
+    judges: Annotated[
+        int | None, typer.Option("--judges", min=2, help="Other training images that judge; a tenth when left out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for study.json and study.png.")] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Show what more calibration images bring to int8, as a curve, and how many are enough."""
+    from octavo.analysis.calibration_study_views import lines, picture
+    from octavo.api.calibrate import calibrate as study
+
+    check_out(out)
+    found = study(
+        model,
+        inputs,
+        quantization,
+        sizes=None if sizes is None else numbers("sizes", sizes),
+        draws=draws,
+        judges=judges,
+        progress=Shown(),
+    )
+    value = {"model": str(model), **found.to_json()}
+    if out is not None:
+        from octavo.base.files import write_bytes, write_json
+
+        write_json(out / "study.json", value)
+        write_bytes(out / "study.png", picture(value))
+    if json_:
+        print_json(value)
+        return
+    for line in lines(value):
+        say(line)
+    if out is not None:
+        say(f"wrote   {out / 'study.json'} and {out / 'study.png'}")
+
+
+@command("octavo pareto model_int8.tflite.search.json runs/cifar10 -o pareto.png")
+def pareto(
+    tried: Annotated[list[Path], typer.Argument(help="Records of target searches (.search.json), or run directories.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The .png to draw.")] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Show accuracy against size and latency over what was tried, and which of it nothing else beats."""
+    from octavo.api.pareto import pareto as compare_costs
+
+    rows = compare_costs(tried, out)
+    if json_:
+        print_json(rows.to_json())
+        return
+    for row in rows:
+        marks = ("size" if row["front"]["bytes"] else "") + (" speed" if row["front"]["median_ms"] else "")
+        say(
+            f"{row['accuracy']:7.2%}  {row['bytes']:>12,} bytes  {row['median_ms']:7.2f} ms  {marks.strip():10}  "
+            f"{row['name']}"
+        )
+    say("size, speed: nothing of no more bytes, or milliseconds, is more accurate.")
+    if out is not None:
+        say(f"wrote   {out}")

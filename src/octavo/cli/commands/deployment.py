@@ -1,0 +1,184 @@
+"""Deployment: smaller files, time, devices, and a folder that works alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from octavo.base.errors import OctavoError
+from octavo.cli.app import command
+from octavo.cli.options import JsonFlag, images, names, numbers
+from octavo.cli.output import Shown, print_json, say
+from octavo.recipe.options import Inputs
+
+
+@command("octavo slim model_int8.tflite -o model_slim.tflite --pixels int8 --logits")
+def slim(
+    model: Annotated[Path, typer.Argument(help="A .tflite model.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The .tflite to write.")],
+    inputs: Annotated[
+        Inputs,
+        images(
+            "Images for the proof; made-up ones when left out.",
+            required=(),
+            images="How many images the proof runs; 16 when left out.",
+        ),
+    ],
+    pixels: Annotated[
+        Literal["int8", "uint8"] | None,
+        typer.Option("--pixels", help="Take raw pixels: int8 is the byte less 128; uint8 the byte, by one more op."),
+    ] = None,
+    logits: Annotated[bool, typer.Option("--logits", help="Leave the final Softmax out; the class stays.")] = False,
+    fuse: Annotated[
+        bool, typer.Option("--fuse/--no-fuse", help="Let kernels do as one what the exporter left apart.")
+    ] = True,
+    json_: JsonFlag = False,
+) -> None:
+    """Write the same model in fewer bytes, and prove that it says the same on every kernel family."""
+    from octavo.api.slim import slim as write_slim
+
+    made = write_slim(
+        model,
+        out,
+        pixels=pixels,
+        logits=logits,
+        fuse=fuse,
+        data=inputs,
+        progress=Shown(),
+    )
+    if json_:
+        print_json(made.to_json())
+        return
+    for step in made.steps:
+        say(f"{step.name:8}{step.about}")
+        unit = "" if step.loose else " steps"
+        for item in step.equality:
+            said = (
+                "bit-equal"
+                if item.equal
+                else f"differs by up to {item.steps:g}{unit}, same class on {item.agreement:.1%}"
+            )
+            say(f"        {item.kernels:10} {said}; {item.inputs} images, {item.distinct} different outputs")
+    for reason in made.left[:5]:
+        say(f"left    {reason}")
+    if len(made.left) > 5:
+        say(f"left    {len(made.left) - 5} more like these; --json lists them")
+    say(f"proof   on {made.images}")
+    if made.preprocess is not None:
+        say(f"input   {made.preprocess.describe()}")
+    say(f"size    {made.before:,} -> {len(made.content):,} bytes")
+    say(f"wrote   {made.path} and its sidecar")
+
+
+@command("octavo benchmark float.tflite int8.tflite --threads 1,2 --profile")
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help=".tflite models; ratios are to the first.")],
+    threads: Annotated[str, typer.Option("--threads", help="Threads inside a run, as in 1,2.")] = "1",
+    kernels: Annotated[
+        str, typer.Option("--kernels", help="Kernel families, of xnnpack, builtin and reference.")
+    ] = "xnnpack",
+    seconds: Annotated[float, typer.Option("--seconds", help="About how long each comparison takes.")] = 4.0,
+    profile: Annotated[bool, typer.Option("--profile", help="Time every op too, and the machine's int8 peak.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Time models side by side on this machine: latency, ratio, throughput, memory, time to load."""
+    from octavo.api.benchmark import benchmark as time_files
+    from octavo.runtime.benchmark_views import table
+
+    counts = numbers("threads", threads)
+    families: Any = names("kernels", kernels)
+    made = time_files(models, counts, families, seconds, profile, Shown())
+    if json_:
+        print_json(made.to_json())
+    else:
+        say(table(made))
+
+
+@command("octavo targets model_int8.tflite --data photos/")
+def targets(
+    model: Annotated[Path, typer.Argument(help="An int8 .tflite classifier.")],
+    inputs: Annotated[
+        Inputs,
+        images(
+            "Images to run; made-up ones when left out.",
+            required=(),
+            images="How many images are run; 16 when left out.",
+        ),
+    ],
+    json_: JsonFlag = False,
+) -> None:
+    """Show what each runtime and device makes of a model: can it take it, did it run here, what does it cost."""
+    from octavo.api.targets import targets as ask_targets
+    from octavo.deployment.targets import survey
+
+    verdicts = ask_targets(model, inputs, progress=Shown())
+    if json_:
+        print_json(survey.to_json(verdicts))
+    else:
+        say(survey.table(verdicts))
+
+
+@command("octavo deploy runs/digits --out digits-model --zip")
+def deploy(
+    source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite model with its sidecar.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
+    archive: Annotated[bool, typer.Option("--zip", help="Write OUT.zip too.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Write the web demo too; takes LiteRT.js from npm.")] = False,
+    beside: Annotated[
+        Path | None,
+        typer.Option("--beside", help="The float .tflite to show too; a run's own when left out."),
+    ] = None,
+    litertjs: Annotated[
+        Path | None, typer.Option("--litertjs", help="Folder with LiteRT.js as `npm pack` wrote it, instead of npm.")
+    ] = None,
+    mediapipe: Annotated[
+        bool, typer.Option("--mediapipe", help="Write mediapipe.tflite too, with bytes in and out for MediaPipe Tasks.")
+    ] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Write a folder that works alone: model, labels, preprocessing, card, hashes, programs, C array, web demo."""
+    from octavo.deployment.folder import deploy as deploy_folder
+    from octavo.deployment.web import Web
+
+    if not web and (beside or litertjs):
+        raise OctavoError("--beside and --litertjs are of the web demo.", "Add --web, or leave them out.")
+    made = deploy_folder(source, out, archive, Web(beside, litertjs) if web else None, mediapipe)
+    if json_:
+        print_json(made.to_json())
+        return
+    for name, size in made.files.items():
+        say(f"{size:>12,}  {name}")
+    say(f"wrote   {made.folder}{f' and {made.archive}' if made.archive else ''}")
+    say(f"try     python {made.folder / 'predict.py'} PICTURE")
+    if web:
+        say(f"try     octavo serve {made.folder} --open")
+
+
+@command("octavo serve digits-model --open")
+def serve(
+    folder: Annotated[Path, typer.Argument(help="A folder that `octavo deploy --web` wrote.")],
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="Port; 8000 when left out, or any if that is taken.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Serve a deployed folder's web demo on this machine only, until Ctrl-C."""
+    from octavo.deployment.serve import serve as serve_folder
+
+    def ready(url: str) -> None:
+        if json_:
+            print_json({"url": url, "folder": str(folder)})
+        else:
+            say(f"{url}  serves {folder}, to this machine only. Ctrl-C ends it.")
+        sys.stdout.flush()
+        if open_:
+            import webbrowser
+
+            if not webbrowser.open(url):
+                sys.stderr.write(f"octavo: no browser was found to open; install one, or open {url} in yours.\n")
+
+    serve_folder(folder, port, ready)

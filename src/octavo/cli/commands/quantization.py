@@ -1,0 +1,122 @@
+"""Quantization: a float model becomes an int8 file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from octavo.cli.app import command
+from octavo.cli.options import Flags, JsonFlag, images
+from octavo.cli.output import Shown, print_search, print_written
+from octavo.recipe.options import Inputs, Quantization
+
+CALIBRATION = images(
+    images="Calibration images, of the training images; 100 when left out.",
+    seed="Seed of the choice of images, and of their order and augmentation in training.",
+)
+
+
+@command("octavo quantize model.keras --data photos/ -o model_int8.tflite")
+def quantize(
+    model: Annotated[Path, typer.Argument(help="A .keras or float .tflite model.")],
+    inputs: Annotated[Inputs, CALIBRATION],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
+    quantization: Quantization,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop", min=0, metavar="POINTS", help="Search for the cheapest way to lose no more accuracy."
+        ),
+    ] = None,
+    max_size: Annotated[
+        int | None, typer.Option("--max-size", min=1, metavar="BYTES", help="Search for the best file no larger.")
+    ] = None,
+    max_latency: Annotated[
+        float | None,
+        typer.Option("--max-latency", min=0, metavar="MS", help="Search for the best model no slower, on one thread."),
+    ] = None,
+    validation: Annotated[
+        int | None, typer.Option("--validation", min=1, help="Training images that judge a search, not calibrating.")
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train/--no-train", help="Whether a search may end in training for int8.")
+    ] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse to write a model whose answers are not the float model's.")
+    ] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Quantize a model to full-integer int8 with calibration images, and prove the file."""
+    if any(limit is not None for limit in (max_drop, max_size, max_latency)):
+        from octavo.analysis.target_search import Wish
+        from octavo.api.search import search
+
+        wish = Wish(max_drop, max_size, max_latency)
+        found = search(
+            model,
+            inputs,
+            out,
+            wish,
+            quantization,
+            validation=validation,
+            train=train,
+            progress=Shown(),
+        )
+        print_search(found.record(str(model)), out, json_)
+        return
+    from octavo.api.quantize import quantize as quantize_file
+
+    result = quantize_file(
+        model,
+        inputs,
+        out,
+        quantization,
+        strict=strict,
+        progress=Shown(),
+    )
+    print_written(result, json_)
+
+
+@command("octavo qat model.keras --data photos/ -o model_int8.tflite --epochs 3")
+def qat(
+    model: Annotated[Path, typer.Argument(help="A .keras or float .tflite classifier.")],
+    inputs: Annotated[Inputs, CALIBRATION],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
+    quantization: Annotated[Quantization, Flags(without=("tune",))],
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training images.")] = 2,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 32,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Adam's peak rate; the best of a few when left out.")
+    ] = None,
+    distill: Annotated[
+        float, typer.Option("--distill", min=0, max=1, help="Share of the loss from the float model; 1: no labels.")
+    ] = 0.0,
+    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the training images.")] = False,
+    shift: Annotated[float, typer.Option("--shift", min=0, max=1, help="Shift them by up to this share.")] = 0.0,
+    validation: Annotated[
+        int | None, typer.Option("--validation", min=0, help="Training images to choose by; a tenth when left out.")
+    ] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Train a model for int8 (quantization-aware training), write it, and prove the file. Resumes if interrupted."""
+    from octavo.api.qat import qat as qat_file
+    from octavo.recipe.schema import AugmentRecipe, QatRecipe
+
+    result = qat_file(
+        model,
+        inputs,
+        out,
+        quantization,
+        recipe=QatRecipe(
+            epochs=epochs,
+            batch=batch,
+            learning_rate=learning_rate,
+            distill=distill,
+            augment=AugmentRecipe(flip=flip, shift=shift),
+        ),
+        validation=validation,
+        progress=Shown(),
+    )
+    print_written(result, json_)

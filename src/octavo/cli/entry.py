@@ -1,0 +1,49 @@
+"""The entry point of the command line: exit codes, and one message for a user's mistake."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from octavo.base.errors import OctavoError
+from octavo.cli.commands import app
+
+_INTERRUPTED = "Interrupted; nothing is half written. Give the same command again: runs and training go on."
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except OctavoError as error:
+        sys.exit(_refuse(str(error)))
+    except SystemExit as end:
+        if end.code == 130:
+            sys.stderr.write(f"{_INTERRUPTED}\n")
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            where = f" ('{error.filename}')" if error.filename else ""
+            sys.exit(
+                _refuse(f"{error.strerror}{where}. Free some space or choose another place; nothing is half written.")
+            )
+        raise
+    except Exception as error:
+        if not _is_interruption(error):
+            raise
+        sys.stderr.write(f"{_INTERRUPTED}\n")
+        sys.exit(130)
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: TensorFlow gives what its callbacks raise back as an error of its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _refuse(text: str) -> int:
+    sys.stderr.write(f"octavo: {text}\n")
+    return 2

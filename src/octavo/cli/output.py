@@ -1,0 +1,126 @@
+"""What the commands print: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from octavo.base.progress import Advance
+
+if TYPE_CHECKING:
+    from octavo.analysis.target_search import SearchRecord
+    from octavo.base.stats import Interval
+
+# How often a log file is told how far work is.
+SECONDS_PER_LINE = 10.0
+
+
+class Shown:
+    """Progress on standard error, for people."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def track(self, text: str, total: int) -> Iterator[Advance]:
+        """A bar, or lines where there is no terminal: see `octavo.base.progress.Progress`."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        if not self.console.is_terminal:
+            yield self._lines(text, total)
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as bars:
+            task = bars.add_task(text, total=total)
+            yield lambda done: bars.advance(task, done)
+
+    def _lines(self, text: str, total: int) -> Advance:
+        """Progress where a bar would be noise, as in a log file: a line every so often, and none for what is quick."""
+        done, last = 0, time.monotonic()
+
+        def advance(count: int) -> None:
+            nonlocal done, last
+            done += count
+            if done < total and time.monotonic() - last >= SECONDS_PER_LINE:
+                last = time.monotonic()
+                self.say(f"{text}: {done} of {total}")
+
+        return advance
+
+
+def say(text: str) -> None:
+    """Writes one line to standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def print_json(value: Any) -> None:
+    """Writes one JSON value to standard output."""
+    say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def share(interval: Interval) -> str:
+    """A share with its interval, in percent."""
+    return f"{interval.value:.2%} (95% interval {interval.low:.2%} to {interval.high:.2%})"
+
+
+def print_written(result: Any, json_: bool) -> None:
+    """What `quantize` and `qat` say of the file that they wrote."""
+    proof = result.proof
+    if json_:
+        tuning = [step.to_json() for step in result.steps]
+        found = {"float_bytes": result.float_bytes, "undelegated": result.undelegated, "tuning": tuning}
+        answers = {} if result.answers is None else {"answers": result.answers.to_json()}
+        print_json({"path": str(result.path), **found, **proof.to_json(), **answers})
+        return
+    for port, facts in (("input", proof.input), ("output", proof.output)):
+        say(f"{port:6}  {facts.dtype} {facts.shape}  scale {facts.scale}  zero point {facts.zero_point}")
+    say(f"ops     {', '.join(f'{count} {kind}' for kind, count in proof.ops.items())}")
+    for step in result.steps:
+        say(f"tuned   {step.act}: {step.tuned.said}")
+        for item in step.tuned.left:
+            say(f"        {item}")
+    for item in proof.float_left:
+        say(f"float   {item}")
+    for precision, count in Counter(proof.precision.values()).items():
+        if precision not in ("int8", "float"):
+            say(f"{precision:7} {count} op{'s' if count > 1 else ''}")
+    if result.undelegated:
+        kinds = Counter(op.split(" #")[0] for op in result.undelegated)
+        left = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        say(f"slow    XNNPACK leaves {left} of {sum(proof.ops.values())} ops to LiteRT's own, slower kernels")
+    for item in proof.widened:
+        say(f"widened {item.channels} weight scales of '{item.tensor}', to keep its bias inside its type")
+    ratio = result.float_bytes / proof.bytes
+    say(f"size    {result.float_bytes:,} -> {proof.bytes:,} bytes ({ratio:.2f} times smaller)")
+    say(f"proof   {len(proof.checks)} checks passed: the file is what was computed")
+    if result.answers is not None:
+        say(f"answers {result.answers.describe()[0]}")
+    say(f"wrote   {result.path} and its sidecar")
+
+
+def print_search(found: SearchRecord, out: Path, json_: bool) -> None:
+    """What a target search says of what it tried and chose."""
+    if json_:
+        print_json({"path": str(out), **found.to_json()})
+        return
+    say(f"float   {found.before.accuracy:.2%} of {found.images} validation images")
+    for trial in found.trials:
+        gap = trial.against_float
+        say(
+            f"{'chosen' if trial.way == found.chosen else 'tried':7} {gap.value * 100:+6.2f} points "
+            f"({gap.low * 100:+.2f} to {gap.high * 100:+.2f})  {trial.bytes:>10,} bytes  "
+            f"{trial.median_ms:6.2f} ms  {trial.seconds:6.1f} s  {trial.way}"
+        )
+    say(f"wrote   {out}, its sidecar, and {out}.search.json")

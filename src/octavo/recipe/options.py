@@ -1,0 +1,188 @@
+"""The two records of options that travel together: which inputs, and how to quantize.
+
+The shell has a flag for every field, functions have a keyword, and recipes have a key of the same name. What a field
+means is said here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar
+
+from octavo.base.errors import OctavoError
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Channels = Literal["rgb", "bgr", "gray"]
+ObserverName = Literal["minmax", "percentile", "mse", "mae", "entropy"]
+PassName = Literal["equalize", "bias", "compensate", "adaround"]
+PrecisionName = Literal["int8", "int4", "int16x8", "float"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Which images are used, and how an image becomes the model's input.
+
+    Args:
+        data: A folder, an archive (.tar, .tar.gz, .zip) or an .npz file of images.
+        images: How many of them; each function says how many it uses when this is None.
+        seed: Seed of their choice.
+        scale: What pixel values 0 and 255 become. This field and the two below come from the model's sidecar where
+            they are None.
+        interpolation: How images are resized.
+        channels: Channel order.
+
+    Example:
+        >>> Inputs(Path("photos"), images=200, scale=(0, 1)).images
+        200
+    """
+
+    data: Path | str | None = field(
+        default=None, metadata={"help": "Folder, archive (.tar, .tar.gz, .zip) or .npz of images."}
+    )
+    images: int | None = field(default=None, metadata={"help": "How many images."})
+    seed: int = field(default=0, metadata={"help": "Seed of the choice of images."})
+    scale: tuple[float, float] | None = field(
+        default=None, metadata={"help": "What pixel values 0 and 255 become; from the model's sidecar if it has one."}
+    )
+    interpolation: Interpolation | None = field(
+        default=None, metadata={"help": "How images are resized; from the model's sidecar if it has one."}
+    )
+    channels: Channels | None = field(
+        default=None, metadata={"help": "Channel order; from the model's sidecar if it has one."}
+    )
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a float model becomes an integer model.
+
+    Args:
+        observer: How the values seen in calibration become a range: `octavo.quantization.observers`.
+        tune: The tuning passes, in their order: `octavo.tuning.tune`.
+        precision: What is to be other than int8, by an op's name, kind or pattern:
+            `octavo.quantization.precision.resolve`.
+        allow_float: Keep in float what has no integer form, and list it, instead of refusing the model.
+
+    Example:
+        >>> Quantization(observer="mse", precision={"CONV_2D": "int4"}).tune
+        ('compensate',)
+    """
+
+    observer: ObserverName = field(
+        default="minmax", metadata={"help": "How values seen become a range; all but minmax cut off outliers."}
+    )
+    tune: tuple[PassName, ...] = field(default=("compensate",), metadata={"help": "Tuning passes, in their order."})
+    precision: Mapping[str, PrecisionName] = field(
+        default_factory=dict, metadata={"help": "What is to be other than int8, by an op's name, kind or pattern."}
+    )
+    allow_float: bool = field(default=False, metadata={"help": "Keep in float what has no int8 form, and list it."})
+
+    def refuse(self, *names: str, why: str) -> None:
+        """Refuses fields that a function has no use for, where they were set.
+
+        Args:
+            names: Fields.
+            why: One sentence.
+
+        Raises:
+            OctavoError: One of them is not at its default.
+        """
+        usual = Quantization()
+        given = [name for name in names if getattr(self, name) != getattr(usual, name)]
+        if given:
+            raise OctavoError(why, f"Leave out {' and '.join(f'`{name}`' for name in given)}.")
+
+
+class InputFields(TypedDict, total=False):
+    """The fields of `Inputs` as keywords, but for `data`."""
+
+    images: int | None
+    seed: int
+    scale: tuple[float, float] | None
+    interpolation: Interpolation | None
+    channels: Channels | None
+
+
+class QuantizationFields(TypedDict, total=False):
+    """The fields of `Quantization` as keywords."""
+
+    observer: ObserverName
+    tune: tuple[PassName, ...] | list[PassName]
+    precision: Mapping[str, PrecisionName] | None
+    allow_float: bool
+
+
+class Fields(InputFields, QuantizationFields, total=False):
+    """The fields of both records as keywords."""
+
+
+Record = TypeVar("Record", Inputs, Quantization)
+
+
+def inputs_of(data: Path | str | Inputs | None, given: InputFields) -> Inputs:
+    """The inputs that a caller asked for.
+
+    Args:
+        data: A path, or a record.
+        given: Fields that replace the record's.
+
+    Raises:
+        OctavoError: A field is not what it should be.
+        TypeError: There is no such field.
+
+    Example:
+        >>> inputs_of("photos", {"images": 20}).images
+        20
+    """
+    record = data if isinstance(data, Inputs) else Inputs(None if data is None else Path(data))
+    return _checked(record, given)
+
+
+def options_of(data: Path | str | Inputs, quantization: Quantization, given: Fields) -> tuple[Inputs, Quantization]:
+    """The inputs and the quantization that a caller asked for: see `inputs_of`."""
+    names = {item.name for item in fields(Inputs)}
+    mine: Any = {name: value for name, value in given.items() if name in names}
+    rest = {name: value for name, value in given.items() if name not in names}
+    if "precision" in rest and rest["precision"] is None:
+        rest["precision"] = {}
+    return inputs_of(data, mine), _checked(quantization, rest)
+
+
+def meaning(record: type[Inputs] | type[Quantization], name: str) -> str:
+    """What a field of a record means, in one sentence for help and documents."""
+    return str(next(item for item in fields(record) if item.name == name).metadata["help"])
+
+
+def _checked(record: Record, given: Mapping[str, Any]) -> Record:
+    """The record with some fields replaced, every one of them of the right type."""
+    from pydantic import ValidationError
+
+    kind: Any = type(record)
+    known = asdict(record)
+    if unknown := set(given) - set(known):
+        raise TypeError(f"unexpected keyword argument '{min(unknown)}'")
+    try:
+        checked: Record = _adapter(kind).validate_python({**known, **given})
+    except ValidationError as error:
+        raise OctavoError(_mistake(error)) from None
+    return checked
+
+
+@cache
+def _adapter(record: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(record)
+
+
+def _mistake(error: Any) -> str:
+    """The first mistake, with the argument's name in backticks; the shell makes a flag of it."""
+    item = error.errors(include_url=False)[0]
+    name, *inner = (part for part in item["loc"])
+    place = "".join(f" of '{part}'" if isinstance(part, str) else f", item {part + 1}" for part in inner)
+    if item["type"] == "literal_error":
+        return f"`{name}`{place} should be {item['ctx']['expected']}, and is {item['input']!r}."
+    return f"`{name}`{place}: {item['msg'][0].lower() + item['msg'][1:]}, not {item['input']!r}."

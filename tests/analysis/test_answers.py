@@ -1,0 +1,102 @@
+"""Answers of int8 beside float's: what holds, what does not, and where the error comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from oneop import convert, inputs, weights
+from smallnet import batch, small_tflite
+from tiny import pictures, tiny_tflite
+
+import octavo
+from octavo.analysis.answers import LEAST_SQNR, SAMPLES, Answers, answers
+from octavo.base.errors import QuantizationError
+from octavo.data.dataset import OctavoWarning
+from octavo.data.preprocess import Preprocess
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.quantize import quantize
+from octavo.quantization.ranges import Ranges
+from octavo.runtime.litert import Model
+from octavo.tflite.graph import Graph
+
+
+def _boxes_and_scores(x: Any) -> Any:
+    import tensorflow as tf
+
+    boxes, scores = tf.matmul(x, 200 * weights(16, 4)), tf.sigmoid(tf.matmul(x, weights(16, 2, seed=1)))
+    return tf.concat([boxes, scores], axis=1)
+
+
+def _made(content: bytes, samples: np.ndarray, ranges: Ranges | None = None) -> tuple[Graph, Graph, Answers]:
+    graph = Graph(content)
+    int8 = Graph(quantize(graph, ranges or calibrate(graph, samples)).content)
+    return graph, int8, answers(graph, int8, samples)
+
+
+def test_a_good_model_answers_as_float_does() -> None:
+    samples = batch(40)
+    graph, int8, found = _made(small_tflite(), samples)
+    assert found.hold and found.tensor is None and found.samples == SAMPLES
+    assert len(found.describe()) == 1 and "are those of the float model" in found.describe()[0]
+    # The figures, by hand.
+    places = np.linspace(0, 39, SAMPLES).astype(int)
+    real, made = (Model(one).predict(samples[places]).astype(np.float64) for one in (graph, int8))
+    wanted = 10 * np.log10(np.square(real).sum() / np.square(made - real).sum())
+    assert found.worst.sqnr == pytest.approx(wanted)
+    assert found.worst.agreement is None
+
+
+def test_classes_are_compared_where_the_output_holds_them() -> None:
+    samples = Preprocess((8, 8)).apply(pictures(30)[0])
+    graph, int8, found = _made(tiny_tflite(), samples)
+    real, made = (Model(one).predict(samples) for one in (graph, int8))
+    assert found.worst.agreement == np.mean(real.argmax(1) == made.argmax(1))
+    assert "same class for" in found.describe()[0]
+
+
+def test_parts_of_a_concatenation_are_judged_apart() -> None:
+    samples = inputs((1, 16))
+    graph, int8, found = _made(convert(_boxes_and_scores, (1, 16)), samples)
+    assert [item.part for item in found.outputs] == ["0:4 of axis 1", "4:6 of axis 1"]
+    boxes, scores = found.outputs
+    assert boxes.holds and not scores.holds and not found.hold and found.worst is scores
+    real, made = (Model(one).predict(samples).astype(np.float64)[:, 4:] for one in (graph, int8))
+    assert scores.sqnr == pytest.approx(10 * np.log10(np.square(real).sum() / np.square(made - real).sum()))
+    assert any("as outputs of their own" in line for line in found.describe())
+
+
+def test_ruined_ranges_are_seen_and_the_tensor_is_named() -> None:
+    samples = batch(24)
+    graph = Graph(small_tflite())
+    good = calibrate(graph, samples)
+    ruined = next(t.name for t in graph.activations if t.index in {op.outputs[0] for op in graph.ops[1:3]})
+    ranges = Ranges("minmax", 24, good.of | {ruined: (-1e5, 1e5)})
+    _, _, found = _made(small_tflite(), samples, ranges)
+    assert not found.hold
+    assert found.tensor is not None and found.tensor[1] == ruined.split(";")[0]
+    said = found.describe()
+    assert "NOT those of the float model" in said[0] and ruined.split(";")[0] in said[1] and "observer" in said[2]
+    assert found.to_json()["tensor"]["name"] == found.tensor[1]
+
+
+def test_an_output_that_never_changes_does_not_hold() -> None:
+    samples = inputs((1, 16))
+    content = convert(lambda x: 100.0 + 0.001 * (x @ weights(16, 3)), (1, 16))
+    _, _, found = _made(content, samples)
+    assert found.worst.sqnr is not None and found.worst.sqnr > LEAST_SQNR
+    assert found.worst.frozen and not found.hold
+
+
+def test_strict_writes_nothing_and_otherwise_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "float.tflite").write_bytes(convert(_boxes_and_scores, (1, 16)))
+    np.savez(tmp_path / "data.npz", x_train=inputs((1, 16), 40))
+    paths = (tmp_path / "float.tflite", tmp_path / "data.npz", tmp_path / "int8.tflite")
+    with pytest.raises(QuantizationError, match="Nothing is written: the answers are NOT"):
+        octavo.quantize(*paths, images=40, strict=True)
+    assert not paths[2].exists()
+    with pytest.warns(OctavoWarning, match="the answers are NOT those of the float model"):
+        made = octavo.quantize(*paths, images=40)
+    assert paths[2].exists() and made.answers is not None and not made.answers.hold
