@@ -97,7 +97,7 @@ def measure(row: str, recipe: Recipe, splits: Any) -> dict[str, Any]:
         "seed": recipe.seed,
         "images": len(splits.validation),
         "accuracy": vars(float_scores.accuracy()),
-        "int8": compare(float_scores, int8_scores, 0.01)["difference"],
+        "int8": vars(compare(float_scores, int8_scores, 0.01).difference),
         "train_accuracy": history.epochs[-1]["accuracy"],
         "seconds": round(seconds),
         "settings": ROWS[row],

@@ -51,10 +51,10 @@ def main() -> None:
     real = evaluate(graph, splits.test, preprocess)
 
     def row(title: str, content: bytes, scores: Scores) -> None:
-        share, apart = scores.accuracy(), compare(real, scores, 0.01)["difference"]
+        share, apart = scores.accuracy(), compare(real, scores, 0.01).difference
         print(
             f"| {title} | {len(content):,} | {share.value:.1%} ({share.low:.1%} to {share.high:.1%}) "
-            f"| {100 * apart['value']:+.2f} ({100 * apart['low']:+.2f} to {100 * apart['high']:+.2f}) |",
+            f"| {100 * apart.value:+.2f} ({100 * apart.low:+.2f} to {100 * apart.high:+.2f}) |",
             flush=True,
         )
 

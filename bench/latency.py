@@ -100,7 +100,7 @@ def measure(name: str, seconds: float) -> list[dict[str, Any]]:
         row["bar"] = bool(len(content) <= len(made["TensorFlow's converter"]) and ratio.low <= 1)
         rows.append(row)
         print(
-            f"{name:18} {label:34} {len(content):>12,} bytes  {row['median']:8.2f} ms (min {row['minimum']:.2f})  "
+            f"{name:18} {label:34} {len(content):>12,} bytes  {row['median_ms']:8.2f} ms (min {row['min_ms']:.2f})  "
             f"ratio {ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})  {'holds' if row['bar'] else 'MISSED'}",
             flush=True,
         )

@@ -94,13 +94,13 @@ def _share(scores: Scores) -> str:
 
 
 def _apart(real: Scores, scores: Scores) -> str:
-    apart = compare(real, scores, 0.01)["difference"]
-    return f"{100 * apart['value']:+.2f} ({100 * apart['low']:+.2f} to {100 * apart['high']:+.2f})"
+    apart = compare(real, scores, 0.01).difference
+    return f"{100 * apart.value:+.2f} ({100 * apart.low:+.2f} to {100 * apart.high:+.2f})"
 
 
 def _ratio(graph: Graph, made: Quantized, seconds: float) -> float:
     before, after = latency([graph.content, made.content], seconds)
-    return after.median / before.median
+    return after.median_ms / before.median_ms
 
 
 if __name__ == "__main__":

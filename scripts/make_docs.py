@@ -1,5 +1,6 @@
 """Writes the generated documents: recipes.md from the recipe's model, cli.md from the command line, api.md from the
-public names and their docstrings, and architecture.md from the rooms of `src/octavo` and their imports.
+public names and their docstrings, artefacts.md from the classes of the files that Octavo writes, and architecture.md
+from the rooms of `src/octavo` and their imports.
 
 python scripts/make_docs.py            # write them
 python scripts/make_docs.py --check    # exit with 1 when they are not what would be written
@@ -8,20 +9,26 @@ python scripts/make_docs.py --check    # exit with 1 when they are not what woul
 from __future__ import annotations
 
 import ast
+import dataclasses
+import inspect
 import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
 import octavo
+from octavo.base.artefact import SCHEMA
 from octavo.base.formats import FORMATS
+from octavo.deployment.targets.ask import every
 from octavo.recipe.choices import OBSERVERS, PASSES
 from octavo.recipe.schema import Recipe, load_recipe, names
+from octavo.runs.artefacts import ARTEFACTS
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
@@ -118,6 +125,95 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
     return " ".join([name, ", ".join(limits)]).strip()
 
 
+FILES = """# Files
+
+Every JSON file that `octavo run`, a sweep and a target search write, and the sidecar of every model. `schema` is the
+version of a file's fields; files that Octavo 0.1 wrote have none, which is version 0. Octavo reads every version up to
+its own, and says what to run again where a later one wrote a file.
+
+One latency is always `median_ms`, `p90_ms`, `min_ms` and `runs`, in milliseconds of one image at batch 1.
+An estimate that nobody measured, such as Vela's, is `estimated_ms`. Shares lie between 0 and 1.
+
+"""
+TARGETS = """## Targets
+
+`id` in `deployment.json` and in `octavo targets --json`; it never changes, while the name that people read may.
+
+| id | name |
+|---|---|
+"""
+
+
+def artefacts() -> str:
+    """The reference of the files that Octavo writes."""
+    parts, shown = [NOTE, FILES], list[type]()
+    for kind in ARTEFACTS:
+        name = kind.file if not kind.file.startswith(".") else f"MODEL.tflite{kind.file}"
+        parts.append(f"## {name}\n\n{_first(kind)}\n\n| field | value | meaning |\n|---|---|---|\n")
+        parts.append(f"| `{SCHEMA}` | {kind.version} | The version of these fields. |\n")
+        parts.extend(_fields(kind, shown))
+        parts.append("\n")
+    parts.extend([TARGETS, *(f"| `{target.id}` | {target.name} |\n" for target in every()), "\n## Parts\n\n"])
+    for kind in shown:
+        parts.append(f"### {kind.__name__}\n\n{_first(kind)}\n\n| field | value | meaning |\n|---|---|---|\n")
+        parts.extend(_fields(kind, shown))
+        parts.append("\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+def _fields(kind: type, shown: list[type]) -> list[str]:
+    """A row for each field; the parts that fields have join those that are to be shown."""
+    about, hints = _arguments(kind), get_type_hints(kind)
+    if issubclass(kind, BaseModel):
+        names = {field: info.alias or field for field, info in kind.model_fields.items()}
+    else:
+        names = {field.name: field.name for field in dataclasses.fields(kind)}
+    return [f"| `{name}` | {_value(hints[field], shown)} | {about[field]} |\n" for field, name in names.items()]
+
+
+def _value(hint: Any, shown: list[type]) -> str:
+    """A field's type in words."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(_value(item, shown) for item in inner)
+    if origin is list:
+        return f"list of {_value(inner[0], shown)}"
+    if origin is tuple:
+        count = "list of" if inner[-1] is ... else f"{len(inner)} ×"
+        return f"{count} {_value(inner[0], shown)}"
+    if origin is dict:
+        return f"{_value(inner[1], shown)} by name" if inner[1] is not Any else "object"
+    if origin is Literal:
+        return " or ".join(f"`{item}`" for item in inner)
+    plain = {int: "whole number", float: "number", bool: "true or false", str: "text", NoneType: "null"}
+    if hint in plain:
+        return plain[hint]
+    if hint not in shown:
+        shown.append(hint)
+    return f"[{hint.__name__}](#{hint.__name__.lower()})"
+
+
+def _first(kind: type) -> str:
+    """The first paragraph of a class's docstring."""
+    return _prose(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0])
+
+
+def _prose(text: str) -> str:
+    """A docstring's text in Markdown, on one line and in JSON's words."""
+    plain = " ".join(text.split()).replace("|", "\\|").replace("``", "`")
+    return re.sub(r"\bNone\b", "null", plain)
+
+
+def _arguments(kind: type) -> dict[str, str]:
+    """What the docstrings of a class and of those above it say of its fields, from their ``Args:``."""
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        _, _, text = inspect.cleandoc(each.__doc__ or "").partition("\nArgs:\n")
+        rows = re.findall(r"^    (\w+): (.+(?:\n {8,}.+)*)", text.partition("\n\n")[0], re.MULTILINE)
+        found |= {name: _prose(about) for name, about in rows}
+    return found
+
+
 def cli() -> str:
     """The command-line reference."""
     parts = [
@@ -165,7 +261,8 @@ ADDING = """## What an addition touches
 | an observer | a file in `quantization/`, its entry in `recipe/choices.py`; its tests |
 | a tuning pass | a file in `tuning/`, its entry in `recipe/choices.py`; its tests |
 | a precision | its row in `base/formats.py`, its forms in `tflite/op_table.py`; their tests |
-| a target | a file in `deployment/targets/`, one line in `ask.py`; its tests |
+| a target | a file in `deployment/targets/` with its `id`, one line in `ask.py`; its tests |
+| a field of a file | its class, named in `runs/artefacts.py`; `version` and `base/upgrades.py` where one changes |
 | a command | a function in `api/`, its name in `octavo/__init__.py`, the command in `cli/commands/`; its tests |
 
 """
@@ -252,7 +349,13 @@ def _definition(name: str) -> ast.FunctionDef | ast.ClassDef:
 def main() -> int:
     check = "--check" in sys.argv[1:]
     stale = []
-    made = {"recipes.md": recipes(), "cli.md": cli(), "api.md": api(), "architecture.md": architecture()}
+    made = {
+        "recipes.md": recipes(),
+        "cli.md": cli(),
+        "api.md": api(),
+        "artefacts.md": artefacts(),
+        "architecture.md": architecture(),
+    }
     for name, text in made.items():
         path = ROOT / "docs" / name
         if check and (not path.exists() or path.read_text("utf-8") != text):

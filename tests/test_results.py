@@ -14,7 +14,7 @@ import pytest
 from tiny import CLASSES, SIZE, tiny_tflite, write_folder
 
 import octavo
-from octavo.analysis.compare import Compared, Error, TensorError
+from octavo.analysis.compare import Compared, Error, TensorError, Unmatched
 from octavo.analysis.evaluate import Scores
 from octavo.analysis.inspect import Inspection
 from octavo.analysis.pareto import Tried
@@ -118,7 +118,8 @@ def test_comparison(folder: Path) -> None:
 def test_a_comparison_without_noise_says_so() -> None:
     exact = Error(None, 1.0, 0.0, 0.0, None, None)
     item = TensorError("a", "a", "INPUT", -1, exact, exact, None, None, None)
-    shown(Compared(1, "LiteRT", [item], ([], [])), "output SQNR without noise")
+    made = Compared(images=1, kernels="LiteRT", tensors=[item], unmatched=Unmatched([], []))
+    shown(made, "output SQNR without noise")
 
 
 def test_sensitivity(folder: Path) -> None:
@@ -138,7 +139,7 @@ def test_study(folder: Path) -> None:
 def test_benchmark(folder: Path) -> None:
     times = octavo.benchmark(["float.tflite", "int8.tflite"], seconds=0.1)
     second = times.timings[1]
-    shown(times, "cores", "float.tflite", f"{second.latency.median:.3g} ms ({second.ratio.value:.2f})")
+    shown(times, "cores", "float.tflite", f"{second.latency.median_ms:.3g} ms ({second.ratio.value:.2f})")
     made = page(times, "table")
     assert made.tags.count("tr") == 1 + 2
     assert f"{second.ratio.value:.3f} ({second.ratio.low:.3f} to {second.ratio.high:.3f})" in made.text
@@ -160,7 +161,7 @@ def test_search_and_what_it_tried(folder: Path) -> None:
 
 def test_the_front_of_many_models_is_cut_short() -> None:
     rows = [
-        {"name": f"n{k}", "kind": "int8", "accuracy": k / 100, "bytes": k, "milliseconds": k, "front": {"bytes": True}}
+        {"name": f"n{k}", "kind": "int8", "accuracy": k / 100, "bytes": k, "median_ms": k, "front": {"bytes": True}}
         for k in range(1, 90)
     ]
     shown(Tried(tuple(rows)), "89 models", "n1 1.00%", "84 more")
@@ -184,12 +185,12 @@ def test_targets(folder: Path) -> None:
 
 
 def test_every_target_fits_on_a_screen(folder: Path) -> None:
-    from octavo.deployment.targets.ask import Verdict, every
+    from octavo.deployment.targets.ask import every
     from octavo.deployment.targets.survey import Survey
-    from octavo.deployment.targets.target import Answer
+    from octavo.deployment.targets.target import Answer, Verdict
 
     said = Answer(None, "what is missing, and how to get it " * 5, {"facts": list(range(1000))})
-    shown(Survey(tuple(Verdict(target.name, said, said, said) for target in every())), "unknown")
+    shown(Survey(tuple(Verdict(target.id, target.name, said, said, said) for target in every())), "unknown")
 
 
 def test_report_of_a_run(tmp_path: Path) -> None:

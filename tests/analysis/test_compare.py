@@ -9,7 +9,7 @@ import pytest
 from oneop import weights
 from tiny import SIZE, pictures, tiny_tflite
 
-from octavo.analysis.compare import compare, match
+from octavo.analysis.compare import Unmatched, compare, match
 from octavo.base.errors import DataError, ModelError
 from octavo.data.preprocess import Preprocess
 from octavo.quantization.calibrate import calibrate
@@ -145,7 +145,7 @@ def test_a_bad_op_shows_where_it_is_and_not_after_it() -> None:
 def test_files_of_tensorflows_converter_are_matched_through_the_graph(float_ends: bool) -> None:
     before, after = Graph(branched(False)), Graph(branched(True, float_ends))
     found = compare(before, after, IMAGES)
-    assert found.unmatched == ([], [])
+    assert found.unmatched == Unmatched([], [])
     assert found.tensors[0].before == before.tensors[before.inputs[0]].name
     assert all(item.accumulated.mean_lsb is not None for item in found.tensors)
     # Matched wrongly, the two branches would have nothing in common.

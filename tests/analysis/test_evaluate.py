@@ -5,6 +5,7 @@ import pytest
 from tiny import CLASSES, SIZE, pictures, tiny_tflite
 
 from octavo.analysis.evaluate import Scores, compare, disagreements, evaluate
+from octavo.analysis.evaluation import McNemar
 from octavo.base.errors import DataError
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
@@ -111,18 +112,18 @@ def test_compare_counts_by_hand() -> None:
     before = _scores([0, 1, 2, 0, 1, 0, 1, 1], labels)  # 6 right
     after = _scores([0, 1, 2, 1, 2, 2, 2, 1], labels)  # 5 right: lost places 3 and 4, gained place 5
     found = compare(before, after, margin=0.02)
-    assert found["mcnemar"] == {"b": 2, "c": 1, "p": 1.0}
-    assert found["difference"]["value"] == pytest.approx(-1 / 8)
-    assert found["agreement"] == pytest.approx(4 / 8)
-    assert not found["non_inferior"]
+    assert found.mcnemar == McNemar(b=2, c=1, p=1.0)
+    assert found.difference.value == pytest.approx(-1 / 8)
+    assert found.agreement == pytest.approx(4 / 8)
+    assert not found.non_inferior
     assert sorted(disagreements(before, after)) == [3, 4, 5, 6]
 
 
 def test_non_inferior_needs_the_whole_interval_above_the_margin() -> None:
     labels = [0] * 1000
     same = _scores([0] * 900 + [1] * 100, labels)
-    assert compare(same, same, margin=0.01)["non_inferior"]
-    assert not compare(same, same, margin=0.003)["non_inferior"]
+    assert compare(same, same, margin=0.01).non_inferior
+    assert not compare(same, same, margin=0.003).non_inferior
 
 
 def test_compare_refuses_other_images() -> None:

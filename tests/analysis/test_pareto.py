@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rundir import evaluation
 from tiny import tiny_tflite, write_folder
 
 import octavo.tuning.adaround
 from octavo.analysis.pareto import front, picture, points
-from octavo.analysis.target_search import Wish
+from octavo.analysis.target_search import FloatRecord, SearchRecord, TrialRecord, Wish
 from octavo.api.search import search as search_file
 from octavo.base.errors import DataError, OctavoError, QuantizationError
+from octavo.base.stats import Interval
+from octavo.runtime.litert import Latency
 from octavo.tflite.graph import Graph
 
 
@@ -66,19 +69,36 @@ def test_the_front_is_what_no_other_row_beats() -> None:
 
 
 def test_searches_and_runs_in_one_picture(tmp_path: Path) -> None:
-    record = {
-        "float": {"accuracy": 0.9, "bytes": 900, "milliseconds": 3.0},
-        "trials": [{"way": "minmax", "accuracy": {"value": 0.8}, "bytes": 300, "milliseconds": 1.0}],
-    }
-    (tmp_path / "a.search.json").write_text(json.dumps(record), "utf-8")
+    share = Interval(0.8, 0.7, 0.9)
+    trial = TrialRecord(way="minmax", accuracy=share, against_float=share, bytes=300, median_ms=1.0, seconds=2.0)
+    record = SearchRecord(
+        model="a.tflite",
+        wish=Wish(drop=1.0),
+        images=20,
+        before=FloatRecord(accuracy=0.9, bytes=900, median_ms=3.0),
+        trials=[trial],
+        chosen=None,
+        obstacles=[],
+    )
+    record.write(tmp_path / "a.search.json")
     run = tmp_path / "run"
     run.mkdir()
     (run / "int8.tflite").write_bytes(b"x" * 200)
-    models = {"int8": {"file": "int8.tflite", "accuracy": {"value": 0.85}, "latency_ms": {"median": 0.5}}}
-    (run / "evaluation.json").write_text(json.dumps({"models": models}), "utf-8")
+    (run / "float.tflite").write_bytes(b"x" * 800)
+    found = evaluation()
+    for name, accuracy, time in (("float", 0.89, 4.0), ("int8", 0.85, 0.5)):
+        found.models[name] = found.models[name].model_copy(
+            update={
+                "file": f"{name}.tflite",
+                "accuracy": Interval(accuracy, 0.7, 0.95),
+                "latency": Latency(time, time, time, 9),
+            }
+        )
+    found.write(run / found.file)
     rows = points([tmp_path / "a.search.json", run])
-    assert [(row["name"], row["bytes"]) for row in rows] == [("float", 900), ("minmax", 300), ("run: int8", 200)]
-    assert [row["name"] for row in front(rows, "milliseconds")] == ["run: int8", "float"]
+    sizes = [("float", 900), ("minmax", 300), ("run: float", 800), ("run: int8", 200)]
+    assert [(row["name"], row["bytes"]) for row in rows] == sizes
+    assert [row["name"] for row in front(rows, "median_ms")] == ["run: int8", "float"]
     assert picture(rows).startswith(b"\x89PNG")
 
 
@@ -86,5 +106,10 @@ def test_searches_and_runs_in_one_picture(tmp_path: Path) -> None:
 def test_what_is_no_record(text: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.json"
     path.write_text(text, "utf-8")
-    with pytest.raises(OctavoError, match="no record of a search"):
+    with pytest.raises(OctavoError, match="is not the record of a search"):
         points([path])
+
+
+def test_a_folder_that_is_no_finished_run(tmp_path: Path) -> None:
+    with pytest.raises(OctavoError, match=r"not the directory of a finished run: it has no evaluation\.json"):
+        points([tmp_path])

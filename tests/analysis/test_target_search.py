@@ -112,7 +112,7 @@ def test_what_cannot_be_integer_is_refused_as_ever() -> None:
 
 def test_json_holds_what_was_tried() -> None:
     found = _search(Wish(drop=5.0))
-    value = found.to_json()
+    value = found.record("a.tflite").to_json()
     assert value["chosen"] == "minmax" and value["wish"] == {"drop": 5.0, "size": None, "latency": None}
     (trial,) = value["trials"]
     assert trial["bytes"] == len(found.trials[0].content)

@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rundir import evaluation
 from shell import octavo, refused
 from tiny import CLASSES, tiny_int8, tiny_tflite, write_folder
 
 from octavo.api.evaluate import evaluate as evaluate_file
 from octavo.base.errors import ModelError, OctavoError, ProofError
+from octavo.base.stats import Interval
 from octavo.data.preprocess import Preprocess
+from octavo.data.summary import DataSummary, SplitSummary
 from octavo.deployment.folder import deploy
 from octavo.rewrite.raw_pixels import raw_pixels, unsigned
 from octavo.source.sidecar import Sidecar
@@ -189,22 +192,34 @@ def test_a_card_says_what_is_unknown(moved: Path) -> None:
 def run_folder(folder: Path) -> Path:
     """A run directory as `octavo run` leaves it, as far as deployment reads it."""
     path = model_file(folder, tiny_int8(), Preprocess((8, 8)))
-    share = {"value": 0.8, "low": 0.7, "high": 0.9}
+    found = evaluation(CLASSES, each=6)
     rows = [
-        {"class": name, "images": 6, "recall": r, "precision": 0.5}
-        for name, r in zip(CLASSES, (0.5, 0.25, 1.0), strict=True)
+        row.model_copy(update={"recall": recall})
+        for row, recall in zip(found.models["int8"].per_class, (0.5, 0.25, 1.0), strict=True)
     ]
-    one = {"accuracy": share, "per_class": rows, "latency_ms": {"median": 0.1, "runs": 9}}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    evaluation = {
-        "images": 18,
-        "kernels": "LiteRT with XNNPACK",
-        "models": {"float": one, "int8": one | {"sha256": digest}},
-        "comparison": {"difference": {"value": -0.01, "low": -0.02, "high": 0.005}},
-    }
-    (folder / "evaluation.json").write_text(json.dumps(evaluation))
-    data = {"classes": CLASSES, "train": {"images": 30, "digest": "ab" * 32}}
-    (folder / "data.json").write_text(json.dumps(data))
+    changes = {"accuracy": Interval(0.8, 0.7, 0.9), "per_class": rows}
+    models = {name: model.model_copy(update=changes) for name, model in found.models.items()}
+    models["int8"] = models["int8"].model_copy(update={"sha256": digest})
+    made = found.model_copy(
+        update={
+            "models": models,
+            "comparison": found.comparison.model_copy(update={"difference": Interval(-0.01, -0.02, 0.005)}),
+        }
+    )
+    made.write(folder / made.file)
+    split = SplitSummary(images=30, per_class=[10, 10, 10], digest="ab" * 32)
+    data = DataSummary(
+        source="hand",
+        classes=list(CLASSES),
+        train=split,
+        validation=None,
+        test=split,
+        calibration=split,
+        warnings=[],
+        input_shape=[8, 8, 3],
+    )
+    data.write(folder / data.file)
     return folder
 
 

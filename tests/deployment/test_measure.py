@@ -37,7 +37,7 @@ def measure(files: tuple[Path, Path], **asked: Any) -> dict[str, Any]:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
     images = ImageSet(list(pixels), None, CLASSES, tuple("abcd"))
     feed = Feed(images, Preprocess((8, 8)), Model(Graph.read(files[1]), workers=1).inputs)
-    return deployment.measure(*files, feed, DeploymentRecipe(seconds=0.05, **asked))
+    return deployment.measure(*files, feed, DeploymentRecipe(seconds=0.05, **asked)).to_json()
 
 
 def test_every_target_answers_and_no_browser_is_started(
@@ -50,14 +50,16 @@ def test_every_target_answers_and_no_browser_is_started(
     value = measure(files)
     named = [row["target"] for row in value["targets"]]
     assert named == [target.name for target in every()]
+    ids = [row["id"] for row in value["targets"]]
+    assert ids == [target.id for target in every()] and len(set(ids)) == len(ids)
     browser = value["targets"][3]
     assert browser["takes"]["answer"] is None and "a run starts no browser" in browser["takes"]["about"]
     assert browser["runs"] is browser["costs"] is None
     # A target's latency is the benchmark's, where that has timed it.
     timed = {row["kernels"]: row["latency"] for row in value["benchmark"]["timings"] if row["model"] == "int8.tflite"}
     for family in ("xnnpack", "builtin"):
-        row = next(row for row in value["targets"] if row["target"] == f"LiteRT CPU, {family}")
-        assert row["costs"]["facts"]["median_ms"] == timed[family]["median"]
+        row = next(row for row in value["targets"] if row["id"] == f"litert-{family}")
+        assert row["costs"]["facts"] == timed[family]
         assert row["runs"]["facts"]["images"] == 4 and "correct" not in row["runs"]["facts"]
     json.dumps(value, allow_nan=False)
 
@@ -77,7 +79,7 @@ def test_a_target_that_fails_is_named_and_ends_nothing(
     monkeypatch.setattr(Micro, "costs", fails)
     monkeypatch.setattr(Micro, "runs", fails)
     value = measure(files)
-    row = next(row for row in value["targets"] if row["target"] == "TFLite Micro")
+    row = next(row for row in value["targets"] if row["id"] == "tflite-micro")
     assert row["takes"]["answer"] is True
     assert row["runs"]["answer"] is False and row["runs"]["about"] == "it failed (KeyError: 'sram')"
     assert row["costs"]["answer"] is None

@@ -28,9 +28,9 @@ def _ratio(low: float, value: float, high: float) -> Callable[[Any], None]:
     return change
 
 
-def _target(start: str, **changes: Any) -> Callable[[Any], None]:
+def _target(name: str, **changes: Any) -> Callable[[Any], None]:
     def change(deployment: Any) -> None:
-        next(row for row in deployment["targets"] if row["target"].startswith(start)).update(changes)
+        next(row for row in deployment["targets"] if row["id"] == name).update(changes)
 
     return change
 
@@ -53,7 +53,7 @@ def test_a_busy_machine_shows_nothing(make_run: MakeRun) -> None:
     def busy(deployment: Any) -> None:
         _ratio(1.1, 1.2, 1.3)(deployment)
         # Float's fastest run takes 2.7 ms; int8's 1.35.
-        deployment["benchmark"]["timings"][0]["latency"]["p90"] = 8.1
+        deployment["benchmark"]["timings"][0]["latency"]["p90_ms"] = 8.1
 
     first = _found(make_run, "devices", busy)[0]
     assert "the machine was busy: a tenth of the runs took 3.0 times the fastest, or longer" in first.text
@@ -76,7 +76,7 @@ def test_the_fastest_kernels_are_recommended(make_run: MakeRun) -> None:
     assert "LiteRT's built-in kernels take 4.00 ms" in said
 
     def slow(deployment: Any) -> None:
-        deployment["benchmark"]["timings"][1]["latency"]["median"] = 9.0
+        deployment["benchmark"]["timings"][1]["latency"]["median_ms"] = 9.0
 
     said = _said(make_run, "recommendation", slow)
     assert "LiteRT with LiteRT's" not in said
@@ -106,7 +106,7 @@ def test_microcontrollers(make_run: MakeRun) -> None:
     # 106,496 planned and 68,504 estimated are 175,000.
     assert "choose one with 175 kB of free RAM and 1.00 MB of free flash. 106 kB are the planned arena" in said
     no = {"answer": False, "about": "it has no SIN", "facts": {}}
-    said = _said(make_run, "recommendation", _target("TFLite Micro", takes=no, runs=None, costs=None))
+    said = _said(make_run, "recommendation", _target("tflite-micro", takes=no, runs=None, costs=None))
     assert "Microcontrollers: not as it is; of TFLite Micro: it has no SIN." in said
 
 
@@ -114,15 +114,15 @@ def test_an_edge_tpu_is_never_promised(make_run: MakeRun) -> None:
     assert "Edge TPU: worth compiling, no more can be said" in _said(make_run, "recommendation")
     assert "400 kB of constants are 5% of the about 8 MB" in _said(make_run, "recommendation")
     no = {"answer": False, "about": "it wants 8-bit models", "facts": {}}
-    said = _said(make_run, "recommendation", _target("Edge TPU", takes=no, runs=None, costs=None))
+    said = _said(make_run, "recommendation", _target("edge-tpu", takes=no, runs=None, costs=None))
     assert "Edge TPU: not as it is; it wants 8-bit models." in said and "worth compiling" not in said
 
 
 def test_an_ethos_is_recommended_by_what_vela_maps(make_run: MakeRun) -> None:
     def mapped(npu: int, cpu: int) -> Callable[[Any], None]:
         takes = {"answer": True, "about": "Vela maps", "facts": {"npu": npu, "cpu": cpu, "reasons": []}}
-        costs = {"answer": False, "about": "", "facts": {"cycles": 10, "milliseconds": 12.98, "sram": 1_510_000}}
-        return _target("Arm ethos-u55", takes=takes, runs={"answer": False, "about": "not run"}, costs=costs)
+        costs = {"answer": False, "about": "", "facts": {"cycles": 10, "estimated_ms": 12.98, "sram": 1_510_000}}
+        return _target("ethos-u55-128", takes=takes, runs={"answer": False, "about": "not run"}, costs=costs)
 
     said = _said(make_run, "recommendation", mapped(93, 0))
     assert "suited; 93 of 93 ops (as Vela counts) are mapped, for 12.98 ms an image and 1.51 MB of SRAM" in said
@@ -132,8 +132,8 @@ def test_an_ethos_is_recommended_by_what_vela_maps(make_run: MakeRun) -> None:
 
 def test_openvino_is_recommended_only_where_it_is_faster(make_run: MakeRun) -> None:
     assert "Try OpenVINO on a CPU like this one: 1.25 ms" in _said(make_run, "recommendation")
-    slow = {"answer": True, "about": "", "facts": {"median": 1.75, "p90": 2.0, "minimum": 1.5}}
-    assert "OpenVINO on" not in _said(make_run, "recommendation", _target("OpenVINO", costs=slow))
+    slow = {"answer": True, "about": "", "facts": {"median_ms": 1.75, "p90_ms": 2.0, "min_ms": 1.5, "runs": 20}}
+    assert "OpenVINO on" not in _said(make_run, "recommendation", _target("openvino-cpu", costs=slow))
 
 
 def test_what_could_not_be_asked_is_named(make_run: MakeRun) -> None:

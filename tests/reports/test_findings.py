@@ -70,7 +70,7 @@ def test_speed_both_ways(make_run: MakeRun) -> None:
     assert "Int8 is 2.00× faster" in said and "Measure latency on the target: 1.00 ms" in said
 
     def slow(evaluation: Any) -> None:
-        evaluation["models"]["int8"]["latency_ms"]["median"] = 4.0
+        evaluation["models"]["int8"]["latency"]["median_ms"] = 4.0
 
     said = _said(make_run, evaluation=slow, deployment=None)
     assert "Int8 is 2.00× slower" in said

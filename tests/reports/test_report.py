@@ -318,7 +318,7 @@ def test_the_benchmarks_latency_is_the_only_one(make_run: MakeRun) -> None:
         assert not re.search(r"\b[12]\.00 ms", text)
         assert "0.500 (0.490 to 0.510)" in text and "a bench cpu, a64, 2 cores, LiteRT 2.3.0" in text
     assert "| Browser, &lt;b> | unknown: Browser, &lt;b> looked | – | – |" in markdown
-    assert "| TFLite Micro | yes: TFLite Micro looked | no: TFLite Micro ran or not | estimate: TFLite" in markdown
+    assert "| The small one | yes: The small one looked | no: The small one ran or not | estimate: The" in markdown
 
 
 def test_figures_of_other_models_are_not_shown(make_run: MakeRun) -> None:

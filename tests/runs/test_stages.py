@@ -21,6 +21,7 @@ from octavo.base.files import sha256
 from octavo.base.progress import Silent
 from octavo.recipe.schema import load_recipe
 from octavo.runs import stages
+from octavo.runs.artefacts import ARTEFACTS
 from octavo.source import sidecar
 from octavo.tflite.graph import Graph
 
@@ -75,10 +76,17 @@ def test_every_artefact_is_there_and_belongs_together(done: Path) -> None:
         assert belongs.classes == tuple("0123456789")
         assert belongs.preprocess.size == (32, 32)
     assert not [path for path in done.iterdir() if path.name.startswith(".") and path.is_file()]
+    _is_read_as_written(done)
     manifest = json.loads((done / "manifest.json").read_text())
     assert list(manifest["stages"]) == ["data", "train", "export", "calibrate", "quantize", "evaluate", "deployment"]
     int8 = Graph.read(done / "int8.tflite")
     assert {int8.tensors[i].dtype for i in (*int8.inputs, *int8.outputs)} == {"int8"}
+
+
+def _is_read_as_written(run: Path) -> None:
+    for kind in ARTEFACTS:
+        if (run / kind.file).is_file():
+            assert kind.read(run / kind.file).to_json() == json.loads((run / kind.file).read_text("utf-8"))
 
 
 def test_evaluation_agrees_with_the_saved_predictions(done: Path) -> None:
@@ -125,7 +133,7 @@ def test_deployment_is_measured_of_the_runs_own_models(done: Path) -> None:
     assert timed == [(f"{model}.tflite", kernels) for kernels in ("xnnpack", "builtin") for model in ("float", "int8")]
     assert value["images"] == stages.TRIED
     report = (done / "report.md").read_text()
-    assert f"{value['benchmark']['timings'][1]['latency']['median']:.2f} ms" in report
+    assert f"{value['benchmark']['timings'][1]['latency']['median_ms']:.2f} ms" in report
     assert str(done) not in (done / "deployment.json").read_text()
 
 
@@ -192,6 +200,7 @@ def test_a_run_with_training_keeps_what_it_is_compared_with(done: Path, tmp_path
     assert (out / "ptq.tflite").read_bytes() == (done / "int8.tflite").read_bytes()
     assert (out / "int8.tflite").read_bytes() != (done / "int8.tflite").read_bytes()
     assert sidecar.read(out / "control.tflite") == sidecar.read(out / "int8.tflite")
+    _is_read_as_written(out)
     value = json.loads((out / "evaluation.json").read_text())
     kept = np.load(out / "predictions.npz")
     assert list(value["models"]) == ["float", "int8", "ptq", "control"]

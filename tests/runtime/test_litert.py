@@ -88,7 +88,7 @@ def test_errors_in_a_worker_reach_the_caller() -> None:
 def test_latency_is_measured_in_turns() -> None:
     first, second = latency([tiny_tflite(), tiny_tflite(softmax=False)], seconds=0.05)
     assert first.runs == second.runs >= 5
-    assert 0 < first.minimum <= first.median <= first.p90
+    assert 0 < first.min_ms <= first.median_ms <= first.p90_ms
 
 
 def test_vetting_a_good_a_wrong_and_a_missing_model(tmp_path: Path) -> None:

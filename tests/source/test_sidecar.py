@@ -21,6 +21,14 @@ def test_round_trip(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "model.tflite.json").read_text())["sha256"].startswith("9372c470eeadd5ec")
 
 
+def test_a_model_that_takes_no_image_has_no_preprocessing(tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes(b"model")
+    Sidecar(None, ("a", "b")).write(model)
+    assert json.loads(sidecar.path_of(model).read_text("utf-8"))["preprocess"] is None
+    assert sidecar.read(model) == Sidecar(None, ("a", "b"))
+
+
 def test_none_without_a_file(tmp_path: Path) -> None:
     assert sidecar.read(tmp_path / "model.tflite") is None
 
@@ -40,4 +48,20 @@ def test_a_file_that_is_no_sidecar(tmp_path: Path, text: str) -> None:
     model.write_bytes(b"model")
     sidecar.path_of(model).write_text(text)
     with pytest.raises(ModelError, match="is not a model's sidecar"):
+        sidecar.read(model)
+
+
+def test_no_part_of_the_preprocessing_may_be_missing_and_no_later_schema_is_guessed(tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes(b"model")
+    Sidecar(Preprocess((8, 8))).write(model)
+    value = json.loads(sidecar.path_of(model).read_text("utf-8"))
+    assert value["schema"] == 1
+    for key in value["preprocess"]:
+        less = {name: item for name, item in value["preprocess"].items() if name != key}
+        sidecar.path_of(model).write_text(json.dumps(value | {"preprocess": less}), "utf-8")
+        with pytest.raises(ModelError, match=f"(?s)is not a model's sidecar.*{key}"):
+            sidecar.read(model)
+    sidecar.path_of(model).write_text(json.dumps(value | {"schema": 2}), "utf-8")
+    with pytest.raises(ModelError, match="has schema 2"):
         sidecar.read(model)

@@ -41,7 +41,7 @@ class OutputAnswer:
         part: Which part of a concatenation, such as ``0:4 of axis 2``; None for a whole output.
         sqnr: ``10 log10(sum x^2 / sum (y - x)^2)`` in dB over all samples, x the float output; None where equal.
         agreement: The share of samples for which both name the same class; None for what is no class probabilities.
-        frozen: int8 answers the same for all samples, and float does not.
+        frozen: int8 answers the same for all samples, and float does not; never so for class probabilities.
     """
 
     output: str
@@ -161,7 +161,8 @@ def _answer(name: str, part: str | None, real: Array, int8: Array, classes: bool
     sqnr = None if noise == 0 else 10 * float(np.log10(max(signal, 1e-300) / noise))
     flat, other = (one.reshape(len(one), -1) for one in (real, int8))
     agreement = float((flat.argmax(1) == other.argmax(1)).mean()) if classes else None
-    frozen = len(flat) > 1 and bool(np.all(other == other[0])) and not bool(np.all(flat == flat[0]))
+    # Probabilities can be equal to the last code for samples that a network is sure of; their classes are compared.
+    frozen = not classes and len(flat) > 1 and bool(np.all(other == other[0])) and not bool(np.all(flat == flat[0]))
     return OutputAnswer(name, part, sqnr, agreement, frozen)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis import compare_views
+from octavo.base.artefact import Artefact
 from octavo.base.errors import DataError, ModelError
 from octavo.quantization.observers import Images
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
@@ -280,8 +281,20 @@ class TensorError:
     codes: float | None
 
 
-@dataclass(frozen=True, repr=False)
-class Compared:
+@dataclass(frozen=True)
+class Unmatched:
+    """Ops of each model, but for those that only change storage, that the other has not.
+
+    Args:
+        before: Of the first model.
+        after: Of the second.
+    """
+
+    before: list[str]
+    after: list[str]
+
+
+class Compared(Artefact):
     """Two models, tensor by tensor.
 
     Args:
@@ -291,10 +304,13 @@ class Compared:
         unmatched: Ops of each model, but for those that only change storage, that the other has not.
     """
 
+    file = "compare.json"
+    what = "the comparison of two models"
+
     images: int
     kernels: str
     tensors: list[TensorError]
-    unmatched: tuple[list[str], list[str]]
+    unmatched: Unmatched
 
     def __repr__(self) -> str:
         value = self.to_json()
@@ -309,18 +325,6 @@ class Compared:
 
     def _repr_html_(self) -> str:
         return compare_views.notebook(self.to_json(), repr(self))
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON value."""
-        return {
-            "images": self.images,
-            "kernels": self.kernels,
-            "tensors": [
-                {**vars(item), "accumulated": vars(item.accumulated), "added": vars(item.added)}
-                for item in self.tensors
-            ],
-            "unmatched": {"before": self.unmatched[0], "after": self.unmatched[1]},
-        }
 
 
 @dataclass
@@ -383,7 +387,12 @@ def compare(
         for mine, more in zip(seen, probe.seen, strict=True):
             mine.merge(more)
     found = [_figures(pair, kept) for pair, kept in zip(pairs, seen, strict=True)]
-    return Compared(len(images), KERNEL_NAMES[kernels], found, _unmatched(before, after, pairs))
+    return Compared(
+        images=len(images),
+        kernels=KERNEL_NAMES[kernels],
+        tensors=found,
+        unmatched=_unmatched(before, after, pairs),
+    )
 
 
 class _Probe:
@@ -481,7 +490,7 @@ def _figures(pair: Pair, seen: _Seen) -> TensorError:
     )
 
 
-def _unmatched(before: Graph, after: Graph, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+def _unmatched(before: Graph, after: Graph, pairs: Sequence[Pair]) -> Unmatched:
     """Ops whose outputs are in no pair, though they compute reals."""
     found = []
     for graph, named in (
@@ -498,4 +507,4 @@ def _unmatched(before: Graph, after: Graph, pairs: Sequence[Pair]) -> tuple[list
                 if any(flow.root[out] not in roots and _real(flow.form(flow.root[out])) for out in op.outputs)
             ]
         )
-    return found[0], found[1]
+    return Unmatched(*found)

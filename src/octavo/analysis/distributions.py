@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.base.artefact import Artefact, Part
 from octavo.quantization.observers import Images
 from octavo.quantization.quantize import Quantized
 from octavo.runtime.litert import Model
@@ -20,8 +21,92 @@ IMAGES = 8
 _SHARES = (0.0, 0.001, 0.25, 0.5, 0.75, 0.999, 1.0)
 
 
-def distributions(graph: Graph, quantized: Quantized, images: Images) -> dict[str, Any]:
-    """Quantiles of every activation and a histogram of every weight's codes, as a JSON value.
+class Activation(Part):
+    """An activation's values, and the range that int8 gives it.
+
+    Args:
+        name: The tensor.
+        op: The kind of the op that makes it; ``INPUT`` for an input.
+        range: Lowest and highest real that int8 holds.
+        quantiles: Values by their share, ``0`` to ``1``: means over images, but for the extremes.
+    """
+
+    name: str
+    op: str
+    range: tuple[float, float]
+    quantiles: dict[str, float]
+
+    @property
+    def used(self) -> float:
+        """The share of the range that the middle 99.8% of the values, and zero, need."""
+        low, high = min(self.quantiles["0.001"], 0.0), max(self.quantiles["0.999"], 0.0)
+        width = self.range[1] - self.range[0]
+        return (high - low) / width if width > 0 else 1.0
+
+
+class ChannelMax(Part):
+    """The largest weight of a channel.
+
+    Args:
+        min: Of the channel where it is smallest.
+        median: Of the middle channel.
+        max: Of the channel where it is largest.
+    """
+
+    min: float
+    median: float
+    max: float
+
+
+class Histogram(Part):
+    """How often values occur.
+
+    Args:
+        edges: Of the bins, one more than there are counts.
+        counts: Values in each bin.
+    """
+
+    edges: list[float]
+    counts: list[int]
+
+
+class Weight(Part):
+    """The weights of an op.
+
+    Args:
+        name: The tensor.
+        op: The kind of the op.
+        channels: How many scales it has.
+        channel_max: The largest weight of a channel.
+        histogram: Of the codes they became.
+    """
+
+    name: str
+    op: str
+    channels: int
+    channel_max: ChannelMax
+    histogram: Histogram
+
+
+class Distributions(Artefact):
+    """What activations and weights look like inside the ranges that int8 gives them, in graph order.
+
+    Args:
+        images: How many calibration images were looked at.
+        activations: Quantiles of every activation.
+        weights: Every op's weights.
+    """
+
+    file = "distributions.json"
+    what = "the distributions of a run"
+
+    images: int
+    activations: list[Activation]
+    weights: list[Weight]
+
+
+def distributions(graph: Graph, quantized: Quantized, images: Images) -> Distributions:
+    """Quantiles of every activation and a histogram of every weight's codes.
 
     Args:
         graph: The float graph.
@@ -29,14 +114,10 @@ def distributions(graph: Graph, quantized: Quantized, images: Images) -> dict[st
         images: Raw float inputs; the first few are used.
     """
     few = images[:IMAGES]
-    return {
-        "images": len(few),
-        "activations": _activations(graph, quantized, few),
-        "weights": _weights(quantized),
-    }
+    return Distributions(images=len(few), activations=_activations(graph, quantized, few), weights=_weights(quantized))
 
 
-def _activations(graph: Graph, quantized: Quantized, images: Images) -> list[dict[str, Any]]:
+def _activations(graph: Graph, quantized: Quantized, images: Images) -> list[Activation]:
     tensors = graph.activations
     quantiles = np.zeros((len(images), len(tensors), len(_SHARES)))
 
@@ -54,17 +135,17 @@ def _activations(graph: Graph, quantized: Quantized, images: Images) -> list[dic
         producer = graph.producers.get(tensor.index)
         if params is not None:
             rows.append(
-                {
-                    "name": tensor.name,
-                    "op": producer.kind if producer is not None else "INPUT",
-                    "range": [float(params.minimum[0]), float(params.maximum[0])],
-                    "quantiles": {f"{share:g}": float(v) for share, v in zip(_SHARES, values, strict=True)},
-                }
+                Activation(
+                    name=tensor.name,
+                    op=producer.kind if producer is not None else "INPUT",
+                    range=(float(params.minimum[0]), float(params.maximum[0])),
+                    quantiles={f"{share:g}": float(v) for share, v in zip(_SHARES, values, strict=True)},
+                )
             )
     return rows
 
 
-def _weights(quantized: Quantized) -> list[dict[str, Any]]:
+def _weights(quantized: Quantized) -> list[Weight]:
     rows = []
     edges = np.linspace(-128, 128, 65)
     for op in quantized.source.ops:
@@ -78,16 +159,14 @@ def _weights(quantized: Quantized) -> list[dict[str, Any]]:
         largest = params.maximum
         counts, _ = np.histogram(params.quantize(tensor.constant), edges)
         rows.append(
-            {
-                "name": tensor.name,
-                "op": op.kind,
-                "channels": int(largest.size),
-                "channel_max": {
-                    "min": float(largest.min()),
-                    "median": float(np.median(largest)),
-                    "max": float(largest.max()),
-                },
-                "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-            }
+            Weight(
+                name=tensor.name,
+                op=op.kind,
+                channels=int(largest.size),
+                channel_max=ChannelMax(
+                    min=float(largest.min()), median=float(np.median(largest)), max=float(largest.max())
+                ),
+                histogram=Histogram(edges=edges.tolist(), counts=counts.tolist()),
+            )
         )
     return rows

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis.evaluation import ClassScore, Comparison, McNemar, ModelScore, Shift
 from octavo.base import notebook
 from octavo.base.errors import DataError
 from octavo.base.stats import CONFIDENCE, Interval, mcnemar, paired_difference, proportion
@@ -77,7 +78,7 @@ class Scores:
         hits = int((order == self.labels[:, None]).any(axis=1).sum())
         return proportion(hits, len(self.labels))
 
-    def to_json(self) -> dict[str, Any]:
+    def score(self) -> ModelScore:
         """Accuracy, top-5 where more than ten classes make it mean something, per-class table, confusion matrix."""
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -87,22 +88,26 @@ class Scores:
             self.labels, self.predictions, labels=every, zero_division=0.0
         )
         confusion = confusion_matrix(self.labels, self.predictions, labels=every)
-        return {
-            "accuracy": vars(self.accuracy()),
-            "top5": vars(self.accuracy(5)) if count > 10 else None,
-            "per_class": [
-                {
-                    "class": name,
-                    "images": int(images[k]),
-                    "correct": int(confusion[k, k]),
-                    "recall": float(recall[k]),
-                    "precision": float(precision[k]),
-                    "f1": float(f1[k]),
-                }
+        return ModelScore(
+            accuracy=self.accuracy(),
+            top5=self.accuracy(5) if count > 10 else None,
+            per_class=[
+                ClassScore(
+                    name=name,
+                    images=int(images[k]),
+                    correct=int(confusion[k, k]),
+                    recall=float(recall[k]),
+                    precision=float(precision[k]),
+                    f1=float(f1[k]),
+                )
                 for k, name in enumerate(self.classes)
             ],
-            "confusion": confusion.tolist(),
-        }
+            confusion=confusion.tolist(),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as a JSON value."""
+        return self.score().model_dump(mode="json", by_alias=True)
 
 
 def evaluate(
@@ -174,16 +179,13 @@ def _probabilities(graph: Graph, outputs: Array) -> Array:
     return np.asarray(softmax(outputs.astype(np.float64), axis=1), np.float32)
 
 
-def compare(before: Scores, after: Scores, margin: float) -> dict[str, Any]:
+def compare(before: Scores, after: Scores, margin: float) -> Comparison:
     """Two models on the same images: agreement, the paired difference, and whether it is within a margin.
 
     Args:
         before: The float model's scores.
         after: The int8 model's scores, on the same images in the same order.
         margin: The largest loss of accuracy, as a share, that still counts as none.
-
-    Returns:
-        A JSON value. ``non_inferior`` holds when the whole 95% interval of the difference lies above -margin.
     """
     if not np.array_equal(before.labels, after.labels):
         raise ValueError("the two models were not scored on the same images")
@@ -191,15 +193,15 @@ def compare(before: Scores, after: Scores, margin: float) -> dict[str, Any]:
     gains = int((~before.correct & after.correct).sum())
     difference = paired_difference(losses, gains, len(before.labels))
     shift = np.abs(before.probabilities - after.probabilities)
-    return {
-        "confidence": CONFIDENCE,
-        "agreement": float((before.predictions == after.predictions).mean()),
-        "difference": vars(difference),
-        "mcnemar": {"b": losses, "c": gains, "p": mcnemar(losses, gains)},
-        "margin": margin,
-        "non_inferior": difference.low > -margin,
-        "probability_shift": {"mean": float(shift.mean()), "max": float(shift.max())},
-    }
+    return Comparison(
+        confidence=CONFIDENCE,
+        agreement=float((before.predictions == after.predictions).mean()),
+        difference=difference,
+        mcnemar=McNemar(b=losses, c=gains, p=mcnemar(losses, gains)),
+        margin=margin,
+        non_inferior=difference.low > -margin,
+        probability_shift=Shift(mean=float(shift.mean()), max=float(shift.max())),
+    )
 
 
 def disagreements(before: Scores, after: Scores) -> list[int]:

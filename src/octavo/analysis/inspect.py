@@ -62,7 +62,7 @@ def inspect(graph: Graph, belongs: Sidecar | None = None) -> dict[str, Any]:
         "tensors": dict(types.most_common()),
         "parameters": graph.parameters,
         "macs": macs(graph),
-        "breakdown": breakdown(graph.content),
+        "breakdown": vars(breakdown(graph.content)),
         "classes": list(belongs.classes) if belongs else None,
         "preprocess": belongs.preprocess.to_json() if belongs and belongs.preprocess else None,
         "metadata": _metadata(graph.content),

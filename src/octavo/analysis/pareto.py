@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+from octavo.analysis.evaluation import Evaluation
+from octavo.analysis.target_search import SearchRecord
 from octavo.base import notebook
 from octavo.base.errors import OctavoError
 
@@ -16,7 +18,7 @@ class Tried(Sequence[Mapping[str, Any]]):
     """What was tried, a row for each model.
 
     Args:
-        rows: ``name``, ``kind``, ``accuracy`` (a share), ``bytes``, ``milliseconds``, and under ``front`` whether
+        rows: ``name``, ``kind``, ``accuracy`` (a share), ``bytes``, ``median_ms``, and under ``front`` whether
             nothing of no more bytes, or no more milliseconds, is more accurate.
     """
 
@@ -35,7 +37,7 @@ class Tried(Sequence[Mapping[str, Any]]):
     def __repr__(self) -> str:
         best = [row for row in self.rows if any(row["front"].values())]
         named = [
-            f"{row['name']} {row['accuracy']:.2%}, {row['bytes']:,} bytes, {row['milliseconds']:.2f} ms"
+            f"{row['name']} {row['accuracy']:.2%}, {row['bytes']:,} bytes, {row['median_ms']:.2f} ms"
             for row in best[:5]
         ]
         more = [f"{len(best) - 5} more"] if len(best) > 5 else []
@@ -48,7 +50,7 @@ class Tried(Sequence[Mapping[str, Any]]):
             [
                 (
                     *(row["name"], ", ".join(cost for cost, best in row["front"].items() if best)),
-                    *(f"{row['accuracy']:.2%}", f"{row['bytes']:,}", f"{row['milliseconds']:.2f}"),
+                    *(f"{row['accuracy']:.2%}", f"{row['bytes']:,}", f"{row['median_ms']:.2f}"),
                 )
                 for row in self.rows
             ],
@@ -62,7 +64,7 @@ class Tried(Sequence[Mapping[str, Any]]):
 
 
 def points(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """What was tried, from the records of searches and from run directories: accuracy, bytes and milliseconds each.
+    """What was tried, from the records of searches and from run directories: accuracy, bytes and median latency each.
 
     Raises:
         OctavoError: A path is neither.
@@ -73,47 +75,35 @@ def points(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return found
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    import json
-
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise OctavoError(
-            f"'{path}' is no record of a search: {type(error).__name__}.",
-            "Give a .search.json that `octavo quantize --max-drop` wrote, or a run directory.",
-        ) from error
-
-
 def _of_search(path: Path) -> list[dict[str, Any]]:
-    value = _read(path)
-    try:
-        rows = [{"name": "float", **value["float"], "kind": "float"}]
-        rows += [
+    found = SearchRecord.read(path)
+    rows = [{"name": "float", **found.before.model_dump(), "kind": "float"}]
+    for trial in found.trials:
+        rows.append(
             {
-                "name": trial["way"],
-                "accuracy": trial["accuracy"]["value"],
-                "bytes": trial["bytes"],
-                "milliseconds": trial["milliseconds"],
+                "name": trial.way,
+                "accuracy": trial.accuracy.value,
+                "bytes": trial.bytes,
+                "median_ms": trial.median_ms,
                 "kind": "int8",
             }
-            for trial in value["trials"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise OctavoError(f"'{path}' is no record of a search: it has no {error}.") from error
+        )
     return rows
 
 
 def _of_run(path: Path) -> list[dict[str, Any]]:
-    evaluation = _read(path / "evaluation.json")
+    if not (path / Evaluation.file).is_file():
+        raise OctavoError(
+            f"'{path}' is not the directory of a finished run: it has no {Evaluation.file}.", SearchRecord.remedy
+        )
     rows = []
-    for name, model in evaluation["models"].items():
+    for name, model in Evaluation.read(path / Evaluation.file).models.items():
         rows.append(
             {
                 "name": f"{path.name}: {name}",
-                "accuracy": model["accuracy"]["value"],
-                "bytes": (path / model["file"]).stat().st_size,
-                "milliseconds": model["latency_ms"]["median"],
+                "accuracy": model.accuracy.value,
+                "bytes": (path / model.file).stat().st_size,
+                "median_ms": model.latency.median_ms,
                 "kind": "float" if name in ("float", "control") else "int8",
             }
         )
@@ -138,13 +128,13 @@ def front(rows: Sequence[Mapping[str, Any]], cost: str) -> list[Mapping[str, Any
 
 # What a cost is called along an axis, and its unit.
 COSTS = {
-    "milliseconds": ("one image on one thread, ms", 1.0),
+    "median_ms": ("one image on one thread, ms", 1.0),
     "bytes": ("file, MB", 1e6),
     "arena": ("arena of TFLite Micro, MB", 1e6),
 }
 
 
-def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", "milliseconds")) -> bytes:
+def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", "median_ms")) -> bytes:
     """Accuracy against costs as a PNG file, one panel for each; what is beaten is grey.
 
     Args:

@@ -20,10 +20,12 @@ from functools import partial
 from typing import Any
 
 import numpy.typing as npt
+from pydantic import Field
 
 from octavo.analysis.evaluate import evaluate
 from octavo.analysis.sensitivity import OpSensitivity, sensitivity
 from octavo.base import notebook
+from octavo.base.artefact import Artefact, Part
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.progress import Progress
 from octavo.base.stats import Interval, paired_difference, proportion
@@ -100,7 +102,7 @@ class Trial:
         content: Its file; other than the model's where it was stripped.
         correct: Whether it is right for each validation image.
         against: Its accuracy minus float's, paired, as a share.
-        milliseconds: Median time of one image on one thread.
+        median_ms: Median time of one image on one thread, in milliseconds.
         seconds: What the way cost, without the evaluation.
     """
 
@@ -109,7 +111,7 @@ class Trial:
     content: bytes = field(repr=False)
     correct: Array = field(repr=False)
     against: Interval
-    milliseconds: float
+    median_ms: float
     seconds: float
 
     @property
@@ -120,26 +122,101 @@ class Trial:
     @property
     def figures(self) -> tuple[str, str, str]:
         """What a wish can be about, in words: accuracy against float, size and time."""
-        return f"{self.against.value * 100:+.2f} points", f"{len(self.content):,} bytes", f"{self.milliseconds:.2f} ms"
+        return f"{self.against.value * 100:+.2f} points", f"{len(self.content):,} bytes", f"{self.median_ms:.2f} ms"
 
     def meets(self, wish: Wish) -> bool:
         """Whether it is all that was asked for, on the validation images and this machine."""
         return (
             (wish.drop is None or -self.against.value * 100 <= wish.drop)
             and (wish.size is None or len(self.content) <= wish.size)
-            and (wish.latency is None or self.milliseconds <= wish.latency)
+            and (wish.latency is None or self.median_ms <= wish.latency)
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON value."""
-        return {
-            "way": self.way,
-            "accuracy": vars(proportion(int(self.correct.sum()), len(self.correct))),
-            "against_float": vars(self.against),
-            "bytes": len(self.content),
-            "milliseconds": self.milliseconds,
-            "seconds": round(self.seconds, 2),
-        }
+    @property
+    def record(self) -> TrialRecord:
+        """What is written of it."""
+        return TrialRecord(
+            way=self.way,
+            accuracy=proportion(int(self.correct.sum()), len(self.correct)),
+            against_float=self.against,
+            bytes=len(self.content),
+            median_ms=self.median_ms,
+            seconds=round(self.seconds, 2),
+        )
+
+
+class TrialRecord(Part):
+    """One way that was tried.
+
+    Args:
+        way: What was done, in words.
+        accuracy: On the validation images, with its interval.
+        against_float: Its accuracy minus float's, paired, as a share.
+        bytes: The size of its file.
+        median_ms: Median time of one image on one thread, in milliseconds.
+        seconds: What the way cost, without the evaluation.
+    """
+
+    way: str
+    accuracy: Interval
+    against_float: Interval
+    bytes: int
+    median_ms: float
+    seconds: float
+
+
+class FloatRecord(Part):
+    """The float model that a search started from.
+
+    Args:
+        accuracy: On the validation images, as a share.
+        bytes: The size of its file.
+        median_ms: Median time of one image on one thread, in milliseconds.
+    """
+
+    accuracy: float
+    bytes: int
+    median_ms: float
+
+
+class Obstacle(Part):
+    """An op that costs accuracy in int8.
+
+    Args:
+        name: The tensor that it makes.
+        op: Its kind.
+        share: Of the whole error, as far as it was measured.
+    """
+
+    name: str
+    op: str
+    share: float | None
+
+
+class SearchRecord(Artefact):
+    """What a target search tried, and what it found.
+
+    Args:
+        model: The path of the model.
+        wish: What was asked for; None where it was not.
+        images: How many validation images judged.
+        before: The float model.
+        trials: All that was tried, in order.
+        chosen: The way that was chosen; None where none meets the wish.
+        obstacles: The costliest ops, where ops were ranked.
+    """
+
+    file = ".search.json"
+    what = "the record of a search"
+    remedy = "Give a .search.json that `octavo quantize --max-drop` wrote, or a run directory."
+
+    model: str
+    wish: Wish
+    images: int
+    before: FloatRecord = Field(alias="float")
+    trials: list[TrialRecord]
+    chosen: str | None
+    obstacles: list[Obstacle]
 
 
 @dataclass(frozen=True, repr=False)
@@ -151,7 +228,7 @@ class Search:
         images: How many validation images judged.
         float_accuracy: The float model's accuracy on them, as a share.
         float_bytes: The size of the float file.
-        float_milliseconds: Its median time of one image on one thread.
+        float_median_ms: Its median time of one image on one thread, in milliseconds.
         trials: All that was tried, in order.
         chosen: The cheapest way that meets a wish for accuracy; without one the most accurate of those that meet the
             rest; None where none does.
@@ -162,10 +239,26 @@ class Search:
     images: int
     float_accuracy: float
     float_bytes: int
-    float_milliseconds: float
+    float_median_ms: float
     trials: tuple[Trial, ...]
     chosen: Trial | None
     obstacles: tuple[OpSensitivity, ...] = ()
+
+    def record(self, model: str) -> SearchRecord:
+        """What is written of it.
+
+        Args:
+            model: The path of the model.
+        """
+        return SearchRecord(
+            model=model,
+            wish=self.wish,
+            images=self.images,
+            before=FloatRecord(accuracy=self.float_accuracy, bytes=self.float_bytes, median_ms=self.float_median_ms),
+            trials=[trial.record for trial in self.trials],
+            chosen=None if self.chosen is None else self.chosen.way,
+            obstacles=[Obstacle(name=item.name, op=item.op, share=item.share) for item in self.obstacles],
+        )
 
     def __repr__(self) -> str:
         met = "nothing" if self.chosen is None else f"{self.chosen.way} ({', '.join(self.chosen.figures)})"
@@ -182,21 +275,6 @@ class Search:
             repr(self),
             texts=2,
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON value."""
-        return {
-            "wish": vars(self.wish),
-            "images": self.images,
-            "float": {
-                "accuracy": self.float_accuracy,
-                "bytes": self.float_bytes,
-                "milliseconds": self.float_milliseconds,
-            },
-            "trials": [trial.to_json() for trial in self.trials],
-            "chosen": None if self.chosen is None else self.chosen.way,
-            "obstacles": [{"name": item.name, "op": item.op, "share": item.share} for item in self.obstacles],
-        }
 
 
 # Trains the float graph for int8, and gives the model.
@@ -239,7 +317,7 @@ def search(
         len(validation),
         float(seeker.correct.mean()),
         len(graph.content),
-        seeker.milliseconds,
+        seeker.median_ms,
         tuple(seeker.trials),
         met,
         tuple(seeker.ranked[:5]),
@@ -263,7 +341,7 @@ class _Seeker:
         self.allow_float, self.progress = allow_float, progress
         self.feed = Feed(images, preprocess, inputs_of(graph))
         self.correct = self._correct(graph, "float")
-        self.milliseconds = latency([graph.content], seconds=0.5)[0].median
+        self.median_ms = latency([graph.content], seconds=0.5)[0].median_ms
         self.trials: list[Trial] = []
         self.tuned: dict[str, Tuning] = {}
         self.ranked: list[OpSensitivity] = []
@@ -294,11 +372,11 @@ class _Seeker:
         seconds = time.perf_counter() - start
         after = self._correct(Graph(content), way)
         gap = paired_difference(int((self.correct & ~after).sum()), int((~self.correct & after).sum()), len(after))
-        trial = Trial(way, made, content, after, gap, latency([content], seconds=0.5)[0].median, seconds)
+        trial = Trial(way, made, content, after, gap, latency([content], seconds=0.5)[0].median_ms, seconds)
         self.trials.append(trial)
         self.progress.say(
             f"{way}: {gap.value * 100:+.2f} points ({gap.low * 100:+.2f} to {gap.high * 100:+.2f}), "
-            f"{len(content):,} bytes, {trial.milliseconds:.2f} ms, took {seconds:.1f} s"
+            f"{len(content):,} bytes, {trial.median_ms:.2f} ms, took {seconds:.1f} s"
         )
         return trial
 

@@ -38,7 +38,7 @@ def benchmark(
     Example:
         >>> import octavo
         >>> times = octavo.benchmark(["float.tflite", "int8.tflite"], seconds=0.2)
-        >>> [timing.model for timing in times.timings], times.timings[1].latency.median > 0
+        >>> [timing.model for timing in times.timings], times.timings[1].latency.median_ms > 0
         (['float.tflite', 'int8.tflite'], True)
     """
     if not threads or min(threads) < 1:

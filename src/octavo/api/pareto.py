@@ -17,8 +17,8 @@ def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> Tried:
         out: A `.png` to draw.
 
     Returns:
-        A row for each model: ``name``, ``kind``, ``accuracy`` (a share), ``bytes``, ``milliseconds``, and under
-        ``front`` whether nothing of no more bytes, or no more milliseconds, is more accurate.
+        A row for each model: ``name``, ``kind``, ``accuracy`` (a share), ``bytes``, ``median_ms``, and under ``front``
+        whether nothing of no more bytes, or no more milliseconds, is more accurate.
 
     Raises:
         OctavoError: A path is neither.
@@ -32,7 +32,7 @@ def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> Tried:
     if out is not None:
         check_file(Path(out))
     rows = points([Path(path) for path in tried])
-    fronts = {cost: front(rows, cost) for cost in ("bytes", "milliseconds")}
+    fronts = {cost: front(rows, cost) for cost in ("bytes", "median_ms")}
     if out is not None:
         write_bytes(Path(out), picture(rows))
     return Tried(tuple({**row, "front": {cost: row in best for cost, best in fronts.items()}} for row in rows))

@@ -11,7 +11,7 @@ from octavo.analysis.target_search import Search, Wish
 from octavo.analysis.target_search import search as look
 from octavo.api.written import check_output
 from octavo.base.errors import DataError, QuantizationError
-from octavo.base.files import write_bytes, write_json
+from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
@@ -108,7 +108,7 @@ def search(
         progress=progress,
     )
     record = out.with_name(f"{out.name}.search.json")
-    write_json(record, {"model": str(model), **found.to_json()})
+    found.record(str(model)).write(record)
     if found.chosen is None:
         raise _unmet(found, record)
     write_bytes(out, found.chosen.content)
@@ -127,7 +127,7 @@ def _keras() -> bool:
 def _unmet(found: Search, record: Path) -> QuantizationError:
     best = max(found.trials, key=lambda trial: trial.accuracy)
     small = min(found.trials, key=lambda trial: len(trial.content))
-    fast = min(found.trials, key=lambda trial: trial.milliseconds)
+    fast = min(found.trials, key=lambda trial: trial.median_ms)
     details = []
     if found.wish.drop is not None:
         details.append(f"most accurate: {best.way}, {best.against.value * 100:+.2f} points against float")
@@ -135,7 +135,7 @@ def _unmet(found: Search, record: Path) -> QuantizationError:
     if found.wish.size is not None:
         details.append(f"smallest: {small.way}, {len(small.content):,} bytes")
     if found.wish.latency is not None:
-        details.append(f"fastest: {fast.way}, {fast.milliseconds:.2f} ms; a smaller or narrower network is the way on")
+        details.append(f"fastest: {fast.way}, {fast.median_ms:.2f} ms; a smaller or narrower network is the way on")
     return QuantizationError(
         f"Nothing of {len(found.trials)} ways is {found.wish}, on {found.images} validation images.",
         f"Ask for less, or look at what was tried: octavo pareto {record}.",

@@ -51,7 +51,7 @@ class Slimmed:
             "path": str(self.path),
             "bytes_before": self.before,
             "bytes": len(self.content),
-            "breakdown": breakdown(self.content),
+            "breakdown": vars(breakdown(self.content)),
             "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
             "images": self.images,
             "left": list(self.left),

@@ -9,10 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.progress import Advance
+
+if TYPE_CHECKING:
+    from octavo.analysis.target_search import SearchRecord
+    from octavo.base.stats import Interval
 
 # How often a log file is told how far work is.
 SECONDS_PER_LINE = 10.0
@@ -67,9 +71,9 @@ def print_json(value: Any) -> None:
     say(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def share(interval: Any) -> str:
+def share(interval: Interval) -> str:
     """A share with its interval, in percent."""
-    return f"{interval['value']:.2%} (95% interval {interval['low']:.2%} to {interval['high']:.2%})"
+    return f"{interval.value:.2%} (95% interval {interval.low:.2%} to {interval.high:.2%})"
 
 
 def print_written(result: Any, json_: bool) -> None:
@@ -82,7 +86,7 @@ def print_written(result: Any, json_: bool) -> None:
         print_json({"path": str(result.path), **found, **proof.to_json(), **answers})
         return
     for port, facts in (("input", proof.input), ("output", proof.output)):
-        say(f"{port:6}  {facts['dtype']} {facts['shape']}  scale {facts['scale']}  zero point {facts['zero_point']}")
+        say(f"{port:6}  {facts.dtype} {facts.shape}  scale {facts.scale}  zero point {facts.zero_point}")
     say(f"ops     {', '.join(f'{count} {kind}' for kind, count in proof.ops.items())}")
     for step in result.steps:
         say(f"tuned   {step.act}: {step.tuned.said}")
@@ -97,8 +101,8 @@ def print_written(result: Any, json_: bool) -> None:
         kinds = Counter(op.split(" #")[0] for op in result.undelegated)
         left = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         say(f"slow    XNNPACK leaves {left} of {sum(proof.ops.values())} ops to LiteRT's own, slower kernels")
-    for name, count in proof.widened.items():
-        say(f"widened {count} weight scales of '{name}', to keep its bias inside its type")
+    for item in proof.widened:
+        say(f"widened {item.channels} weight scales of '{item.tensor}', to keep its bias inside its type")
     ratio = result.float_bytes / proof.bytes
     say(f"size    {result.float_bytes:,} -> {proof.bytes:,} bytes ({ratio:.2f} times smaller)")
     say(f"proof   {len(proof.checks)} checks passed: the file is what was computed")
@@ -107,18 +111,17 @@ def print_written(result: Any, json_: bool) -> None:
     say(f"wrote   {result.path} and its sidecar")
 
 
-def print_search(found: Any, out: Path, json_: bool) -> None:
+def print_search(found: SearchRecord, out: Path, json_: bool) -> None:
     """What a target search says of what it tried and chose."""
-    value = found.to_json()
     if json_:
-        print_json({"path": str(out), **value})
+        print_json({"path": str(out), **found.to_json()})
         return
-    say(f"float   {value['float']['accuracy']:.2%} of {value['images']} validation images")
-    for trial in value["trials"]:
-        gap = trial["against_float"]
+    say(f"float   {found.before.accuracy:.2%} of {found.images} validation images")
+    for trial in found.trials:
+        gap = trial.against_float
         say(
-            f"{'chosen' if trial['way'] == value['chosen'] else 'tried':7} {gap['value'] * 100:+6.2f} points "
-            f"({gap['low'] * 100:+.2f} to {gap['high'] * 100:+.2f})  {trial['bytes']:>10,} bytes  "
-            f"{trial['milliseconds']:6.2f} ms  {trial['seconds']:6.1f} s  {trial['way']}"
+            f"{'chosen' if trial.way == found.chosen else 'tried':7} {gap.value * 100:+6.2f} points "
+            f"({gap.low * 100:+.2f} to {gap.high * 100:+.2f})  {trial.bytes:>10,} bytes  "
+            f"{trial.median_ms:6.2f} ms  {trial.seconds:6.1f} s  {trial.way}"
         )
     say(f"wrote   {out}, its sidecar, and {out}.search.json")

@@ -6,10 +6,12 @@ is said to be unknown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from octavo.analysis.evaluation import ClassScore, Evaluation
+from octavo.base.stats import Interval
 from octavo.data.preprocess import Preprocess
+from octavo.data.summary import DataSummary
 from octavo.tflite.graph import Graph
 from octavo.tflite.op_table import macs
 
@@ -20,8 +22,8 @@ def model_card(
     classes: Sequence[str],
     digest: str,
     bare: str,
-    evaluation: Mapping[str, Any] | None,
-    data: Mapping[str, Any] | None,
+    evaluation: Evaluation | None,
+    data: DataSummary | None,
 ) -> str:
     """The card as Markdown.
 
@@ -58,48 +60,45 @@ def _what(graph: Graph, preprocess: Preprocess, classes: Sequence[str], digest: 
     return ["## What it is", "\n".join(rows)]
 
 
-def _trained(data: Mapping[str, Any] | None) -> list[str]:
+def _trained(data: DataSummary | None) -> list[str]:
     if data is None:
         return ["## Trained on", "Unknown to Octavo: the model came as a file. Ask whoever trained it."]
-    train = data["train"]
+    train = data.train
     return [
         "## Trained on",
-        f"{train['images']:,} images of {len(data['classes'])} classes (digest `{train['digest'][:16]}`). Weights it "
+        f"{train.images:,} images of {len(data.classes)} classes (digest `{train.digest[:16]}`). Weights it "
         "started from may have seen others.",
     ]
 
 
-def _measured(evaluation: Mapping[str, Any] | None) -> list[str]:
+def _measured(evaluation: Evaluation | None) -> list[str]:
     if evaluation is None:
         return ["## Accuracy", "Not measured: run `octavo evaluate` on labelled images that it was not trained on."]
-    int8, change = evaluation["models"]["int8"]["accuracy"], evaluation["comparison"]["difference"]
-    before = evaluation["models"]["float"]["accuracy"]
-    time = evaluation["models"]["int8"]["latency_ms"]
+    before, after, time = evaluation.models["float"], evaluation.models["int8"], evaluation.models["int8"].latency
     return [
         "## Accuracy",
-        f"{_share(int8)} on {evaluation['images']:,} held-out images, {evaluation['kernels']}. The float model it was "
-        f"made from: {_share(before)}; int8 minus float on the same images: {_points(change)}.",
-        _per_class(evaluation["models"]["int8"]["per_class"]),
-        f"Latency where it was measured: median {time['median']:.2f} ms an image, one thread, {time['runs']} runs.",
+        f"{_share(after.accuracy)} on {evaluation.images:,} held-out images, {evaluation.kernels}. The float model it "
+        f"was made from: {_share(before.accuracy)}; int8 minus float on the same images: "
+        f"{_points(evaluation.comparison.difference)}.",
+        _per_class(after.per_class),
+        f"Latency where it was measured: median {time.median_ms:.2f} ms an image, one thread, {time.runs} runs.",
     ]
 
 
-def _per_class(rows: Sequence[Mapping[str, Any]]) -> str:
+def _per_class(rows: Sequence[ClassScore]) -> str:
     head = "| class | images | recall | precision |\n|---|---:|---:|---:|\n"
-    return head + "\n".join(
-        f"| {row['class']} | {row['images']} | {row['recall']:.1%} | {row['precision']:.1%} |" for row in rows
-    )
+    return head + "\n".join(f"| {row.name} | {row.images} | {row.recall:.1%} | {row.precision:.1%} |" for row in rows)
 
 
-def _limits(evaluation: Mapping[str, Any] | None, classes: Sequence[str]) -> list[str]:
+def _limits(evaluation: Evaluation | None, classes: Sequence[str]) -> list[str]:
     lines = [
         f"- It always names one of its {len(classes)} classes, also for a picture of something else.",
         "- Its probabilities were not calibrated: 90% does not mean right nine times in ten.",
         "- Another kernel family than the one measured can give slightly different outputs.",
     ]
     if evaluation is not None:
-        worst = min(evaluation["models"]["int8"]["per_class"], key=lambda row: row["recall"])
-        lines.insert(0, f"- It finds {worst['class']} least often: {worst['recall']:.1%} of {worst['images']} images.")
+        worst = min(evaluation.models["int8"].per_class, key=lambda row: row.recall)
+        lines.insert(0, f"- It finds {worst.name} least often: {worst.recall:.1%} of {worst.images} images.")
         lines.append("- The figures hold for images like those of the test set.")
     return [
         "## Limits",
@@ -110,10 +109,10 @@ def _limits(evaluation: Mapping[str, Any] | None, classes: Sequence[str]) -> lis
     ]
 
 
-def _share(interval: Mapping[str, float]) -> str:
-    return f"{interval['value']:.2%} (95% interval {interval['low']:.2%} to {interval['high']:.2%})"
+def _share(interval: Interval) -> str:
+    return f"{interval.value:.2%} (95% interval {interval.low:.2%} to {interval.high:.2%})"
 
 
-def _points(interval: Mapping[str, float]) -> str:
-    value, low, high = (100 * interval[key] for key in ("value", "low", "high"))
+def _points(interval: Interval) -> str:
+    value, low, high = (100 * share for share in (interval.value, interval.low, interval.high))
     return f"{value:+.2f} points (95% interval {low:+.2f} to {high:+.2f})"

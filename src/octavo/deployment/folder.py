@@ -7,20 +7,23 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from octavo.analysis.evaluate import gives_probabilities
+from octavo.analysis.evaluation import Evaluation
+from octavo.base.artefact import Artefact
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.files import check_folder, replacing, sha256
+from octavo.data.summary import DataSummary
 from octavo.deployment import carray, cfacts
 from octavo.deployment.card import model_card
 from octavo.deployment.described import LABELS, described, for_mediapipe, labels
 from octavo.deployment.web import Shown, Web, write_web
 from octavo.source.load import Loaded, load_model
 
+A = TypeVar("A", bound=Artefact)
 _PROGRAMS = tuple(Path(__file__).with_name(name) for name in ("predict.py", "classify.c"))
 # Zip files hold local times from 1980 on; one date makes the same folder the same archive.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -82,7 +85,7 @@ def deploy(
         raise ModelError(f"'{run}' holds no int8.tflite.", "Give the directory of a finished `octavo run`, or a model.")
     loaded = load_model(model)
     _check(loaded, model)
-    evaluation = _facts(run, "evaluation.json")
+    evaluation = _of_run(run, Evaluation)
     _evaluated(evaluation, "int8", model)
     beside = None
     if web is not None and (web.beside is not None or run is not None):
@@ -93,7 +96,7 @@ def deploy(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         made = Path(temporary) / "folder"
         made.mkdir()
-        _fill(made, loaded, evaluation, _facts(run, "data.json"))
+        _fill(made, loaded, evaluation, _of_run(run, DataSummary))
         assert loaded.belongs is not None
         if mediapipe:
             (made / "mediapipe.tflite").write_bytes(for_mediapipe(loaded.graph, loaded.belongs).content)
@@ -128,9 +131,9 @@ def _check(loaded: Loaded, model: Path) -> None:
         )
 
 
-def _evaluated(evaluation: Any, name: str, model: Path) -> None:
+def _evaluated(evaluation: Evaluation | None, name: str, model: Path) -> None:
     """Refuses a model beside the figures of another one."""
-    if evaluation is not None and model.is_file() and evaluation["models"][name]["sha256"] != sha256(model):
+    if evaluation is not None and model.is_file() and evaluation.models[name].sha256 != sha256(model):
         raise ModelError(
             f"'{model.parent}' was evaluated with another {model.name} than is there now.",
             "Run it again: `octavo run`.",
@@ -149,16 +152,11 @@ def _float(path: Path) -> Shown:
     return Shown(graph, belongs)
 
 
-def _facts(run: Path | None, name: str) -> Any:
-    if run is None or not (run / name).is_file():
-        return None
-    try:
-        return json.loads((run / name).read_text("utf-8"))
-    except ValueError as error:
-        raise OctavoError(f"'{run / name}' is damaged: {error}.", "Run it again: `octavo run`.") from error
+def _of_run(run: Path | None, kind: type[A]) -> A | None:
+    return None if run is None or not (run / kind.file).is_file() else kind.read(run / kind.file)
 
 
-def _fill(folder: Path, loaded: Loaded, evaluation: Mapping[str, Any] | None, data: Mapping[str, Any] | None) -> None:
+def _fill(folder: Path, loaded: Loaded, evaluation: Evaluation | None, data: DataSummary | None) -> None:
     graph, belongs = loaded.graph, loaded.belongs
     assert belongs is not None
     shipped = described(graph, belongs)

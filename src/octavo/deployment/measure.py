@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import numpy as np
 from octavo.base.errors import OctavoError
 from octavo.base.files import sha256
 from octavo.data.encoded_inputs import Feed
-from octavo.deployment.targets.ask import Verdict, ask, every
+from octavo.deployment.measured import Deployment, NotTimed
+from octavo.deployment.targets.ask import ask, every
 from octavo.deployment.targets.browser import Browser
 from octavo.deployment.targets.litert import LiteRT, classes_of
-from octavo.deployment.targets.target import Answer, Target, Trial
+from octavo.deployment.targets.target import Answer, Target, Trial, Verdict
 from octavo.recipe.schema import DeploymentRecipe
 from octavo.runtime.benchmark import Benchmark, benchmark
 from octavo.runtime.litert import Kernels, Model
@@ -27,7 +28,7 @@ TOOLS = ("openvino", "ethos-u-vela", "tflite-micro")
 
 def measure(
     before: Path, after: Path, feed: Feed, asked: DeploymentRecipe, say: Callable[[str], None] = lambda text: None
-) -> dict[str, Any]:
+) -> Deployment:
     """Times two models side by side, and asks the targets about the second.
 
     A kernel family that can not run a model, and a target that fails, are named with their reasons, and are no error.
@@ -38,30 +39,23 @@ def measure(
         feed: Images to run on the targets, encoded for `after`.
         asked: What to measure.
         say: Told what comes next.
-
-    Returns:
-        A JSON value: ``sha256`` of each file by its name, ``benchmark``, ``not_timed`` (kernel families, and why not),
-        ``images``, and ``targets``, None where none was to be asked.
     """
     paths = [before, after]
     models = [(path, Graph.read(path)) for path in paths]
     timed, failed = _timed(models, asked, say)
-    value: dict[str, Any] = {
-        "sha256": {path.name: sha256(path) for path in paths},
-        "benchmark": timed.to_json() if timed else None,
-        "not_timed": failed,
-        "images": len(feed),
-        "targets": None,
-    }
-    if asked.targets:
-        verdicts = _asked(models[1], feed, _targets(timed, after.name, asked.browser), say)
-        value["targets"] = [asdict(verdict) for verdict in verdicts]
-    return value
+    targets = _targets(timed, after.name, asked.browser)
+    return Deployment(
+        sha256={path.name: sha256(path) for path in paths},
+        benchmark=timed,
+        not_timed=failed,
+        images=len(feed),
+        targets=_asked(models[1], feed, targets, say) if asked.targets else None,
+    )
 
 
 def _timed(
     models: Sequence[tuple[Path, Graph]], asked: DeploymentRecipe, say: Callable[[str], None]
-) -> tuple[Benchmark | None, list[dict[str, str]]]:
+) -> tuple[Benchmark | None, list[NotTimed]]:
     """Every kernel family by itself, so that one that lacks an op leaves the others; paths as names in the run."""
     made: Benchmark | None = None
     failed = []
@@ -69,7 +63,7 @@ def _timed(
         try:
             one = benchmark(models, families=[family], seconds=asked.seconds, say=say)
         except OctavoError as error:
-            failed.append({"kernels": family, "about": str(error).splitlines()[0]})
+            failed.append(NotTimed(kernels=family, about=str(error).splitlines()[0]))
             continue
         one = replace(
             one,
@@ -102,5 +96,5 @@ def _asked(
         return verdicts
     about = f"a run starts no browser unless deployment.browser is set; `octavo targets {path.name}` does"
     place = next(place for place, target in enumerate(every()) if isinstance(target, Browser))
-    verdicts.insert(place, Verdict(Browser.name, Answer(None, about), None, None))
+    verdicts.insert(place, Verdict(Browser.id, Browser.name, Answer(None, about), None, None))
     return verdicts

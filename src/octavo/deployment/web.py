@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from octavo.analysis.evaluate import gives_probabilities
+from octavo.analysis.evaluation import Evaluation
 from octavo.base.errors import ModelError
 from octavo.base.files import sha256
 from octavo.deployment import litertjs
@@ -52,7 +52,7 @@ class Shown:
 
 
 def write_web(
-    folder: Path, int8: Shown, beside: Shown | None, evaluation: Mapping[str, Any] | None, packed: Path | None
+    folder: Path, int8: Shown, beside: Shown | None, evaluation: Evaluation | None, packed: Path | None
 ) -> None:
     """Writes the page, its models and LiteRT.js.
 
@@ -150,9 +150,9 @@ def _write(folder: Path, name: str, shown: Shown, accuracy: str | None) -> dict[
     }
 
 
-def _accuracy(evaluation: Mapping[str, Any] | None, name: str, shown: Shown) -> str | None:
+def _accuracy(evaluation: Evaluation | None, name: str, shown: Shown) -> str | None:
     """What a run measured of this very file, if it did."""
-    found = (evaluation or {"models": {}})["models"].get("float" if name == "float32" else name)
-    if evaluation is None or found is None or found["sha256"] != hashlib.sha256(shown.graph.content).hexdigest():
+    found = evaluation.models.get("float" if name == "float32" else name) if evaluation is not None else None
+    if evaluation is None or found is None or found.sha256 != hashlib.sha256(shown.graph.content).hexdigest():
         return None
-    return f"{found['accuracy']['value']:.1%} of {evaluation['images']:,} test images right"
+    return f"{found.accuracy.value:.1%} of {evaluation.images:,} test images right"

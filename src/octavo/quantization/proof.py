@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from octavo.base.affine import QParams
+from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import ModelError, ProofError
 from octavo.base.formats import DEFAULT, FORMATS, Format
 from octavo.quantization.quantize import Quantized
@@ -45,28 +46,67 @@ class Check:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What was proved of an int8 file."""
+class Port(Part):
+    """An input or output of a file.
+
+    Args:
+        name: The tensor.
+        shape: Its shape.
+        dtype: Its element type.
+        scale: Its scale; None where it is float.
+        zero_point: Its zero point; None where it is float.
+    """
+
+    name: str
+    shape: list[int]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+
+class Widened(Part):
+    """A bias that would not fit into its type at the weights' own scales.
+
+    Args:
+        tensor: The bias.
+        channels: How many weight scales were widened for it.
+    """
+
+    tensor: str
+    channels: int
+
+
+class Proof(Artefact):
+    """What was proved of an int8 file.
+
+    Args:
+        sha256: Of the file.
+        bytes: Its size.
+        input: Its first input.
+        output: Its first output.
+        checks: What was checked.
+        ops: How many ops of each kind it has.
+        float_left: What stays in float.
+        macs: Multiply-accumulates of one image.
+        parameters: How many weights and biases it has.
+        widened: Biases for which weight scales were widened.
+        precision: The precision of every op that was given one, by the op's name.
+    """
+
+    file = "proof.json"
+    what = "the proof of an int8 file"
 
     sha256: str
     bytes: int
-    input: dict[str, Any]
-    output: dict[str, Any]
+    input: Port
+    output: Port
     checks: list[Check]
     ops: dict[str, int]
     float_left: list[KeptInFloat]
     macs: int
     parameters: int
-    widened: dict[str, int]
+    widened: list[Widened]
     precision: dict[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """The proof as a JSON value."""
-        value = asdict(self)
-        value["float_left"] = [asdict(item) for item in self.float_left]
-        value["widened"] = [{"tensor": name, "channels": count} for name, count in self.widened.items()]
-        return value
 
 
 def prove(quantized: Quantized) -> Proof:
@@ -80,14 +120,14 @@ def prove(quantized: Quantized) -> Proof:
     return Proof(
         sha256=hashlib.sha256(quantized.content).hexdigest(),
         bytes=len(quantized.content),
-        input=describe(graph.tensors[graph.inputs[0]]),
-        output=describe(graph.tensors[graph.outputs[0]]),
+        input=Port(**describe(graph.tensors[graph.inputs[0]])),
+        output=Port(**describe(graph.tensors[graph.outputs[0]])),
         checks=checks,
         ops=dict(Counter(op.kind for op in graph.ops).most_common()),
         float_left=list(quantized.table.kept_in_float),
         macs=macs(graph),
         parameters=graph.parameters,
-        widened=dict(quantized.table.widened),
+        widened=[Widened(tensor=name, channels=count) for name, count in quantized.table.widened.items()],
         precision=dict(quantized.table.precision),
     )
 

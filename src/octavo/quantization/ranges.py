@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from octavo.base.artefact import Artefact, Part
+
 Range = tuple[float, float]
 
 
@@ -32,11 +34,66 @@ class Ranges:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal object."""
-        tensors = {name: {"min": low, "max": high} for name, (low, high) in self.of.items()}
-        return {"observer": self.observer, "images": self.images, "tensors": tensors}
+        return TensorRanges.of(self).model_dump(mode="json")
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        of = {name: (entry["min"], entry["max"]) for name, entry in value["tensors"].items()}
-        return cls(value["observer"], value["images"], of)
+        found = TensorRanges.model_validate(value).ranges
+        return cls(found.observer, found.images, found.of)
+
+
+class Ends(Part):
+    """The range of one activation.
+
+    Args:
+        min: Lowest real.
+        max: Highest real.
+    """
+
+    min: float
+    max: float
+
+
+class TensorRanges(Part):
+    """The range of every activation, as files hold it.
+
+    Args:
+        observer: Which observer found them.
+        images: How many images it saw.
+        tensors: The range of every activation, by the tensor's name.
+    """
+
+    observer: str
+    images: int
+    tensors: dict[str, Ends]
+
+    @classmethod
+    def of(cls, ranges: Ranges, **more: Any) -> Self:
+        """The ranges as files hold them.
+
+        Args:
+            ranges: The ranges.
+            more: The fields that a file has beyond these.
+        """
+        tensors = {name: Ends(min=low, max=high) for name, (low, high) in ranges.of.items()}
+        return cls(observer=ranges.observer, images=ranges.images, tensors=tensors, **more)
+
+    @property
+    def ranges(self) -> Ranges:
+        """The ranges themselves."""
+        tensors = {name: (ends.min, ends.max) for name, ends in self.tensors.items()}
+        return Ranges(self.observer, self.images, tensors)
+
+
+class RangesRecord(TensorRanges, Artefact):
+    """The ranges that calibration found.
+
+    Args:
+        warnings: What is odd about the calibration images or the float model.
+    """
+
+    file = "ranges.json"
+    what = "the ranges of a run"
+
+    warnings: list[str]

@@ -24,7 +24,13 @@ from octavo.tflite.op_table import Row, bias_of, row, why_not
 
 @dataclass(frozen=True)
 class KeptInFloat:
-    """Something that stays in float, and why."""
+    """Something that stays in float.
+
+    Args:
+        op: The op, by kind and place.
+        tensor: The tensor that it makes.
+        reason: Why it stays.
+    """
 
     op: str
     tensor: str

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from octavo.reports.facts import DeploymentFacts, Facts, TargetFacts, TimingFacts
+from octavo.deployment.measured import Deployment
+from octavo.deployment.targets.target import Verdict
+from octavo.reports.facts import Facts
 from octavo.reports.finding import Finding
 from octavo.reports.wording import count, listing, milliseconds, ratio, size, times
+from octavo.runtime.benchmark import Timing
 
 # What a kernel family is called in a sentence.
 FAMILIES = {"xnnpack": "XNNPACK", "builtin": "LiteRT's built-in kernels", "reference": "LiteRT's reference kernels"}
@@ -32,20 +35,20 @@ def measured(facts: Facts) -> Iterator[Finding]:
         yield _delegated(facts.timed[1], sum(facts.proof.ops.values()))
 
 
-def _unrest(pair: tuple[TimingFacts, TimingFacts]) -> float:
+def _unrest(pair: tuple[Timing, Timing]) -> float:
     """How many times longer than the fastest run nine of ten may take: of the two models, the larger."""
-    return max(item.latency.p90 / item.latency.min for item in pair)
+    return max(item.latency.p90_ms / item.latency.min_ms for item in pair)
 
 
-def _pace(family: str, before: TimingFacts, after: TimingFacts) -> Finding:
+def _pace(family: str, before: Timing, after: Timing) -> Finding:
     share, unrest = after.ratio, _unrest((before, after))
     if unrest >= BUSY:
         return Finding(
             "devices",
             f"On {FAMILIES[family]} int8 took {share.value:.3f} of float's time, but the machine was busy: a tenth of "
             f"the runs took {unrest:.1f} times the fastest, or longer. So the ratio says little; by the fastest runs "
-            f"it is {after.latency.min / before.latency.min:.3f}. Delete deployment.json and run again at rest.",
-            {"ratio": share.value, "unrest": unrest, "fastest": after.latency.min / before.latency.min},
+            f"it is {after.latency.min_ms / before.latency.min_ms:.3f}. Delete deployment.json and run again at rest.",
+            {"ratio": share.value, "unrest": unrest, "fastest": after.latency.min_ms / before.latency.min_ms},
             "warn",
         )
     word = "faster" if share.high < 1 else "slower" if share.low > 1 else "neither shown to be faster nor slower"
@@ -64,14 +67,14 @@ def _pace(family: str, before: TimingFacts, after: TimingFacts) -> Finding:
             "ratio": share.value,
             "low": share.low,
             "high": share.high,
-            "int8_ms": after.latency.median,
-            "float_ms": before.latency.median,
+            "int8_ms": after.latency.median_ms,
+            "float_ms": before.latency.median_ms,
         },
         "good" if share.high < 1 else "warn" if share.low > 1 else "plain",
     )
 
 
-def _resources(family: str, before: TimingFacts, after: TimingFacts) -> Iterator[Finding]:
+def _resources(family: str, before: Timing, after: Timing) -> Iterator[Finding]:
     one, two = before.footprint, after.footprint
     if one.memory is None or two.memory is None:
         return
@@ -88,7 +91,7 @@ def _resources(family: str, before: TimingFacts, after: TimingFacts) -> Iterator
     )
 
 
-def _delegated(after: TimingFacts, total: int) -> Finding:
+def _delegated(after: Timing, total: int) -> Finding:
     left = after.left
     if not left:
         return Finding(
@@ -110,11 +113,12 @@ def recommended(facts: Facts) -> Iterator[Finding]:
         return
     yield from _processors(facts, found)
     yield from _memory(facts)
-    makers = {"OpenVINO": _openvino, "TFLite Micro": _micro, "Arm": _ethos, "Edge TPU": _edge_tpu}
+    makers = {"openvino-cpu": _openvino, "tflite-micro": _micro, "edge-tpu": _edge_tpu}
     for target in found.targets or []:
-        for start, make in makers.items():
-            if target.target.startswith(start) and target.takes.answer is not None:
-                yield from make(facts, target)
+        # Every configuration of an Ethos-U is a target of its own.
+        make = _ethos if target.id.startswith("ethos-") else makers.get(target.id)
+        if make is not None and target.takes.answer is not None:
+            yield from make(facts, target)
     unknown = [item for item in found.targets or [] if item.takes.answer is None]
     if unknown:
         yield Finding(
@@ -125,17 +129,17 @@ def recommended(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _processors(facts: Facts, found: DeploymentFacts) -> Iterator[Finding]:
+def _processors(facts: Facts, found: Deployment) -> Iterator[Finding]:
     """Which kernels, and whether int8, on a CPU: by the benchmark."""
     pairs = found.pairs
     if not pairs or found.benchmark is None:
         return
-    family = min(pairs, key=lambda name: pairs[name][1].latency.median)
+    family = min(pairs, key=lambda name: pairs[name][1].latency.median_ms)
     before, after = pairs[family]
     slower = [
-        f"{FAMILIES[name]} take {milliseconds(pair[1].latency.median)}"
+        f"{FAMILIES[name]} take {milliseconds(pair[1].latency.median_ms)}"
         if name != "xnnpack"
-        else f"XNNPACK takes {milliseconds(pair[1].latency.median)}"
+        else f"XNNPACK takes {milliseconds(pair[1].latency.median_ms)}"
         for name, pair in pairs.items()
         if name != family
     ]
@@ -145,17 +149,17 @@ def _processors(facts: Facts, found: DeploymentFacts) -> Iterator[Finding]:
     yield Finding(
         "recommendation",
         f"Mobile phones, single-board computers and servers: run it on LiteRT with {own}, the fastest "
-        f"kernels here at {milliseconds(after.latency.median)} an image on one thread{rest}. Measure again on the "
+        f"kernels here at {milliseconds(after.latency.median_ms)} an image on one thread{rest}. Measure again on the "
         f"device: this was {machine.cpu} ({machine.architecture}), and int8's {ratio(after.ratio)} of float's time "
         "need not carry over.",
-        {"int8_ms": after.latency.median, "ratio": after.ratio.value},
+        {"int8_ms": after.latency.median_ms, "ratio": after.ratio.value},
     )
     if after.ratio.low > 1 and _unrest((before, after)) < BUSY:
         yield Finding(
             "recommendation",
-            f"On a CPU like this one int8 saves storage, not time ({milliseconds(after.latency.median)} against "
-            f"{milliseconds(before.latency.median)}): choose it for its {size(facts.size.files.int8_tflite)}, or for "
-            "a device without fast float arithmetic.",
+            f"On a CPU like this one int8 saves storage, not time ({milliseconds(after.latency.median_ms)} against "
+            f"{milliseconds(before.latency.median_ms)}): choose it for its {size(facts.size.files.int8_tflite)}, or "
+            "for a device without fast float arithmetic.",
             {"ratio": after.ratio.value},
             "warn",
         )
@@ -175,11 +179,11 @@ def _memory(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _openvino(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
-    cost = target.costs.facts.get("median") if target.costs else None
+def _openvino(facts: Facts, target: Verdict) -> Iterator[Finding]:
+    cost = target.costs.facts.get("median_ms") if target.costs else None
     if not target.takes.answer or cost is None or facts.timed is None:
         return
-    lite = facts.timed[1].latency.median
+    lite = facts.timed[1].latency.median_ms
     if cost < lite:
         yield Finding(
             "recommendation",
@@ -189,7 +193,7 @@ def _openvino(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
         )
 
 
-def _micro(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
+def _micro(facts: Facts, target: Verdict) -> Iterator[Finding]:
     if not target.takes.answer or target.costs is None or "activations" not in target.costs.facts:
         said = f"Microcontrollers: not as it is; of TFLite Micro: {target.takes.about}."
         yield Finding("recommendation", said, {}, "warn")
@@ -205,7 +209,7 @@ def _micro(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
     )
 
 
-def _ethos(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
+def _ethos(facts: Facts, target: Verdict) -> Iterator[Finding]:
     found, cost = target.takes.facts, target.costs.facts if target.costs else {}
     if not target.takes.answer or "cycles" not in cost:
         yield Finding("recommendation", f"{target.target}: not as it is; {target.takes.about}.", {}, "warn")
@@ -214,14 +218,14 @@ def _ethos(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
     yield Finding(
         "recommendation",
         f"{target.target}: {'suited' if not found['cpu'] else 'suited in part'}; {found['npu']} of "
-        f"{count(whole, 'op')} (as Vela counts) are mapped, for {milliseconds(cost['milliseconds'])} an image and "
+        f"{count(whole, 'op')} (as Vela counts) are mapped, for {milliseconds(cost['estimated_ms'])} an image and "
         f"{size(cost['sram'])} of SRAM by its estimate; it was not run.",
-        {"npu": found["npu"], "cpu": found["cpu"], "milliseconds": cost["milliseconds"], "sram": cost["sram"]},
+        {"npu": found["npu"], "cpu": found["cpu"], "estimated_ms": cost["estimated_ms"], "sram": cost["sram"]},
         "good" if not found["cpu"] else "plain",
     )
 
 
-def _edge_tpu(facts: Facts, target: TargetFacts) -> Iterator[Finding]:
+def _edge_tpu(facts: Facts, target: Verdict) -> Iterator[Finding]:
     if not target.takes.answer:
         yield Finding("recommendation", f"Edge TPU: not as it is; {target.takes.about}.", {}, "warn")
         return

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from octavo.analysis.distributions import Activation, Weight
+from octavo.analysis.evaluation import ClassScore
 from octavo.base.affine import QParams
 from octavo.reports import deployment
-from octavo.reports.facts import ActivationFacts, ClassFacts, Facts, WeightFacts
+from octavo.reports.facts import Facts
 from octavo.reports.finding import Finding
 from octavo.reports.wording import about, count, interval, listing, number, percent, points, size, span, tensor, times
 
@@ -53,7 +55,7 @@ def _summary(facts: Facts) -> Iterator[Finding]:
             "no": f"The whole interval lies below −{margin:g} points, so int8 is inferior at that margin.",
             "open": f"The interval contains −{margin:g} points, so non-inferiority at that margin is not shown.",
         }[facts.verdict],
-        {"float": facts.before.accuracy.value, "int8": facts.after.accuracy.value, **difference.model_dump()},
+        {"float": facts.before.accuracy.value, "int8": facts.after.accuracy.value, **vars(difference)},
         "good" if compared.non_inferior else "warn",
     )
     yield from _trained(facts)
@@ -62,8 +64,8 @@ def _summary(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "summary",
         f"The file shrinks {times(facts.ratio)}, from {size(files.float_tflite)} to {size(files.int8_tflite)} "
-        f"(both .tflite). One image takes {after.median:.2f} ms instead of "
-        f"{before.median:.2f} ms on one thread of this machine.",
+        f"(both .tflite). One image takes {after.median_ms:.2f} ms instead of "
+        f"{before.median_ms:.2f} ms on one thread of this machine.",
         {"ratio": facts.ratio, "speedup": facts.speedup},
         "good" if facts.ratio > 1 and facts.speedup > 1 else "plain",
     )
@@ -82,37 +84,38 @@ def _trained(facts: Facts) -> Iterator[Finding]:
     """What quantization-aware training brought: over post-training, and against a float model trained as long."""
     models = facts.evaluation.models
     gained, fair = facts.evaluation.pair("ptq", "int8"), facts.evaluation.pair("control", "int8")
-    if facts.trained is None or models.ptq is None or gained is None:
+    ptq, control = models.get("ptq"), models.get("control")
+    if facts.trained is None or ptq is None or gained is None:
         return
     difference = gained.difference
     yield Finding(
         "summary",
-        f"Quantization-aware training brings int8 from {percent(models.ptq.accuracy.value)} (post-training) to "
+        f"Quantization-aware training brings int8 from {percent(ptq.accuracy.value)} (post-training) to "
         f"{percent(facts.after.accuracy.value)}: {points(difference.value)} points ({span(difference)})"
         + ("." if difference.low > 0 or difference.high < 0 else ", which is within the noise."),
-        {"ptq": models.ptq.accuracy.value, **difference.model_dump()},
+        {"ptq": ptq.accuracy.value, **vars(difference)},
         "good" if difference.low > 0 else "warn" if difference.high < 0 else "plain",
     )
-    if fair is None or models.control is None:
+    if fair is None or control is None:
         return
     gap, margin = fair.difference, fair.margin * 100
     yield Finding(
         "summary",
         f"Training alone counts too: the float model, trained on for the same epochs, is right on "
-        f"{percent(models.control.accuracy.value)}. Against it int8 is at {points(gap.value)} points ({span(gap)}), "
+        f"{percent(control.accuracy.value)}. Against it int8 is at {points(gap.value)} points ({span(gap)}), "
         + (
             f"non-inferior at the margin of {margin:g} points."
             if fair.non_inferior
             else f"and non-inferiority at the margin of {margin:g} points is not shown."
         ),
-        {"control": models.control.accuracy.value, **gap.model_dump()},
+        {"control": control.accuracy.value, **vars(gap)},
         "good" if fair.non_inferior else "warn",
     )
 
 
 def _accuracy(facts: Facts) -> Iterator[Finding]:
     compared, images = facts.compared, facts.evaluation.images
-    b, c = compared.mcnemar.b, compared.mcnemar.c
+    b, c, shift = compared.mcnemar.b, compared.mcnemar.c, compared.probability_shift
     if b + c == 0:
         yield Finding(
             "accuracy",
@@ -133,13 +136,8 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
         "accuracy",
         f"Both models give the same answer, right or wrong, for {percent(compared.agreement)} of the images; "
         f"{count(facts.disagreeing, 'answer')} {'differs' if facts.disagreeing == 1 else 'differ'}."
-        + (
-            f" A probability moves by {compared.probability_shift['mean']:.4f} on average and "
-            f"{compared.probability_shift['max']:.3f} at most."
-            if compared.probability_shift
-            else ""
-        ),
-        {"agreement": compared.agreement, **compared.probability_shift},
+        f" A probability moves by {shift.mean:.4f} on average and {shift.max:.3f} at most.",
+        {"agreement": compared.agreement, "mean": shift.mean, "max": shift.max},
     )
     losers = _losers(facts)
     if losers:
@@ -153,7 +151,7 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _losers(facts: Facts) -> list[tuple[ClassFacts, ClassFacts]]:
+def _losers(facts: Facts) -> list[tuple[ClassScore, ClassScore]]:
     """Classes with fewer right answers in int8 than in float, the largest loss first."""
     pairs = zip(facts.before.per_class, facts.after.per_class, strict=True)
     return sorted((p for p in pairs if p[1].correct < p[0].correct), key=lambda p: p[1].correct - p[0].correct)
@@ -199,9 +197,9 @@ def _speed(facts: Facts) -> Iterator[Finding]:
     ratio, word = (facts.speedup, "faster") if facts.speedup >= 1 else (1 / facts.speedup, "slower")
     yield Finding(
         "speed",
-        f"Int8 is {times(ratio)} {word} on this CPU: medians of {after.median:.2f} and {before.median:.2f} ms for "
-        f"one image on one thread, measured in turns; nine of ten int8 runs stay below {after.p90:.2f} ms.",
-        {"float_ms": before.median, "int8_ms": after.median},
+        f"Int8 is {times(ratio)} {word} on this CPU: medians of {after.median_ms:.2f} and {before.median_ms:.2f} ms "
+        f"for one image on one thread, measured in turns; nine of ten int8 runs stay below {after.p90_ms:.2f} ms.",
+        {"float_ms": before.median_ms, "int8_ms": after.median_ms},
         "good" if facts.speedup > 1 else "warn",
     )
 
@@ -247,13 +245,13 @@ def _quantization(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _outliers(facts: Facts) -> list[ActivationFacts]:
+def _outliers(facts: Facts) -> list[Activation]:
     """Activations whose ranges are at least twice what the middle 99.8% of their values need, the worst first."""
     rows = facts.distributions.activations if facts.distributions else []
     return sorted((row for row in rows if row.used < NOTABLE_RANGE), key=lambda row: row.used)
 
 
-def _uneven(facts: Facts) -> tuple[WeightFacts, float] | None:
+def _uneven(facts: Facts) -> tuple[Weight, float] | None:
     """The depthwise kernel whose channels differ most, where they differ notably, and the factor."""
     rows = facts.distributions.weights if facts.distributions else []
     found = [(r, r.channel_max.max / r.channel_max.min) for r in rows if "DEPTHWISE" in r.op and r.channel_max.min > 0]
@@ -281,7 +279,7 @@ def _deployment(facts: Facts) -> Iterator[Finding]:
             {"ops": total, "kinds": kinds},
             "good",
         )
-    frames = 1000 / facts.latencies[1].median
+    frames = 1000 / facts.latencies[1].median_ms
     yield Finding(
         "deployment",
         f"One image costs {proof.macs / 1e6:,.1f} million multiply-accumulates; this CPU does {frames:,.0f} "
@@ -337,15 +335,15 @@ def _elsewhere(facts: Facts) -> Iterator[Finding]:
     if facts.speedup < 1:
         yield Finding(
             "recommendation",
-            f"On a CPU like this one int8 saves storage, not time ({after.median:.2f} against {before.median:.2f} ms): "
-            f"choose it for its {size(facts.size.files.int8_tflite)}.",
+            f"On a CPU like this one int8 saves storage, not time ({after.median_ms:.2f} against "
+            f"{before.median_ms:.2f} ms): choose it for its {size(facts.size.files.int8_tflite)}.",
             {"speedup": facts.speedup},
             "warn",
         )
     else:
         yield Finding(
             "recommendation",
-            f"Measure latency on the target: {after.median:.2f} ms is this machine's "
+            f"Measure latency on the target: {after.median_ms:.2f} ms is this machine's "
             f"({facts.manifest.machine.cpu}), and {times(facts.speedup)} over float need not carry over.",
             {"speedup": facts.speedup},
         )

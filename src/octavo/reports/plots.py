@@ -7,14 +7,18 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Any
 
 from octavo.analysis.compare_views import draw, short, worst
+from octavo.analysis.distributions import Histogram
+from octavo.base.stats import Interval
+from octavo.deployment.targets.target import Verdict
 from octavo.reports.deployment import FAMILIES
-from octavo.reports.facts import Facts, Histogram, Latency, Share
+from octavo.reports.facts import Facts
 from octavo.reports.wording import interval, milliseconds, percent, points, ratio, size, span, times
+from octavo.runtime.litert import Latency
 
 FLOAT, INT8, QUIET, WARN = "#0072B2", "#D55E00", "#8A8F98", "#CC79A7"
 PARTS = {"weights": "#009E73", "quantization": "#E69F00", "names": "#CC79A7", "rest": "#56B4E9"}
@@ -50,7 +54,7 @@ def plots(facts: Facts) -> dict[str, Plot]:
 def accuracy(facts: Facts) -> Plot:
     """Accuracies of float and int8 with their intervals."""
     figure, axes = _figure(HALF, 2.0)
-    models: list[tuple[str, Share, str]] = [
+    models: list[tuple[str, Interval, str]] = [
         ("int8", facts.after.accuracy, INT8),
         ("float", facts.before.accuracy, FLOAT),
     ]
@@ -104,8 +108,8 @@ def sizes(facts: Facts) -> Plot:
         rows.append((".keras, optimizer state", {"": files.keras_with_optimizer}))
     if files.keras:
         rows.append((".keras", {"": files.keras}))
-    rows.append(("float .tflite", held.float_tflite.model_dump()))
-    rows.append(("int8 .tflite", held.int8_tflite.model_dump()))
+    rows.append(("float .tflite", vars(held.float_tflite)))
+    rows.append(("int8 .tflite", vars(held.int8_tflite)))
     figure, axes = _figure(SLIM, 0.95 + 0.4 * len(rows))
     most = max(sum(parts.values()) for _, parts in rows)
     unit, name = _unit(most)
@@ -181,24 +185,34 @@ def latency(facts: Facts) -> Plot | None:
         rows.append((f"{name}, int8", INT8, pair[1].latency, f", {times(pair[1].ratio.value)}"))
         said.append(f"{name} int8 over float {ratio(pair[1].ratio)}")
     for target in found.targets or []:
-        if target.costs is not None and target.costs.answer and "median" in target.costs.facts:
-            rows.append((f"{target.target}, int8", INT8, Latency.model_validate(target.costs.facts), ""))
+        # LiteRT's are the benchmark's.
+        if not target.id.startswith("litert-") and (time := _measured(target)) is not None:
+            rows.append((f"{target.target}, int8", INT8, time, ""))
     figure, axes = _figure(HALF, 0.9 + 0.36 * len(rows))
-    ends = [max(time.p90, time.median) for _, _, time, _ in rows]
+    ends = [max(time.p90_ms, time.median_ms) for _, _, time, _ in rows]
     for place, ((_, colour, time, note), end) in enumerate(zip(reversed(rows), reversed(ends), strict=True)):
-        axes.barh(place, time.median, color=colour, height=0.62, lw=0)
-        axes.plot([time.min, time.p90], [place, place], color=INK, lw=1.2)
-        _beside(axes, milliseconds(time.median) + note, end, place)
+        axes.barh(place, time.median_ms, color=colour, height=0.62, lw=0)
+        axes.plot([time.min_ms, time.p90_ms], [place, place], color=INK, lw=1.2)
+        _beside(axes, milliseconds(time.median_ms) + note, end, place)
     axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
     axes.set(xlabel="ms an image, one thread", xlim=(0, max(ends) * 1.55))
     _clean(axes)
     return _plot(
         "latency",
         figure,
-        f"Latency: {'; '.join(f'{name} {milliseconds(time.median)}' for name, _, time, _ in rows)}. {'; '.join(said)}.",
+        f"Latency: {'; '.join(f'{name} {milliseconds(time.median_ms)}' for name, _, time, _ in rows)}. "
+        f"{'; '.join(said)}.",
         "Median time of one image, with a line from the fastest run to the one that nine of ten stay below. The "
         "factor is int8's time over float's, the median over pairs of runs.",
     )
+
+
+def _measured(target: Verdict) -> Latency | None:
+    """The latency that a target measured; None where it measured none."""
+    keys = {field.name for field in fields(Latency)}
+    if target.costs is None or not target.costs.answer or not keys <= target.costs.facts.keys():
+        return None
+    return Latency(**{key: target.costs.facts[key] for key in keys})
 
 
 def memory(facts: Facts) -> Plot | None:
@@ -214,7 +228,7 @@ def memory(facts: Facts) -> Plot | None:
         for name, colour, item in zip(("float", "int8"), (FLOAT, INT8), pair, strict=True):
             if item.footprint.memory is not None:
                 rows.append((f"{_family(family)}, {name}", colour, item.footprint.memory))
-    micro = found.target("TFLite Micro")
+    micro = found.target("tflite-micro")
     planned = micro.costs.facts.get("activations") if micro is not None and micro.costs is not None else None
     if planned is not None:
         rows.append(("arena, planned, int8", PARTS["weights"], int(planned)))
@@ -284,7 +298,7 @@ def error(facts: Facts) -> Plot | None:
     """Along the network: the error that each tensor has, and the error that its op alone adds."""
     if facts.compare is None or not facts.compare.tensors:
         return None
-    rows = facts.compare.model_dump()["tensors"]
+    rows = facts.compare.to_json()["tensors"]
     figure, axes = _figure(WIDE, 3.2)
     draw(axes, rows)
     _clean(axes)
@@ -377,7 +391,7 @@ def _figure(width: float, height: float, *grid: int, **options: Any) -> tuple[An
     return figure, figure.subplots(*grid, **options)
 
 
-def _bar(axes: Any, share: Share, place: float, colour: str, text: str) -> None:
+def _bar(axes: Any, share: Interval, place: float, colour: str, text: str) -> None:
     """A value with its interval, and the value in words above it."""
     value, low, high = (number * 100 for number in (share.value, share.low, share.high))
     spread = [[max(value - low, 0.0)], [max(high - value, 0.0)]]

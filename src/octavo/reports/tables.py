@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from octavo.base.formats import DEFAULT, FORMATS
+from octavo.deployment.targets.target import Answer
+from octavo.quantization.proof import Port
 from octavo.recipe.choices import OBSERVERS, PASSES, titled
 from octavo.recipe.schema import Recipe
-from octavo.reports.facts import AnswerFacts, Facts, Port, TimingFacts
+from octavo.reports.facts import Facts
 from octavo.reports.wording import (
     count,
     interval,
@@ -22,6 +24,7 @@ from octavo.reports.wording import (
     tensor,
     times,
 )
+from octavo.runtime.benchmark import Timing
 
 BACKBONES = {"mobilenet_v2": "MobileNetV2"}
 
@@ -94,7 +97,7 @@ def _results(facts: Facts) -> Table:
         ["Format", ".tflite, float32", f".tflite, int8{' with float parts' if facts.proof.float_left else ''}", ""],
         [
             "Latency of one image, median",
-            *(milliseconds(latency.median) for latency in facts.latencies),
+            *(milliseconds(latency.median_ms) for latency in facts.latencies),
             f"{times(facts.speedup)} faster" if facts.speedup >= 1 else f"{times(1 / facts.speedup)} slower",
         ],
         ["Agreement", "", "", f"{percent(compared.agreement)} same answer"],
@@ -120,10 +123,10 @@ def _side_by_side(facts: Facts) -> Table:
         return f"{points(found.value)} ({span(found)})" if found else ""
 
     named = [
-        ("float", "float", models.before),
-        ("control", "float, control", models.control),
-        ("ptq", "int8, post-training", models.ptq),
-        ("int8", "int8, trained", models.after),
+        ("float", "float", models["float"]),
+        ("control", "float, control", models.get("control")),
+        ("ptq", "int8, post-training", models.get("ptq")),
+        ("int8", "int8, trained", models["int8"]),
     ]
     return Table(
         [
@@ -436,13 +439,13 @@ def _benchmark(facts: Facts) -> Table:
     )
 
 
-def _family(name: str, pair: tuple[TimingFacts, TimingFacts]) -> list[list[str]]:
+def _family(name: str, pair: tuple[Timing, Timing]) -> list[list[str]]:
     """A kernel family's rows: time, rate, loading and memory."""
     before, after = pair
     rows = [
-        [f"{name}: latency, median", *(milliseconds(item.latency.median) for item in pair), ratio(after.ratio)],
-        [f"{name}: nine of ten below", *(milliseconds(item.latency.p90) for item in pair), ""],
-        [f"{name}: fastest", *(milliseconds(item.latency.min) for item in pair), ""],
+        [f"{name}: latency, median", *(milliseconds(item.latency.median_ms) for item in pair), ratio(after.ratio)],
+        [f"{name}: nine of ten below", *(milliseconds(item.latency.p90_ms) for item in pair), ""],
+        [f"{name}: fastest", *(milliseconds(item.latency.min_ms) for item in pair), ""],
     ]
     if before.throughput and after.throughput:
         many = [f"{rate:,.0f}" for rate in (before.throughput, after.throughput)]
@@ -460,7 +463,7 @@ def _targets(facts: Facts) -> Table:
     found = facts.deployed
     answers = ({True: "yes", False: "no", None: "unknown"}, {True: "measured", False: "estimate", None: "unknown"})
 
-    def said(answer: AnswerFacts | None, words: dict[bool | None, str]) -> str:
+    def said(answer: Answer | None, words: dict[bool | None, str]) -> str:
         return f"{words[answer.answer]}: {answer.about}" if answer else "–"
 
     return Table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from octavo.reports.facts import Share
+from octavo.base.stats import Interval
 
 
 def percent(share: float) -> str:
@@ -26,21 +26,21 @@ def points(share: float) -> str:
     return "0.00" if text in {"+0.00", "−0.00"} else text
 
 
-def interval(share: Share) -> str:
+def interval(share: Interval) -> str:
     """The interval of a share.
 
     Example:
-        >>> interval(Share(value=0.9, low=0.871, high=0.92))
+        >>> interval(Interval(value=0.9, low=0.871, high=0.92))
         '87.10 to 92.00%'
     """
     return f"{share.low * 100:.2f} to {percent(share.high)}"
 
 
-def span(difference: Share) -> str:
+def span(difference: Interval) -> str:
     """The interval of a difference, in points.
 
     Example:
-        >>> span(Share(value=0.0, low=-0.01, high=0.02))
+        >>> span(Interval(value=0.0, low=-0.01, high=0.02))
         '−1.00 to +2.00'
     """
     return f"{points(difference.low)} to {points(difference.high)}"
@@ -130,11 +130,11 @@ def milliseconds(value: float) -> str:
     return f"{value:,.2f} ms" if value < 100 else f"{value:,.0f} ms"
 
 
-def ratio(share: Share) -> str:
+def ratio(share: Interval) -> str:
     """A ratio with its interval.
 
     Example:
-        >>> ratio(Share(value=0.512, low=0.508, high=0.5162))
+        >>> ratio(Interval(value=0.512, low=0.508, high=0.5162))
         '0.512 (0.508 to 0.516)'
     """
     return f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from octavo.base.files import write_json, write_text
+from octavo.base.artefact import Artefact
+from octavo.base.files import write_text
 from octavo.reports.facts import NEEDED, OPTIONAL, Facts, read
 from octavo.reports.finding import Finding
 from octavo.reports.findings import findings
@@ -19,6 +19,46 @@ from octavo.reports.wording import count, percent, points, size, span, times
 
 # Where the Markdown report's pictures lie; the HTML page holds its own.
 PICTURES = "report_files"
+
+
+class Report(Artefact):
+    """Every fact of a run as its stage wrote it, and what follows from them.
+
+    Args:
+        recipe: `recipe.yaml`.
+        manifest: `manifest.json`, with the schema that it has. So are the others; null where the run has no such file.
+        data: `data.json`.
+        ranges: `ranges.json`.
+        proof: `proof.json`.
+        size: `size.json`.
+        evaluation: `evaluation.json`, without the pictures.
+        history: `history.json`.
+        distributions: `distributions.json`.
+        compare: `compare.json`.
+        qat: `qat.json`.
+        tuning: `tuning.json`.
+        deployment: `deployment.json`.
+        findings: Sentences that follow from the figures.
+    """
+
+    file = "report.json"
+    what = "the report of a run"
+    remedy = "Write it again: octavo report {folder}"
+
+    recipe: dict[str, Any]
+    manifest: dict[str, Any]
+    data: dict[str, Any]
+    ranges: dict[str, Any]
+    proof: dict[str, Any]
+    size: dict[str, Any]
+    evaluation: dict[str, Any]
+    history: dict[str, Any] | None
+    distributions: dict[str, Any] | None
+    compare: dict[str, Any] | None
+    qat: dict[str, Any] | None
+    tuning: dict[str, Any] | None
+    deployment: dict[str, Any] | None
+    findings: list[Finding]
 
 
 def write(run_dir: Path | str) -> Facts:
@@ -54,7 +94,7 @@ def write(run_dir: Path | str) -> Facts:
             file.unlink()
     write_text(run_dir / "report.md", re.sub(r"\n{3,}", "\n\n", _render("report.md.jinja", context)))
     write_text(run_dir / "report.html", _render("report.html.jinja", context))
-    write_json(run_dir / "report.json", _json(run_dir, found))
+    _report(run_dir, found).write(run_dir / Report.file)
     return facts
 
 
@@ -125,7 +165,7 @@ def _cell(text: str) -> str:
     return f"{fence}{pad}{safe}{pad}{fence}"
 
 
-def _json(run_dir: Path, found: list[Finding]) -> dict[str, Any]:
+def _report(run_dir: Path, found: list[Finding]) -> Report:
     """Every fact as its stage wrote it, but for the gallery's pictures, which are for eyes."""
     import yaml
 
@@ -136,4 +176,4 @@ def _json(run_dir: Path, found: list[Finding]) -> dict[str, Any]:
         value[path.stem] = load(path.read_text("utf-8")) if path.is_file() else None
     for row in value["evaluation"]["comparison"].get("disagreements", []):
         row.pop("image", None)
-    return {**value, "findings": [asdict(finding) for finding in found]}
+    return Report(**value, findings=found)

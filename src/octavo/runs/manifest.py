@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from octavo import __version__
-from octavo.base.errors import OctavoError
-from octavo.base.files import sha256, write_json
+from octavo.base.files import sha256
+from octavo.base.provenance import Host, Provenance, Stage
 
 _PACKAGES = ("keras", "tensorflow-cpu", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy", "pillow")
 
@@ -34,34 +34,26 @@ class Manifest:
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
         self.folder = folder
-        self._path = folder / "manifest.json"
-        stages: dict[str, Any] = {}
-        if self._path.exists():
-            try:
-                stages = dict(json.loads(self._path.read_text("utf-8"))["stages"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise OctavoError(
-                    f"'{self._path}' is not the manifest of a run ({type(error).__name__}).",
-                    "Delete it to run every stage again, or set `out` to another folder.",
-                ) from error
-        self._value: dict[str, Any] = {
-            "octavo": __version__,
-            "commit": _commit(),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        self._path = folder / Provenance.file
+        self._stages = dict(Provenance.read(self._path).stages) if self._path.exists() else {}
+        self._made = Provenance(
+            octavo=__version__,
+            commit=_commit(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=Host(
+                cpu=_cpu(),
+                cores=os.cpu_count(),
+                python=platform.python_version(),
+                platform=f"{platform.system()}-{platform.machine()}",
+            ),
+            versions=versions(),
+            stages={},
             **facts,
-            "machine": {
-                "cpu": _cpu(),
-                "cores": os.cpu_count(),
-                "python": platform.python_version(),
-                "platform": f"{platform.system()}-{platform.machine()}",
-            },
-            "versions": versions(),
-            "stages": stages,
-        }
+        )
 
     def hash_of(self, name: str) -> str:
         """The recorded hash of an artefact that an earlier stage wrote."""
-        return str(next(stage["outputs"][name] for stage in self._value["stages"].values() if name in stage["outputs"]))
+        return next(stage.outputs[name] for stage in self._stages.values() if name in stage.outputs)
 
     def stage(self, name: str, inputs: Mapping[str, Any], outputs: list[str], work: Callable[[], None]) -> bool:
         """Does a stage's work, unless the same inputs have already made the outputs that are there.
@@ -77,32 +69,32 @@ class Manifest:
         """
         everything = {**inputs, "octavo": __version__}
         key = hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()
-        known = self._value["stages"].get(name)
+        known = self._stages.get(name)
         if (
             known is not None
-            and known["key"] == key
+            and known.key == key
             and all(
-                (self.folder / file).is_file() and sha256(self.folder / file) == known["outputs"].get(file)
+                (self.folder / file).is_file() and sha256(self.folder / file) == known.outputs.get(file)
                 for file in outputs
             )
         ):
             return False
-        self._value["stages"].pop(name, None)
+        self._stages.pop(name, None)
         start = time.perf_counter()
         work()
-        self._value["stages"][name] = {
-            "seconds": round(time.perf_counter() - start, 3),
-            "key": key,
-            "commit": self._value["commit"],
-            "inputs": json.loads(json.dumps(everything, default=str)),
-            "outputs": {file: sha256(self.folder / file) for file in outputs},
-        }
+        self._stages[name] = Stage(
+            seconds=round(time.perf_counter() - start, 3),
+            key=key,
+            commit=self._made.commit,
+            inputs=json.loads(json.dumps(everything, default=str)),
+            outputs={file: sha256(self.folder / file) for file in outputs},
+        )
         self.write()
         return True
 
     def write(self) -> None:
         """Writes `manifest.json`."""
-        write_json(self._path, self._value)
+        self._made.model_copy(update={"stages": self._stages}).write(self._path)
 
 
 def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import warnings
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import yaml
@@ -16,34 +15,38 @@ import yaml
 from octavo.analysis.compare import compare as compare_tensors
 from octavo.analysis.distributions import distributions
 from octavo.analysis.evaluate import Scores, compare, disagreements, evaluate
-from octavo.base.files import check_folder, replacing, write_bytes, write_json, write_text
+from octavo.analysis.evaluation import Delivery, Disagreement, Evaluation, ModelEvaluation, PairComparison
+from octavo.base.artefact import Artefact
+from octavo.base.files import check_folder, replacing, write_bytes, write_text
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import Splits, calibration, draw
+from octavo.data.summary import DataSummary, SplitSummary
 from octavo.deployment import measure
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.proof import Proof, prove
 from octavo.quantization.quantize import Quantized, quantize
-from octavo.quantization.ranges import Ranges
+from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
 from octavo.quantization.table import build
 from octavo.recipe.schema import Recipe, load_recipe
 from octavo.runs.manifest import Manifest, fingerprint, versions
 from octavo.runtime.litert import inputs_of, latency
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
-from octavo.tflite.size import breakdown
+from octavo.tflite.size import Breakdown, FileSizes, Sizes, breakdown
 from octavo.training import qat
 from octavo.training.convert import convert
-from octavo.training.history import History
-from octavo.tuning.tune import Tuning, tune
+from octavo.training.history import BaselineRecord, History, QatRecord, TrainingRecord
+from octavo.tuning.tune import Tuning, TuningRecord, tune
 
 if TYPE_CHECKING:
     from octavo.simulate import FloatModel
 
+A = TypeVar("A", bound=Artefact)
 # How many images on which float and int8 disagree the report shows.
 GALLERY = 24
 # On how many images a run compares float and int8 tensor by tensor: the figures are sums over all values of each.
@@ -184,8 +187,11 @@ class _Run:
     def _json(section: Any) -> Any:
         return section.model_dump(mode="json")
 
-    def _read(self, name: str) -> Any:
-        return json.loads((self.out / name).read_text("utf-8"))
+    def _read(self, kind: type[A]) -> A:
+        return kind.read(self.out / kind.file)
+
+    def _write(self, artefact: Artefact) -> None:
+        artefact.write(self.out / artefact.file)
 
     @cached_property
     def splits(self) -> Splits:
@@ -212,17 +218,17 @@ class _Run:
             self.progress.say(text)
         dataset = open_dataset(self.recipe.data.source, self.recipe.data.path)
         first = splits.train.pictures[0]
-        value = {
-            "source": dataset.source,
-            "classes": list(dataset.classes),
-            "train": _facts(splits.train),
-            "validation": _facts(splits.validation) if splits.validation is not None else None,
-            "test": _facts(splits.test),
-            "calibration": _facts(self.calibration),
-            "warnings": said,
-            "input_shape": list(first.shape),
-        }
-        write_json(self.out / "data.json", value)
+        summary = DataSummary(
+            source=dataset.source,
+            classes=list(dataset.classes),
+            train=SplitSummary.of(splits.train),
+            validation=SplitSummary.of(splits.validation) if splits.validation is not None else None,
+            test=SplitSummary.of(splits.test),
+            calibration=SplitSummary.of(self.calibration),
+            warnings=said,
+            input_shape=list(first.shape),
+        )
+        self._write(summary)
         self.progress.say(
             f"data: {len(splits.train)} training and {len(splits.test)} test images of {len(dataset.classes)} classes"
         )
@@ -246,7 +252,7 @@ class _Run:
         )
         sizes = save(model, self.out / "model.keras")
         Sidecar(self.preprocess, classes).write(self.out / "model.keras")
-        write_json(self.out / "history.json", {**history.to_json(), "bytes": sizes})
+        self._write(BaselineRecord.of(history, bytes=sizes))
 
     def _export(self) -> None:
         from octavo.source.export import to_float_tflite
@@ -266,7 +272,7 @@ class _Run:
             self.progress.say(text)
         with self.progress.track("calibrate", len(feed)) as advance:
             ranges = calibrate(graph, feed, self.recipe.quantize.observer, advance)
-        write_json(self.out / "ranges.json", {**ranges.to_json(), "warnings": said})
+        self._write(RangesRecord.of(ranges, warnings=said))
 
     @property
     def _models(self) -> list[str]:
@@ -278,7 +284,7 @@ class _Run:
 
     def _start(self) -> tuple[Graph, Ranges]:
         """The float graph and its calibrated ranges."""
-        return self._graph("float.tflite"), Ranges.from_json(self._read("ranges.json"))
+        return self._graph("float.tflite"), self._read(RangesRecord).ranges
 
     def _write_model(self, name: str, content: bytes) -> None:
         write_bytes(self.out / name, content)
@@ -290,7 +296,7 @@ class _Run:
         wanted = self.recipe.quantize
         plan = partial(build, allow_float=wanted.allow_float, precision=wanted.precision)
         tuned = tune(graph, ranges, self._feed(self.calibration, graph), wanted.tune, plan, self.progress)
-        write_json(self.out / "tuning.json", {"steps": [step.to_json() for step in tuned.steps]})
+        self._write(TuningRecord(steps=[step.record for step in tuned.steps]))
         return tuned, quantize(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
 
     def _quantize(self) -> None:
@@ -311,7 +317,7 @@ class _Run:
         made = convert(simulation)
         graph = simulation.graph
         write_bytes(self.out / "trained.tflite", graph.content)
-        write_json(self.out / "qat.json", {**history.to_json(), "ranges": simulation.ranges.to_json()})
+        self._write(QatRecord.of(history, ranges=TensorRanges.of(simulation.ranges)))
         self._deliver(graph, made.quantized, made.proof)
 
     def _control(self) -> None:
@@ -320,7 +326,7 @@ class _Run:
         control = FloatModel(self._graph("float.tflite"))
         history = self._fit(control, "control")
         self._write_model("control.tflite", control.graph.content)
-        write_json(self.out / "control.json", history.to_json())
+        self._write(TrainingRecord.of(history))
 
     def _fit(self, model: FloatModel, title: str) -> History:
         recipe, splits = self.recipe, self.splits
@@ -340,22 +346,25 @@ class _Run:
     def _deliver(self, graph: Graph, int8: Quantized, proof: Proof) -> None:
         """Writes the int8 model, made from `graph`, with its proof and what the report shows of it."""
         self._write_model("int8.tflite", int8.content)
-        write_json(self.out / "proof.json", proof.to_json())
+        self._write(proof)
         feed = self._feed(self.calibration, graph)
-        write_json(self.out / "distributions.json", distributions(graph, int8, feed))
+        self._write(distributions(graph, int8, feed))
         others = self._others(COMPARED)
         with self.progress.track("compare", len(others)) as advance:
             seen = compare_tensors(graph, Graph(int8.content), self._feed(others, graph), progress=advance)
-        write_json(self.out / "compare.json", seen.to_json())
-        keras = self._read("history.json")["bytes"]
+        self._write(seen)
+        keras = self._read(BaselineRecord).bytes
         source = self._graph("float.tflite").content
-        write_json(
-            self.out / "size.json",
-            {
-                "files": {**keras, "float_tflite": len(source), "int8_tflite": len(int8.content)},
-                "breakdown": {"float_tflite": breakdown(source), "int8_tflite": breakdown(int8.content)},
-            },
+        sizes = Sizes(
+            files=FileSizes(
+                keras_with_optimizer=keras.keras_with_optimizer,
+                keras=keras.keras,
+                float_tflite=len(source),
+                int8_tflite=len(int8.content),
+            ),
+            breakdown=Breakdown(float_tflite=breakdown(source), int8_tflite=breakdown(int8.content)),
         )
+        self._write(sizes)
         self.progress.say(f"quantize: {len(int8.content):,} bytes, {len(proof.checks)} checks passed")
 
     def _others(self, count: int) -> ImageSet:
@@ -372,27 +381,25 @@ class _Run:
                 scores[name] = evaluate(graph, test, self.preprocess, progress=advance)
         times = latency([graph.content for graph in graphs.values()], seconds=1.0)
         models = {
-            name: {
-                "file": f"{name}.tflite",
-                "sha256": self.manifest.hash_of(f"{name}.tflite"),
-                **scores[name].to_json(),
-                "latency_ms": {"median": time.median, "p90": time.p90, "min": time.minimum, "runs": time.runs},
-            }
+            name: ModelEvaluation(
+                file=f"{name}.tflite",
+                sha256=self.manifest.hash_of(f"{name}.tflite"),
+                latency=time,
+                **dict(scores[name].score()),
+            )
             for (name, time) in zip(graphs, times, strict=True)
         }
         compared = compare(scores["float"], scores["int8"], self.recipe.evaluate.margin)
         shown = [_shown(test, scores, place) for place in disagreements(scores["float"], scores["int8"])[:GALLERY]]
-        write_json(
-            self.out / "evaluation.json",
-            {
-                "images": len(test),
-                "classes": list(test.classes),
-                "kernels": scores["float"].kernels,
-                "models": models,
-                "comparison": {**compared, "disagreements": shown},
-                "pairs": self._pairs(scores),
-            },
+        evaluation = Evaluation(
+            images=len(test),
+            classes=list(test.classes),
+            kernels=scores["float"].kernels,
+            models=models,
+            comparison=Delivery(**dict(compared), disagreements=shown),
+            pairs=self._pairs(scores),
         )
+        self._write(evaluation)
         with replacing(self.out / "predictions.npz") as temporary:
             np.savez_compressed(
                 temporary,
@@ -406,35 +413,30 @@ class _Run:
     def _deployment(self) -> None:
         before, after = (self.out / f"{name}.tflite" for name in ("float", "int8"))
         feed = self._feed(self._others(TRIED), Graph.read(after))
-        value = measure.measure(before, after, feed, self.recipe.deployment, self.progress.say)
-        write_json(self.out / "deployment.json", value)
+        self._write(measure.measure(before, after, feed, self.recipe.deployment, self.progress.say))
 
-    def _pairs(self, scores: dict[str, Scores]) -> list[dict[str, Any]]:
+    def _pairs(self, scores: dict[str, Scores]) -> list[PairComparison]:
         """Every other model against the float one, and int8 against every other, image by image."""
         others = [name for name in scores if name not in ("float", "int8")]
         pairs = [("float", name) for name in others] + [(name, "int8") for name in others]
         margin = self.recipe.evaluate.margin
-        return [{"before": a, "after": b, **compare(scores[a], scores[b], margin)} for a, b in pairs]
+        compared = {(a, b): compare(scores[a], scores[b], margin) for a, b in pairs}
+        return [PairComparison(before=a, after=b, **dict(found)) for (a, b), found in compared.items()]
 
 
-def _facts(images: ImageSet) -> dict[str, Any]:
-    counts = np.bincount(images.labels, minlength=len(images.classes)).tolist() if images.labels is not None else []
-    return {"images": len(images), "per_class": counts, "digest": images.digest()}
-
-
-def _shown(test: ImageSet, scores: dict[str, Scores], place: int) -> dict[str, Any]:
+def _shown(test: ImageSet, scores: dict[str, Scores], place: int) -> Disagreement:
     """An image that float and int8 call differently, for the report's gallery."""
     before, after = scores["float"], scores["int8"]
     names = test.classes
-    return {
-        "id": test.ids[place],
-        "label": names[int(before.labels[place])],
-        "float": names[int(before.predictions[place])],
-        "int8": names[int(after.predictions[place])],
-        "float_probability": float(before.probabilities[place].max()),
-        "int8_probability": float(after.probabilities[place].max()),
-        "image": _picture(test.pictures[place]),
-    }
+    return Disagreement(
+        id=test.ids[place],
+        label=names[int(before.labels[place])],
+        before=names[int(before.predictions[place])],
+        after=names[int(after.predictions[place])],
+        before_probability=float(before.probabilities[place].max()),
+        after_probability=float(after.probabilities[place].max()),
+        image=_picture(test.pictures[place]),
+    )
 
 
 def _picture(image: np.ndarray[Any, Any]) -> str | None:

@@ -7,17 +7,18 @@ trying: every variant is a run of its own, in a folder of its own, and resumes a
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from octavo.analysis.evaluation import Evaluation
 from octavo.analysis.pareto import front, picture
 from octavo.base import notebook
+from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import RecipeError
-from octavo.base.files import write_bytes, write_json
+from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
-from octavo.base.record import Record
+from octavo.base.stats import Interval
 from octavo.deployment.targets.arena import lifetimes, peak, plan
 from octavo.recipe.schema import load_recipe
 from octavo.runs.stages import run
@@ -27,7 +28,81 @@ from octavo.tflite.graph import Graph
 # What a list of values may be given for: what trades accuracy for time.
 SWEPT = {"preprocess.size": "size", "model.alpha": "width"}
 # What the picture of a sweep shows accuracy against.
-_COSTS = ("milliseconds", "bytes", "arena")
+_COSTS = ("median_ms", "bytes", "arena")
+
+
+class VariantRecord(Part):
+    """The int8 model of one variant.
+
+    Args:
+        name: What is special about the variant.
+        kind: What kind of model it is: ``int8``.
+        run: Its run directory.
+        images: How many held-out images evaluated it.
+        accuracy: On these, as a share.
+        interval: The same with its interval.
+        float_accuracy: The float model's accuracy on them, as a share.
+        bytes: The size of its file.
+        median_ms: Median time of one image on one thread, in milliseconds, all variants in turns.
+        p90_ms: Nine of ten runs took no longer, in milliseconds.
+        arena: Bytes of activations that TFLite Micro plans.
+        front: Whether no other variant is faster and no less accurate.
+    """
+
+    name: str
+    kind: str
+    run: str
+    images: int
+    accuracy: float
+    interval: Interval
+    float_accuracy: float
+    bytes: int
+    median_ms: float
+    p90_ms: float
+    arena: int
+    front: bool
+
+
+class Sweep(Artefact):
+    """The int8 models of a sweep side by side.
+
+    Args:
+        variants: One row a variant.
+        recommended: The fastest variant whose accuracy lies inside the interval of the most accurate one.
+    """
+
+    file = "sweep.json"
+    what = "the comparison of a sweep"
+    remedy = "Make it again with the command that made the sweep: finished runs are not done again."
+
+    variants: list[VariantRecord]
+    recommended: str
+
+    def picture(self) -> bytes:
+        """Accuracy against time, bytes and arena of every variant, as a PNG file."""
+        return picture([row.model_dump() for row in self.variants], _COSTS)
+
+    def __repr__(self) -> str:
+        best = next(row for row in self.variants if row.name == self.recommended)
+        return (
+            f"Sweep({len(self.variants)} variants; recommended: {best.name}, {best.accuracy:.2%} of "
+            f"{best.images:,} images, {best.median_ms:.3g} ms, {best.bytes:,} bytes)"
+        )
+
+    def _repr_html_(self) -> str:
+        alt = "Accuracy against milliseconds, bytes and arena of every variant"
+        return notebook.picture(self.picture(), alt) + notebook.table(
+            ("variant", "nothing faster is better", "accuracy", "ms", "bytes", "arena"),
+            [
+                (
+                    *(row.name, "yes" if row.front else "no", f"{row.accuracy:.2%}"),
+                    *(f"{row.median_ms:.3g}", f"{row.bytes:,}", f"{row.arena:,}"),
+                )
+                for row in self.variants
+            ],
+            repr(self),
+            texts=2,
+        )
 
 
 @dataclass(frozen=True)
@@ -41,32 +116,6 @@ class Variant:
 
     name: str
     settings: tuple[str, ...]
-
-
-class Sweep(Record):
-    """The int8 models of a recipe's variants, side by side."""
-
-    def __repr__(self) -> str:
-        best = next(row for row in self["variants"] if row["name"] == self["recommended"])
-        return (
-            f"Sweep({len(self['variants'])} variants; recommended: {best['name']}, {best['accuracy']:.2%} of "
-            f"{best['images']:,} images, {best['milliseconds']:.3g} ms, {best['bytes']:,} bytes)"
-        )
-
-    def _repr_html_(self) -> str:
-        alt = "Accuracy against milliseconds, bytes and arena of every variant"
-        return notebook.picture(picture(self["variants"], _COSTS), alt) + notebook.table(
-            ("variant", "nothing faster is better", "accuracy", "ms", "bytes", "arena"),
-            [
-                (
-                    *(row["name"], "yes" if row["front"] else "no", f"{row['accuracy']:.2%}"),
-                    *(f"{row['milliseconds']:.3g}", f"{row['bytes']:,}", f"{row['arena']:,}"),
-                )
-                for row in self["variants"]
-            ],
-            repr(self),
-            texts=2,
-        )
 
 
 def variants(settings: list[str]) -> list[Variant]:
@@ -132,10 +181,10 @@ def sweep(
     for variant, each in made:
         progress.say(f"{variant.name}:")
         run(each, out / _folder(variant), progress, command)
-    value = compare_variants([(variant.name, out / _folder(variant)) for variant, _ in made])
-    write_json(out / "sweep.json", value.to_json())
-    write_bytes(out / "sweep.png", picture(value["variants"], _COSTS))
-    return value
+    compared = compare_variants([(variant.name, out / _folder(variant)) for variant, _ in made])
+    compared.write(out / compared.file)
+    write_bytes(out / "sweep.png", compared.picture())
+    return compared
 
 
 def compare_variants(runs: list[tuple[str, Path]]) -> Sweep:
@@ -148,27 +197,26 @@ def compare_variants(runs: list[tuple[str, Path]]) -> Sweep:
     times = latency(contents, seconds=1.0 * len(contents))
     rows: list[dict[str, Any]] = []
     for (name, path), content, time in zip(runs, contents, times, strict=True):
-        evaluation = json.loads((path / "evaluation.json").read_text("utf-8"))
-        models = evaluation["models"]
+        evaluation = Evaluation.read(path / Evaluation.file)
+        before, after = (evaluation.models[name].accuracy for name in ("float", "int8"))
         rows.append(
             {
                 "name": name,
                 "kind": "int8",
                 "run": path.name,
-                "images": evaluation["images"],
-                "accuracy": models["int8"]["accuracy"]["value"],
-                "interval": models["int8"]["accuracy"],
-                "float_accuracy": models["float"]["accuracy"]["value"],
+                "images": evaluation.images,
+                "accuracy": after.value,
+                "interval": vars(after),
+                "float_accuracy": before.value,
                 "bytes": len(content),
-                "milliseconds": time.median,
-                "p90": time.p90,
+                "median_ms": time.median_ms,
+                "p90_ms": time.p90_ms,
                 "arena": peak(plan(lifetimes(Graph(content)))),
             }
         )
-    best = front(rows, "milliseconds")
-    for row in rows:
-        row["front"] = row in best
-    return Sweep({"variants": rows, "recommended": recommended(best)["name"]})
+    best = front(rows, "median_ms")
+    made = [VariantRecord.model_validate({**row, "front": row in best}) for row in rows]
+    return Sweep(variants=made, recommended=recommended(best)["name"])
 
 
 def recommended(best: list[Any]) -> Any:

@@ -59,31 +59,79 @@ class Timing:
 
 @dataclass(frozen=True)
 class Cost:
-    """One op of a profile: the runtime's event, and the op of the file it stands for, where that can be told."""
+    """One op of a profile: the runtime's event, and the op of the file it stands for, where that can be told.
 
-    event: Event
+    Args:
+        name: What the runtime calls it.
+        delegated: Whether the delegate runs it.
+        microseconds: Mean time of a run.
+        share: Of the time of all ops.
+        op: The op of the file; None where it cannot be told.
+        macs: Its multiply-accumulates.
+        gmacs: Multiply-accumulates a second, in thousand millions; None below 2 µs, which the profiler rounds away.
+    """
+
+    name: str
+    delegated: bool
+    microseconds: float
     share: float
     op: str | None
     macs: int | None
+    gmacs: float | None
 
-    @property
-    def rate(self) -> float | None:
-        """Multiply-accumulates a second, in thousand millions; None below 2 µs, which the profiler rounds away."""
-        if not self.macs or self.event.microseconds < 2:
-            return None
-        return self.macs / self.event.microseconds / 1e3
+
+@dataclass(frozen=True)
+class Machine:
+    """What a benchmark ran on.
+
+    Args:
+        cpu: The processor's name.
+        architecture: Its architecture, such as ``x86_64``.
+        cores: How many cores the system sees.
+        system: The operating system.
+        litert: The version of LiteRT.
+    """
+
+    cpu: str
+    architecture: str
+    cores: int | None
+    system: str
+    litert: str
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A file that was timed.
+
+    Args:
+        bytes: Its size.
+        macs: Multiply-accumulates of one image.
+    """
+
+    bytes: int
+    macs: int
 
 
 @dataclass(frozen=True, repr=False)
 class Benchmark:
-    """All timings, in the order models were given, for each kernel family and number of threads."""
+    """All timings, in the order models were given, for each kernel family and number of threads.
+
+    Args:
+        seconds: How long each kernel family and number of threads was measured.
+        machine: What it ran on.
+        files: The files by their paths.
+        timings: One row for each model, kernel family and number of threads.
+        peak_int8_gmacs: The machine's int8 peak, in thousand million multiply-accumulates a second; None where it was
+            not profiled.
+        profiles: Every op of each file, where it was profiled.
+    """
 
     seconds: float
-    machine: dict[str, Any]
-    files: dict[str, dict[str, Any]]
+    machine: Machine
+    files: dict[str, Timed]
     timings: list[Timing]
+    peak_int8_gmacs: float | None
     profiles: dict[str, list[Cost]]
-    peak: float | None
 
     def __repr__(self) -> str:
         return f"Benchmark({benchmark_views.headline(self)})"
@@ -93,28 +141,7 @@ class Benchmark:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value with every figure."""
-        return {
-            "seconds": self.seconds,
-            "machine": self.machine,
-            "files": self.files,
-            "timings": [asdict(timing) for timing in self.timings],
-            "peak_int8_gmacs": self.peak,
-            "profiles": {
-                name: [
-                    {
-                        "name": cost.event.name,
-                        "delegated": cost.event.delegated,
-                        "microseconds": cost.event.microseconds,
-                        "share": cost.share,
-                        "op": cost.op,
-                        "macs": cost.macs,
-                        "gmacs": cost.rate,
-                    }
-                    for cost in costs
-                ]
-                for name, costs in self.profiles.items()
-            },
-        }
+        return asdict(self)
 
 
 def benchmark(
@@ -148,27 +175,27 @@ def benchmark(
     return Benchmark(
         seconds,
         machine(),
-        {str(path): {"bytes": len(graph.content), "macs": macs(graph)} for path, graph in models},
+        {str(path): Timed(len(graph.content), macs(graph)) for path, graph in models},
         timings,
-        {str(path): costs(graph, profile(path)) for path, graph in models} if profiled else {},
-        peak_int8() if profiled else None,
+        peak_int8_gmacs=peak_int8() if profiled else None,
+        profiles={str(path): costs(graph, profile(path)) for path, graph in models} if profiled else {},
     )
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """What the figures were measured on."""
     from importlib.metadata import version
 
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.is_file() else []
     name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
-    return {
-        "cpu": name or platform.processor() or platform.machine(),
-        "architecture": platform.machine(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "litert": version("ai-edge-litert"),
-    }
+    return Machine(
+        cpu=name or platform.processor() or platform.machine(),
+        architecture=platform.machine(),
+        cores=os.cpu_count(),
+        system=platform.system(),
+        litert=version("ai-edge-litert"),
+    )
 
 
 def _time(models: Sequence[tuple[Path, Graph]], family: Kernels, threads: int, seconds: float) -> list[Timing]:
@@ -183,7 +210,7 @@ def _time(models: Sequence[tuple[Path, Graph]], family: Kernels, threads: int, s
                 threads=threads,
                 latency=latency,
                 ratio=median_interval(kept / times[0]),
-                throughput=_throughput(graph, family, latency.median, seconds / 4) if threads == 1 else None,
+                throughput=_throughput(graph, family, latency.median_ms, seconds / 4) if threads == 1 else None,
                 footprint=footprint(path, family, threads),
                 left=[str(op) for op in undelegated(graph, family)],
             )
@@ -240,7 +267,10 @@ def costs(graph: Graph, events: Sequence[Event]) -> list[Cost]:
 
 def _cost(graph: Graph, event: Event, share: float, op: Op | None) -> Cost:
     rules = row(op) if op is not None else None
-    return Cost(event, share, str(op) if op else None, rules.macs(graph, op) if rules and op else None)
+    found = rules.macs(graph, op) if rules and op else None
+    # The profiler counts whole microseconds.
+    rate = found / event.microseconds / 1e3 if found and event.microseconds >= 2 else None
+    return Cost(event.name, event.delegated, event.microseconds, share, str(op) if op else None, found, rate)
 
 
 def _multiplies(name: str) -> bool:

@@ -21,16 +21,16 @@ def headline(made: Benchmark, most: int = 5) -> str:
     """What was timed on what, in one line: the first few medians, each with its ratio to the first model."""
     names, shown = _names(made), made.timings[:most]
     times = [
-        f"{names[item.model]} {item.kernels} x{item.threads} {item.latency.median:.3g} ms ({item.ratio.value:.2f})"
+        f"{names[item.model]} {item.kernels} x{item.threads} {item.latency.median_ms:.3g} ms ({item.ratio.value:.2f})"
         for item in shown
     ]
     more = [f"{len(made.timings) - most} more"] if len(made.timings) > most else []
-    return f"{made.machine['cpu']}, {made.machine['cores']} cores: {', '.join([*times, *more])}"
+    return f"{made.machine.cpu}, {made.machine.cores} cores: {', '.join([*times, *more])}"
 
 
 def notebook(made: Benchmark) -> str:
     """The benchmark as an HTML table, a row a timing."""
-    title = f"{made.machine['cpu']}, {made.machine['cores']} cores, LiteRT {made.machine['litert']}"
+    title = f"{made.machine.cpu}, {made.machine.cores} cores, LiteRT {made.machine.litert}"
     return page.table(_HEADS, [_cells(made, item) for item in made.timings], title, texts=2)
 
 
@@ -39,7 +39,7 @@ def table(made: Benchmark) -> str:
     names = _names(made)
     width = max(map(len, names.values()))
     lines = [
-        f"{made.machine['cpu']}, {made.machine['cores']} cores, LiteRT {made.machine['litert']}",
+        f"{made.machine.cpu}, {made.machine.cores} cores, LiteRT {made.machine.litert}",
         "",
         f"{'model':{width}}  kernels    threads  median ms     p90     min   runs  ratio (95% interval)   "
         "images/s  load ms  memory MB       bytes  left to the CPU's own kernels",
@@ -52,8 +52,8 @@ def table(made: Benchmark) -> str:
         )
     for path, costs in made.profiles.items():
         lines += ["", f"{names[path]}, op by op on XNNPACK, one thread", *_profile(costs)]
-    if made.peak is not None:
-        lines += ["", f"int8 peak of this machine on one thread: {made.peak:.1f} GMAC/s (one 1x1 convolution in cache)"]
+    if (peak := made.peak_int8_gmacs) is not None:
+        lines += ["", f"int8 peak of this machine on one thread: {peak:.1f} GMAC/s (one 1x1 convolution in cache)"]
     return "\n".join(lines)
 
 
@@ -70,15 +70,15 @@ def _cells(made: Benchmark, item: Timing) -> tuple[str, ...]:
         _names(made)[item.model],
         item.kernels,
         str(item.threads),
-        f"{time.median:.2f}",
-        f"{time.p90:.2f}",
-        f"{time.minimum:.2f}",
+        f"{time.median_ms:.2f}",
+        f"{time.p90_ms:.2f}",
+        f"{time.min_ms:.2f}",
         str(time.runs),
         f"{ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})",
         "–" if item.throughput is None else f"{item.throughput:,.0f}",
         f"{item.footprint.load_ms:.1f}",
         "–" if memory is None else f"{memory / 1e6:.1f}",
-        f"{made.files[item.model]['bytes']:,}",
+        f"{made.files[item.model].bytes:,}",
         _left(item.left) if item.kernels == "xnnpack" else "all (no delegate)",
     )
 
@@ -92,10 +92,10 @@ def _left(ops: Sequence[str]) -> str:
 def _profile(costs: Sequence[Cost]) -> list[str]:
     lines = [f"{'op':44}  {'of the file':24}  {'us':>8}  {'share':>6}  {'MACs':>13}  {'GMAC/s':>7}"]
     for cost in costs:
-        name = cost.event.name if cost.event.delegated else f"{cost.event.name} (not delegated)"
+        name = cost.name if cost.delegated else f"{cost.name} (not delegated)"
         macs = "–" if cost.macs is None else f"{cost.macs:,}"
-        rate = "–" if cost.rate is None else f"{cost.rate:.1f}"
+        rate = "–" if cost.gmacs is None else f"{cost.gmacs:.1f}"
         lines.append(
-            f"{name:44}  {cost.op or '–':24}  {cost.event.microseconds:8.1f}  {cost.share:6.1%}  {macs:>13}  {rate:>7}"
+            f"{name:44}  {cost.op or '–':24}  {cost.microseconds:8.1f}  {cost.share:6.1%}  {macs:>13}  {rate:>7}"
         )
     return lines

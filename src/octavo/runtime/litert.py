@@ -221,11 +221,18 @@ def inputs_of(graph: Graph) -> tuple[Port, ...]:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one run at batch 1."""
+    """How long one run takes at batch 1.
 
-    median: float
-    p90: float
-    minimum: float
+    Args:
+        median_ms: Median of all runs, in milliseconds.
+        p90_ms: Nine of ten runs took no longer, in milliseconds.
+        min_ms: The fastest run, in milliseconds.
+        runs: How many runs were timed.
+    """
+
+    median_ms: float
+    p90_ms: float
+    min_ms: float
     runs: int
 
     @classmethod

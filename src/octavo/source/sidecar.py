@@ -6,14 +6,16 @@ to a `.tflite` file still loads and runs, so only the hash can tell.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from octavo.base.errors import DataError, ModelError
-from octavo.base.files import sha256, write_json
+from pydantic import BeforeValidator
+
+from octavo.base.artefact import Artefact
+from octavo.base.errors import ModelError, OctavoError
+from octavo.base.files import sha256
 from octavo.data.preprocess import Preprocess
 
 
@@ -56,7 +58,31 @@ class Sidecar:
 
     def write(self, model: Path) -> None:
         """Writes the sidecar of a model file that is already there."""
-        write_json(path_of(model), {"sha256": sha256(model), **self.to_json()})
+        made = SidecarRecord(sha256=sha256(model), classes=self.classes, preprocess=self.preprocess)
+        made.write(path_of(model))
+
+
+def _preprocess(value: Any) -> Preprocess | None:
+    """Nothing may be left out: a default would be taken for what the model was trained with."""
+    return value if value is None or isinstance(value, Preprocess) else Preprocess.from_json(value)
+
+
+class SidecarRecord(Artefact):
+    """What belongs to a model file.
+
+    Args:
+        sha256: Of the model file.
+        classes: Class names in the order of its outputs; empty when they are not known.
+        preprocess: How an image becomes its input; None for a model that does not take one image.
+    """
+
+    file = ".json"
+    what = "a model's sidecar"
+    remedy = "Delete it and set `scale`, `interpolation` and `channels` instead, or write the model again."
+
+    sha256: str
+    classes: tuple[str, ...]
+    preprocess: Annotated[Preprocess | None, BeforeValidator(_preprocess)]
 
 
 def path_of(model: Path) -> Path:
@@ -79,17 +105,12 @@ def read(model: Path) -> Sidecar | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text("utf-8"))
-        wanted = str(value["sha256"])
-        found = Sidecar.from_json(value)
-    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
-        raise ModelError(
-            f"'{path}' is not a model's sidecar ({type(error).__name__}: {error}).",
-            "Delete it and set `scale`, `interpolation` and `channels` instead, or write the model again.",
-        ) from error
-    if sha256(model) != wanted:
+        found = SidecarRecord.read(path)
+    except OctavoError as error:
+        raise ModelError(error.problem, error.todo, error.details) from error
+    if sha256(model) != found.sha256:
         raise ModelError(
             f"'{model}' is not the file that '{path.name}' was written for: their SHA-256 differ.",
             "The model was damaged or replaced: write it again, or delete the sidecar if that was meant.",
         )
-    return found
+    return Sidecar(found.preprocess, found.classes)

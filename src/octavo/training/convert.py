@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +44,7 @@ def convert(simulation: RoundedModel) -> Converted:
     quantized = quantize(simulation.graph, simulation.ranges, simulation.allow_float, simulation.precision)
     proof = prove(quantized)
     trained = accept(list(_checks(simulation.numbers(), quantized)))
-    return Converted(quantized, replace(proof, checks=[*proof.checks, *trained]))
+    return Converted(quantized, proof.model_copy(update={"checks": [*proof.checks, *trained]}))
 
 
 def _checks(numbers: Numbers, quantized: Quantized) -> Iterator[Check]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
+
+from octavo.base.artefact import Artefact, Part
+from octavo.quantization.ranges import TensorRanges
 
 
 @dataclass
@@ -43,6 +46,99 @@ class History:
     def to_json(self) -> dict[str, Any]:
         """The history as a JSON value."""
         return asdict(self)
+
+
+class Epoch(Part):
+    """One pass over the training images.
+
+    Args:
+        epoch: Its number, from 1.
+        loss: Mean loss on the training images.
+        accuracy: On the training images, as trained.
+        val_loss: Mean loss on the validation images; None where there are none.
+        val_accuracy: On the validation images; None where there are none.
+        learning_rate: In its last step.
+        seconds: How long it took.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    learning_rate: float
+    seconds: float
+
+
+class TrainingRecord(Artefact):
+    """What happened in the training of the float control.
+
+    Args:
+        epochs: One row an epoch.
+        parameters: How many numbers the network has (`total`), and how many of them trained (`trainable`).
+        best_epoch: The epoch whose weights were kept, where validation images chose.
+        seconds: Of all epochs and of what belongs to them, such as re-estimating batch norms.
+        images_per_second: Trained in the last epoch, its validation included in the time.
+        resumed: How often training was taken up again.
+        peak_rate: The peak learning rate, where it was searched for.
+    """
+
+    file = "control.json"
+    what = "the history of a training"
+
+    epochs: list[Epoch]
+    parameters: dict[str, int]
+    best_epoch: int | None
+    seconds: float
+    images_per_second: float
+    resumed: int
+    peak_rate: float | None
+
+    @classmethod
+    def of(cls, history: History, **more: Any) -> Self:
+        """The record of a training.
+
+        Args:
+            history: What happened.
+            more: The fields that this record has beyond those of the history.
+        """
+        return cls.model_validate({**history.to_json(), **more})
+
+
+class KerasBytes(Part):
+    """Bytes of the `.keras` file.
+
+    Args:
+        keras_with_optimizer: With the optimizer's state.
+        keras: Without it.
+    """
+
+    keras_with_optimizer: int
+    keras: int
+
+
+class BaselineRecord(TrainingRecord):
+    """What happened in the training of the float baseline.
+
+    Args:
+        bytes: Of the `.keras` file.
+    """
+
+    file = "history.json"
+
+    bytes: KerasBytes
+
+
+class QatRecord(TrainingRecord):
+    """What happened in quantization-aware training.
+
+    Args:
+        ranges: The ranges that it learned.
+    """
+
+    file = "qat.json"
+
+    ranges: TensorRanges
 
 
 def line(row: dict[str, Any], epochs: int) -> str:

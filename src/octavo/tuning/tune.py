@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import QuantizationError
 from octavo.base.progress import Progress, Silent
 from octavo.quantization.observers import Images
@@ -33,16 +34,52 @@ class Step:
     seconds: float
     tuned: Tuned
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON value for people and reports."""
+    @property
+    def record(self) -> StepRecord:
+        """What is written of it."""
         made = self.tuned
-        return {
-            "act": self.act,
-            "seconds": round(self.seconds, 2),
-            "said": made.said,
-            "left": list(made.left),
-            "figures": dict(made.figures),
-        }
+        return StepRecord(
+            act=self.act,
+            seconds=round(self.seconds, 2),
+            said=made.said,
+            left=list(made.left),
+            figures=dict(made.figures),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as a JSON value."""
+        return self.record.model_dump(mode="json")
+
+
+class StepRecord(Part):
+    """What one tuning act changed.
+
+    Args:
+        act: Its name.
+        seconds: How long it took.
+        said: What was changed, in a sentence.
+        left: What could not be changed, each with its reason.
+        figures: What was changed, by the name of a tensor.
+    """
+
+    act: str
+    seconds: float
+    said: str
+    left: list[str]
+    figures: dict[str, Any]
+
+
+class TuningRecord(Artefact):
+    """The tuning acts before post-training quantization.
+
+    Args:
+        steps: What every act changed, in their order.
+    """
+
+    file = "tuning.json"
+    what = "the tuning of a run"
+
+    steps: list[StepRecord]
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def evaluate(
     if json_:
         print_json(value)
         return
-    say(f"accuracy  {share(value['accuracy'])} on {value['images']:,} images, {scores.kernels}")
+    say(f"accuracy  {share(scores.accuracy())} on {value['images']:,} images, {scores.kernels}")
     width = max(len(row["class"]) for row in value["per_class"])
     say(f"{'class':{width}}  images  recall  precision")
     for row in value["per_class"]:
@@ -242,9 +242,9 @@ def pareto(
         print_json(rows.to_json())
         return
     for row in rows:
-        marks = ("size" if row["front"]["bytes"] else "") + (" speed" if row["front"]["milliseconds"] else "")
+        marks = ("size" if row["front"]["bytes"] else "") + (" speed" if row["front"]["median_ms"] else "")
         say(
-            f"{row['accuracy']:7.2%}  {row['bytes']:>12,} bytes  {row['milliseconds']:7.2f} ms  {marks.strip():10}  "
+            f"{row['accuracy']:7.2%}  {row['bytes']:>12,} bytes  {row['median_ms']:7.2f} ms  {marks.strip():10}  "
             f"{row['name']}"
         )
     say("size, speed: nothing of no more bytes, or milliseconds, is more accurate.")

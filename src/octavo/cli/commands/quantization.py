@@ -64,7 +64,7 @@ def quantize(
             train=train,
             progress=Shown(),
         )
-        print_search(found, out, json_)
+        print_search(found.record(str(model)), out, json_)
         return
     from octavo.api.quantize import quantize as quantize_file
 

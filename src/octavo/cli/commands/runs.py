@@ -6,14 +6,16 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octavo.base.record import Record
 from octavo.cli.app import command
 from octavo.cli.options import JsonFlag
 from octavo.cli.output import Shown, print_json, say, share
+
+if TYPE_CHECKING:
+    from octavo.runs.sweep import Sweep
 
 
 @command("octavo run cifar10 --data cifar-10-python.tar.gz --out runs/cifar10 --set train.epochs=3")
@@ -34,6 +36,7 @@ def run(
     json_: JsonFlag = False,
 ) -> None:
     """Run a recipe: images to float baseline, int8 model and report. Resumes where it was stopped."""
+    from octavo.analysis.evaluation import Evaluation
     from octavo.recipe.schema import load_recipe
     from octavo.runs import stages
     from octavo.runs.sweep import sweep, variants
@@ -52,31 +55,28 @@ def run(
         _print_sweep(sweep(recipe, given, folder, shown, command), folder, json_)
         return
     report = stages.run(made, folder, shown, command)
-    facts = json.loads((folder / "report.json").read_text("utf-8"))
     if json_:
-        print_json(facts)
+        print_json(json.loads((folder / "report.json").read_text("utf-8")))
         return
-    evaluation = json.loads((folder / "evaluation.json").read_text("utf-8"))
-    sizes = json.loads((folder / "size.json").read_text("utf-8"))["files"]
-    for name, model in evaluation["models"].items():
-        size = sizes.get(f"{name}_tflite") or (folder / model["file"]).stat().st_size
-        say(f"{name:7}  {share(model['accuracy'])}  {size:>12,} bytes")
-    say(f"int8 minus float    {share(evaluation['comparison']['difference'])}")
-    for pair in evaluation["pairs"]:
-        if pair["after"] == "int8":
-            say(f"int8 minus {pair['before']:7}  {share(pair['difference'])}")
+    evaluation = Evaluation.read(folder / Evaluation.file)
+    for name, model in evaluation.models.items():
+        say(f"{name:7}  {share(model.accuracy)}  {(folder / model.file).stat().st_size:>12,} bytes")
+    say(f"int8 minus float    {share(evaluation.comparison.difference)}")
+    for pair in evaluation.pairs:
+        if pair.after == "int8":
+            say(f"int8 minus {pair.before:7}  {share(pair.difference)}")
     say(f"report  {report}")
 
 
-def _print_sweep(value: Record, folder: Path, json_: bool) -> None:
+def _print_sweep(made: Sweep, folder: Path, json_: bool) -> None:
     if json_:
-        print_json(value.to_json())
+        print_json(made.to_json())
         return
-    for row in value["variants"]:
-        mark = "*" if row["name"] == value["recommended"] else " " if row["front"] else "-"
+    for row in made.variants:
+        mark = "*" if row.name == made.recommended else " " if row.front else "-"
         say(
-            f"{mark} {row['name']:24} {share(row['interval'])}  {row['milliseconds']:7.2f} ms  "
-            f"{row['bytes']:>12,} bytes  arena {row['arena']:>12,} bytes"
+            f"{mark} {row.name:24} {share(row.interval)}  {row.median_ms:7.2f} ms  "
+            f"{row.bytes:>12,} bytes  arena {row.arena:>12,} bytes"
         )
     say("*: the fastest whose accuracy lies in the interval of the best; -: another is faster and no less accurate.")
     say(f"wrote   {folder / 'sweep.json'} and {folder / 'sweep.png'}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from octavo.deployment.targets.browser import Browser
 from octavo.deployment.targets.edgetpu import EdgeTPU
@@ -12,7 +11,7 @@ from octavo.deployment.targets.ethosu import EthosU
 from octavo.deployment.targets.litert import LiteRT
 from octavo.deployment.targets.micro import Micro
 from octavo.deployment.targets.openvino import OpenVINO
-from octavo.deployment.targets.target import Answer, Target, Trial
+from octavo.deployment.targets.target import Answer, Target, Trial, Verdict
 
 
 def every() -> list[Target]:
@@ -20,16 +19,6 @@ def every() -> list[Target]:
     families = [LiteRT("xnnpack"), LiteRT("builtin"), LiteRT("reference")]
     arm = [EthosU(name) for name in ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")]
     return [*families, Browser(), OpenVINO(), Micro(), *arm, EdgeTPU()]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One target's three answers; the later two are None where it can not take the model, or that is unknown."""
-
-    target: str
-    takes: Answer
-    runs: Answer | None
-    costs: Answer | None
 
 
 def ask(trial: Trial, targets: Sequence[Target], say: Callable[[str], None] = lambda text: None) -> list[Verdict]:
@@ -52,7 +41,7 @@ def ask(trial: Trial, targets: Sequence[Target], say: Callable[[str], None] = la
             takes = _answer(target.takes, trial, None)
             runs = _answer(target.runs, trial, False) if takes.answer else None
             costs = _answer(target.costs, trial, None) if takes.answer else None
-        verdicts.append(Verdict(target.name, takes, runs, costs))
+        verdicts.append(Verdict(target.id, target.name, takes, runs, costs))
     return verdicts
 
 

@@ -51,6 +51,7 @@ _RUNS = 25
 class Browser:
     """LiteRT.js in Chromium, on one thread."""
 
+    id = "browser"
     name = "Browser, LiteRT.js in Chromium"
 
     def __init__(self) -> None:
@@ -98,7 +99,7 @@ class Browser:
         if trial.path not in self._times:
             return Answer(None, "it did not run")
         found = Latency.of(np.array(self._times[trial.path]))
-        about = f"{found.median:.2f} ms an image on one thread (median of {found.runs} runs)"
+        about = f"{found.median_ms:.2f} ms an image on one thread (median of {found.runs} runs)"
         return Answer(True, about, vars(found))
 
 

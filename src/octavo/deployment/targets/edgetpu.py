@@ -133,6 +133,7 @@ SUPPORTED: dict[str, Rule] = {
 class EdgeTPU:
     """The pre-flight for Coral's Edge TPU."""
 
+    id = "edge-tpu"
     name = "Edge TPU (pre-flight)"
 
     def takes(self, trial: Trial) -> Answer:

@@ -53,6 +53,7 @@ class EthosU:
 
     def __init__(self, accelerator: str) -> None:
         self.accelerator = accelerator
+        self.id = accelerator
         self.name = f"Arm {accelerator} (Vela)"
         self._found: dict[Path, Compiled] = {}
 
@@ -80,7 +81,7 @@ class EthosU:
         facts = estimates(found.summary)
         memory = [f"{facts[key]:,} bytes of {name}" for key, name in _MEMORIES.items() if facts[key]]
         about = (
-            f"{facts['cycles']:,} cycles, {facts['milliseconds']:.2f} ms at {facts['clock'] / 1e6:.0f} MHz, "
+            f"{facts['cycles']:,} cycles, {facts['estimated_ms']:.2f} ms at {facts['clock'] / 1e6:.0f} MHz, "
             f"{', '.join(memory)} (Vela's estimates, {facts['system']}, {facts['memory_mode']})"
         )
         return Answer(False, about, facts)
@@ -94,7 +95,7 @@ def estimates(row: Mapping[str, str]) -> dict[str, Any]:
     """
     return {
         "cycles": int(float(row["cycles_total"])),
-        "milliseconds": 1e3 * float(row["inference_time"]),
+        "estimated_ms": 1e3 * float(row["inference_time"]),
         "clock": float(row["core_clock"]),
         **{key: int(1024 * float(row[f"{key}_memory_used"])) for key in _MEMORIES},
         "macs": int(float(row["nn_macs"])),

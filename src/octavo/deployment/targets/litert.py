@@ -23,6 +23,7 @@ class LiteRT:
     def __init__(self, kernels: Kernels, known: Latency | None = None) -> None:
         self.kernels = kernels
         self.known = known
+        self.id = f"litert-{kernels}"
         self.name = f"LiteRT CPU, {kernels}"
 
     def takes(self, trial: Trial) -> Answer:
@@ -46,8 +47,8 @@ class LiteRT:
     def costs(self, trial: Trial) -> Answer:
         """Milliseconds of a run on one thread."""
         time = self.known or latency([trial.graph.content], 0.5, self.kernels)[0]
-        facts = {"median_ms": time.median, "p90_ms": time.p90, "min_ms": time.minimum, "runs": time.runs}
-        return Answer(True, f"{time.median:.2f} ms an image on one thread (median of {time.runs} runs)", facts)
+        about = f"{time.median_ms:.2f} ms an image on one thread (median of {time.runs} runs)"
+        return Answer(True, about, vars(time))
 
 
 def classes_of(model: Model, inputs: Any) -> Any:

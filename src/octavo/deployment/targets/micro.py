@@ -81,6 +81,7 @@ def _one_scale(graph: Graph, op: Op) -> bool:
 class Micro:
     """TFLite Micro with its reference kernels, on a 32-bit device."""
 
+    id = "tflite-micro"
     name = "TFLite Micro"
 
     def takes(self, trial: Trial) -> Answer:

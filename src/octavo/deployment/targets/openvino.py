@@ -16,6 +16,7 @@ _MISSING = Answer(None, "OpenVINO is not installed: pip install openvino")
 class OpenVINO:
     """OpenVINO's CPU plugin, on one thread."""
 
+    id = "openvino-cpu"
     name = "OpenVINO CPU"
 
     def takes(self, trial: Trial) -> Answer:
@@ -52,7 +53,7 @@ class OpenVINO:
             times.append((time.perf_counter() - start) * 1e3)
         # The first runs still prepare.
         found = Latency.of(np.array(times[5:]))
-        about = f"{found.median:.2f} ms an image on one thread (median of {found.runs} runs)"
+        about = f"{found.median_ms:.2f} ms an image on one thread (median of {found.runs} runs)"
         return Answer(True, about, vars(found))
 
 

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, overload
 
 from octavo.base import notebook
-from octavo.deployment.targets.ask import Verdict
-from octavo.deployment.targets.target import Answer
+from octavo.deployment.targets.target import Answer, Verdict
 
 _YES_OR_NO = {True: "yes", False: "no", None: "unknown"}
 _MEASURED = {True: "measured", False: "estimate", None: "unknown"}

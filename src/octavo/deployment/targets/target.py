@@ -54,9 +54,32 @@ class Answer:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-class Target(Protocol):
-    """A runtime or device."""
+@dataclass(frozen=True)
+class Verdict:
+    """One target's three answers; the later two are None where it can not take the model, or that is unknown.
 
+    Args:
+        id: The target, for programs: it never changes.
+        target: The target, for people.
+        takes: Whether it can take the model, judged without running it.
+        runs: Whether it ran here, and whether it answered as LiteRT does.
+        costs: Time and memory; `answer` is true where they were measured, false where they are estimated.
+    """
+
+    id: str
+    target: str
+    takes: Answer
+    runs: Answer | None
+    costs: Answer | None
+
+
+class Target(Protocol):
+    """A runtime or device.
+
+    `id` is for programs and never changes; `name` is for people.
+    """
+
+    id: str
     name: str
 
     def takes(self, trial: Trial) -> Answer:

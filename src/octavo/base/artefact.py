@@ -1,0 +1,106 @@
+"""Artefacts: the JSON files that Octavo writes and reads back, each with its schema's version.
+
+A file is one class, which stands beside the code that computes it; `to_json` and `read` are the only way out and in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from octavo.base.errors import OctavoError
+from octavo.base.files import write_json
+from octavo.base.upgrades import upgraded
+
+# Where a file holds the version of its schema.
+SCHEMA = "schema"
+
+
+class Part(BaseModel):
+    """A part of an artefact. Keys that it does not know are left out when it is read."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+
+class Artefact(Part):
+    """A JSON file that Octavo writes and reads back.
+
+    A change of its fields' names or types is a new `version`, and a function in `octavo.base.upgrades` that makes the
+    new form of the old one.
+
+    Example:
+        >>> class Weather(Artefact):
+        ...     file, what = "weather.json", "the weather of a run"
+        ...     degrees: float
+        >>> Weather(degrees=21.0).to_json()
+        {'schema': 1, 'degrees': 21.0}
+        >>> Weather.from_json({"schema": 1, "degrees": 21.0, "wind": "none"}, Path("weather.json"))
+        Weather(degrees=21.0)
+        >>> Weather.from_json({"schema": 2}, Path("weather.json"))
+        Traceback (most recent call last):
+        octavo.base.errors.OctavoError: 'weather.json' has schema 2, and this version of Octavo reads up to 1. ...
+    """
+
+    # The file's name, or what it ends in; what it is, in words; and what to do where it cannot be read.
+    file: ClassVar[str]
+    what: ClassVar[str]
+    remedy: ClassVar[str] = "Delete it and run again: octavo run RECIPE --out {folder}"
+    version: ClassVar[int] = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON value that is written, with the version of its schema."""
+        return {SCHEMA: self.version, **self.model_dump(mode="json", by_alias=True)}
+
+    def write(self, path: Path) -> None:
+        """Writes the file, whole or not at all."""
+        write_json(path, self.to_json())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads the file, of this version of the schema or of an earlier one.
+
+        Raises:
+            OctavoError: There is no such file, it holds something else, or a later version of Octavo wrote it.
+        """
+        try:
+            value = dict(json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise OctavoError(f"'{path}' is not {cls.what}: {type(error).__name__}.", cls._remedy(path)) from error
+        return cls.from_json(value, path)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], path: Path) -> Self:
+        """The inverse of `to_json`, for values of earlier versions too.
+
+        Args:
+            value: What the file holds. A file without ``schema`` is of version 0: Octavo 0.1 wrote it.
+            path: The file, for messages.
+
+        Raises:
+            OctavoError: It holds something else, or a later version of Octavo wrote it.
+        """
+        found = value.get(SCHEMA, 0)
+        if type(found) is not int or found < 0:
+            raise OctavoError(f"'{path}' is not {cls.what}: its schema is {found!r}.", cls._remedy(path))
+        if found > cls.version:
+            raise OctavoError(
+                f"'{path}' has schema {found}, and this version of Octavo reads up to {cls.version}.",
+                f"Read it with the version that wrote it. Or: {cls._remedy(path)}",
+            )
+        try:
+            return cls.model_validate(upgraded(cls.file, value, found, cls.version))
+        except ValidationError as error:
+            details = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:10]]
+        except (AttributeError, KeyError, TypeError, OctavoError) as error:
+            details = [f"{type(error).__name__}: {error}"]
+        raise OctavoError(
+            f"'{path}' is not {cls.what} as Octavo writes it (schema {found}).", cls._remedy(path), details=details
+        )
+
+    @classmethod
+    def _remedy(cls, path: Path) -> str:
+        return cls.remedy.format(folder=path.parent)

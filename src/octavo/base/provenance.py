@@ -1,0 +1,73 @@
+"""Provenance: who made a run, when, where and with what, as its manifest holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from octavo.base.artefact import Artefact, Part
+
+
+class Host(Part):
+    """Where a run happened.
+
+    Args:
+        cpu: The processor's name.
+        cores: How many cores the system sees.
+        python: The version of Python.
+        platform: Operating system and architecture.
+    """
+
+    cpu: str
+    cores: int | None
+    python: str
+    platform: str
+
+
+class Stage(Part):
+    """One stage of a run.
+
+    Args:
+        seconds: How long it took.
+        key: The SHA-256 of `inputs`: with the same key and untouched outputs it is not done again.
+        commit: The commit of Octavo's checkout, when it ran from one.
+        inputs: Everything that its result depends on.
+        outputs: The SHA-256 of every file that it wrote, by the file's name.
+    """
+
+    seconds: float
+    key: str
+    commit: str | None
+    inputs: dict[str, Any]
+    outputs: dict[str, str]
+
+
+class Provenance(Artefact):
+    """Who made a run, when, where and with what, stage by stage.
+
+    Args:
+        octavo: The version of Octavo.
+        commit: The commit of its checkout, when it ran from one.
+        created: When the run was last begun, in UTC.
+        recipe: The recipe's name.
+        title: Its title.
+        seed: Its seed.
+        command: The command line.
+        machine: Where it ran.
+        versions: The installed versions of what results depend on.
+        stages: What went in and what came out, by the stage's name.
+    """
+
+    file = "manifest.json"
+    what = "the manifest of a run"
+    remedy = "Delete it to run every stage again, or set `out` to another folder."
+
+    octavo: str
+    commit: str | None
+    created: str
+    recipe: str = ""
+    title: str = ""
+    seed: int = 0
+    command: str = ""
+    machine: Host
+    versions: dict[str, str]
+    stages: dict[str, Stage]

@@ -1,0 +1,96 @@
+"""Upgrades: what files of earlier schemas need to become the present one. Here alone stand names of the past."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+
+# The names that 0.1 gave to one latency, by what it is called now.
+_LATENCY = {"median": "median_ms", "p90": "p90_ms", "min": "min_ms", "minimum": "min_ms"}
+# Targets of 0.1 had a display name only.
+_TARGETS = {
+    "LiteRT CPU, xnnpack": "litert-xnnpack",
+    "LiteRT CPU, builtin": "litert-builtin",
+    "LiteRT CPU, reference": "litert-reference",
+    "Browser, LiteRT.js in Chromium": "browser",
+    "OpenVINO CPU": "openvino-cpu",
+    "TFLite Micro": "tflite-micro",
+    "Arm ethos-u55-128 (Vela)": "ethos-u55-128",
+    "Arm ethos-u65-256 (Vela)": "ethos-u65-256",
+    "Arm ethos-u85-256 (Vela)": "ethos-u85-256",
+    "Edge TPU (pre-flight)": "edge-tpu",
+}
+
+
+def upgraded(file: str, value: Mapping[str, Any], version: int, wanted: int) -> dict[str, Any]:
+    """The content of a file in a later version of its schema.
+
+    Args:
+        file: The file's name, as its artefact has it.
+        value: What the file holds.
+        version: Of its schema.
+        wanted: The version to make of it.
+
+    Example:
+        >>> old = {"variants": [{"name": "a", "milliseconds": 1.5, "p90": 2.0}]}
+        >>> upgraded("sweep.json", old, 0, 1)
+        {'variants': [{'name': 'a', 'median_ms': 1.5, 'p90_ms': 2.0}]}
+    """
+    made = dict(value)
+    for number in range(version, wanted):
+        change = UPGRADES.get((file, number))
+        made = made if change is None else change(made)
+    return made
+
+
+def _renamed(value: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): item for key, item in value.items()}
+
+
+def _evaluation(value: dict[str, Any]) -> dict[str, Any]:
+    models = {
+        name: {**_renamed(model, {"latency_ms": "latency"}), "latency": _renamed(model["latency_ms"], _LATENCY)}
+        for name, model in value["models"].items()
+    }
+    return {**value, "models": models}
+
+
+def _deployment(value: dict[str, Any]) -> dict[str, Any]:
+    made = dict(value)
+    if value["benchmark"] is not None:
+        timings = [{**row, "latency": _renamed(row["latency"], _LATENCY)} for row in value["benchmark"]["timings"]]
+        made["benchmark"] = {**value["benchmark"], "timings": timings}
+    if value["targets"] is not None:
+        made["targets"] = [_target(row) for row in value["targets"]]
+    return made
+
+
+def _target(value: dict[str, Any]) -> dict[str, Any]:
+    made = {"id": _TARGETS.get(value["target"], value["target"]), **value}
+    if value["costs"] is not None:
+        # Vela's time was called like a measured one.
+        facts = _renamed(value["costs"].get("facts", {}), _LATENCY | {"milliseconds": "estimated_ms"})
+        made["costs"] = {**value["costs"], "facts": facts}
+    return made
+
+
+def _search(value: dict[str, Any]) -> dict[str, Any]:
+    names = {"milliseconds": "median_ms"}
+    trials = [_renamed(trial, names) for trial in value["trials"]]
+    return {**value, "float": _renamed(value["float"], names), "trials": trials}
+
+
+def _sweep(value: dict[str, Any]) -> dict[str, Any]:
+    names = {"milliseconds": "median_ms", "p90": "p90_ms"}
+    return {**value, "variants": [_renamed(row, names) for row in value["variants"]]}
+
+
+# By file and version: what makes the next version of it. A file that is not here stayed as it was.
+UPGRADES: Mapping[tuple[str, int], Upgrade] = {
+    ("evaluation.json", 0): _evaluation,
+    ("deployment.json", 0): _deployment,
+    (".search.json", 0): _search,
+    ("sweep.json", 0): _sweep,
+}

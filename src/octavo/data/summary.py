@@ -1,0 +1,57 @@
+"""Which images a run used for what, as its file holds it."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from octavo.base.artefact import Artefact, Part
+from octavo.data.dataset import ImageSet
+
+
+class SplitSummary(Part):
+    """The images of one split.
+
+    Args:
+        images: How many.
+        per_class: How many of each class, in the classes' order; empty for unlabelled images.
+        digest: A hash of all of them and their order.
+    """
+
+    images: int
+    per_class: list[int]
+    digest: str
+
+    @classmethod
+    def of(cls, images: ImageSet) -> Self:
+        """The summary of a set of images."""
+        counts = np.bincount(images.labels, minlength=len(images.classes)).tolist() if images.labels is not None else []
+        return cls(images=len(images), per_class=counts, digest=images.digest())
+
+
+class DataSummary(Artefact):
+    """Which images a run used for what.
+
+    Args:
+        source: Where they come from.
+        classes: The classes' names.
+        train: Images that trained.
+        validation: Images that chose, such as the best epoch; None where there were none.
+        test: Held-out images.
+        calibration: Those of `train` that calibrated.
+        warnings: What was odd about the images.
+        input_shape: Height, width and channels of the first training image.
+    """
+
+    file = "data.json"
+    what = "the summary of a run's images"
+
+    source: str
+    classes: list[str]
+    train: SplitSummary
+    validation: SplitSummary | None
+    test: SplitSummary
+    calibration: SplitSummary
+    warnings: list[str]
+    input_shape: list[int]
