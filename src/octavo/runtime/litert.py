@@ -282,7 +282,12 @@ def interleaved(
     return np.array(rounds).T
 
 
-def vet(path: Path, shapes: Mapping[int, Sequence[int]] | None = None, name: str | None = None) -> None:
+def vet(
+    path: Path,
+    shapes: Mapping[int, Sequence[int]] | None = None,
+    name: str | None = None,
+    also: Sequence[Kernels] = (),
+) -> None:
     """Allocates and runs a stranger's model once in a child process, so that a crash there is not ours.
 
     Damaged flatbuffers can crash the runtime instead of failing cleanly.
@@ -291,12 +296,13 @@ def vet(path: Path, shapes: Mapping[int, Sequence[int]] | None = None, name: str
         path: The file.
         shapes: Shapes of inputs, by tensor index, where they are not to be the file's.
         name: What errors call the model; its path when left out.
+        also: Kernel families beside XNNPACK that will run it here; what they refuse cleanly is not said.
 
     Raises:
         ModelError: LiteRT refused the model, or crashed on it.
     """
     wanted = json.dumps({index: list(shape) for index, shape in (shapes or {}).items()})
-    done = child.run(child.module_command("octavo.runtime.litert", path, wanted))
+    done = child.run(child.module_command("octavo.runtime.litert", path, wanted, *also))
     if done.returncode == 0:
         return
     name = name or f"'{path}'"
@@ -308,18 +314,25 @@ def vet(path: Path, shapes: Mapping[int, Sequence[int]] | None = None, name: str
     )
 
 
-def _vet_here(path: str, wanted: str) -> int:
+def _vet_here(path: str, wanted: str, *also: Any) -> int:
     shapes = {int(index): shape for index, shape in json.loads(wanted).items()}
+    for kernels in (*also, "xnnpack"):
+        refused = _refused(Path(path).read_bytes(), shapes, kernels)
+    sys.stderr.write(refused)
+    return 2 if refused else 0
+
+
+def _refused(content: bytes, shapes: Mapping[int, Sequence[int]], kernels: Kernels) -> str:
+    """Why LiteRT cannot run a model on zeros; empty when it can."""
     try:
-        made = interpreter(Path(path).read_bytes(), shapes=shapes)
+        made = interpreter(content, kernels, shapes=shapes)
         with quiet():
             for detail in made.get_input_details():
                 made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
             made.invoke()
     except (ModelError, RuntimeError, ValueError, TypeError) as error:
-        sys.stderr.write(" ".join(str(error).split()))
-        return 2
-    return 0
+        return " ".join(str(error).split())
+    return ""
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import Channels, Inputs
-from octavo.rewrite.canonical.passes import plain, static
+from octavo.rewrite.canonical.passes import concerns, plain, static
 from octavo.rewrite.canonical.signature import Chosen, check, choose
 from octavo.rewrite.canonical.sizes import Size, Sizes, opened
-from octavo.runtime.litert import vet
+from octavo.runtime.litert import Kernels, vet
 from octavo.source import sidecar
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph, read_bytes
@@ -128,14 +128,15 @@ def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
 def _vet(path: Path, chosen: Chosen, graph: Graph, sizes: Sizes) -> None:
     """Runs in a child process first what will run in this one."""
     shapes = sizes.shapes(graph)
+    also: tuple[Kernels, ...] = ("builtin",) if chosen.said or concerns(graph) else ()
     if not chosen.said:
-        vet(path, shapes, graph.name)
+        vet(path, shapes, graph.name, also)
         return
-    vet(path, name=graph.name)
+    vet(path, name=graph.name, also=also)
     with tempfile.TemporaryDirectory() as folder:
         cut = Path(folder) / "model.tflite"
         cut.write_bytes(chosen.content)
-        vet(cut, shapes, graph.name)
+        vet(cut, shapes, graph.name, also)
 
 
 def takes_an_image(graph: Graph) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from octavo.quantization.quantize import quantize
 from octavo.rewrite.canonical import dynamic_range as dynamic
 from octavo.rewrite.canonical import passes
 from octavo.rewrite.canonical.change import Change
-from octavo.rewrite.canonical.passes import plain
+from octavo.rewrite.canonical.passes import concerns, plain
 from octavo.tflite.graph import Graph, serialize
 
 
@@ -58,19 +59,23 @@ def test_sparse_constants_become_dense(case: str, dtype: Any) -> None:
     np.testing.assert_array_equal(answers(done.graph.content, np.zeros(whole.shape, np.float32))[0], whole)
 
 
-def test_a_sparse_constant_that_an_op_reads_itself_becomes_dense() -> None:
+def sparse_weight() -> File:
+    """A dense layer that reads sparse weights itself, without a DENSIFY."""
     file = File()
-    whole = holey(8, 16)
-    kept, parameters = sparsify(whole, [0, 1], ["dense", "csr"])
+    kept, parameters = sparsify(holey(8, 16), [0, 1], ["dense", "csr"])
     x, weight, y = file.tensor("x", (1, 16)), file.constant("weight", kept), file.tensor("y", (1, 8))
     file.at.tensors[weight].shape, file.at.tensors[weight].sparsity = [8, 16], parameters
     file.dense(x, weight, y)
-    before = file.ports([x], [y]).graph()
+    return file.ports([x], [y])
+
+
+def test_a_sparse_constant_that_an_op_reads_itself_becomes_dense() -> None:
+    before = sparse_weight().graph()
     done = plain(before)
     assert done.said == ("1 sparse constants became dense.",)
     given = values(1, 16, seed=3)
     np.testing.assert_allclose(answers(done.graph.content, given)[0], answers(before.content, given)[0], rtol=1e-6)
-    np.testing.assert_allclose(answers(done.graph.content, given)[0], given @ whole.T, rtol=1e-5)
+    np.testing.assert_allclose(answers(done.graph.content, given)[0], given @ holey(8, 16).T, rtol=1e-5)
 
 
 def test_what_is_computed_from_constants_alone_is_stored() -> None:
@@ -210,3 +215,25 @@ def test_shared_constants_missing_names_and_legacy_codes_quantize_as_they_are(na
     found = np.concatenate([scale_out.dequantize(answers(int8.content, scale_in.quantize(one[None]))[0]) for one in x])
     noise = np.square(found - wanted).sum() / np.square(wanted).sum()
     assert 10 * np.log10(1 / noise) > 30
+
+
+def with_spare() -> File:
+    file = twice_read()
+    file.constant("spare", values(3))
+    return file
+
+
+@pytest.mark.parametrize("make", [halves, lambda: hybrid()[0], sparse_weight, with_spare])
+def test_whatever_changes_a_graph_is_announced_before_it_runs(make: Callable[[], File]) -> None:
+    before = make().graph()
+    assert concerns(before)
+    after = plain(before).graph
+    assert after is not before
+    assert not concerns(after)
+
+
+def test_an_output_that_no_op_makes_is_one_clear_error() -> None:
+    file = halves()
+    file.ports(file.at.inputs, [*file.at.outputs, file.tensor("nobody", (1, 2))])
+    with pytest.raises(ModelError, match=r"LiteRT cannot run 'handmade\.tflite'"):
+        plain(file.graph())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from handmade import File, answers, values
 from oneop import kinds, one_op
 
 from octavo.base.errors import ModelError
-from octavo.rewrite.canonical.passes import static
+from octavo.rewrite.canonical.passes import concerns, static
 from octavo.rewrite.canonical.sizes import Sizes
 from octavo.rewrite.canonical.sizes import static as at_shapes
 from octavo.tflite.graph import Graph
@@ -201,3 +203,12 @@ def test_shapes_that_litert_works_out_anew_are_the_files(kind: str) -> None:
     graph = Graph(one_op(kind)[0])
     made = at_shapes(graph, {})
     assert [tensor.shape for tensor in made.tensors] == [tensor.shape for tensor in graph.tensors]
+
+
+@pytest.mark.parametrize("make", [flattening, fixed, lambda: flattening(1)])
+def test_whatever_changes_sizes_is_announced_before_it_runs(make: Callable[[], File]) -> None:
+    before = make().graph()
+    assert concerns(before)
+    after = static(before).graph
+    assert after is not before
+    assert not concerns(after)

@@ -106,9 +106,9 @@ def runner(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Callable[[list[Ar
             for index, value in zip(graph.inputs, given, strict=True):
                 made.set_tensor(index, value)
             made.invoke()
+            return [np.array(made.get_tensor(index)) for index in graph.outputs]
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"LiteRT cannot run {graph.name}: {' '.join(str(error).split())}") from error
-        return [np.array(made.get_tensor(index)) for index in graph.outputs]
 
     return run
 

@@ -12,7 +12,8 @@ from octavo.rewrite.canonical.arithmetic import arithmetic
 from octavo.rewrite.canonical.batch import batch
 from octavo.rewrite.canonical.change import Change, Rewrite
 from octavo.rewrite.canonical.constants import constants
-from octavo.rewrite.canonical.dynamic_range import dynamic_range
+from octavo.rewrite.canonical.dynamic_range import dynamic_range, weights
+from octavo.rewrite.canonical.known import Known
 from octavo.rewrite.canonical.sizes import Sizes
 from octavo.rewrite.canonical.unread import unread
 from octavo.tflite.graph import Graph
@@ -56,6 +57,20 @@ def plain(graph: Graph) -> Canonical:
         ModelError: Its weights cannot be made float32.
     """
     return _done(graph, (unread, constants, dynamic_range))
+
+
+def concerns(graph: Graph) -> bool:
+    """Whether a rewrite may have something to do, and so may run the graph on LiteRT's own kernels; runs nothing."""
+    inputs = [graph.tensors[index].shape for index in graph.inputs]
+    known = Known.of(graph).values
+    used = {*graph.inputs, *graph.outputs, *(index for op in graph.ops for index in (*op.inputs, *op.outputs))}
+    return (
+        any(n < 1 for tensor in graph.tensors if tensor.constant is None for n in tensor.shape)
+        or any(shape[:1] > (1,) for shape in inputs)
+        or any(known.intersection(op.outputs) for op in graph.ops)
+        or any(tensor.index not in used for tensor in graph.tensors)
+        or bool(graph.sparse or weights(graph))
+    )
 
 
 def _done(graph: Graph, rewrites: Sequence[Rewrite]) -> Canonical:

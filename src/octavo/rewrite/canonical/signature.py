@@ -84,10 +84,14 @@ def check(content: bytes, chosen: Chosen, graph: Graph) -> None:
     if chosen.key is None or chosen.content == content:
         return
     (entry,) = unpack(chosen.content).signatureDefs
-    runner = exact.started(content).get_signature_runner(chosen.key)
     given = exact.inputs(graph, np.random.default_rng(0))
     by_index = dict(zip(graph.inputs, given, strict=True))
-    wanted = runner(**{item.name.decode(): by_index[item.tensorIndex] for item in entry.inputs})
+    try:
+        runner = exact.started(content).get_signature_runner(chosen.key)
+        wanted = runner(**{item.name.decode(): by_index[item.tensorIndex] for item in entry.inputs})
+    except (RuntimeError, ValueError, KeyError) as error:
+        said = " ".join(str(error).split())
+        raise ModelError(f"LiteRT cannot run the signature '{chosen.key}' of {graph.name}: {said}") from error
     answers = exact.runner(graph, [value.shape for value in given])(given)
     found = dict(zip(graph.outputs, answers, strict=True))
     for item in entry.outputs:
