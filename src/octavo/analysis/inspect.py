@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from octavo.base import notebook
@@ -34,13 +35,18 @@ class Inspection(Record):
         return notebook.table(("op", "count", "MACs"), rows, repr(self))
 
 
-def inspect(graph: Graph, belongs: Sidecar | None = None) -> dict[str, Any]:
+def inspect(
+    graph: Graph, belongs: Sidecar | None = None, content: bytes | None = None, canonical: Sequence[str] = ()
+) -> dict[str, Any]:
     """A model's inputs, outputs, ops, size and quantization, as a JSON value.
 
     Args:
         graph: The model.
         belongs: Its sidecar, if it has one.
+        content: The bytes of the file that it was read from; the graph's own when left out.
+        canonical: What was done to bring the file's graph into canonical form.
     """
+    content = graph.content if content is None else content
     kinds = Counter(op.kind for op in graph.ops)
     cost: Counter[str] = Counter()
     for op in graph.ops:
@@ -49,8 +55,9 @@ def inspect(graph: Graph, belongs: Sidecar | None = None) -> dict[str, Any]:
     types = Counter(t.dtype for t in graph.tensors)
     integer = not any("float" in name for name in types)
     return {
-        "bytes": len(graph.content),
-        "sha256": hashlib.sha256(graph.content).hexdigest(),
+        "canonical": list(canonical),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
         "kind": "full-integer" if integer else ("partly quantized" if types["int8"] or types["int16"] else "float"),
         "inputs": [describe(graph.tensors[i]) for i in graph.inputs],
         "outputs": [describe(graph.tensors[i]) for i in graph.outputs],
@@ -62,10 +69,10 @@ def inspect(graph: Graph, belongs: Sidecar | None = None) -> dict[str, Any]:
         "tensors": dict(types.most_common()),
         "parameters": graph.parameters,
         "macs": macs(graph),
-        "breakdown": vars(breakdown(graph.content)),
+        "breakdown": vars(breakdown(content)),
         "classes": list(belongs.classes) if belongs else None,
         "preprocess": belongs.preprocess.to_json() if belongs and belongs.preprocess else None,
-        "metadata": _metadata(graph.content),
+        "metadata": _metadata(content),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Unpack
 
@@ -12,7 +12,7 @@ from octavo.api.written import Written, check_output, left_by_xnnpack
 from octavo.base.errors import QuantizationError
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
-from octavo.data.dataset import OctavoWarning
+from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_calibration
@@ -24,7 +24,7 @@ from octavo.quantization.quantize import quantize as to_int8
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import load_model, preprocess_for
+from octavo.source.load import load_float, preprocess_for
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
@@ -65,10 +65,15 @@ def quantize(
     inputs, wanted = options_of(data, quantization, fields)
     out = Path(out)
     check_output(out, model)
-    loaded = load_model(model)
+
+    @cache
+    def drawn() -> ImageSet:
+        return draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed)
+
+    loaded = load_float(model, inputs.signature, inputs.size, lambda: drawn().size, progress)
     resolve(loaded.graph, wanted.precision)
     preprocess = preprocess_for(loaded, inputs, progress)
-    chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed)
+    chosen = drawn()
     feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
     data_checks.warn(loaded.graph, chosen, feed, preprocess)
     with progress.track("calibrate", len(feed)) as advance:

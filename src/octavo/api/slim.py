@@ -104,7 +104,7 @@ def slim(
     """
     inputs, out = inputs_of(data, fields), Path(out)
     check_output(out, model)
-    loaded = load_model(model)
+    loaded = load_model(model, inputs.signature, inputs.size, progress=progress)
     preprocess = preprocess_for(loaded, inputs, progress or Silent())
     tried = draw_tried(loaded.graph, preprocess, inputs)
     made = slimming.slim(loaded.graph, preprocess, tried.seen, pixels=pixels, logits=logits, fuse=fuse)

@@ -54,7 +54,7 @@ def targets(
     path = Path(model)
     if path.is_file() and path.suffix != ".tflite":
         raise ModelError(f"'{path}' is no .tflite file.", "Quantize or export it first: `octavo quantize`.")
-    loaded = load_model(path)
+    loaded = load_model(path, inputs.signature, inputs.size, progress=progress)
     preprocess = preprocess_for(loaded, inputs, progress)
     tried = draw_tried(loaded.graph, preprocess, inputs)
     runner = Model(loaded.graph)

@@ -85,6 +85,12 @@ class ImageSet:
             )
         return self.images
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the images; None where they differ, or where there are none."""
+        sizes = {(int(image.shape[0]), int(image.shape[1])) for image in self.pictures if image.ndim > 1}
+        return sizes.pop() if len(sizes) == 1 else None
+
     def take(self, indices: Sequence[int] | IntArray) -> Self:
         """The images at `indices`, in that order."""
         chosen = np.asarray(indices, np.int64)

@@ -28,6 +28,8 @@ class Inputs:
         data: A folder, an archive (.tar, .tar.gz, .zip) or an .npz file of images.
         images: How many of them; each function says how many it uses when this is None.
         seed: Seed of their choice.
+        signature: Which graph of a `.tflite` file with several signatures.
+        size: Height and width of the images, where a `.tflite` file leaves them open.
         scale: What pixel values 0 and 255 become. This field and the two below come from the model's sidecar where
             they are None.
         interpolation: How images are resized.
@@ -43,6 +45,12 @@ class Inputs:
     )
     images: int | None = field(default=None, metadata={"help": "How many images."})
     seed: int = field(default=0, metadata={"help": "Seed of the choice of images."})
+    signature: str | None = field(
+        default=None, metadata={"help": "Which graph of a .tflite file with several signatures."}
+    )
+    size: tuple[int, int] | None = field(
+        default=None, metadata={"help": "Height and width of the images, where a .tflite file leaves them open."}
+    )
     scale: tuple[float, float] | None = field(
         default=None, metadata={"help": "What pixel values 0 and 255 become; from the model's sidecar if it has one."}
     )
@@ -100,6 +108,8 @@ class InputFields(TypedDict, total=False):
 
     images: int | None
     seed: int
+    signature: str | None
+    size: tuple[int, int] | None
     scale: tuple[float, float] | None
     interpolation: Interpolation | None
     channels: Channels | None

@@ -9,11 +9,10 @@ options share them, and activations of one shape and scale are one entry.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from octavo.base.errors import ModelError
+from octavo.rewrite.sweep import sweep
 from octavo.tflite.dedup import Sharing
 from octavo.tflite.graph import Graph, Tensor, serialize
 from octavo.tflite.metadata import NAME
@@ -33,7 +32,7 @@ def strip(graph: Graph) -> Graph:
             since its files lie behind the model: `octavo deploy` writes it anew.
     """
     model = graph.copied()
-    _sweep(model)
+    sweep(model)
     model.description = None
     model.metadata = [item for item in model.metadata or () if item.name not in _NOTES] or None
     ports = {*model.subgraphs[0].inputs, *model.subgraphs[0].outputs}
@@ -87,26 +86,5 @@ def logits(graph: Graph) -> Graph:
         for item in signature.outputs:
             if item.tensorIndex == dropped:
                 item.tensorIndex = kept.index
-    _sweep(model)
+    sweep(model)
     return Graph(serialize(model), graph.name)
-
-
-def _sweep(model: Any) -> None:
-    """Takes out tensors that nothing uses, which moves all later ones up."""
-    subgraph = model.subgraphs[0]
-    lists = [subgraph.inputs, subgraph.outputs]
-    for op in subgraph.operators:
-        lists += [op.inputs, op.outputs, op.intermediates]
-    used = sorted({int(i) for places in lists if places is not None for i in places if i >= 0})
-    place = {old: new for new, old in enumerate(used)} | {-1: -1}
-
-    def moved(places: Any) -> Any:
-        return None if places is None else [place[int(i)] for i in places]
-
-    subgraph.tensors = [subgraph.tensors[i] for i in used]
-    subgraph.inputs, subgraph.outputs = moved(subgraph.inputs), moved(subgraph.outputs)
-    for op in subgraph.operators:
-        op.inputs, op.outputs, op.intermediates = moved(op.inputs), moved(op.outputs), moved(op.intermediates)
-    for signature in model.signatureDefs or ():
-        for item in (*signature.inputs, *signature.outputs):
-            item.tensorIndex = place[item.tensorIndex]

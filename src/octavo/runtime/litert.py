@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,13 +33,16 @@ KERNEL_NAMES: dict[Kernels, str] = {
 }
 
 
-def interpreter(content: bytes, kernels: Kernels = "xnnpack", threads: int = 1) -> Any:
+def interpreter(
+    content: bytes, kernels: Kernels = "xnnpack", threads: int = 1, shapes: Mapping[int, Sequence[int]] | None = None
+) -> Any:
     """An allocated LiteRT interpreter.
 
     Args:
         content: The bytes of a `.tflite` file.
         kernels: ``xnnpack`` is the runtime's default; ``reference`` equals TFLite Micro bit for bit.
         threads: Threads inside one run.
+        shapes: Shapes of inputs, by tensor index, where they are not to be the file's.
 
     Raises:
         ModelError: LiteRT refuses the model.
@@ -55,6 +59,8 @@ def interpreter(content: bytes, kernels: Kernels = "xnnpack", threads: int = 1) 
             made = Interpreter(
                 model_content=content, num_threads=threads, experimental_op_resolver_type=resolvers[kernels]
             )
+            for index, shape in (shapes or {}).items():
+                made.resize_tensor_input(index, shape)
             made.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise ModelError(
@@ -283,37 +289,58 @@ def interleaved(
     return np.array(rounds).T
 
 
-def vet(path: Path) -> None:
+def vet(
+    path: Path,
+    shapes: Mapping[int, Sequence[int]] | None = None,
+    name: str | None = None,
+    also: Sequence[Kernels] = (),
+) -> None:
     """Allocates and runs a stranger's model once in a child process, so that a crash there is not ours.
 
     Damaged flatbuffers can crash the runtime instead of failing cleanly.
 
+    Args:
+        path: The file.
+        shapes: Shapes of inputs, by tensor index, where they are not to be the file's.
+        name: What errors call the model; its path when left out.
+        also: Kernel families beside XNNPACK that will run it here; what they refuse cleanly is not said.
+
     Raises:
         ModelError: LiteRT refused the model, or crashed on it.
     """
-    done = child.run(child.module_command("octavo.runtime.litert", path))
+    wanted = json.dumps({index: list(shape) for index, shape in (shapes or {}).items()})
+    done = child.run(child.module_command("octavo.runtime.litert", path, wanted, *also))
     if done.returncode == 0:
         return
+    name = name or f"'{path}'"
     if done.returncode == 2:
-        raise ModelError(f"LiteRT cannot run '{path}': {done.stderr.strip()}")
+        raise ModelError(f"LiteRT cannot run {name}: {done.stderr.strip()}")
     raise ModelError(
-        f"LiteRT crashed on '{path}' (exit code {done.returncode}): the file is damaged.",
+        f"LiteRT crashed on {name} (exit code {done.returncode}): the file is damaged.",
         "Copy or export it again.",
     )
 
 
-def _vet_here(path: str) -> int:
+def _vet_here(path: str, wanted: str, *also: Any) -> int:
+    shapes = {int(index): shape for index, shape in json.loads(wanted).items()}
+    for kernels in (*also, "xnnpack"):
+        refused = _refused(Path(path).read_bytes(), shapes, kernels)
+    sys.stderr.write(refused)
+    return 2 if refused else 0
+
+
+def _refused(content: bytes, shapes: Mapping[int, Sequence[int]], kernels: Kernels) -> str:
+    """Why LiteRT cannot run a model on zeros; empty when it can."""
     try:
-        made = interpreter(Path(path).read_bytes())
+        made = interpreter(content, kernels, shapes=shapes)
         with quiet():
             for detail in made.get_input_details():
                 made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
             made.invoke()
     except (ModelError, RuntimeError, ValueError, TypeError) as error:
-        sys.stderr.write(" ".join(str(error).split()))
-        return 2
-    return 0
+        return " ".join(str(error).split())
+    return ""
 
 
 if __name__ == "__main__":
-    raise SystemExit(_vet_here(sys.argv[1]))
+    raise SystemExit(_vet_here(*sys.argv[1:]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,42 +12,131 @@ from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import Channels, Inputs
-from octavo.runtime.litert import vet
+from octavo.rewrite.canonical.passes import concerns, plain, static
+from octavo.rewrite.canonical.signature import Chosen, check, choose
+from octavo.rewrite.canonical.sizes import Size, Sizes, opened
+from octavo.runtime.litert import Kernels, vet
 from octavo.source import sidecar
 from octavo.source.sidecar import Sidecar
-from octavo.tflite.graph import Graph
+from octavo.tflite.graph import Graph, read_bytes
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model from a file, as a float or int8 graph, with what belongs to it."""
+    """A model from a file, as a float or int8 graph, with what belongs to it.
+
+    Args:
+        graph: The model.
+        belongs: Its sidecar, if it has one.
+        content: The bytes of the file; of a Keras model those of the graph that it was exported to.
+        canonical: What was done to bring the file's graph into this form, for people, one sentence each.
+    """
 
     graph: Graph
     belongs: Sidecar | None
+    content: bytes = b""
+    canonical: tuple[str, ...] = ()
 
 
-def load_model(path: Path | str) -> Loaded:
-    """Reads a `.tflite` or `.keras` model; a Keras model is exported to a float graph.
+def load_model(
+    path: Path | str,
+    signature: str | None = None,
+    size: Size | None = None,
+    images: Callable[[], Size | None] | None = None,
+    progress: Progress | None = None,
+) -> Loaded:
+    """Reads a `.tflite` or `.keras` model as it is, but with one graph, a batch of 1 and static sizes.
 
-    A `.tflite` file is first tried in a child process, since a damaged one can crash the runtime.
+    A Keras model is exported to a float graph. A `.tflite` file is first tried in a child process, since a damaged one
+    can crash the runtime.
+
+    Args:
+        path: The file.
+        signature: Which graph of a `.tflite` file with several signatures.
+        size: Height and width of the images, where the file leaves them open.
+        images: Gives height and width of the user's images, None where they differ: asked where the file leaves them
+            open and `size` is left out.
+        progress: Told what was done to bring the graph into this form.
 
     Raises:
-        ModelError: There is no such file, or it is not a model that can be read.
+        ModelError: There is no such file, it is not a model that can be read, or it leaves something open that no
+            argument says.
     """
-    path = Path(path)
+    loaded = _read(Path(path), signature, Sizes(size, images))
+    _tell(loaded.canonical, progress)
+    return loaded
+
+
+def load_float(
+    path: Path | str,
+    signature: str | None = None,
+    size: Size | None = None,
+    images: Callable[[], Size | None] | None = None,
+    progress: Progress | None = None,
+) -> Loaded:
+    """Reads a model that is to be changed: as `load_model`, and with plain float32 constants.
+
+    Float16, sparse and dynamic-range constants become what they stand for. A quantized model stays as it is.
+
+    Args:
+        path: The file.
+        signature: As for `load_model`.
+        size: As for `load_model`.
+        images: As for `load_model`.
+        progress: As for `load_model`.
+
+    Raises:
+        ModelError: As for `load_model`, or its constants cannot be made float32.
+    """
+    loaded = _read(Path(path), signature, Sizes(size, images))
+    done = plain(loaded.graph)
+    loaded = replace(loaded, graph=done.graph, canonical=(*loaded.canonical, *done.said))
+    _tell(loaded.canonical, progress)
+    return loaded
+
+
+def _tell(sentences: tuple[str, ...], progress: Progress | None) -> None:
+    for sentence in sentences if progress is not None else ():
+        assert progress is not None
+        progress.say(sentence)
+
+
+def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
     if not path.exists():
         raise ModelError(f"There is no file '{path}'.", "Give the path of a .tflite or .keras model.")
     if path.is_dir():
         raise ModelError(f"'{path}' is a folder.", "Give the path of a .tflite or .keras model.")
     belongs = sidecar.read(path)
+    name = f"'{path}'"
     if path.suffix in {".keras", ".h5", ".hdf5"}:
         from octavo.source.export import to_float_tflite
         from octavo.source.keras_file import load_keras
 
-        return Loaded(Graph(to_float_tflite(load_keras(path)), f"'{path}'"), belongs)
-    graph = Graph.read(path)
-    vet(path)
-    return Loaded(graph, belongs)
+        content = to_float_tflite(load_keras(path))
+        chosen = choose(content, name, signature)
+        graph = Graph(chosen.content, name)
+    else:
+        content = read_bytes(path)
+        chosen = choose(content, name, signature)
+        graph = Graph(chosen.content, name)
+        _vet(path, chosen, graph, sizes)
+        check(content, chosen, opened(graph, sizes.shapes(graph)))
+    done = static(graph, sizes)
+    return Loaded(done.graph, belongs, content, (*chosen.said, *done.said))
+
+
+def _vet(path: Path, chosen: Chosen, graph: Graph, sizes: Sizes) -> None:
+    """Runs in a child process first what will run in this one."""
+    shapes = sizes.shapes(graph)
+    also: tuple[Kernels, ...] = ("builtin",) if chosen.said or concerns(graph) else ()
+    if not chosen.said:
+        vet(path, shapes, graph.name, also)
+        return
+    vet(path, name=graph.name, also=also)
+    with tempfile.TemporaryDirectory() as folder:
+        cut = Path(folder) / "model.tflite"
+        cut.write_bytes(chosen.content)
+        vet(cut, shapes, graph.name, also)
 
 
 def takes_an_image(graph: Graph) -> bool:

@@ -1,7 +1,7 @@
 """A float `.tflite` graph as Octavo sees it: ops, tensors, constants; read, changed, written.
 
 The flatbuffer itself is read and written by the utilities in the LiteRT wheel. A `Graph` is immutable: every
-change makes a new one. Only single-subgraph models are read; control flow has no place in a classifier.
+change makes a new one. Only single-subgraph models are read: control flow is refused with its cause.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError
+from octavo.tflite import control_flow
+from octavo.tflite.sparse import dense
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +42,8 @@ class Tensor:
         name: Its name, unique within the graph.
         shape: Its static shape; -1 where the file leaves a dimension open.
         dtype: NumPy's name of its element type (``float32``, ``int8``, …), or ``int4``.
-        constant: Its values when the file holds them, else None; those of ``int4``, which the file packs, as int8.
+        constant: Its values when the file holds them, else None; those of ``int4``, which the file packs, as int8, and
+            those of a sparse constant in their dense array.
         qparams: Its scale and zero point when it is quantized, else None; of a uint8 tensor those of the int8 codes
             that lie 128 below.
     """
@@ -76,6 +80,51 @@ class Op:
         return f"{self.kind} #{self.index}"
 
 
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """What damage makes Python raise, as one clear error."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error, MemoryError) as error:
+        raise ModelError(
+            f"{name} is damaged: its flatbuffer could not be read ({type(error).__name__}).",
+            "Copy or export the file again.",
+        ) from error
+
+
+def unpack(content: bytes, name: str = "the model") -> Any:
+    """The bytes of a `.tflite` file as the schema's `ModelT`, with all its subgraphs.
+
+    Args:
+        content: The bytes.
+        name: What error messages call the model.
+
+    Raises:
+        ModelError: They are not a `.tflite` model.
+    """
+    if len(content) < 8 or content[4:8] != b"TFL3":
+        raise ModelError(
+            f"{name} is not a .tflite model: bytes 4 to 8 should read 'TFL3'.",
+            "Give a file that LiteRT, TensorFlow Lite or Octavo wrote.",
+        )
+    with reading(name):
+        return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a `.tflite` file.
+
+    Raises:
+        ModelError: There is no such file, or it cannot be read.
+    """
+    if not path.is_file():
+        raise ModelError(f"There is no file '{path}'.", "Give the path of a .tflite model.")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"'{path}' could not be read: {error.strerror}.") from error
+
+
 class Graph:
     """The ops and tensors of a `.tflite` model with one subgraph.
 
@@ -95,26 +144,9 @@ class Graph:
     def __init__(self, content: bytes, name: str = "the model") -> None:
         self.content = content
         self.name = name
-        if len(content) < 8 or content[4:8] != b"TFL3":
-            raise ModelError(
-                f"{name} is not a .tflite model: bytes 4 to 8 should read 'TFL3'.",
-                "Give a file that LiteRT, TensorFlow Lite or Octavo wrote.",
-            )
-        try:
-            self._take(flatbuffer_utils.read_model_from_bytearray(bytearray(content)))
-        except (
-            AttributeError,
-            IndexError,
-            KeyError,
-            TypeError,
-            ValueError,
-            struct.error,
-            MemoryError,
-        ) as error:
-            raise ModelError(
-                f"{name} is damaged: its flatbuffer could not be read ({type(error).__name__}).",
-                "Copy or export the file again.",
-            ) from error
+        model = unpack(content, name)
+        with reading(name):
+            self._take(model)
 
     def __repr__(self) -> str:
         ports = " -> ".join(
@@ -125,7 +157,7 @@ class Graph:
 
     def _take(self, model: Any) -> None:
         self._model = model
-        self._single(len(model.subgraphs))
+        self._single()
         self._subgraph = model.subgraphs[0]
         self.tensors: tuple[Tensor, ...] = self._read_tensors()
         self.ops: tuple[Op, ...] = self._read_ops()
@@ -153,20 +185,17 @@ class Graph:
             ModelError: There is no such file, or it is not a model that can be read.
         """
         path = Path(path)
-        if not path.is_file():
-            raise ModelError(f"There is no file '{path}'.", "Give the path of a .tflite model.")
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"'{path}' could not be read: {error.strerror}.") from error
-        return cls(content, f"'{path}'")
+        return cls(read_bytes(path), f"'{path}'")
 
-    def _single(self, count: int) -> None:
-        if count != 1:
-            raise ModelError(
-                f"{self.name} has {count} subgraphs; Octavo reads models with one.",
-                "Export the classifier without control flow (tf.cond, tf.while_loop).",
-            )
+    def _single(self) -> None:
+        if (count := len(self._model.subgraphs)) == 1:
+            return
+        if count:
+            control_flow.refuse(self._model, self._model.subgraphs[0], self.name)
+        raise ModelError(
+            f"{self.name} has {count} subgraphs, as a file with several signatures has; a graph is one of them.",
+            "Read it with `signature`, or export the model with one signature.",
+        )
 
     def _read_tensors(self) -> tuple[Tensor, ...]:
         seen: dict[str, int] = {}
@@ -199,7 +228,8 @@ class Graph:
             return unpack4(np.frombuffer(bytes(data), np.uint8), math.prod(shape)).reshape(shape)
         if dtype not in np.sctypeDict:
             return None
-        return np.frombuffer(bytes(data), dtype=dtype).reshape(shape)
+        values = np.frombuffer(bytes(data), dtype=dtype)
+        return values.reshape(shape) if raw.sparsity is None else dense(values, shape, raw.sparsity)
 
     def _read_ops(self) -> tuple[Op, ...]:
         ops = []
@@ -232,6 +262,11 @@ class Graph:
     def producers(self) -> dict[int, Op]:
         """The op that makes each tensor; inputs and constants have none."""
         return {out: op for op in self.ops for out in op.outputs}
+
+    @property
+    def sparse(self) -> tuple[int, ...]:
+        """The tensors whose constants the file keeps sparse, by index."""
+        return tuple(index for index, raw in enumerate(self._subgraph.tensors) if raw.sparsity is not None)
 
     @cached_property
     def consumers(self) -> dict[int, tuple[Op, ...]]:
@@ -329,7 +364,7 @@ class Graph:
             model.buffers.append(schema.BufferT())
             stored = pack4(values) if tensor.dtype == "int4" else np.ascontiguousarray(values)
             model.buffers[-1].data = stored.view(np.uint8).ravel()
-            raw.buffer = len(model.buffers) - 1
+            raw.buffer, raw.sparsity = len(model.buffers) - 1, None
         return Graph.of(model, self.name)
 
     def unshared(self) -> Graph:

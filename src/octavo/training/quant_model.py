@@ -20,8 +20,8 @@ from octavo.quantization.precision import Precision
 from octavo.quantization.proof import Proof
 from octavo.runtime.litert import Model, Port
 from octavo.simulate.rounded import RoundedModel, arguments
-from octavo.source import sidecar
 from octavo.source.export import to_float_tflite
+from octavo.source.load import load_float
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.training.convert import convert
@@ -166,7 +166,8 @@ def _read(path: Path) -> tuple[Graph, Sidecar | None]:
             f"'{path}' is a Keras file; QuantModel takes a float .tflite file or a loaded model.",
             "Give QuantModel(keras.models.load_model(path)).",
         )
-    return Graph.read(path), sidecar.read(path)
+    loaded = load_float(path)
+    return loaded.graph, loaded.belongs
 
 
 def _is_list_of_arrays(images: Any) -> bool:

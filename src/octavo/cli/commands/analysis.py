@@ -11,7 +11,7 @@ import typer
 from octavo.cli.app import command
 from octavo.cli.options import Flags, JsonFlag, KernelsFlag, check_out, images, numbers
 from octavo.cli.output import Shown, print_json, say, share
-from octavo.recipe.options import Inputs, Quantization
+from octavo.recipe.options import Inputs, Quantization, meaning
 
 OTHERS = "Seed of the choice of images; others than `octavo quantize` calibrates with at the same seed."
 
@@ -22,16 +22,20 @@ def inspect(
     each: Annotated[
         bool, typer.Option("--ops", help="List every op with its name, and the precisions it can have.")
     ] = False,
+    signature: Annotated[str | None, typer.Option("--signature", help=meaning(Inputs, "signature"))] = None,
+    size: Annotated[tuple[int, int] | None, typer.Option("--size", help=meaning(Inputs, "size"))] = None,
     json_: JsonFlag = False,
 ) -> None:
     """Show what a model is: inputs, outputs, ops, size, quantization."""
     from octavo.api.inspect import inspect as inspect_file
 
-    value = inspect_file(model)
+    value = inspect_file(model, signature, size)
     if json_:
         print_json(value.to_json())
         return
     say(f"{model}: {value['kind']}, {value['bytes']:,} bytes, SHA-256 {value['sha256'][:16]}…")
+    for sentence in value["canonical"]:
+        say(f"canonical form: {sentence}")
     say(f"{value['parameters']:,} parameters, {value['macs']:,} multiply-accumulates")
     for port in ("inputs", "outputs"):
         for facts in value[port]:

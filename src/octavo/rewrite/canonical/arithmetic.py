@@ -1,0 +1,27 @@
+"""Shape arithmetic: SHAPE, STRIDED_SLICE, PACK and their like, which static sizes have made constants."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from octavo.rewrite.canonical.change import Change
+from octavo.rewrite.canonical.fold import fold
+from octavo.rewrite.canonical.known import Known
+from octavo.tflite.graph import Graph
+
+_INTEGERS = {"int32", "int64", "bool"}
+
+
+def arithmetic(graph: Graph) -> Change | None:
+    """Folds the integers that a graph works out from shapes alone; a rewrite of the canonical form."""
+    found = {
+        index
+        for index in Known.of(graph).values
+        if graph.tensors[index].dtype in _INTEGERS and graph.tensors[index].qparams is None
+    }
+    made = fold(graph, found)
+    gone = Counter(op.kind for op in graph.ops) - Counter(op.kind for op in made.ops)
+    if not gone:
+        return None
+    kinds = ", ".join(f"{count} {kind}" for kind, count in gone.items())
+    return Change(made, (f"Sizes that were worked out from shapes became constants: {kinds} went.",))

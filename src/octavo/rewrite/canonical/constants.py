@@ -1,0 +1,61 @@
+"""Plain constants: float16 behind DEQUANTIZE, sparse ones behind DENSIFY, and what is computed from constants."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from octavo.rewrite.canonical.change import Change
+from octavo.rewrite.canonical.dynamic_range import weights
+from octavo.rewrite.canonical.exact import ROUNDING
+from octavo.rewrite.canonical.fold import fold
+from octavo.rewrite.canonical.known import Known
+from octavo.tflite.graph import Graph
+
+
+def constants(graph: Graph) -> Change | None:
+    """Stores what a graph computes from constants; a rewrite of the canonical form.
+
+    A graph with quantized activations is left as it is: there a DEQUANTIZE keeps a constant small on purpose.
+    """
+    if weights(graph) is None:
+        return None
+    whole = _dense(graph)
+    made = fold(whole, Known.of(graph).values)
+    gone = Counter(op.kind for op in graph.ops) - Counter(op.kind for op in made.ops)
+    halves = {
+        op.inputs[0]
+        for op in graph.ops
+        if op.kind in ("DEQUANTIZE", "DENSIFY")
+        and graph.tensors[op.inputs[0]].dtype == "float16"
+        and graph.tensors[op.inputs[0]].constant is not None
+    }
+    said = []
+    if halves:
+        said.append(f"{len(halves)} float16 constants became float32, which holds each of their values exactly.")
+    if sparse := graph.sparse:
+        said.append(f"{len(sparse)} sparse constants became dense.")
+    if others := {kind: count for kind, count in gone.items() if kind not in ("DEQUANTIZE", "DENSIFY")}:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.items())
+        said.append(f"What was computed from constants alone became constants: {kinds} went.")
+    if gone and not said:
+        said.append(f"{gone['DEQUANTIZE']} constants behind DEQUANTIZE became float32.")
+    return Change(made, tuple(said), 0.0 if whole is graph else ROUNDING) if said else None
+
+
+def _dense(graph: Graph) -> Graph:
+    """The same graph with its sparse constants stored whole where an op reads them itself, without a DENSIFY."""
+    readers = graph.consumers
+    direct = [i for i in graph.sparse if any(op.kind != "DENSIFY" for op in readers.get(i, ()))]
+    if not direct:
+        return graph
+    model = graph.copied()
+    for index in direct:
+        raw, values = model.subgraphs[0].tensors[index], graph.tensors[index].constant
+        assert values is not None
+        model.buffers.append(schema.BufferT())
+        model.buffers[-1].data = np.ascontiguousarray(values).view(np.uint8).ravel()
+        raw.buffer, raw.sparsity = len(model.buffers) - 1, None
+    return Graph.of(model, graph.name)

@@ -1,0 +1,71 @@
+"""Dynamic-range files: integer weights in a float graph, which become the float32 values that they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from octavo.rewrite.canonical.change import Change
+from octavo.rewrite.sweep import sweep
+from octavo.tflite.graph import Graph
+
+# LiteRT rounds activations to 8 bits before it multiplies them with integer weights, so answers are alike, not equal.
+NOISE = 0.25
+# Ops that take values out of weights, as an embedding does, and leave them what they are.
+_MOVES = {"EXPAND_DIMS", "GATHER", "GATHER_ND", "RESHAPE", "SLICE", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE"}
+
+
+def weights(graph: Graph) -> frozenset[int] | None:
+    """The integer tensors that are weights, or values taken out of weights; None where activations are quantized."""
+    found: set[int] = set()
+    quantized = {t.index for t in graph.tensors if t.qparams is not None}
+    found |= {index for index in quantized if graph.tensors[index].constant is not None}
+    for op in graph.ops:
+        made = quantized & set(op.outputs)
+        if made and not (op.kind in _MOVES and op.inputs[0] in found):
+            return None
+        found |= made
+    return frozenset(found) if quantized <= found else None
+
+
+def dynamic_range(graph: Graph) -> Change | None:
+    """Makes the integer weights of a float graph float32; a rewrite of the canonical form.
+
+    It is the one that is not exact. A graph with quantized activations is quantized already, and left as it is.
+    """
+    found = weights(graph)
+    ends = [op for op in graph.ops if op.kind == "DEQUANTIZE" and op.inputs[0] in (found or ())]
+    if not found or any(op.outputs[0] in graph.outputs for op in ends):
+        return None
+    model = graph.copied()
+    subgraph = model.subgraphs[0]
+    for index in found:
+        tensor, raw = graph.tensors[index], subgraph.tensors[index]
+        raw.type, raw.quantization = schema.TensorType.FLOAT32, None
+        if tensor.constant is None:
+            continue
+        assert tensor.qparams is not None
+        # A uint8 tensor's parameters are those of the codes 128 below: see `Tensor`.
+        codes = tensor.constant.astype(np.int16) - (128 if tensor.dtype == "uint8" else 0)
+        raw.buffer, raw.sparsity = len(model.buffers), None
+        model.buffers.append(schema.BufferT())
+        model.buffers[-1].data = tensor.qparams.dequantize(codes).view(np.uint8).ravel()
+    # What was made float on the way to its readers is float already.
+    behind = {op.outputs[0]: op.inputs[0] for op in ends}
+    dropped = {op.index for op in ends}
+    subgraph.operators = [raw for place, raw in enumerate(subgraph.operators) if place not in dropped]
+    for raw in subgraph.operators:
+        raw.inputs = [behind.get(int(index), int(index)) for index in (raw.inputs if raw.inputs is not None else ())]
+        if hasattr(raw.builtinOptions, "asymmetricQuantizeInputs"):
+            raw.builtinOptions.asymmetricQuantizeInputs = False
+    sweep(model)
+    count = sum(graph.tensors[index].constant is not None for index in found)
+    return Change(
+        Graph.of(model, graph.name),
+        (
+            f"{count} integer weights of a dynamic-range file became float32: what their rounding took stays lost. "
+            "Give the float model that it came from where you have it.",
+        ),
+        NOISE,
+        ("its integer weights mean something else to LiteRT", "Give the float model that it came from."),
+    )

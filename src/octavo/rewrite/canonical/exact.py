@@ -1,0 +1,155 @@
+"""The proof that a rewrite is exact: both graphs on LiteRT's own kernels, on the same random inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.errors import ModelError
+from octavo.runtime.litert import interpreter
+from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+
+# Kernels sum floats in another order where a batch has another size, or where a constant is sparse no longer.
+ROUNDING = 1e-5
+DRAWS = 2
+# Items of a batch that are looked at: they are many where a file has no batch, and its first axis is something else.
+MOST_ITEMS = 16
+
+
+def difference(before: Graph, after: Graph, tolerance: float = 0.0) -> str | None:
+    """Where two graphs answer differently, for people; None where they answer alike.
+
+    Args:
+        before: A graph. Open sizes of its inputs become those of `after`.
+        after: The same model with static inputs; where `before` takes N items, it is run on each.
+        tolerance: How far floats may lie apart, as a share of the largest in an output. Integers have to be equal.
+
+    Raises:
+        ModelError: LiteRT cannot run one of them.
+    """
+    random = np.random.default_rng(0)
+    batch = _batch(before, after)
+    shapes = [after.tensors[index].shape for index in after.inputs]
+    whole = runner(before, [(batch, *shape[1:]) for shape in shapes] if batch > 1 else shapes)
+    alone = runner(after, shapes)
+    for _ in range(DRAWS):
+        items = [inputs(after, random) for _ in range(batch)]
+        try:
+            wanted = whole(_stacked(items))
+        except ModelError:
+            # Not every model takes any value, as where one is a place in a table; all that come here ran on zeros.
+            items = [[np.zeros_like(value) for value in given] for given in items]
+            wanted = whole(_stacked(items))
+        for place in sorted({int(place) for place in np.linspace(0, batch - 1, min(batch, MOST_ITEMS))}):
+            for index, one, two in zip(after.outputs, wanted, alone(items[place]), strict=True):
+                name = after.tensors[index].name
+                if batch > 1 and (one.ndim == 0 or len(one) != batch * len(two)):
+                    return f"output '{name}' has the shape {one.shape} for {batch} items and {two.shape} for one"
+                part = np.split(one, batch)[place] if batch > 1 else one
+                if (found := apart(part, two, tolerance)) is not None:
+                    return f"output '{name}' {found}"
+    return None
+
+
+def started(content: bytes, shapes: Mapping[int, Sequence[int]] | None = None) -> Any:
+    """An interpreter of LiteRT's own kernels, which no delegate fuses; with XNNPACK for custom ops that it alone runs.
+
+    Args:
+        content: The bytes of a `.tflite` file.
+        shapes: As for `octavo.runtime.litert.interpreter`.
+
+    Raises:
+        ModelError: LiteRT refuses the model.
+    """
+    try:
+        return interpreter(content, "builtin", shapes=shapes)
+    except ModelError:
+        return interpreter(content, "xnnpack", shapes=shapes)
+
+
+def invoked(graph: Graph) -> Any:
+    """An interpreter of a graph that has run once, on zeros: shapes, and what depends on no input, can be read off it.
+
+    Raises:
+        ModelError: LiteRT cannot run the graph.
+    """
+    made = started(graph.content)
+    try:
+        for detail in made.get_input_details():
+            made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        made.invoke()
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"LiteRT cannot run {graph.name}: {' '.join(str(error).split())}") from error
+    return made
+
+
+def runner(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Callable[[list[Array]], list[Array]]:
+    """A graph on LiteRT: one array for each input in, one for each output out.
+
+    Args:
+        graph: The graph.
+        shapes: The shape of each input.
+
+    Raises:
+        ModelError: LiteRT cannot run the graph, at these shapes or on what it is then given.
+    """
+    made = started(graph.content, dict(zip(graph.inputs, shapes, strict=True)))
+
+    def run(given: list[Array]) -> list[Array]:
+        made.reset_all_variables()
+        try:
+            for index, value in zip(graph.inputs, given, strict=True):
+                made.set_tensor(index, value)
+            made.invoke()
+            return [np.array(made.get_tensor(index)) for index in graph.outputs]
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"LiteRT cannot run {graph.name}: {' '.join(str(error).split())}") from error
+
+    return run
+
+
+def _stacked(items: Sequence[list[Array]]) -> list[Array]:
+    """The inputs of one run of a batch; of one item they are its own, whatever their rank."""
+    return [np.concatenate(given) for given in zip(*items, strict=True)] if len(items) > 1 else items[0]
+
+
+def _batch(before: Graph, after: Graph) -> int:
+    """How many items of `after` one run of `before` takes."""
+    for index in before.inputs:
+        old, new = before.tensors[index].shape, after.tensors[index].shape
+        if old != new and old[0] > 1:
+            return old[0] // new[0]
+    return 1
+
+
+def inputs(graph: Graph, random: np.random.Generator) -> list[Array]:
+    """Random values for each input of a graph with static inputs."""
+    made = []
+    for index in graph.inputs:
+        tensor = graph.tensors[index]
+        if tensor.dtype in ("int8", "uint8"):
+            limits = np.iinfo(tensor.dtype)
+            made.append(random.integers(limits.min, limits.max + 1, tensor.shape).astype(tensor.dtype))
+        elif "int" in tensor.dtype or tensor.dtype == "bool":
+            # Two places that every table has.
+            made.append(random.integers(0, 2, tensor.shape).astype(tensor.dtype))
+        else:
+            made.append(random.uniform(-1, 1, tensor.shape).astype(tensor.dtype))
+    return made
+
+
+def apart(one: Array, two: Array, tolerance: float = 0.0) -> str | None:
+    """How far one output lies from another, for people; None where they are equal, up to `tolerance`."""
+    if one.shape != two.shape:
+        return f"has the shape {two.shape} instead of {one.shape}"
+    if not np.issubdtype(one.dtype, np.floating):
+        return None if np.array_equal(one, two) else f"differs by up to {np.abs(one.astype(float) - two).max():g}"
+    limit = tolerance * float(np.abs(one[np.isfinite(one)]).max(initial=0.0))
+    if np.allclose(one, two, rtol=0, atol=limit, equal_nan=True):
+        return None
+    return f"differs by up to {np.nanmax(np.abs(one.astype(np.float64) - two)):g}"

@@ -1,0 +1,70 @@
+"""Constant folding: LiteRT itself computes what depends on no input, and the values take the place of the ops."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from octavo.rewrite.canonical import exact
+from octavo.rewrite.sweep import sweep
+from octavo.tflite.graph import Graph, Op
+
+Array = npt.NDArray[Any]
+
+
+def fold(graph: Graph, wanted: Collection[int]) -> Graph:
+    """The same graph with some tensors stored instead of computed.
+
+    Args:
+        graph: A graph whose inputs have static shapes.
+        wanted: Tensors, by index, whose values depend on no input: see `Known`. Those that ops outside of `wanted` read
+            become constants; what is then read by nobody goes, ops and all.
+    """
+    # What the model gives stays computed: an output that is a constant is nothing that other tools know.
+    wanted = set(wanted) - set(graph.outputs)
+    gone = [op for op in graph.ops if op.outputs and set(op.outputs) <= wanted]
+    kept = [op for op in graph.ops if not (op.outputs and set(op.outputs) <= wanted)]
+    read = {index for op in kept for index in op.inputs}
+    edge = sorted({out for op in gone for out in op.outputs} & read)
+    if not gone:
+        return graph
+    found = _values(graph, edge)
+    model = graph.copied()
+    subgraph = model.subgraphs[0]
+    subgraph.operators = [subgraph.operators[op.index] for op in kept]
+    for index in edge:
+        raw, values = subgraph.tensors[index], found[index]
+        model.buffers.append(schema.BufferT())
+        model.buffers[-1].data = np.ascontiguousarray(values).view(np.uint8).ravel() if values.size else None
+        raw.buffer = len(model.buffers) - 1
+        raw.shape, raw.shapeSignature, raw.hasRank = list(values.shape), None, values.ndim == 0
+    sweep(model)
+    return Graph.of(model, graph.name)
+
+
+def _values(graph: Graph, wanted: list[int]) -> dict[int, Array]:
+    """What LiteRT computes for tensors that depend on no input; the ops that they need are all that runs."""
+    needed = _needed(graph, wanted)
+    model = graph.copied()
+    subgraph = model.subgraphs[0]
+    subgraph.operators = [subgraph.operators[op.index] for op in needed]
+    subgraph.outputs = wanted
+    model.signatureDefs = None
+    made = exact.invoked(Graph.of(model, graph.name))
+    # A copy: what the interpreter hands out for a constant may be its own memory.
+    return {index: np.array(made.get_tensor(index)) for index in wanted}
+
+
+def _needed(graph: Graph, wanted: list[int]) -> list[Op]:
+    """The ops behind some tensors, in execution order."""
+    reached = set(wanted)
+    needed = []
+    for op in reversed(graph.ops):
+        if reached & set(op.outputs):
+            needed.append(op)
+            reached |= set(op.inputs)
+    return needed[::-1]

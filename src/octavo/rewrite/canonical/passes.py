@@ -1,0 +1,101 @@
+"""The rewrites in their order, each proved when it did something."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from octavo.base.errors import ModelError
+from octavo.rewrite.canonical import exact
+from octavo.rewrite.canonical.arithmetic import arithmetic
+from octavo.rewrite.canonical.batch import batch
+from octavo.rewrite.canonical.change import Change, Rewrite
+from octavo.rewrite.canonical.constants import constants
+from octavo.rewrite.canonical.dynamic_range import dynamic_range, weights
+from octavo.rewrite.canonical.known import Known
+from octavo.rewrite.canonical.sizes import Sizes
+from octavo.rewrite.canonical.unread import unread
+from octavo.tflite.graph import Graph
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """A graph in canonical form.
+
+    Args:
+        graph: The graph; the one that was given where nothing had to be done.
+        said: What was done, for people, one sentence each.
+    """
+
+    graph: Graph
+    said: tuple[str, ...] = ()
+
+
+def static(graph: Graph, sizes: Sizes | None = None) -> Canonical:
+    """The same graph with a batch of 1 and static sizes, for whatever runs a model as its file has it.
+
+    Args:
+        graph: A float or integer graph.
+        sizes: What open sizes become.
+
+    Raises:
+        ModelError: A size is open that nothing says, or the graph cannot take one item at a time.
+    """
+    return _done(graph, (sizes or Sizes(), batch, arithmetic))
+
+
+def plain(graph: Graph) -> Canonical:
+    """The same graph with plain float32 constants and nothing unused, for whatever changes a float model.
+
+    The constants of a quantized graph stay as they are.
+
+    Args:
+        graph: A graph of static sizes.
+
+    Raises:
+        ModelError: Its weights cannot be made float32.
+    """
+    return _done(graph, (unread, constants, dynamic_range))
+
+
+def concerns(graph: Graph) -> bool:
+    """Whether a rewrite may have something to do, and so may run the graph on LiteRT's own kernels; runs nothing."""
+    inputs = [graph.tensors[index].shape for index in graph.inputs]
+    known = Known.of(graph).values
+    used = {*graph.inputs, *graph.outputs, *(index for op in graph.ops for index in (*op.inputs, *op.outputs))}
+    return (
+        any(n < 1 for tensor in graph.tensors if tensor.constant is None for n in tensor.shape)
+        or any(shape[:1] > (1,) for shape in inputs)
+        or any(known.intersection(op.outputs) for op in graph.ops)
+        or any(tensor.index not in used for tensor in graph.tensors)
+        or bool(graph.sparse or weights(graph))
+    )
+
+
+def _done(graph: Graph, rewrites: Sequence[Rewrite]) -> Canonical:
+    changes: list[Change] = []
+    at = graph
+    for rewrite in rewrites:
+        if (change := rewrite(at)) is not None:
+            changes.append(change)
+            at = change.graph
+    before = graph
+    for tolerance, together in groupby(changes, lambda change: change.tolerance):
+        alike = list(together)
+        if exact.difference(before, alike[-1].graph, tolerance) is not None:
+            raise _refusal(before, alike)
+        before = alike[-1].graph
+    return Canonical(at, tuple(sentence for change in changes for sentence in change.said))
+
+
+def _refusal(graph: Graph, changes: Sequence[Change]) -> ModelError:
+    """What to say when the answers are others: the first rewrite that made them so is named."""
+    found, at = None, graph
+    for change in changes:
+        found = exact.difference(at, change.graph, change.tolerance)
+        if found is not None:
+            break
+        at = change.graph
+    doubt, todo = change.doubt
+    return ModelError(f"{graph.name} cannot be used as it is: {doubt} ({found or 'all changes together'}).", todo)

@@ -1,0 +1,174 @@
+"""One graph of a file that holds several: the signature that was asked for, or the only one."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from octavo.base.errors import ModelError
+from octavo.rewrite.canonical import exact
+from octavo.rewrite.sweep import sweep
+from octavo.tflite import control_flow
+from octavo.tflite.graph import Graph, reading, serialize, unpack
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One graph of a file.
+
+    Args:
+        content: A `.tflite` file with that graph alone; the one that was read where it holds no other.
+        key: The name of its signature, where the file was cut to it.
+        said: What was done, for people.
+    """
+
+    content: bytes
+    key: str | None = None
+    said: tuple[str, ...] = ()
+
+
+def choose(content: bytes, name: str, signature: str | None = None) -> Chosen:
+    """Takes the graph of one signature out of a file.
+
+    Args:
+        content: The bytes of a `.tflite` file.
+        name: What errors call it.
+        signature: Which; needed where a file has several.
+
+    Raises:
+        ModelError: The file has several signatures and none was named, or not the one that was, or it has control flow,
+            or it is damaged.
+    """
+    if signature is None and _is_single(content):
+        return Chosen(content)
+    model = unpack(content, name)
+    with reading(name):
+        return _choose(content, model, name, signature)
+
+
+def _choose(content: bytes, model: Any, name: str, signature: str | None) -> Chosen:
+    known = {(one.signatureKey or b"").decode("utf-8", "replace"): one for one in model.signatureDefs or ()}
+    key = _key(model, known, name, signature)
+    number = 0 if key is None else int(known[key].subgraphIndex or 0)
+    subgraph = model.subgraphs[number]
+    control_flow.refuse(model, subgraph, name)
+    if len(model.subgraphs) == 1 and (key is None or _is_whole(subgraph, known[key])):
+        return Chosen(content)
+    if len(known) > 1:
+        said = f"The signature '{key}' was taken, of {_listed(known)}."
+    else:
+        said = f"{len(model.subgraphs) - 1} subgraphs that the model does not run went."
+    if key is not None:
+        _cut(subgraph, known[key])
+        known[key].subgraphIndex = 0
+    model.subgraphs, model.signatureDefs = [subgraph], None if key is None else [known[key]]
+    sweep(model)
+    return Chosen(serialize(model), key, (said,))
+
+
+def check(content: bytes, chosen: Chosen, graph: Graph) -> None:
+    """Proves on LiteRT that the graph of a signature answers as the whole file does for that signature.
+
+    Args:
+        content: The bytes of the whole file.
+        chosen: What was taken out of it.
+        graph: The graph of it, with inputs of static shapes.
+
+    Raises:
+        ModelError: It answers otherwise.
+    """
+    if chosen.key is None or chosen.content == content:
+        return
+    (entry,) = unpack(chosen.content).signatureDefs
+    given = exact.inputs(graph, np.random.default_rng(0))
+    by_index = dict(zip(graph.inputs, given, strict=True))
+    try:
+        runner = exact.started(content).get_signature_runner(chosen.key)
+        wanted = runner(**{item.name.decode(): by_index[item.tensorIndex] for item in entry.inputs})
+    except (RuntimeError, ValueError, KeyError) as error:
+        said = " ".join(str(error).split())
+        raise ModelError(f"LiteRT cannot run the signature '{chosen.key}' of {graph.name}: {said}") from error
+    answers = exact.runner(graph, [value.shape for value in given])(given)
+    found = dict(zip(graph.outputs, answers, strict=True))
+    for item in entry.outputs:
+        if (apart := exact.apart(wanted[item.name.decode()], found[item.tensorIndex])) is not None:
+            raise ModelError(
+                f"{graph.name} answers otherwise once its signature '{chosen.key}' stands alone: output "
+                f"'{item.name.decode()}' {apart}.",
+                "Export the model with that signature alone.",
+            )
+
+
+def _is_single(content: bytes) -> bool:
+    """Whether a file holds one graph and nothing to choose from; also where it is damaged, which its reader says."""
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        return bool(model.SubgraphsLength() == 1 and model.SignatureDefsLength() <= 1 and not _keeps_state(model))
+    except (struct.error, TypeError, ValueError, IndexError, OverflowError):
+        return True
+
+
+def _keeps_state(model: Any) -> bool:
+    return any(
+        model.OperatorCodes(place).BuiltinCode() == schema.BuiltinOperator.VAR_HANDLE
+        for place in range(model.OperatorCodesLength())
+    )
+
+
+def _key(model: Any, known: dict[str, Any], name: str, signature: str | None) -> str | None:
+    if signature is not None and signature not in known:
+        problem = f"{name} has no signature '{signature}': it has {_listed(known) if known else 'none'}."
+        raise ModelError(problem, "Name one of them with `signature`." if known else "Leave `signature` out.")
+    if signature is not None or not known:
+        return signature
+    ports = {
+        (int(one.subgraphIndex or 0), *(frozenset(i.tensorIndex for i in part) for part in (one.inputs, one.outputs)))
+        for one in known.values()
+    }
+    if len(ports) > 1:
+        raise ModelError(
+            f"{name} has {len(known)} signatures, and one model is made of one: {_listed(known)}.",
+            "Choose with `signature`.",
+            details=[_described(model, key, one) for key, one in known.items()],
+        )
+    return next(iter(known))
+
+
+def _listed(known: dict[str, Any]) -> str:
+    return ", ".join(f"'{key}'" for key in known)
+
+
+def _described(model: Any, key: str, entry: Any) -> str:
+    tensors = model.subgraphs[int(entry.subgraphIndex or 0)].tensors
+
+    def ports(items: Any) -> str:
+        shapes = ((item.name.decode("utf-8", "replace"), tensors[item.tensorIndex].shape) for item in items)
+        return ", ".join(f"{name} ({', '.join(str(int(n)) for n in shape)})" for name, shape in shapes)
+
+    return f"{key}: {ports(entry.inputs)} -> {ports(entry.outputs)}"
+
+
+def _is_whole(subgraph: Any, entry: Any) -> bool:
+    """Whether a signature gives all that its subgraph does."""
+    return {item.tensorIndex for item in entry.outputs} == {int(index) for index in subgraph.outputs}
+
+
+def _cut(subgraph: Any, entry: Any) -> None:
+    """Leaves of a subgraph what one signature gives and takes."""
+    if _is_whole(subgraph, entry):
+        return
+    given = {item.tensorIndex for item in entry.outputs}
+    subgraph.outputs = [int(index) for index in subgraph.outputs if index in given]
+    reached = set(subgraph.outputs)
+    kept = []
+    for op in reversed(subgraph.operators):
+        if reached & {int(index) for index in op.outputs}:
+            kept.append(op)
+            reached |= {int(index) for index in op.inputs}
+    subgraph.operators = kept[::-1]
+    taken = {item.tensorIndex for item in entry.inputs}
+    subgraph.inputs = [int(index) for index in subgraph.inputs if index in taken]

@@ -1,0 +1,146 @@
+"""Static sizes: an open batch is 1, an open height and width are as asked, and every shape follows on LiteRT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from octavo.base.errors import ModelError
+from octavo.rewrite.canonical import exact
+from octavo.rewrite.canonical.change import Change
+from octavo.rewrite.canonical.known import Known
+from octavo.tflite.graph import Graph, Tensor
+
+Shape = tuple[int, ...]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes that a model is to have where its file leaves them open.
+
+    Args:
+        size: Height and width, as the user set them.
+        images: Gives height and width of the user's images, None where they differ; asked where something is open and
+            `size` is None.
+    """
+
+    size: Size | None = None
+    images: Callable[[], Size | None] | None = None
+
+    def __call__(self, graph: Graph) -> Change | None:
+        """Closes what is open; a rewrite of the canonical form."""
+        shapes = self.shapes(graph)
+        said = []
+        batch = any(graph.tensors[index].shape[0] < 1 for index in shapes)
+        if batch:
+            said.append("The open batch became 1.")
+        for index, shape in shapes.items():
+            if (places := _image(graph.tensors[index])) and any(graph.tensors[index].shape[p] < 1 for p in places):
+                high, wide = (shape[p] for p in places)
+                said.append(f"The open height and width of '{graph.tensors[index].name}' became {high} x {wide}.")
+        if not shapes:
+            known = Known.of(graph).shapes
+            if not any(n < 1 for index in known for n in graph.tensors[index].shape):
+                return None
+            said.append("Sizes that the file leaves open became those that LiteRT computes.")
+        return Change(static(graph, shapes), tuple(said))
+
+    def shapes(self, graph: Graph) -> dict[int, Shape]:
+        """The static shape of each input that has an open dimension, by the input's index.
+
+        Raises:
+            ModelError: A dimension is open that nothing says the size of, or `size` is not the model's.
+        """
+        found = {}
+        for index in graph.inputs:
+            tensor = graph.tensors[index]
+            wanted = self._closed(graph, tensor)
+            if wanted != tensor.shape:
+                found[index] = wanted
+        self._check(graph, found)
+        return found
+
+    def _check(self, graph: Graph, found: Mapping[int, Shape]) -> None:
+        """Refuses a size that was asked for and that no image of the model has."""
+        have = []
+        for index in graph.inputs:
+            shape = found.get(index, graph.tensors[index].shape)
+            have += [tuple(shape[place] for place in _image(graph.tensors[index]))]
+        if self.size is not None and self.size not in have:
+            sizes = " and ".join(f"{one[0]} x {one[1]}" for one in have if one)
+            raise ModelError(
+                f"{graph.name} takes {f'images of {sizes}' if sizes else 'no images'}, and `size` asks for "
+                f"{self.size[0]} x {self.size[1]}.",
+                "Leave `size` out, or export the model with an open height and width.",
+            )
+
+    def _closed(self, graph: Graph, tensor: Tensor) -> Shape:
+        shape = list(tensor.shape)
+        # The one axis of a vector is no batch: it may be a sound of any length.
+        if len(shape) > 1 and shape[0] < 1:
+            shape[0] = 1
+        places = _image(tensor)
+        if any(shape[place] < 1 for place in places):
+            size = self.size or (self.images() if self.images is not None else None)
+            for place, wanted in zip(places, size or (), strict=False):
+                if shape[place] < 1:
+                    shape[place] = wanted
+        said = ", ".join("open" if n < 1 else str(n) for n in tensor.shape)
+        if any(n < 1 for n in shape):
+            raise ModelError(
+                f"{graph.name} leaves sizes of its input '{tensor.name}' open: its shape is ({said}).",
+                "Set `size` to a height and width, such as `size=224 224`, or give images that all have one size."
+                if places and all(shape[p] > 0 for p in range(len(shape)) if p not in places)
+                else "Export the model with static sizes.",
+            )
+        return tuple(shape)
+
+
+def _image(tensor: Tensor) -> tuple[int, ...]:
+    """Where an image has its height and width: (N, H, W, C), or (N, C, H, W) where those are open."""
+    if len(tensor.shape) != 4:
+        return ()
+    return (2, 3) if tensor.shape[1] > 0 and max(tensor.shape[2:]) < 1 else (1, 2)
+
+
+def opened(graph: Graph, shapes: Mapping[int, Shape]) -> Graph:
+    """The same graph with inputs of other shapes; those of other tensors stay what the file says."""
+    model = graph.copied()
+    for index, shape in shapes.items():
+        raw = model.subgraphs[0].tensors[index]
+        raw.shape, raw.shapeSignature = list(shape), None
+    return Graph.of(model, graph.name)
+
+
+def static(graph: Graph, shapes: Mapping[int, Shape]) -> Graph:
+    """The same graph with inputs of other shapes, and with the shape that LiteRT then gives each tensor.
+
+    Args:
+        graph: A graph.
+        shapes: The shapes of inputs, by index; other inputs keep theirs.
+
+    Raises:
+        ModelError: LiteRT cannot run the graph at these shapes.
+    """
+    graph = opened(graph, shapes)
+    made = exact.invoked(_unshaped(graph))
+    details = {detail["index"]: detail["shape"] for detail in made.get_tensor_details()}
+    known = Known.of(graph).shapes
+    model = graph.copied()
+    for tensor in graph.tensors:
+        # The shape of what depends on data is another one each time.
+        if tensor.constant is None and tensor.index in known and tensor.index in details:
+            raw = model.subgraphs[0].tensors[tensor.index]
+            raw.shape, raw.shapeSignature = [int(n) for n in details[tensor.index]], None
+    return Graph.of(model, graph.name)
+
+
+def _unshaped(graph: Graph) -> Graph:
+    """The same graph without the shapes of what it computes: some kernels hold on to those that a file gives."""
+    model = graph.copied()
+    for op in graph.ops:
+        for index in op.outputs:
+            raw = model.subgraphs[0].tensors[index]
+            raw.shape, raw.shapeSignature, raw.hasRank = None, None, False
+    return Graph.of(model, graph.name)

@@ -1,0 +1,74 @@
+"""Sparse constants: the values that a file keeps, put back into the dense array that they are part of.
+
+The format is that of the schema's ``SparsityParameters``: dimensions, and blocks of them, are walked in an order; each
+is dense, or lists the places that hold something in compressed rows (CSR).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+_CSR = 1
+
+
+def dense(values: Array, shape: Sequence[int], sparsity: Any) -> Array:
+    """The dense array of a sparse constant.
+
+    Args:
+        values: What the file keeps, in the order of the walk.
+        shape: Of the dense array.
+        sparsity: The schema's ``SparsityParametersT``.
+
+    Raises:
+        ValueError: The parameters do not fit the values or the shape.
+    """
+    order = [int(axis) for axis in sparsity.traversalOrder]
+    blocks = [int(axis) for axis in sparsity.blockMap] if sparsity.blockMap is not None else []
+    if sorted(order) != list(range(len(shape) + len(blocks))) or len(sparsity.dimMetadata) != len(order):
+        raise ValueError("the order of a sparse constant's dimensions does not fit its shape")
+    # One entry for each place that was reached so far: where its row lies, and its coordinate in each walked dimension.
+    rows = np.zeros(1, np.int64)
+    walked: list[Array] = []
+    for level in sparsity.dimMetadata:
+        if level.format == _CSR:
+            segments, indices = (
+                np.asarray(part.values, np.int64) for part in (level.arraySegments, level.arrayIndices)
+            )
+            counts = segments[rows + 1] - segments[rows]
+            _bounded(counts, shape)
+            starts = np.repeat(segments[rows] - np.cumsum(counts) + counts, counts)
+            rows = starts + np.arange(counts.sum())
+            step = indices[rows]
+        else:
+            counts = np.full(len(rows), level.denseSize)
+            _bounded(counts, shape)
+            step = np.tile(np.arange(level.denseSize), len(rows))
+            rows = np.repeat(rows, level.denseSize) * level.denseSize + step
+        if step.size and step.min() < 0:
+            raise ValueError("a sparse constant has a place before its first")
+        walked = [*(np.repeat(places, counts) for places in walked), step]
+    if len(rows) != len(values):
+        raise ValueError(f"a sparse constant holds {len(values)} values for {len(rows)} places")
+    places = [np.zeros(len(rows), np.int64) for _ in shape]
+    for axis, step, level in sorted(zip(order, walked, sparsity.dimMetadata, strict=True), key=lambda item: item[0]):
+        if axis < len(shape):
+            places[axis] = step
+        else:
+            # A block's coordinate goes on where that of the dimension it cuts stopped; blocks are always dense.
+            whole = blocks[axis - len(shape)]
+            places[whole] = places[whole] * level.denseSize + step
+    made = np.zeros(tuple(shape), values.dtype)
+    made[tuple(places)] = values
+    return made
+
+
+def _bounded(counts: Array, shape: Sequence[int]) -> None:
+    """Sees that a level has no more places than the array, before any memory is taken for them."""
+    if counts.size and (counts.min() < 0 or counts.sum() > math.prod(shape)):
+        raise ValueError("a sparse constant has more places than its shape")
