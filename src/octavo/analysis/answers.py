@@ -29,6 +29,8 @@ LEAST_SQNR = 10.0
 SAMPLES = 32
 # An op that adds error beyond this SQNR of its own is where to look first.
 _ADDED = 20.0
+# Parts of one output whose magnitudes differ by this factor leave the smaller one too few of the 256 codes.
+_FAR = 8.0
 _CARRIERS = {"RESHAPE", "DEQUANTIZE", "QUANTIZE", "SQUEEZE", "EXPAND_DIMS"}
 
 
@@ -41,6 +43,7 @@ class OutputAnswer:
         part: Which part of a concatenation, such as ``0:4 of axis 2``; None for a whole output.
         sqnr: ``10 log10(sum x^2 / sum (y - x)^2)`` in dB over all samples, x the float output; None where equal.
         agreement: The share of samples for which both name the same class; None for what is no class probabilities.
+        largest: The largest magnitude of the float output.
         frozen: int8 answers the same for all samples, and float does not; never so for class probabilities.
     """
 
@@ -48,6 +51,7 @@ class OutputAnswer:
     part: str | None
     sqnr: float | None
     agreement: float | None
+    largest: float
     frozen: bool
 
     @property
@@ -85,6 +89,11 @@ class Answers:
         """The output, or part, that is farthest from the float model's."""
         return min(self.outputs, key=lambda item: (item.holds, np.inf if item.sqnr is None else item.sqnr))
 
+    def _beside_larger(self, item: OutputAnswer) -> bool:
+        """Whether a part of a concatenation is small beside another, with which it shares its scale."""
+        parts = [other.largest for other in self.outputs if other.output == item.output and other.part is not None]
+        return item.part is not None and max(parts) > _FAR * item.largest
+
     def describe(self) -> list[str]:
         """What was found, and what to try where the answers do not hold; a sentence each."""
         worst = self.worst
@@ -98,7 +107,7 @@ class Answers:
         if self.tensor is not None:
             kind, tensor = self.tensor
             lines.append(f"most error is first added by {kind} '{tensor}'")
-        if any(item.part is not None and not item.holds for item in self.outputs):
+        if any(not item.holds and self._beside_larger(item) for item in self.outputs):
             lines.append(
                 "parts of one output with ranges far apart share one scale: give them as outputs of their own, or keep "
                 "the concatenation in float (`precision`)"
@@ -163,7 +172,7 @@ def _answer(name: str, part: str | None, real: Array, int8: Array, classes: bool
     agreement = float((flat.argmax(1) == other.argmax(1)).mean()) if classes else None
     # Probabilities can be equal to the last code for samples that a network is sure of; their classes are compared.
     frozen = not classes and len(flat) > 1 and bool(np.all(other == other[0])) and not bool(np.all(flat == flat[0]))
-    return OutputAnswer(name, part, sqnr, agreement, frozen)
+    return OutputAnswer(name, part, sqnr, agreement, float(np.abs(real).max(initial=0.0)), frozen)
 
 
 def _outputs(model: Model, samples: Sequence[Array | tuple[Array, ...]]) -> list[Array]:

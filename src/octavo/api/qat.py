@@ -17,7 +17,7 @@ from octavo.quantization.precision import resolve
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import check_classes, image_preprocess_for, load_float
+from octavo.source.load import check_classes, classes_for, image_preprocess_for, load_float
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat as training
 from octavo.training.convert import convert
@@ -83,7 +83,6 @@ def qat(
     training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress)
     made = convert(simulation)
     write_bytes(out, made.quantized.content)
-    classes = loaded.belongs.classes if loaded.belongs is not None else train.classes
-    Sidecar(preprocess, classes).write(out)
+    Sidecar(preprocess, classes_for(loaded, train)).write(out)
     shutil.rmtree(workdir, ignore_errors=True)
     return Written(out, made.quantized, made.proof, len(loaded.graph.content), left_by_xnnpack(made.quantized))

@@ -24,7 +24,7 @@ from octavo.quantization.quantize import quantize as to_int8
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import load_float, preprocess_for
+from octavo.source.load import classes_for, load_float, preprocess_for
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
@@ -91,6 +91,5 @@ def quantize(
     if not found.hold:
         warnings.warn(". ".join(found.describe()), OctavoWarning, stacklevel=2)
     write_bytes(out, int8.content)
-    classes = loaded.belongs.classes if loaded.belongs is not None else chosen.classes
-    Sidecar(preprocess, classes).write(out)
+    Sidecar(preprocess, classes_for(loaded, chosen)).write(out)
     return Written(out, int8, proof, len(loaded.graph.content), left_by_xnnpack(int8), tuned.steps, found)

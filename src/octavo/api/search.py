@@ -22,7 +22,7 @@ from octavo.quantization.quantize import Quantized
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import load_float, preprocess_for
+from octavo.source.load import classes_for, load_float, preprocess_for
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat
 from octavo.training.convert import convert
@@ -112,8 +112,7 @@ def search(
     if found.chosen is None:
         raise _unmet(found, record)
     write_bytes(out, found.chosen.content)
-    classes = loaded.belongs.classes if loaded.belongs is not None else training.classes
-    Sidecar(preprocess, classes).write(out)
+    Sidecar(preprocess, classes_for(loaded, training)).write(out)
     shutil.rmtree(workdir, ignore_errors=True)
     return found
 

@@ -8,6 +8,7 @@ XNNPACK adds the products of a convolution in another order when it pads, which 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -39,10 +40,23 @@ def fuse(graph: Graph) -> Fused:
     Args:
         graph: A float or quantized graph.
     """
+    return _fused(graph, (_padding, _activation, _identity))
+
+
+def fuse_activations(graph: Graph) -> Fused:
+    """Takes activation functions into the ops before them, and nothing else: floats stay equal bit for bit.
+
+    Args:
+        graph: A float or quantized graph.
+    """
+    return _fused(graph, (_activation,))
+
+
+def _fused(graph: Graph, rules: Sequence[Callable[[_Draft, Op], None]]) -> Fused:
     gone: Counter[str] = Counter()
     while True:
-        drafts = [_Draft(graph), _Draft(graph), _Draft(graph)]
-        for draft, rule in zip(drafts, (_padding, _activation, _identity), strict=True):
+        drafts = [_Draft(graph) for _ in rules]
+        for draft, rule in zip(drafts, rules, strict=True):
             for op in graph.ops:
                 rule(draft, op)
         # One rule at a time, since one may change what another has seen.

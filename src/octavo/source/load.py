@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from octavo.rewrite.canonical.signature import Chosen, check, choose
 from octavo.rewrite.canonical.sizes import Size, Sizes, opened
 from octavo.runtime.litert import Kernels, vet
 from octavo.source import sidecar
+from octavo.source.notes import notes_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph, read_bytes
 
@@ -171,13 +173,17 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
     if base is None:
         channels: Channels = "gray" if entry.shape[3] == 1 else "rgb"
         base = Preprocess((entry.shape[1], entry.shape[2]), channels=channels)
+        source = "The model has no sidecar"
         if entry.dtype == "uint8" and entry.qparams is None:
             # It takes pixels as they are.
             base = replace(base, scale=(0.0, 255.0))
+        elif (noted := notes_of(model.content).scale) is not None:
+            base = replace(base, scale=noted)
+            source = "The file's TFLite metadata say so"
         if said.scale is None and progress is not None:
             progress.say(
-                f"The model has no sidecar: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with "
-                f"{base.interpolation} resizing. Give another scale if it was trained otherwise."
+                f"{source}: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with {base.interpolation} "
+                "resizing. Give another scale if it was trained otherwise."
             )
     return Preprocess.from_json(base.to_json() | given)
 
@@ -194,6 +200,19 @@ def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: 
             f"{model.graph.name} does not take one image: its input should have the shape (1, height, width, 1 or 3)."
         )
     return found
+
+
+def classes_for(loaded: Loaded, images: ImageSet) -> tuple[str, ...]:
+    """The names of a model's classes: its sidecar's, else its TFLite metadata's, else those of its training images.
+
+    Images that calibrate name the classes only where they have as many as the model has outputs.
+    """
+    if loaded.belongs is not None:
+        return loaded.belongs.classes
+    if noted := notes_of(loaded.content).classes:
+        return noted
+    count = math.prod(loaded.graph.tensors[loaded.graph.outputs[0]].shape[1:])
+    return images.classes if len(loaded.graph.outputs) == 1 and len(images.classes) in (count, 2 * (count == 1)) else ()
 
 
 def check_classes(loaded: Loaded, images: ImageSet) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from octavo.base.errors import ModelError
 from octavo.tflite import metadata
-from octavo.tflite.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -15,30 +14,28 @@ class Notes:
 
     Args:
         scale: What pixel values 0 and 255 become; None where they do not say, or say it for each channel apart.
-        classes: Names of the classes of the first output; empty where they do not say.
+        classes: Labels of the first output; empty where they do not say.
     """
 
     scale: tuple[float, float] | None = None
     classes: tuple[str, ...] = ()
 
 
-def notes_of(graph: Graph) -> Notes:
+def notes_of(content: bytes) -> Notes:
     """What a model's metadata say; nothing where it has none, or where they are damaged.
 
     Args:
-        graph: The model.
+        content: The bytes of the model file.
     """
     try:
-        found = metadata.read(graph.content)
-        labels = None if found is None else metadata.labels(graph.content, found)
+        found = metadata.read(content) if content else None
+        labels = None if found is None else metadata.labels(content, found)
     except ModelError:
         # `octavo inspect` shows what is wrong with them; the model works without.
         return Notes()
     if found is None:
         return Notes()
-    shape = graph.tensors[graph.outputs[0]].shape
-    fitting = labels is not None and len(shape) > 1 and shape[-1] == len(labels)
-    return Notes(_scale(found), tuple(labels) if labels is not None and fitting else ())
+    return Notes(_scale(found), tuple(labels or ()))
 
 
 def _scale(found: dict[str, object]) -> tuple[float, float] | None:

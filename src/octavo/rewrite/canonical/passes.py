@@ -8,11 +8,13 @@ from itertools import groupby
 
 from octavo.base.errors import ModelError
 from octavo.rewrite.canonical import exact
+from octavo.rewrite.canonical.activations import activations, has_activations
 from octavo.rewrite.canonical.arithmetic import arithmetic
 from octavo.rewrite.canonical.batch import batch
 from octavo.rewrite.canonical.change import Change, Rewrite
 from octavo.rewrite.canonical.constants import constants
 from octavo.rewrite.canonical.dynamic_range import dynamic_range, weights
+from octavo.rewrite.canonical.infinite import infinite
 from octavo.rewrite.canonical.known import Known
 from octavo.rewrite.canonical.sizes import Sizes
 from octavo.rewrite.canonical.unread import unread
@@ -46,9 +48,9 @@ def static(graph: Graph, sizes: Sizes | None = None) -> Canonical:
 
 
 def plain(graph: Graph) -> Canonical:
-    """The same graph with plain float32 constants and nothing unused, for whatever changes a float model.
+    """The same graph with plain, finite float32 constants, nothing unused, and activation functions fused.
 
-    The constants of a quantized graph stay as they are.
+    This is the form of a float model that is to be changed. A quantized graph stays as it is.
 
     Args:
         graph: A graph of static sizes.
@@ -56,7 +58,7 @@ def plain(graph: Graph) -> Canonical:
     Raises:
         ModelError: Its weights cannot be made float32.
     """
-    return _done(graph, (unread, constants, dynamic_range))
+    return _done(graph, (unread, constants, dynamic_range, infinite, activations))
 
 
 def concerns(graph: Graph) -> bool:
@@ -69,7 +71,7 @@ def concerns(graph: Graph) -> bool:
         or any(shape[:1] > (1,) for shape in inputs)
         or any(known.intersection(op.outputs) for op in graph.ops)
         or any(tensor.index not in used for tensor in graph.tensors)
-        or bool(graph.sparse or weights(graph))
+        or bool(graph.sparse or weights(graph) or has_activations(graph))
     )
 
 
