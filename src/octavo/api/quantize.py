@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 from octavo.analysis.answers import answers
-from octavo.api.written import Written, check_output, left_by_xnnpack
+from octavo.api.written import Written, check_output, left_by_xnnpack, slowdown
 from octavo.base.errors import QuantizationError
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
@@ -92,4 +92,6 @@ def quantize(
         warnings.warn(". ".join(found.describe()), OctavoWarning, stacklevel=2)
     write_bytes(out, int8.content)
     Sidecar(preprocess, classes_for(loaded, chosen)).write(out)
-    return Written(out, int8, proof, len(loaded.graph.content), left_by_xnnpack(int8), tuned.steps, found)
+    left = left_by_xnnpack(int8)
+    slower = slowdown(loaded.graph.content, int8, left)
+    return Written(out, int8, proof, len(loaded.graph.content), left, tuned.steps, found, slower)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from octavo.analysis.answers import Answers
 from octavo.base.errors import ModelError
 from octavo.base.files import check_file
 from octavo.quantization.proof import Proof
 from octavo.quantization.quantize import Quantized
 from octavo.runtime.benchmark import undelegated
+from octavo.runtime.litert import interleaved
 from octavo.source.sidecar import path_of
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import Step
@@ -28,6 +31,8 @@ class Written:
         undelegated: Ops that XNNPACK leaves to LiteRT's slower kernels.
         steps: What each tuning pass did.
         answers: Whether the int8 model says what the float model says; None where training made another model of it.
+        slowdown: Time of an int8 run over that of a float run, measured side by side on one thread of this machine; None
+            where XNNPACK takes every op, and nothing was measured.
     """
 
     path: Path
@@ -37,6 +42,7 @@ class Written:
     undelegated: list[str] = field(repr=False)
     steps: tuple[Step, ...] = field(default=(), repr=False)
     answers: Answers | None = field(default=None, repr=False)
+    slowdown: float | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         times = self.float_bytes / self.proof.bytes
@@ -50,6 +56,20 @@ class Written:
 def left_by_xnnpack(made: Quantized) -> list[str]:
     """The ops of a model that XNNPACK leaves to LiteRT's own, slower kernels."""
     return [str(op) for op in undelegated(Graph(made.content))]
+
+
+def slowdown(before: bytes, made: Quantized, undelegated: list[str]) -> float | None:
+    """How many times as long int8 takes as float, where XNNPACK leaves ops to slower kernels; else None.
+
+    Args:
+        before: The float model.
+        made: The int8 model.
+        undelegated: The ops that XNNPACK leaves.
+    """
+    if not undelegated:
+        return None
+    times = np.median(interleaved([before, made.content], 0.3), axis=1)
+    return float(times[1] / times[0])
 
 
 def check_output(out: Path, *models: Path | str) -> None:

@@ -1,0 +1,168 @@
+"""What becomes of a folder of models: Octavo's int8 beside litert-quantizer's own recipe, and its time beside float's.
+
+python bench/models.py FOLDER --images PHOTOS [--write docs/coverage.md]
+
+Every `.tflite` file of the folder is read, quantized with Octavo's defaults and proved. Models that take an image get
+photographs; others get made-up arrays, normal or whole numbers, of one seed. 100 samples calibrate and 32 others judge.
+SQNR is that of the worst output, or part of one, against the float model. Times are medians of runs side by side on one
+thread, so that a loaded machine slows both. litert-quantizer gets the file as it is and the same calibration samples; a
+dash says that it failed, or that LiteRT refuses what it wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from octavo.analysis.answers import answers
+from octavo.base.errors import OctavoError
+from octavo.data.open import open_dataset
+from octavo.data.split import draw_calibration
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.proof import prove
+from octavo.quantization.quantize import quantize
+from octavo.quantization.table import build
+from octavo.runtime.litert import inputs_of, interleaved
+from octavo.source.load import Loaded, load_float, preprocess_for
+from octavo.tflite.graph import Graph
+from octavo.tuning.tune import tune
+
+MARK = "<!-- models: written by bench/models.py -->"
+CALIBRATING, JUDGING = 100, 32
+# What an open height and width becomes.
+SIZE = (64, 64)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one file; figures are None where there are none."""
+
+    name: str
+    became: str
+    ours: float | None = None
+    theirs: float | None = None
+    ratio: float | None = None
+
+    def line(self) -> str:
+        """The row of the table."""
+        decibels = ["–" if value is None else f"{value:.1f}" for value in (self.ours, self.theirs)]
+        ratio = "–" if self.ratio is None else f"{self.ratio:.2f}"
+        return f"| {self.name} | {self.became} | {decibels[0]} | {decibels[1]} | {ratio} |"
+
+
+def samples(loaded: Loaded, images: Path) -> list[tuple[np.ndarray, ...]]:
+    """Photographs as the model's input, or made-up arrays: those that calibrate, then those that judge."""
+    count = CALIBRATING + JUDGING
+    preprocess = preprocess_for(loaded)
+    if preprocess is not None:
+        pictures = draw_calibration(open_dataset("path", images), count, 0)
+        return [(value,) for value in preprocess.apply(pictures.pictures)]
+    random = np.random.default_rng(0)
+
+    def made(port: Any) -> np.ndarray:
+        shape = tuple(max(n, 1) for n in port.shape[1:])
+        if np.dtype(port.dtype).kind in "iu":
+            return random.integers(0, 50, shape).astype(port.dtype)
+        return (random.normal(size=shape) * 0.5).astype(np.float32)
+
+    return [tuple(made(port) for port in inputs_of(loaded.graph)) for _ in range(count)]
+
+
+def row(path: Path, images: Path) -> Row:
+    """Reads, quantizes, judges and times one file."""
+    name = path.stem
+    try:
+        try:
+            loaded = load_float(path)
+        except OctavoError as error:
+            if "size" not in str(error):
+                raise
+            loaded = load_float(path, size=SIZE)
+        given = samples(loaded, images)
+        order = np.random.default_rng(0).permutation(len(given))
+        calibrating, judging = ([given[place] for place in part] for part in (order[:CALIBRATING], order[CALIBRATING:]))
+        ranges = calibrate(loaded.graph, calibrating)
+        tuned = tune(loaded.graph, ranges, calibrating, ("compensate",), build)
+        int8 = quantize(tuned.graph, tuned.ranges)
+        prove(int8)
+    except OctavoError as error:
+        reason = [str(error).splitlines()[0], *error.details[:2]]
+        return Row(name, "refused: " + "; ".join(" ".join(part.split()) for part in reason).replace(f"'{path}'", "it"))
+    ours = answers(loaded.graph, Graph(int8.content), judging).worst.sqnr
+    times = np.median(interleaved([loaded.graph.content, int8.content], 2.0), axis=1)
+    return Row(name, "full int8", ours, _theirs(path, loaded, calibrating, judging), float(times[1] / times[0]))
+
+
+def _theirs(path: Path, loaded: Loaded, calibrating: list[Any], judging: list[Any]) -> float | None:
+    """The worst output's SQNR of litert-quantizer's own recipe; None where it does not take the file."""
+    from litert_quantizer import quantizer, recipe
+
+    try:
+        content, names = _signed(path.read_bytes())
+        data = [{name: value[None] for name, value in zip(names, item, strict=True)} for item in calibrating]
+        made = quantizer.Quantizer(content, recipe.static_wi8_ai8())
+        found = made.calibrate({"serve": data}, num_threads=2)
+        result = made.quantize(found, enable_progress_bar=False, enable_progress_report=False)
+        return answers(loaded.graph, Graph(bytes(result.quantized_model)), judging).worst.sqnr
+    except Exception as error:
+        sys.stderr.write(
+            f"{path.stem}: litert-quantizer: {type(error).__name__}: {' '.join(str(error).split())[:160]}\n"
+        )
+        return None
+
+
+def _signed(content: bytes) -> tuple[bytes, list[str]]:
+    """The same model with one signature, which litert-quantizer's calibration asks for, and its inputs' names."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    from octavo.tflite.graph import serialize
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+
+    def named(name: str, index: int) -> Any:
+        made = schema.TensorMapT()
+        made.name, made.tensorIndex = name.encode(), index
+        return made
+
+    subgraph = model.subgraphs[0]
+    names = [f"in{place}" for place in range(len(subgraph.inputs))]
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = b"serve", 0
+    signature.inputs = [named(name, index) for name, index in zip(names, subgraph.inputs, strict=True)]
+    signature.outputs = [named(f"out{place}", index) for place, index in enumerate(subgraph.outputs)]
+    model.signatureDefs = [signature]
+    return serialize(model), names
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="a folder of .tflite files")
+    parser.add_argument("--images", type=Path, required=True, help="a folder or archive of photographs")
+    parser.add_argument("--write", type=Path, help="the page whose section of models is written anew")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    lines = [
+        "| file | what becomes of it | SQNR, dB | litert-quantizer, dB | int8 time / float time |",
+        "|---|---|---|---|---|",
+    ]
+    for path in sorted(options.folder.glob("*.tflite")):
+        lines.append(row(path, options.images).line())
+        sys.stdout.write(lines[-1] + "\n")
+        sys.stdout.flush()
+    if options.write is not None:
+        head = options.write.read_text("utf-8").partition(MARK)[0].rstrip()
+        about = " ".join((__doc__ or "").split("\n\n")[2].split())
+        options.write.write_text(
+            f"{head}\n\n{MARK}\n\n## Models that others made\n\n{about}\n\n" + "\n".join(lines) + "\n", "utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()
