@@ -31,8 +31,8 @@ class Written:
         undelegated: Ops that XNNPACK leaves to LiteRT's slower kernels.
         steps: What each tuning pass did.
         answers: Whether the int8 model says what the float model says; None where training made another model of it.
-        slowdown: Time of an int8 run over that of a float run, measured side by side on one thread of this machine; None
-            where XNNPACK takes every op, and nothing was measured.
+        slowdown: Time of an int8 run over that of a float run, measured side by side on one thread of this machine;
+            None where XNNPACK takes every op, and nothing was measured.
     """
 
     path: Path

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from octavo.analysis.target_search import SearchRecord
     from octavo.base.stats import Interval
 
-# Below this, int8 is not said to be slower: two measurements of one model lie as far apart.
-SLOWER = 1.1
 # How often a log file is told how far work is.
 SECONDS_PER_LINE = 10.0
 
@@ -107,9 +105,8 @@ def print_written(result: Any, json_: bool) -> None:
     if result.undelegated:
         kinds = Counter(op.split(" #")[0] for op in result.undelegated)
         left = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        say(f"slow    XNNPACK leaves {left} of {sum(proof.ops.values())} ops to LiteRT's own, slower kernels")
-        if result.slowdown is not None and result.slowdown > SLOWER:
-            say(f"        int8 takes {result.slowdown:.1f} times as long as float here: measured, on one thread")
+        took = "" if result.slowdown is None else f"; int8 took {result.slowdown:.2f} of float's time on this machine"
+        say(f"slow    XNNPACK leaves {left} of {sum(proof.ops.values())} ops to LiteRT's own, slower kernels{took}")
     for item in proof.widened:
         say(f"widened {item.channels} weight scales of '{item.tensor}', to keep its bias inside its type")
     ratio = result.float_bytes / proof.bytes
