@@ -100,3 +100,35 @@ def test_strict_writes_nothing_and_otherwise_it_is_said(tmp_path: Path) -> None:
     with pytest.warns(OctavoWarning, match="the answers are NOT those of the float model"):
         made = octavo.quantize(*paths, images=40)
     assert paths[2].exists() and made.answers is not None and not made.answers.hold
+
+
+def test_split_outputs_have_a_scale_each(tmp_path: Path) -> None:
+    (tmp_path / "float.tflite").write_bytes(convert(_boxes_and_scores, (1, 16)))
+    samples = inputs((1, 16), 40)
+    np.savez(tmp_path / "data.npz", x_train=samples)
+    paths = (tmp_path / "float.tflite", tmp_path / "data.npz", tmp_path / "int8.tflite")
+    made = octavo.quantize(*paths, images=40, split_outputs=True, strict=True)
+    assert made.answers is not None and [item.part for item in made.answers.outputs] == [None, None]
+    assert min(item.sqnr or np.inf for item in made.answers.outputs) > 30
+    # The parts are what the whole is made of.
+    whole = Model(Graph.read(paths[0])).predict(samples[:8])
+    kept: dict[int, list[np.ndarray]] = {}
+    model = Model(Graph.read(paths[2]))
+    encoded = model.inputs[0].encode(samples[:8])
+    model.each(encoded, lambda place, outputs: kept.__setitem__(place, [one[0].copy() for one in outputs]))
+    for at, (port, part) in enumerate(zip(model.outputs, (whole[:, :4], whole[:, 4:]), strict=True)):
+        got = port.decode(np.stack([kept[place][at] for place in range(8)]))
+        np.testing.assert_allclose(got, part, atol=float(np.abs(part).max()) / 50)
+
+
+def test_parts_behind_a_reshape_are_seen(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def head(x: Any) -> Any:
+        boxes = 320 * tf.sigmoid(tf.nn.conv2d(x, weights(1, 1, 4, 4), 1, "SAME"))
+        scores = tf.sigmoid(tf.nn.conv2d(x, weights(1, 1, 4, 3, seed=1), 1, "SAME"))
+        return tf.reshape(tf.concat([boxes, scores], -1), (1, 64, 7))
+
+    _, _, found = _made(convert(head), inputs())
+    assert [item.part for item in found.outputs] == ["0:4 of axis 2", "4:7 of axis 2"]
+    assert not found.hold and any("split_outputs" in line for line in found.describe())

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from octavo.analysis.compare import compare
 from octavo.quantization.observers import Images
+from octavo.rewrite.split_outputs import parts_of
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 
@@ -31,7 +32,6 @@ SAMPLES = 32
 _ADDED = 20.0
 # Parts of one output whose magnitudes differ by this factor leave the smaller one too few of the 256 codes.
 _FAR = 8.0
-_CARRIERS = {"RESHAPE", "DEQUANTIZE", "QUANTIZE", "SQUEEZE", "EXPAND_DIMS"}
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class Answers:
             lines.append(f"most error is first added by {kind} '{tensor}'")
         if any(not item.holds and self._beside_larger(item) for item in self.outputs):
             lines.append(
-                "parts of one output with ranges far apart share one scale: give them as outputs of their own, or keep "
-                "the concatenation in float (`precision`)"
+                "parts of one output with ranges far apart share one scale: give them as outputs of their own "
+                "(`split_outputs`), or keep the concatenation in float (`precision`)"
             )
         elif self.tensor is not None and self.tensor[0] in ("SOFTMAX", "LOGISTIC"):
             lines.append(
@@ -200,15 +200,11 @@ def _classes(graph: Graph, index: int) -> bool:
 
 def _parts(graph: Graph, index: int) -> list[tuple[int, int, int]]:
     """Axis and bounds of each part of an output that is a concatenation; none where it is not."""
-    op = graph.producers.get(index)
-    shape = graph.tensors[index].shape
-    while op is not None and op.kind in _CARRIERS and graph.tensors[op.inputs[0]].shape == shape:
-        op = graph.producers.get(op.inputs[0])
-    if op is None or op.kind != "CONCATENATION" or len(op.inputs) < 2:
+    found = parts_of(graph, index)
+    if found is None:
         return []
-    axis = op.options.axis % len(shape)
-    ends = np.cumsum([graph.tensors[part].shape[axis] for part in op.inputs]).tolist()
-    return [(axis, low, high) for low, high in zip([0, *ends], ends, strict=False) if axis > 0]
+    ends = np.cumsum(found.sizes).tolist()
+    return [(found.axis, low, high) for low, high in zip([0, *ends], ends, strict=False)]
 
 
 def _first(before: Graph, after: Graph, samples: Images) -> tuple[str, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Unpack
@@ -23,6 +24,7 @@ from octavo.quantization.proof import prove
 from octavo.quantization.quantize import quantize as to_int8
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
+from octavo.rewrite.split_outputs import split_outputs as apart
 from octavo.runtime.litert import inputs_of
 from octavo.source.load import classes_for, load_float, preprocess_for
 from octavo.source.sidecar import Sidecar
@@ -37,6 +39,7 @@ def quantize(
     quantization: Quantization = Quantization(),
     *,
     strict: bool = False,
+    split_outputs: bool = False,
     progress: Progress | None = None,
     **fields: Unpack[Fields],
 ) -> Written:
@@ -49,6 +52,8 @@ def quantize(
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         quantization: Observer, tuning passes, precision of ops, and whether an op may stay in float.
         strict: Refuse to write a model whose answers are not those of the float model, instead of saying so.
+        split_outputs: Make an output of each part of every output that is a concatenation, so that each has a scale of
+            its own.
         progress: Where progress goes.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
@@ -71,6 +76,8 @@ def quantize(
         return draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed)
 
     loaded = load_float(model, inputs.signature, inputs.size, lambda: drawn().size, progress)
+    if split_outputs:
+        loaded = replace(loaded, graph=apart(loaded.graph))
     resolve(loaded.graph, wanted.precision)
     preprocess = preprocess_for(loaded, inputs, progress)
     chosen = drawn()

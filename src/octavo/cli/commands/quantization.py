@@ -46,6 +46,9 @@ def quantize(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse to write a model whose answers are not the float model's.")
     ] = False,
+    split_outputs: Annotated[
+        bool, typer.Option("--split-outputs", help="Make an output of each part of an output that is a concatenation.")
+    ] = False,
     json_: JsonFlag = False,
 ) -> None:
     """Quantize a model to full-integer int8 with calibration images, and prove the file."""
@@ -74,6 +77,7 @@ def quantize(
         out,
         quantization,
         strict=strict,
+        split_outputs=split_outputs,
         progress=Shown(),
     )
     print_written(result, json_)
