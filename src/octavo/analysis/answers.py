@@ -104,20 +104,24 @@ class Answers:
         if self.hold:
             return [f"the answers are those of the float model: {found}"]
         lines = [f"the answers are NOT those of the float model (below {LEAST_SQNR:g} dB, or constant): {found}"]
-        if self.tensor is not None:
+        poor = [item for item in self.outputs if not item.holds]
+        far = [item for item in poor if self._beside_larger(item)]
+        if self.tensor is not None and len(far) < len(poor):
             kind, tensor = self.tensor
             lines.append(f"most error is first added by {kind} '{tensor}'")
-        if any(not item.holds and self._beside_larger(item) for item in self.outputs):
+        if far:
             lines.append(
                 "parts of one output with ranges far apart share one scale: give them as outputs of their own "
                 "(`split_outputs`), or keep the concatenation in float (`precision`)"
             )
-        elif self.tensor is not None and self.tensor[0] in ("SOFTMAX", "LOGISTIC"):
+        if len(far) == len(poor) or self.tensor is None:
+            return lines
+        if self.tensor[0] in ("SOFTMAX", "LOGISTIC"):
             lines.append(
                 "its kernel gives probabilities in steps of 1/256, and those of these samples are smaller: give the "
                 f"logits instead (`octavo slim --logits`), or `precision` int16x8 for '{self.tensor[1]}'"
             )
-        elif self.tensor is not None:
+        else:
             lines.append(
                 "check that calibration samples are what the model was trained on; then try another `observer`, or "
                 f"`precision` int16x8 or float for '{self.tensor[1]}'; `octavo sensitivity` ranks all ops"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import yaml
 
+from octavo.analysis.answers import answers
 from octavo.analysis.compare import compare as compare_tensors
 from octavo.analysis.distributions import distributions
 from octavo.analysis.evaluate import Scores, compare, disagreements, evaluate
@@ -302,6 +303,9 @@ class _Run:
     def _quantize(self) -> None:
         tuned, int8 = self._tuned()
         self._deliver(tuned.reference, int8, prove(int8))
+        graph = self._graph("float.tflite")
+        for line in answers(graph, Graph(int8.content), self._feed(self.calibration, graph)).describe():
+            self.progress.say(f"quantize: {line}")
 
     def _ptq(self) -> None:
         _, int8 = self._tuned()
