@@ -17,7 +17,7 @@ from octavo.rewrite.canonical.passes import concerns, plain, static
 from octavo.rewrite.canonical.signature import Chosen, check, choose
 from octavo.rewrite.canonical.sizes import Size, Sizes, opened
 from octavo.runtime.litert import Kernels, vet
-from octavo.source import sidecar
+from octavo.source import foreign, sidecar
 from octavo.source.notes import notes_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph, read_bytes
@@ -30,7 +30,7 @@ class Loaded:
     Args:
         graph: The model.
         belongs: Its sidecar, if it has one.
-        content: The bytes of the file; of a Keras model those of the graph that it was exported to.
+        content: The bytes of the file; of a model in another form those of the graph that it was exported to.
         canonical: What was done to bring the file's graph into this form, for people, one sentence each.
     """
 
@@ -47,13 +47,13 @@ def load_model(
     images: Callable[[], Size | None] | None = None,
     progress: Progress | None = None,
 ) -> Loaded:
-    """Reads a `.tflite` or `.keras` model as it is, but with one graph, a batch of 1 and static sizes.
+    """Reads a model as it is, but with one graph, a batch of 1 and static sizes.
 
-    A Keras model is exported to a float graph. A `.tflite` file is first tried in a child process, since a damaged one
+    A Keras file, a SavedModel folder or an ONNX file is exported to a float graph. A `.tflite` file is first tried in a child process, since a damaged one
     can crash the runtime.
 
     Args:
-        path: The file.
+        path: The file, or the folder of a SavedModel.
         signature: Which graph of a `.tflite` file with several signatures.
         size: Height and width of the images, where the file leaves them open.
         images: Gives height and width of the user's images, None where they differ: asked where the file leaves them
@@ -105,16 +105,14 @@ def _tell(sentences: tuple[str, ...], progress: Progress | None) -> None:
 
 def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
     if not path.exists():
-        raise ModelError(f"There is no file '{path}'.", "Give the path of a .tflite or .keras model.")
-    if path.is_dir():
-        raise ModelError(f"'{path}' is a folder.", "Give the path of a .tflite or .keras model.")
-    belongs = sidecar.read(path)
+        raise ModelError(
+            f"There is no file '{path}'.", "Give the path of a .tflite or .keras model, or of a SavedModel folder."
+        )
+    belongs = None if path.is_dir() else sidecar.read(path)
     name = f"'{path}'"
-    if path.suffix in {".keras", ".h5", ".hdf5"}:
-        from octavo.source.export import to_float_tflite
-        from octavo.source.keras_file import load_keras
-
-        content = to_float_tflite(load_keras(path))
+    exported = _exported(path)
+    if exported is not None:
+        content = exported
         chosen = choose(content, name, signature)
         graph = Graph(chosen.content, name)
     else:
@@ -125,6 +123,23 @@ def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
         check(content, chosen, opened(graph, sizes.shapes(graph)))
     done = static(graph, sizes)
     return Loaded(done.graph, belongs, content, (*chosen.said, *done.said))
+
+
+def _exported(path: Path) -> bytes | None:
+    """The float `.tflite` of a model in another form; None for a `.tflite` file."""
+    if path.is_dir():
+        from octavo.source import saved_model
+
+        return saved_model.to_float_tflite(path)
+    if path.suffix in {".keras", ".h5", ".hdf5"}:
+        from octavo.source.export import to_float_tflite
+        from octavo.source.keras_file import load_keras
+
+        return to_float_tflite(load_keras(path))
+    if path.suffix == ".onnx":
+        return foreign.of_onnx(path)
+    foreign.refuse(path)
+    return None
 
 
 def _vet(path: Path, chosen: Chosen, graph: Graph, sizes: Sizes) -> None:
