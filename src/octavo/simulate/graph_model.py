@@ -17,7 +17,7 @@ from octavo.simulate.kernels import KERNELS, Site
 from octavo.simulate.losses import PROBABILITIES, fitting
 from octavo.simulate.parameters import Parameter, weighted
 from octavo.tflite.graph import Graph, Op, Tensor
-from octavo.tflite.op_table import row
+from octavo.tflite.op_table import row, takes_bytes
 
 Value = Any
 
@@ -259,7 +259,7 @@ def _unknown(graph: Graph, op: Op) -> str | None:
         tensor = graph.tensors[index]
         if index < 0 or tensor.constant is not None:
             continue
-        if tensor.dtype != "float32":
+        if tensor.dtype != "float32" and not takes_bytes(graph, op):
             return f": '{tensor.name}', which it reads, is {tensor.dtype} and computed, not constant"
         if rules is not None and place == rules.weight and not rules.computed:
             return f": its weights '{tensor.name}' are computed, not constant"

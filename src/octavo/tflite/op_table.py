@@ -169,6 +169,8 @@ _PROBABILITY = QParams(np.array([1 / 256]), np.array([-128]))
 _SIGNED_UNIT = QParams(np.array([1 / 128]), np.array([0]))
 _LOG_PROBABILITY = QParams(np.array([16 / 256]), np.array([127]))
 _WIDE_UNIT = QParams(np.array([1 / 32768]), np.array([0]), bits=16)
+# Bytes as reals: the code is the byte less 128.
+BYTES = QParams(np.array([1.0]), np.array([-128]))
 
 
 def _form(version: Version | int, fixed: QParams | None = None) -> Form:
@@ -249,6 +251,8 @@ TABLE: dict[str, Row] = {
     "TANH": Row(_forms(_form(2, _SIGNED_UNIT), int16x8=_form(3, _WIDE_UNIT))),
     "L2_NORMALIZATION": Row(_forms(_form(2, _SIGNED_UNIT))),
     "LOG_SOFTMAX": Row(_forms(_form(2, _LOG_PROBABILITY))),
+    # Of a uint8 input, and of nothing else: see `takes_bytes`. The int8 file has a QUANTIZE op in its place.
+    "CAST": Row(_forms(_form(2, BYTES))),
     # Values are moved or chosen, never computed: one scale for all.
     "AVERAGE_POOL_2D": Row(_forms(2, int16x8=3), shares=True, blends=True, fuses=True, scales=True),
     "MAX_POOL_2D": Row(_forms(2, int16x8=3), shares=True, fuses=True, scales=True),
@@ -307,6 +311,14 @@ def why_not(op: Op) -> str:
 def row(op: Op) -> Row | None:
     """The operator's row, or None when it has no int8 form."""
     return TABLE.get(op.kind)
+
+
+def takes_bytes(graph: Graph, op: Op) -> bool:
+    """Whether an op makes reals of a uint8 input, as networks with `Input(dtype="uint8")` do."""
+    if op.kind != "CAST" or op.inputs[0] not in graph.inputs:
+        return False
+    source, made = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+    return source.dtype == "uint8" and source.qparams is None and made.dtype == "float32"
 
 
 def bias_of(graph: Graph, op: Op) -> Tensor | None:
