@@ -504,7 +504,6 @@ KERNELS: Mapping[str, Kernel] = {
     "EXPAND_DIMS": _to_output,
     "TRANSPOSE": _transpose,
     "TILE": _tile,
-    "CAST": lambda site, value: value,
     "BROADCAST_TO": _broadcast,
     "REVERSE_V2": _reverse,
     "RESIZE_BILINEAR": _resize(nearest=False),

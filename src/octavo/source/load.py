@@ -20,7 +20,10 @@ from octavo.runtime.litert import Kernels, vet
 from octavo.source import foreign, sidecar
 from octavo.source.notes import notes_of
 from octavo.source.sidecar import Sidecar
-from octavo.tflite.graph import Graph, read_bytes
+from octavo.tflite.graph import Graph, Tensor, read_bytes
+
+# The scale of a model that takes pixels as they are.
+_PIXELS = (0.0, 255.0)
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,14 @@ def takes_an_image(graph: Graph) -> bool:
     return len(shape) == 4 and shape[3] in (1, 3)
 
 
+def _takes_pixels(entry: Tensor) -> bool:
+    """Whether an input takes an image's bytes as they are."""
+    if entry.dtype != "uint8":
+        return False
+    params = entry.qparams
+    return params is None or (float(params.scale[0]) == 1.0 and int(params.zero_point[0]) == -128)
+
+
 def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progress | None = None) -> Preprocess | None:
     """The preprocessing that a model's images need: what was said, else its sidecar's, else a stated guess.
 
@@ -169,7 +180,7 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
         None for a model that does not take one image: its data are arrays, used as they are.
 
     Raises:
-        ModelError: Image options were given for such a model.
+        ModelError: Image options were given for such a model, or another scale for one that takes pixels as they are.
     """
     said = inputs or Inputs()
     given = {
@@ -184,18 +195,22 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
             )
         return None
     entry = model.graph.tensors[model.graph.inputs[0]]
+    if entry.dtype == "uint8" and entry.qparams is None and said.scale not in (None, _PIXELS):
+        raise ModelError(
+            f"{model.graph.name} takes pixels as they are (uint8, 0 to 255), and `scale` is {said.scale}.",
+            "Leave out `scale`: the network scales them itself.",
+        )
     base = model.belongs.preprocess if model.belongs is not None else None
     if base is None:
         channels: Channels = "gray" if entry.shape[3] == 1 else "rgb"
         base = Preprocess((entry.shape[1], entry.shape[2]), channels=channels)
         source = "The model has no sidecar"
-        if entry.dtype == "uint8" and entry.qparams is None:
-            # It takes pixels as they are.
-            base = replace(base, scale=(0.0, 255.0))
+        if by_itself := _takes_pixels(entry):
+            base = replace(base, scale=_PIXELS)
         elif (noted := notes_of(model.content).scale) is not None:
             base = replace(base, scale=noted)
             source = "The file's TFLite metadata say so"
-        if said.scale is None and progress is not None:
+        if not by_itself and said.scale is None and progress is not None:
             progress.say(
                 f"{source}: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with {base.interpolation} "
                 "resizing. Give another scale if it was trained otherwise."

@@ -251,8 +251,6 @@ TABLE: dict[str, Row] = {
     "TANH": Row(_forms(_form(2, _SIGNED_UNIT), int16x8=_form(3, _WIDE_UNIT))),
     "L2_NORMALIZATION": Row(_forms(_form(2, _SIGNED_UNIT))),
     "LOG_SOFTMAX": Row(_forms(_form(2, _LOG_PROBABILITY))),
-    # Of a uint8 input, and of nothing else: see `takes_bytes`. The int8 file has a QUANTIZE op in its place.
-    "CAST": Row(_forms(_form(2, BYTES))),
     # Values are moved or chosen, never computed: one scale for all.
     "AVERAGE_POOL_2D": Row(_forms(2, int16x8=3), shares=True, blends=True, fuses=True, scales=True),
     "MAX_POOL_2D": Row(_forms(2, int16x8=3), shares=True, fuses=True, scales=True),
@@ -286,6 +284,10 @@ TABLE: dict[str, Row] = {
     "BATCH_TO_SPACE_ND": Row(_forms(_rank_not_4(3), int16x8=4), shares=True),
 }
 
+# What makes reals of a uint8 input and computes nothing, and of nothing else: see `takes_bytes`. The int8 file has a
+# QUANTIZE op in its place.
+OF_BYTES: Mapping[str, Row] = {"CAST": Row(_forms(_form(2, BYTES)))}
+
 # Ops that change how a tensor is stored and not what it means, with their operator version.
 STORAGE: Mapping[str, Version] = {
     "QUANTIZE": lambda graph, op: {"int16": 2}.get(graph.tensors[op.outputs[0]].dtype, 1),
@@ -310,7 +312,7 @@ def why_not(op: Op) -> str:
 
 def row(op: Op) -> Row | None:
     """The operator's row, or None when it has no int8 form."""
-    return TABLE.get(op.kind)
+    return TABLE.get(op.kind, OF_BYTES.get(op.kind))
 
 
 def takes_bytes(graph: Graph, op: Op) -> bool:
