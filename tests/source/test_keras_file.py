@@ -171,6 +171,20 @@ def test_h5_files_that_are_no_models(tmp_path: Path) -> None:
         load_keras(tmp_path / "code.h5")
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_layers_of_ones_own_are_named(tmp_path: Path, ending: str) -> None:
+    import keras
+
+    class Mine(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return x + 1
+
+    keras.Sequential([keras.Input((4,)), Mine()]).save(tmp_path / f"model.{ending}")
+    with pytest.raises(ModelError, match=r"uses the (class|layer) 'Mine', which Keras does not know.*SavedModel"):
+        load_keras(tmp_path / f"model.{ending}")
+
+
 def test_a_damaged_file_called_lambda_holds_no_lambda(tmp_path: Path) -> None:
     save(_model(), tmp_path / "model.keras")
     (tmp_path / "lambda.keras").write_bytes((tmp_path / "model.keras").read_bytes()[:-40] + b"x" * 40)

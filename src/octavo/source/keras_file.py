@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -91,13 +92,19 @@ def _loaded(file: Path, path: Path) -> Any:
             ) from error
         if any(sign in text for sign in _UNKNOWN_CLASS):
             raise ModelError(
-                f"'{path}' uses a custom class that Keras does not know: {text[:200]}",
-                "Export it to a float .tflite in the program that defines the class, and give that file.",
+                f"'{path}' uses {_unknown(text)}, which Keras does not know.",
+                "In the program that defines it, write a SavedModel, `model.export('folder')`, and give that folder.",
             ) from error
         raise ModelError(
             f"'{path}' could not be read as a Keras model ({_cause(error)}).",
             "It may be damaged or cut short: copy or save it again.",
         ) from error
+
+
+def _unknown(text: str) -> str:
+    """The class or function that Keras misses, by its name where Keras says it."""
+    found = re.search(r"(?:Could not locate|Unknown) (\w+):? '([^']+)'", text)
+    return "a class of its own" if found is None else f"the {found[1]} '{found[2]}'"
 
 
 def _cause(error: BaseException) -> str:

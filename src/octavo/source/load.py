@@ -52,8 +52,8 @@ def load_model(
 ) -> Loaded:
     """Reads a model as it is, but with one graph, a batch of 1 and static sizes.
 
-    A Keras file, a SavedModel folder or an ONNX file is exported to a float graph. A `.tflite` file is first tried in a child process, since a damaged one
-    can crash the runtime.
+    A Keras file, a SavedModel folder or an ONNX file is exported to a float graph. A `.tflite` file is first tried in a
+    child process, since a damaged one can crash the runtime.
 
     Args:
         path: The file, or the folder of a SavedModel.
