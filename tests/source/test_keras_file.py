@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,29 @@ def test_layers_of_ones_own_are_named(tmp_path: Path, ending: str) -> None:
     keras.Sequential([keras.Input((4,)), Mine()]).save(tmp_path / f"model.{ending}")
     with pytest.raises(ModelError, match=r"uses the (class|layer) 'Mine', which Keras does not know.*SavedModel"):
         load_keras(tmp_path / f"model.{ending}")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_files_that_declare_more_than_they_hold(tmp_path: Path, ending: str) -> None:
+    """A data set of which nothing was written takes no bytes, and Keras would make room for all of it."""
+    import h5py
+
+    path = tmp_path / f"model.{ending}"
+    _model().save(path)  # type: ignore[attr-defined]
+    inner = path
+    if ending == "keras":
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "inside")
+        inner = tmp_path / "inside" / "model.weights.h5"
+    with h5py.File(inner, "r+") as file:
+        file.create_dataset("more", (1000, 1000, 1000), "float32")
+    if ending == "keras":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("metadata.json", "config.json", "model.weights.h5"):
+                archive.write(tmp_path / "inside" / name, name)
+    with pytest.raises(ModelError, match=r"says that it holds 4\.0 GB of weights, and has \d+,\d+ bytes"):
+        load_keras(path)
 
 
 def test_a_damaged_file_called_lambda_holds_no_lambda(tmp_path: Path) -> None:

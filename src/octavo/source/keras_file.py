@@ -16,6 +16,8 @@ from octavo.source import keras_h5
 
 # Endings of whole-model HDF5 files.
 H5 = {".h5", ".hdf5"}
+# Where a .keras file has its weights.
+_WEIGHTS = "model.weights.h5"
 # How Keras says that it does not know a class.
 _UNKNOWN_CLASS = ("Could not locate", "Unknown layer", "custom_object", "register_keras_serializable")
 
@@ -52,7 +54,7 @@ def load_keras(path: Path) -> Any:
             f"'{path}' could not be read as a Keras model: a whole .keras file is a zip archive, and this is none.",
             "It may be cut short or something else: copy or save it again.",
         )
-    model = _whole_h5(path) if path.suffix in H5 else _loaded(path, path)
+    model = _whole_h5(path) if path.suffix in H5 else _whole_keras(path)
     broken = [w.path for w in model.weights if "float" in str(w.dtype) and not np.all(np.isfinite(np.array(w.numpy())))]
     if broken:
         raise ModelError(
@@ -61,6 +63,18 @@ def load_keras(path: Path) -> Any:
             details=broken[:5],
         )
     return model
+
+
+def _whole_keras(path: Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(_WEIGHTS) as stream:
+            held = archive.getinfo(_WEIGHTS).compress_size
+            with load("h5py").File(stream, "r") as file:
+                keras_h5.check_sizes(file, held, path)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile):
+        # Weights of another kind, or none: Keras says what is wrong with them.
+        pass
+    return _loaded(path, path)
 
 
 def _whole_h5(path: Path) -> Any:

@@ -16,6 +16,8 @@ from octavo.base.errors import ModelError
 
 # Arguments that layers of Keras 2 had, with the value by which they did nothing.
 _DROPPED: dict[str, Any] = {"groups": 1, "time_major": False, "virtual_batch_size": None, "adjustment": None}
+# How many bytes of weights any file may declare, and how many more for each of its own: zeros compress well.
+_FREE, _EXPANSION = 1 << 26, 100
 # What only training reads.
 _OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
 
@@ -25,13 +27,15 @@ def readable(path: Path) -> Iterator[Path]:
     """A file that Keras 3 can read: the `.h5` file itself, or a copy without arguments that Keras 3 has dropped.
 
     Raises:
-        ModelError: It is no HDF5 file, holds weights alone, or TensorFlow functions as Keras 2 stored them.
+        ModelError: It is no HDF5 file, declares more weights than it can hold, holds weights alone, or TensorFlow
+            functions as Keras 2 stored them.
     """
     h5py = load("h5py")
     try:
         with h5py.File(path, "r") as file:
             stored = file.attrs.get("model_config")
             config = None if stored is None else json.loads(stored)
+            check_sizes(file, path.stat().st_size, path)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"'{path}' could not be read as a Keras model: a whole-model .h5 file is an HDF5 file, and this is none "
@@ -54,6 +58,32 @@ def readable(path: Path) -> Iterator[Path]:
         with h5py.File(copy, "r+") as file:
             file.attrs["model_config"] = json.dumps(mended)
         yield copy
+
+
+def check_sizes(file: Any, held: int, path: Path) -> None:
+    """Refuses a file whose weights would be far larger than itself: a few bytes can declare terabytes.
+
+    Args:
+        file: An open HDF5 file.
+        held: Bytes that it has.
+        path: What messages call it.
+
+    Raises:
+        ModelError: They would be.
+    """
+    h5py = load("h5py")
+    declared = 0
+
+    def add(_: str, entry: Any) -> None:
+        nonlocal declared
+        declared += entry.nbytes if isinstance(entry, h5py.Dataset) else 0
+
+    file.visititems(add)
+    if declared > _FREE + _EXPANSION * held:
+        raise ModelError(
+            f"'{path}' says that it holds {declared / 1e9:,.1f} GB of weights, and has {held:,} bytes.",
+            "It is damaged: copy or save it again.",
+        )
 
 
 def version(path: Path) -> str:
