@@ -45,6 +45,8 @@ def test_the_file_takes_the_bytes() -> None:
     made = quantize(graph, calibrate(graph, images))
     assert "input and output are int8, and inputs of bytes are uint8 at scale 1" in [c.name for c in prove(made).checks]
     int8 = Graph(made.content)
+    said = prove(made).input
+    assert (said.dtype, said.scale, said.zero_point) == ("uint8", 1.0, 0), "as the file has it"
     assert int8.ops[0].kind == "QUANTIZE"
     assert "CAST" not in {op.kind for op in int8.ops}
     # LiteRT itself, by its own figures.
