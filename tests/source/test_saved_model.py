@@ -70,6 +70,16 @@ def test_open_sizes_and_other_batches_are_refused(tmp_path: Path, shape: list[in
         load_model(_save(module, tmp_path / "saved", serving_default=module.run))
 
 
+@pytest.mark.parametrize("kind", ["float64", "string"])
+def test_inputs_of_other_types_are_named(tmp_path: Path, kind: str) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.run = tf.function(tf.identity, [tf.TensorSpec([None, 4], kind, name="input")])
+    with pytest.raises(ModelError, match=f"Input 'input' of the SavedModel .* takes {kind}; float32"):
+        load_model(_save(module, tmp_path / "saved", serving_default=module.run))
+
+
 def test_functions_that_reach_files_are_never_run(tmp_path: Path) -> None:
     import tensorflow as tf
 

@@ -79,7 +79,13 @@ def _input(path: Path, name: str, spec: Any) -> tuple[str, tuple[int, ...], str]
             "were expected.",
             "Save it with an `input_signature` such as `tf.TensorSpec([None, 224, 224, 3])`.",
         )
-    return name, shape[1:], str(spec.dtype.name)
+    kind = str(spec.dtype.name)
+    if kind in ("float16", "bfloat16", "float64", "string"):
+        raise ModelError(
+            f"Input '{name}' of the SavedModel '{path}' takes {kind}; float32 or whole numbers were expected.",
+            "Save a signature that takes float32 and casts inside, or the network in float32.",
+        )
+    return name, shape[1:], kind
 
 
 def _refuse_what_reaches_out(path: Path) -> None:
