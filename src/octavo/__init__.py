@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from octavo.api.calibrate import calibrate as calibrate
     from octavo.api.compare import compare as compare
     from octavo.api.evaluate import evaluate as evaluate
+    from octavo.api.from_jax import from_jax as from_jax
+    from octavo.api.from_torch import from_torch as from_torch
     from octavo.api.inspect import inspect as inspect
     from octavo.api.pareto import pareto as pareto
     from octavo.api.qat import qat as qat
@@ -96,6 +98,8 @@ _WHERE = {
     "compare": "api.compare",
     "deploy": "deployment.folder",
     "evaluate": "api.evaluate",
+    "from_jax": "api.from_jax",
+    "from_torch": "api.from_torch",
     "inspect": "api.inspect",
     "load_recipe": "recipe.schema",
     "open_dataset": "data.open",

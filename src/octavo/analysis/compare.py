@@ -22,7 +22,7 @@ from octavo.base.errors import DataError, ModelError
 from octavo.quantization.observers import Images
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
 from octavo.tflite.graph import Graph, Op, Tensor
-from octavo.tflite.op_table import FUSED, STORAGE, activation, row
+from octavo.tflite.op_table import FUSED, STORAGE, activation, row, takes_bytes
 
 Array = npt.NDArray[Any]
 
@@ -55,7 +55,7 @@ class _Flow:
         self.stored: dict[int, Tensor] = {}
         self.ops: list[Op] = []
         for op in graph.ops:
-            if op.kind in STORAGE:
+            if op.kind in STORAGE or takes_bytes(graph, op):
                 root = self.root[op.outputs[0]] = self.root[op.inputs[0]]
                 # A float that is quantized at once is an integer tensor to whoever reads it.
                 form = graph.tensors[op.outputs[0]]

@@ -43,10 +43,10 @@ def quantize(
     progress: Progress | None = None,
     **fields: Unpack[Fields],
 ) -> Written:
-    """Quantizes a `.keras` or float `.tflite` model with calibration images, proves it, and writes it.
+    """Quantizes a float model with calibration images, proves it, and writes it.
 
     Args:
-        model: The float model.
+        model: The float model: a `.tflite`, `.keras`, `.h5` or `.onnx` file, or a SavedModel folder (docs/models.md).
         data: A folder, archive or `.npz` of images; its training images calibrate, never its test images. `images`
             of them; 100, or all where there are fewer, when left out.
         out: The int8 `.tflite` to write; its sidecar goes beside it.

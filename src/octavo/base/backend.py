@@ -1,4 +1,4 @@
-"""Keras and TensorFlow, imported when first needed and quiet about it."""
+"""Keras, TensorFlow and the converters of other frameworks, imported when first needed and quiet about it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import Any
 from octavo.base.errors import MissingDependencyError
 from octavo.base.quiet import quiet
 
+# What each optional package is for, and the extra that brings it.
+_EXTRAS = {
+    **dict.fromkeys(("keras", "tensorflow", "h5py"), ("training or Keras models", "train")),
+    **dict.fromkeys(("jax", "litert_converter"), ("JAX functions", "jax")),
+    **dict.fromkeys(("torch", "litert_torch"), ("PyTorch modules", "torch")),
+}
+
 
 def load(name: str) -> Any:
-    """The module ``keras`` or ``tensorflow``, or one inside them.
+    """An optional package, such as ``keras`` or ``jax``, or a module inside one.
 
     Raises:
         MissingDependencyError: It is not installed.
@@ -23,7 +30,9 @@ def load(name: str) -> Any:
         with quiet():
             return import_module(name)
     except ImportError as error:
+        package = name.partition(".")[0]
+        purpose, extra = _EXTRAS[package]
         raise MissingDependencyError(
-            f"This needs {name.partition('.')[0]}, for training or Keras models, which is not installed ({error}).",
-            "Install it with: pip install 'octavo[train]'",
+            f"This needs {package}, for {purpose}, which is not installed ({error}).",
+            f"Install it with: pip install 'octavo[{extra}]'",
         ) from error

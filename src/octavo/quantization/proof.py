@@ -22,7 +22,7 @@ from octavo.quantization.quantize import Quantized
 from octavo.quantization.table import KeptInFloat
 from octavo.runtime.litert import interpreter
 from octavo.tflite.graph import Graph, Op, Tensor, describe
-from octavo.tflite.op_table import macs, row
+from octavo.tflite.op_table import BYTES, macs, row, takes_bytes
 
 _INTEGERS = [found for found in FORMATS.values() if found.integer]
 _ACTIVATION_TYPES = {found.activation_type for found in _INTEGERS}
@@ -154,8 +154,10 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     if not table.kept_in_float:
         ports = [graph.tensors[i] for i in (*graph.inputs, *graph.outputs)]
         dtypes = tuple(dict.fromkeys(found.activation_type for found in formats))
+        byte_inputs = {source.tensors[op.inputs[0]].name for op in source.ops if takes_bytes(source, op)}
         name = f"input and output are {' or '.join(dtypes)}"
-        yield _check(name, ports, lambda t: t.dtype in dtypes, lambda t: t.name)
+        name += ", and inputs of bytes are uint8 at scale 1" if byte_inputs else ""
+        yield _check(name, ports, lambda t: t.dtype in dtypes or _bytes(t, byte_inputs), lambda t: t.name)
         yield _check("no tensor is float", graph.tensors, lambda t: "float" not in t.dtype, lambda t: t.name)
         yield _check(
             "every op is an int8 builtin (TFLITE_BUILTINS_INT8)",
@@ -217,6 +219,10 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     yield _check("ops that move values read and write one scale", shared, lambda op: _one_scale(graph, op), str)
     yield _inside(quantized.content)
     yield _runs(quantized.content)
+
+
+def _bytes(port: Tensor, names: set[str]) -> bool:
+    return port.name in names and port.dtype == "uint8" and _equal(port.qparams, BYTES)
 
 
 def _check(name: str, items: Any, holds: Any, show: Any) -> Check:

@@ -96,6 +96,7 @@ def _write(source: Graph, table: Table) -> bytes:
     # readers do not follow external buffers.
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
     _quantize_unread(model, source, table)
+    _quantize_bytes(model)
     _set_versions(model, Graph.of(model))
     # Two ops that read one float constant may need two scales of it; what is equal all the same is stored once.
     return serialize(model, Sharing(len(written)))
@@ -112,6 +113,27 @@ def _quantize_unread(model: Any, source: Graph, table: Table) -> None:
         raw.type = getattr(schema.TensorType, f"INT{params.bits}")
         raw.quantization = schema.QuantizationParametersT()
         raw.quantization.scale, raw.quantization.zeroPoint = params.scale, params.zero_point.astype(np.int64)
+
+
+def _quantize_bytes(model: Any) -> None:
+    """Makes a QUANTIZE op of each CAST from a uint8 input to int8: the code is the byte less 128."""
+    subgraph = model.subgraphs[0]
+    for raw in subgraph.operators:
+        code = flatbuffer_utils.get_builtin_code_from_operator_code(model.operatorCodes[raw.opcodeIndex])
+        if code != schema.BuiltinOperator.CAST:
+            continue
+        source, made = (subgraph.tensors[index] for index in (raw.inputs[0], raw.outputs[0]))
+        if made.type != schema.TensorType.INT8:
+            continue
+        source.quantization = schema.QuantizationParametersT()
+        source.quantization.scale, source.quantization.zeroPoint = np.array([1.0], np.float32), np.array([0])
+        # Version 2 is the first that takes one integer type to another.
+        quantizing = schema.OperatorCodeT()
+        quantizing.builtinCode = quantizing.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
+        quantizing.version = 2
+        model.operatorCodes.append(quantizing)
+        raw.opcodeIndex = len(model.operatorCodes) - 1
+        raw.builtinOptionsType, raw.builtinOptions = schema.BuiltinOptions.QuantizeOptions, schema.QuantizeOptionsT()
 
 
 def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:

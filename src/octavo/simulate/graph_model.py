@@ -17,7 +17,7 @@ from octavo.simulate.kernels import KERNELS, Site
 from octavo.simulate.losses import PROBABILITIES, fitting
 from octavo.simulate.parameters import Parameter, weighted
 from octavo.tflite.graph import Graph, Op, Tensor
-from octavo.tflite.op_table import row
+from octavo.tflite.op_table import row, takes_bytes
 
 Value = Any
 
@@ -142,7 +142,8 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
         logits: dict[int, Value] = {}
         for op in graph.ops:
             arguments = self._arguments(op, values, arithmetic)
-            made = arithmetic.run(self._sites[op.index], arguments)
+            # Inputs are float32 here, bytes too.
+            made = arguments[0] if takes_bytes(graph, op) else arithmetic.run(self._sites[op.index], arguments)
             for index, value in zip(op.outputs, made if isinstance(made, list) else [made], strict=True):
                 if training and op.kind in PROBABILITIES and index in graph.outputs:
                     # Training sees the probabilities unrounded: in steps of 1/256, most would have no gradient.
@@ -252,6 +253,8 @@ def _check(graph: Graph) -> None:
 
 def _unknown(graph: Graph, op: Op) -> str | None:
     """What the simulation cannot do about an op, for the end of a line; None where it can."""
+    if takes_bytes(graph, op):
+        return None
     if op.kind not in KERNELS:
         return ""
     rules = row(op)

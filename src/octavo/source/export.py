@@ -2,38 +2,76 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from octavo.base.backend import load
 from octavo.base.errors import ModelError
 from octavo.base.quiet import quiet
+from octavo.source.export_check import check_export
+from octavo.source.float32 import in_float32
+from octavo.tflite.graph import Graph
 
 
 def to_float_tflite(model: Any) -> bytes:
-    """Converts a Keras model to a float `.tflite` with a fixed batch of 1.
+    """Converts a Keras model to a float `.tflite` with a fixed batch of 1, and compares the two on a few inputs.
 
-    A batch left open would put shape arithmetic around every reshape of the graph.
+    A batch left open would put shape arithmetic around every reshape of the graph. A model of another float than
+    float32 is rebuilt in float32.
 
     Args:
         model: A built `keras.Model`, functional, sequential or subclassed; nested and with custom layers as it likes.
 
     Raises:
-        ModelError: The model has an open size, or TensorFlow cannot convert it.
+        ModelError: The model has an open size, TensorFlow cannot convert it, or what it converts it to computes
+            something else.
+    """
+    made = in_float32(model)
+    return convert(
+        lambda *given: made(_arranged(made, given), training=False), _inputs(made), f"the Keras model '{model.name}'"
+    )
+
+
+def convert(run: Callable[..., Any], inputs: Sequence[tuple[str, tuple[int, ...], str]], what: str) -> bytes:
+    """A float `.tflite` of what a function computes, compared with it on a few inputs.
+
+    Args:
+        run: Called with one TensorFlow tensor for each input.
+        inputs: Name, shape without batch, and type, of each of its inputs.
+        what: What error messages call it.
+
+    Raises:
+        ModelError: TensorFlow cannot convert it, or what it converts it to computes something else.
     """
     tensorflow = load("tensorflow")
-    signature = [tensorflow.TensorSpec([1, *shape], dtype, name=name) for name, shape, dtype in _inputs(model)]
-    function = tensorflow.function(lambda *given: model(_arranged(model, given), training=False), signature)
+    signature = [tensorflow.TensorSpec([1, *shape], dtype, name=name) for name, shape, dtype in inputs]
     try:
         with quiet():
+            function = tensorflow.function(run, signature).get_concrete_function()
             # Without the model as a second argument: with it the converter keeps variables apart from constants.
-            converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
-            return bytes(converter.convert())
+            content = bytes(tensorflow.lite.TFLiteConverter.from_concrete_functions([function]).convert())
     except Exception as error:  # TensorFlow's converter raises its own kind, not exported
-        text = " ".join(str(error).split())
         raise ModelError(
-            f"TensorFlow could not convert the Keras model to .tflite: {text[:300]}",
+            f"TensorFlow could not convert {what} to .tflite: {_cause(error)}",
             "Ops outside of TFLite's built-in set must be replaced in the network.",
         ) from error
+
+    def again(values: Sequence[Any]) -> list[Any]:
+        return [np.asarray(value) for value in tensorflow.nest.flatten(function(*map(tensorflow.constant, values)))]
+
+    check_export(Graph(content, what), again, what)
+    return content
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong, without the places in TensorFlow's and Keras' own sources that its text is full of."""
+    if ops := sorted(set(re.findall(r"^(?:Custom|Flex|TF Select) ops: (.*)$", str(error), re.MULTILINE))):
+        return f"{', '.join(ops)} {'has' if len(ops) == 1 and ',' not in ops[0] else 'have'} no form in .tflite."
+    text = re.sub(r"\S*/\S+\.py\S*", "", str(error))
+    return f"{type(error).__name__}: {' '.join(text.split())[:300]}"
 
 
 def _inputs(model: Any) -> list[tuple[str, tuple[int, ...], str]]:

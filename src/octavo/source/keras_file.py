@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ import numpy as np
 from octavo.base.backend import load
 from octavo.base.errors import ModelError
 from octavo.base.files import replacing
+from octavo.source import keras_h5
+
+# Endings of whole-model HDF5 files.
+H5 = {".h5", ".hdf5"}
+# Where a .keras file has its weights.
+_WEIGHTS = "model.weights.h5"
+# How Keras says that it does not know a class.
+_UNKNOWN_CLASS = ("Could not locate", "Unknown layer", "custom_object", "register_keras_serializable")
 
 
 def save(model: Any, path: Path) -> dict[str, int]:
@@ -38,7 +47,6 @@ def load_keras(path: Path) -> Any:
         ModelError: The file is missing, damaged, no Keras model, holds stored code or custom layers, or has NaN
             weights.
     """
-    keras = load("keras")
     if not path.is_file():
         raise ModelError(f"There is no file '{path}'.", "Give the path of a .keras model.")
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
@@ -46,24 +54,7 @@ def load_keras(path: Path) -> Any:
             f"'{path}' could not be read as a Keras model: a whole .keras file is a zip archive, and this is none.",
             "It may be cut short or something else: copy or save it again.",
         )
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # zipfile, h5py, json and Keras raise many kinds
-        text = " ".join(str(error).split())
-        if "ambda" in text:
-            raise ModelError(
-                f"'{path}' holds a Lambda layer, which is stored Python code; Octavo executes no code from a file.",
-                "Replace the Lambda by a Keras layer, or export the model to .tflite where you trust it.",
-            ) from error
-        if "custom" in text.lower() or "register" in text.lower():
-            raise ModelError(
-                f"'{path}' uses a custom class that Keras does not know: {text[:200]}",
-                "Export it to a float .tflite in the program that defines the class, and give that file.",
-            ) from error
-        raise ModelError(
-            f"'{path}' could not be read as a Keras model ({type(error).__name__}: {text[:200]}).",
-            "It may be damaged or cut short: copy or save it again.",
-        ) from error
+    model = _whole_h5(path) if path.suffix in H5 else _whole_keras(path)
     broken = [w.path for w in model.weights if "float" in str(w.dtype) and not np.all(np.isfinite(np.array(w.numpy())))]
     if broken:
         raise ModelError(
@@ -72,3 +63,65 @@ def load_keras(path: Path) -> Any:
             details=broken[:5],
         )
     return model
+
+
+def _whole_keras(path: Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(_WEIGHTS) as stream:
+            held = archive.getinfo(_WEIGHTS).compress_size
+            with load("h5py").File(stream, "r") as file:
+                keras_h5.check_sizes(file, held, path)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile):
+        # Weights of another kind, or none: Keras says what is wrong with them.
+        pass
+    return _loaded(path, path)
+
+
+def _whole_h5(path: Path) -> Any:
+    with keras_h5.readable(path) as file:
+        try:
+            return _loaded(file, path)
+        except ModelError as error:
+            written = keras_h5.version(path)
+            if not written.startswith(("1.", "2.")) or "damaged" not in error.todo:
+                raise
+            assert error.__cause__ is not None
+            raise ModelError(
+                f"'{path}' was written by Keras {written}, and Keras 3 cannot read it ({_cause(error.__cause__)}).",
+                "In the program that made it, write a SavedModel, `tf.saved_model.save(model, 'folder')`, and give "
+                "that folder.",
+            ) from error
+
+
+def _loaded(file: Path, path: Path) -> Any:
+    """What Keras reads from a file, which messages call `path`."""
+    try:
+        return load("keras").models.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # zipfile, h5py, json and Keras raise many kinds
+        text = " ".join(str(error).replace(str(file), "").split())
+        if "ambda" in text:
+            raise ModelError(
+                f"'{path}' holds a Lambda layer, which is stored Python code; Octavo executes no code from a file.",
+                "Replace the Lambda by a Keras layer, or export the model to .tflite where you trust it.",
+            ) from error
+        if any(sign in text for sign in _UNKNOWN_CLASS):
+            raise ModelError(
+                f"'{path}' uses {_unknown(text)}, which Keras does not know.",
+                "In the program that defines it, write a SavedModel, `model.export('folder')`, and give that folder.",
+            ) from error
+        raise ModelError(
+            f"'{path}' could not be read as a Keras model ({_cause(error)}).",
+            "It may be damaged or cut short: copy or save it again.",
+        ) from error
+
+
+def _unknown(text: str) -> str:
+    """The class or function that Keras misses, by its name where Keras says it."""
+    found = re.search(r"(?:Could not locate|Unknown) (\w+):? '([^']+)'", text)
+    return "a class of its own" if found is None else f"the {found[1]} '{found[2]}'"
+
+
+def _cause(error: BaseException) -> str:
+    """What Keras says, without the layer's whole configuration, which comes first."""
+    text = str(error).rpartition("Exception encountered:")[2]
+    return f"{type(error).__name__}: {' '.join(text.split())[:200]}"

@@ -17,10 +17,13 @@ from octavo.rewrite.canonical.passes import concerns, plain, static
 from octavo.rewrite.canonical.signature import Chosen, check, choose
 from octavo.rewrite.canonical.sizes import Size, Sizes, opened
 from octavo.runtime.litert import Kernels, vet
-from octavo.source import sidecar
+from octavo.source import foreign, sidecar
 from octavo.source.notes import notes_of
 from octavo.source.sidecar import Sidecar
-from octavo.tflite.graph import Graph, read_bytes
+from octavo.tflite.graph import Graph, Tensor, read_bytes
+
+# The scale of a model that takes pixels as they are.
+_PIXELS = (0.0, 255.0)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Loaded:
     Args:
         graph: The model.
         belongs: Its sidecar, if it has one.
-        content: The bytes of the file; of a Keras model those of the graph that it was exported to.
+        content: The bytes of the file; of a model in another form those of the graph that it was exported to.
         canonical: What was done to bring the file's graph into this form, for people, one sentence each.
     """
 
@@ -47,13 +50,13 @@ def load_model(
     images: Callable[[], Size | None] | None = None,
     progress: Progress | None = None,
 ) -> Loaded:
-    """Reads a `.tflite` or `.keras` model as it is, but with one graph, a batch of 1 and static sizes.
+    """Reads a model as it is, but with one graph, a batch of 1 and static sizes.
 
-    A Keras model is exported to a float graph. A `.tflite` file is first tried in a child process, since a damaged one
-    can crash the runtime.
+    A Keras file, a SavedModel folder or an ONNX file is exported to a float graph. A `.tflite` file is first tried in a
+    child process, since a damaged one can crash the runtime.
 
     Args:
-        path: The file.
+        path: The file, or the folder of a SavedModel.
         signature: Which graph of a `.tflite` file with several signatures.
         size: Height and width of the images, where the file leaves them open.
         images: Gives height and width of the user's images, None where they differ: asked where the file leaves them
@@ -105,16 +108,14 @@ def _tell(sentences: tuple[str, ...], progress: Progress | None) -> None:
 
 def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
     if not path.exists():
-        raise ModelError(f"There is no file '{path}'.", "Give the path of a .tflite or .keras model.")
-    if path.is_dir():
-        raise ModelError(f"'{path}' is a folder.", "Give the path of a .tflite or .keras model.")
-    belongs = sidecar.read(path)
+        raise ModelError(
+            f"There is no file '{path}'.", "Give the path of a .tflite or .keras model, or of a SavedModel folder."
+        )
+    belongs = None if path.is_dir() else sidecar.read(path)
     name = f"'{path}'"
-    if path.suffix in {".keras", ".h5", ".hdf5"}:
-        from octavo.source.export import to_float_tflite
-        from octavo.source.keras_file import load_keras
-
-        content = to_float_tflite(load_keras(path))
+    exported = _exported(path)
+    if exported is not None:
+        content = exported
         chosen = choose(content, name, signature)
         graph = Graph(chosen.content, name)
     else:
@@ -125,6 +126,23 @@ def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
         check(content, chosen, opened(graph, sizes.shapes(graph)))
     done = static(graph, sizes)
     return Loaded(done.graph, belongs, content, (*chosen.said, *done.said))
+
+
+def _exported(path: Path) -> bytes | None:
+    """The float `.tflite` of a model in another form; None for a `.tflite` file."""
+    if path.is_dir():
+        from octavo.source import saved_model
+
+        return saved_model.to_float_tflite(path)
+    if path.suffix in {".keras", ".h5", ".hdf5"}:
+        from octavo.source.export import to_float_tflite
+        from octavo.source.keras_file import load_keras
+
+        return to_float_tflite(load_keras(path))
+    if path.suffix == ".onnx":
+        return foreign.of_onnx(path)
+    foreign.refuse(path)
+    return None
 
 
 def _vet(path: Path, chosen: Chosen, graph: Graph, sizes: Sizes) -> None:
@@ -147,6 +165,14 @@ def takes_an_image(graph: Graph) -> bool:
     return len(shape) == 4 and shape[3] in (1, 3)
 
 
+def _takes_pixels(entry: Tensor) -> bool:
+    """Whether an input takes an image's bytes as they are."""
+    if entry.dtype != "uint8":
+        return False
+    params = entry.qparams
+    return params is None or (float(params.scale[0]) == 1.0 and int(params.zero_point[0]) == -128)
+
+
 def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progress | None = None) -> Preprocess | None:
     """The preprocessing that a model's images need: what was said, else its sidecar's, else a stated guess.
 
@@ -154,7 +180,7 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
         None for a model that does not take one image: its data are arrays, used as they are.
 
     Raises:
-        ModelError: Image options were given for such a model.
+        ModelError: Image options were given for such a model, or another scale for one that takes pixels as they are.
     """
     said = inputs or Inputs()
     given = {
@@ -169,18 +195,22 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
             )
         return None
     entry = model.graph.tensors[model.graph.inputs[0]]
+    if entry.dtype == "uint8" and entry.qparams is None and said.scale not in (None, _PIXELS):
+        raise ModelError(
+            f"{model.graph.name} takes pixels as they are (uint8, 0 to 255), and `scale` is {said.scale}.",
+            "Leave out `scale`: the network scales them itself.",
+        )
     base = model.belongs.preprocess if model.belongs is not None else None
     if base is None:
         channels: Channels = "gray" if entry.shape[3] == 1 else "rgb"
         base = Preprocess((entry.shape[1], entry.shape[2]), channels=channels)
         source = "The model has no sidecar"
-        if entry.dtype == "uint8" and entry.qparams is None:
-            # It takes pixels as they are.
-            base = replace(base, scale=(0.0, 255.0))
+        if by_itself := _takes_pixels(entry):
+            base = replace(base, scale=_PIXELS)
         elif (noted := notes_of(model.content).scale) is not None:
             base = replace(base, scale=noted)
             source = "The file's TFLite metadata say so"
-        if said.scale is None and progress is not None:
+        if not by_itself and said.scale is None and progress is not None:
             progress.say(
                 f"{source}: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with {base.interpolation} "
                 "resizing. Give another scale if it was trained otherwise."

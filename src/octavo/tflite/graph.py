@@ -435,14 +435,15 @@ def unpack4(data: Array, count: int) -> Array:
 
 
 def describe(tensor: Tensor) -> dict[str, Any]:
-    """An input or output as a JSON value: name, shape, element type, scale and zero point."""
+    """An input or output as a JSON value: name, shape, element type, scale and zero point, as the file has them."""
     params = tensor.qparams
+    above = 128 if tensor.dtype == "uint8" else 0
     return {
         "name": tensor.name,
         "shape": list(tensor.shape),
         "dtype": tensor.dtype,
         "scale": None if params is None else float(params.scale[0]),
-        "zero_point": None if params is None else int(params.zero_point[0]),
+        "zero_point": None if params is None else int(params.zero_point[0]) + above,
     }
 
 

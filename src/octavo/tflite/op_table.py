@@ -169,6 +169,8 @@ _PROBABILITY = QParams(np.array([1 / 256]), np.array([-128]))
 _SIGNED_UNIT = QParams(np.array([1 / 128]), np.array([0]))
 _LOG_PROBABILITY = QParams(np.array([16 / 256]), np.array([127]))
 _WIDE_UNIT = QParams(np.array([1 / 32768]), np.array([0]), bits=16)
+# Bytes as reals: the code is the byte less 128.
+BYTES = QParams(np.array([1.0]), np.array([-128]))
 
 
 def _form(version: Version | int, fixed: QParams | None = None) -> Form:
@@ -282,6 +284,10 @@ TABLE: dict[str, Row] = {
     "BATCH_TO_SPACE_ND": Row(_forms(_rank_not_4(3), int16x8=4), shares=True),
 }
 
+# What makes reals of a uint8 input and computes nothing, and of nothing else: see `takes_bytes`. The int8 file has a
+# QUANTIZE op in its place.
+OF_BYTES: Mapping[str, Row] = {"CAST": Row(_forms(_form(2, BYTES)))}
+
 # Ops that change how a tensor is stored and not what it means, with their operator version.
 STORAGE: Mapping[str, Version] = {
     "QUANTIZE": lambda graph, op: {"int16": 2}.get(graph.tensors[op.outputs[0]].dtype, 1),
@@ -306,7 +312,15 @@ def why_not(op: Op) -> str:
 
 def row(op: Op) -> Row | None:
     """The operator's row, or None when it has no int8 form."""
-    return TABLE.get(op.kind)
+    return TABLE.get(op.kind, OF_BYTES.get(op.kind))
+
+
+def takes_bytes(graph: Graph, op: Op) -> bool:
+    """Whether an op makes reals of a uint8 input, as networks with `Input(dtype="uint8")` do."""
+    if op.kind != "CAST" or op.inputs[0] not in graph.inputs:
+        return False
+    source, made = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+    return source.dtype == "uint8" and source.qparams is None and made.dtype == "float32"
 
 
 def bias_of(graph: Graph, op: Op) -> Tensor | None:

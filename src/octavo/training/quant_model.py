@@ -191,4 +191,5 @@ def _fits(values: Array, port: Port) -> Array:
             f"The model's input '{port.name}' wants values of shape {('N', *port.shape[1:])}, and got {values.shape}.",
             "Preprocess the images to the model's size first.",
         )
-    return values
+    # Bytes come as float32 too, and the graph takes them as they are.
+    return port.encode(values)

@@ -20,7 +20,7 @@ CALIBRATION = images(
 
 @command("octavo quantize model.keras --data photos/ -o model_int8.tflite")
 def quantize(
-    model: Annotated[Path, typer.Argument(help="A .keras or float .tflite model.")],
+    model: Annotated[Path, typer.Argument(help="A float model: .tflite, .keras, .h5, .onnx, or a SavedModel folder.")],
     inputs: Annotated[Inputs, CALIBRATION],
     out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
     quantization: Quantization,

@@ -1,0 +1,42 @@
+"""`octavo.from_jax`: a float `.tflite` of a JAX function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from octavo.base.files import check_file, write_bytes
+from octavo.source.jax_function import to_float_tflite
+from octavo.tflite.graph import Graph
+
+
+def from_jax(function: Callable[..., Any], *examples: Any, out: Path | str) -> Graph:
+    """Writes a float `.tflite` of a JAX function, after comparing the two on a few inputs.
+
+    It needs the extra ``jax``, and no TensorFlow.
+
+    Args:
+        function: Its weights are what it closes over: `functools.partial(model.apply, variables)` in Flax.
+        *examples: Its arguments, arrays or trees of arrays, with a batch of 1 in front; images are
+            ``(1, height, width, channels)``. Only shapes and types are looked at.
+        out: The file to write.
+
+    Returns:
+        The float graph, as in the file.
+
+    Raises:
+        MissingDependencyError: The extra is not installed.
+        ModelError: The function cannot be converted, or what it is converted to computes something else.
+
+    Example:
+        >>> import jax, octavo  # doctest: +SKIP
+        >>> classify = lambda image: jax.nn.softmax(image.mean((1, 2)))  # doctest: +SKIP
+        >>> octavo.from_jax(classify, np.zeros((1, 8, 8, 3), np.float32), out="float.tflite")  # doctest: +SKIP
+        Graph('float.tflite': 2 ops, 1,540 bytes, float32 (1, 8, 8, 3) -> float32 (1, 3))
+    """
+    out = Path(out)
+    check_file(out)
+    content = to_float_tflite(function, examples)
+    write_bytes(out, content)
+    return Graph(content, f"'{out}'")

@@ -1,0 +1,42 @@
+"""`octavo.from_torch`: a float `.tflite` of a PyTorch module or exported program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from octavo.base.files import check_file, write_bytes
+from octavo.source.torch_module import to_float_tflite
+from octavo.tflite.graph import Graph
+
+
+def from_torch(module: Any, *examples: Any, out: Path | str) -> Graph:
+    """Writes a float `.tflite` of a PyTorch module, after comparing the two on a few inputs.
+
+    It needs the extra ``torch``, and no TensorFlow. Images, ``(1, channels, height, width)`` in PyTorch, are
+    ``(1, height, width, channels)`` in the file, as everywhere in LiteRT; so are outputs of four dimensions.
+
+    Args:
+        module: An `nn.Module` after `module.eval()`, or an exported program, such as `torch.export.load` gives.
+        *examples: Its inputs, tensors with a batch of 1 in front; an exported program knows them itself.
+        out: The file to write.
+
+    Returns:
+        The float graph, as in the file.
+
+    Raises:
+        MissingDependencyError: The extra is not installed.
+        ModelError: The module is in training mode or cannot be converted, or what it is converted to computes
+            something else.
+
+    Example:
+        >>> import octavo, torch  # doctest: +SKIP
+        >>> network = torch.nn.Conv2d(3, 4, 3).eval()  # doctest: +SKIP
+        >>> octavo.from_torch(network, torch.zeros(1, 3, 8, 8), out="float.tflite")  # doctest: +SKIP
+        Graph('float.tflite': 1 ops, 1,624 bytes, float32 (1, 8, 8, 3) -> float32 (1, 6, 6, 4))
+    """
+    out = Path(out)
+    check_file(out)
+    content = to_float_tflite(module, examples)
+    write_bytes(out, content)
+    return Graph(content, f"'{out}'")

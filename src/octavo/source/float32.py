@@ -1,0 +1,69 @@
+"""Keras models of other floats (float16, bfloat16, float64, mixed precision) as the same model in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from octavo.base.backend import load
+from octavo.base.errors import ModelError
+
+_OTHER = {"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"}
+
+
+def in_float32(model: Any) -> Any:
+    """A Keras model that computes in float32: the model itself where it does, else the same one rebuilt.
+
+    Weights of 16 bits become float32 without loss, and those of 64 bits are rounded once. LiteRT's int8 kernels stand
+    for float32 ones, and TensorFlow's converter takes no other floats.
+
+    Args:
+        model: A built `keras.Model`; it is not changed.
+
+    Raises:
+        ModelError: The model cannot be rebuilt from its configuration, or a weight is too large for float32.
+    """
+    found = sorted(set(_floats(model)) & _OTHER)
+    if not found:
+        return model
+    saving = load("keras").saving
+    classes = {type(part).__name__: type(part) for part in model._flatten_layers()}
+    said = f"The Keras model computes in {' and '.join(found)}"
+    try:
+        config = _replaced(saving.serialize_keras_object(model))
+        config.pop("compile_config", None)
+        made = saving.deserialize_keras_object(config, custom_objects=classes)
+        values = [np.asarray(value) for value in model.get_weights()]
+        made.set_weights([value if value.dtype.kind in "iub" else value.astype(np.float32) for value in values])
+    except Exception as error:  # a layer's own `get_config` and `from_config` raise what they like
+        raise ModelError(
+            f"{said}, and could not be rebuilt in float32 ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}).",
+            "Build it with `keras.config.set_dtype_policy('float32')`, give it the trained one's `get_weights()`, and "
+            "save that.",
+        ) from error
+    if not all(np.all(np.isfinite(value)) for value in made.get_weights() if value.dtype.kind == "f"):
+        raise ModelError(
+            f"{said}, and has weights that float32 cannot hold, or that are NaN.",
+            "Train it in float32, or look at the training for weights that grew without bounds.",
+        )
+    return made
+
+
+def _floats(model: Any) -> Iterator[str]:
+    """Every type that the model's layers compute in, keep weights in, or take."""
+    for part in model._flatten_layers():
+        yield from (str(part.compute_dtype), str(part.variable_dtype))
+    yield from (str(weight.dtype) for weight in model.weights)
+    yield from (str(entry.dtype) for entry in getattr(model, "inputs", None) or ())
+
+
+def _replaced(value: Any) -> Any:
+    """A configuration with float32 wherever it names another float."""
+    if isinstance(value, dict):
+        return {key: _replaced(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_replaced(entry) for entry in value)
+    return "float32" if isinstance(value, str) and value in _OTHER else value

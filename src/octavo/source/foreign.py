@@ -1,0 +1,126 @@
+"""Model files of other frameworks: ONNX by its maintained converter, the rest by the lines that convert them.
+
+A PyTorch file is a pickle, or may hold some, and reading one runs what its author wrote: Octavo opens none. Whoever
+trusts such a file loads it in Python and hands over the module.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from octavo.base.errors import MissingDependencyError, ModelError
+from octavo.source.export_check import differs
+from octavo.tflite.graph import Graph
+
+_TORCH = (
+    "module = YourNetwork(); module.load_state_dict(torch.load('{path}')); "
+    "octavo.from_torch(module.eval(), torch.zeros(1, 3, 224, 224), out='{stem}.tflite')"
+)
+
+# What a file is, and what to do with it, by its ending.
+_KINDS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        (".pt", ".pth"),
+        (
+            "is a PyTorch pickle, which runs code when it is read; Octavo opens none.",
+            f"Where you trust it, pip install 'octavo[torch]' and, in Python: {_TORCH}. Then give that .tflite.",
+        ),
+    ),
+    ".pt2": (
+        "is a PyTorch exported program, which may hold pickles that run code when it is read; Octavo opens none.",
+        "Where you trust it, pip install 'octavo[torch]' and, in Python: "
+        "octavo.from_torch(torch.export.load('{path}'), out='{stem}.tflite'). Then give that .tflite.",
+    ),
+    ".safetensors": (
+        "holds weights alone, not the network that they belong to.",
+        "Load them into the network where it is defined; `octavo.from_torch` and `octavo.from_jax` take it from there.",
+    ),
+    ".ckpt": (
+        "is a checkpoint: weights alone, or a pickle, and Octavo opens none.",
+        "Load it into the network where it is defined; `octavo.from_torch` takes a PyTorch module, and a TensorFlow "
+        "one is given as a SavedModel folder.",
+    ),
+    ".pb": (
+        "is a TensorFlow graph without its signature; a SavedModel folder or a .tflite was expected.",
+        "Give the folder where it is the 'saved_model.pb' of one; a frozen graph is converted with "
+        "tf.compat.v1.lite.TFLiteConverter.from_frozen_graph('{path}', [input], [output]).convert().",
+    ),
+}
+
+
+def refuse(path: Path) -> None:
+    """Refuses a model file that Octavo does not open, with the lines that convert it.
+
+    Raises:
+        ModelError: It is one.
+    """
+    found = _KINDS.get(path.suffix.lower())
+    if found is not None:
+        what, todo = found
+        raise ModelError(f"'{path}' {what}", todo.format(path=path, stem=path.stem))
+
+
+def of_onnx(path: Path) -> bytes:
+    """A float `.tflite` of an ONNX model, made and compared with it by the program ``onnx2tf``.
+
+    The program is a process of its own: it pins other versions of NumPy and LiteRT than Octavo uses.
+
+    Raises:
+        MissingDependencyError: There is no such program.
+        ModelError: It cannot convert the model, or what it makes computes something else.
+    """
+    program = shutil.which("onnx2tf")
+    if program is None:
+        raise MissingDependencyError(
+            f"'{path}' is an ONNX model, which the program onnx2tf converts, and there is none.",
+            f"pipx install onnx2tf (Python 3.12 or later), and give it again; or where it is installed, "
+            f"onnx2tf -i {path} -o converted, and give 'converted/{path.stem}_float32.tflite'.",
+        )
+    content = _converted(program, path, ())
+    graph = Graph(content, f"'{path}'")
+    opened = [graph.tensors[index] for index in graph.inputs if -1 in graph.tensors[index].shape]
+    if not opened:
+        return content
+    if any(-1 in tensor.shape[1:] for tensor in opened):
+        shapes = ", ".join(f"'{tensor.name}' {tensor.shape}" for tensor in opened)
+        raise ModelError(
+            f"'{path}' takes inputs with open sizes ({shapes}, where -1 is open); an edge model needs fixed ones.",
+            f"Fix them by hand, onnx2tf -i {path} -ois NAME:1,3,224,224 -o converted, and give the .tflite.",
+        )
+    # onnx2tf leaves an open batch open, whatever `-b` says.
+    return _converted(program, path, ("-ois", *(f"{t.name}:{','.join(map(str, _of_onnx(t.shape)))}" for t in opened)))
+
+
+def _of_onnx(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a `.tflite` input in the ONNX model, with a batch of 1: channels come first there."""
+    return (1, shape[-1], *shape[1:-1]) if len(shape) > 2 else (1, *shape[1:])
+
+
+def _converted(program: str, path: Path, options: Sequence[str]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [program, "-i", str(path.resolve()), "-o", folder, *options, "-n", "-v", "error", "-ewo"]
+        # Another Python, which no module of the current folder or of PYTHONPATH may reach.
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=folder, env=clean, stdin=subprocess.DEVNULL
+        )
+        made, report = (Path(folder) / f"{path.stem}{end}" for end in ("_float32.tflite", "_accuracy_report.json"))
+        todo = f"Try it by hand, onnx2tf -i {path} -o converted, whose --help has many ways out, and give the .tflite."
+        if done.returncode or not made.is_file():
+            lines = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line.lower()]
+            cause = " ".join(lines[-1:])[:300] or f"exit code {done.returncode}"
+            raise ModelError(f"onnx2tf could not convert '{path}' ({cause}).", todo)
+        found = json.loads(report.read_text("utf-8"))["overall_metrics"]
+        if differs(found["max_abs"], found["ref_max_abs"]):
+            raise ModelError(
+                f"'{path}' and the float graph that onnx2tf made of it do not compute the same: they differ by up to "
+                f"{found['max_abs']:.3g}, where the largest value is {found['ref_max_abs']:.3g}.",
+                todo,
+            )
+        return made.read_bytes()

@@ -1,0 +1,89 @@
+"""JAX functions, by way of StableHLO: a float graph without TensorFlow."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from octavo.base.backend import load
+from octavo.base.errors import ModelError
+from octavo.base.quiet import quiet
+from octavo.source.export_check import check_export
+from octavo.tflite.graph import Graph
+
+
+def to_float_tflite(function: Callable[..., Any], examples: Sequence[Any]) -> bytes:
+    """A float `.tflite` of what a JAX function computes, compared with it on a few inputs.
+
+    Args:
+        function: Its weights are what it closes over.
+        examples: One argument each, an array or a tree of arrays, with a batch of 1 in front; only their shapes and
+            types are looked at.
+
+    Raises:
+        MissingDependencyError: The extra ``jax`` is not installed.
+        ModelError: The function cannot be traced or converted, or what it is converted to computes something else.
+    """
+    jax = load("jax")
+    leaves, structure = jax.tree.flatten(tuple(examples))
+    shapes = [
+        jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype)) for leaf in leaves
+    ]
+    names = _names(jax, function, examples)
+    what = f"the JAX function '{getattr(function, '__name__', type(function).__name__)}'"
+    compiled = jax.jit(function)
+    try:
+        module = load("jax.export").export(compiled)(*jax.tree.unflatten(structure, shapes)).mlir_module()
+        with quiet():
+            content = _converted(str(module), names)
+    except Exception as error:  # whatever the function raises when traced, and the converter's own kind
+        raise ModelError(
+            f"litert-converter could not convert {what} ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}).",
+            "It must run under `jax.jit` on the examples, with ops that LiteRT has.",
+        ) from error
+    graph = Graph(content, what)
+    order = [names.index(graph.arguments[index]) for index in graph.inputs]
+
+    def run(values: Sequence[Any]) -> list[Any]:
+        given: list[Any] = [None] * len(values)
+        for place, value in zip(order, values, strict=True):
+            given[place] = value
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(compiled(*jax.tree.unflatten(structure, given)))]
+
+    check_export(graph, run, what)
+    return content
+
+
+def _names(jax: Any, function: Callable[..., Any], examples: Sequence[Any]) -> list[str]:
+    """What the inputs are called: as the function's arguments, and a place in a tree by its path."""
+    try:
+        arguments = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        arguments = []
+    names = []
+    for place, example in enumerate(examples):
+        name = arguments[place] if place < len(arguments) else f"input_{place}"
+        for path, _ in jax.tree_util.tree_flatten_with_path(example)[0]:
+            names.append(name + jax.tree_util.keystr(path))
+    return names
+
+
+def _converted(module: str, names: Sequence[str]) -> bytes:
+    """StableHLO as a float `.tflite`, by the converter that LiteRT's PyTorch way uses."""
+    load("litert_converter")
+    ir, passes = load("litert_converter.mlir.ir"), load("litert_converter.mlir.passmanager")
+    converter = load("litert_converter.mlir._mlir_libs.converter_api_ext")
+    with ir.Context() as context:
+        converter.prepare_mlir_context(context)
+        parsed = ir.Module.parse(module)
+        count = len(parsed.body.operations[0].type.results)
+        outputs = [f"output_{place}" for place in range(count)]
+        converter.set_signature(
+            parsed.operation, signature_name="serving_default", input_names=list(names), output_names=outputs
+        )
+        converter.run_convert_to_tfl_passes(parsed, passes.PassManager(), converter.ConvertToTFLConfig())
+        return bytes(converter.export_flatbuffer_to_bytes(parsed.operation))

@@ -1,0 +1,143 @@
+"""Whole-model `.h5` files, of Keras 2 too: what Keras 3 no longer knows and what meant nothing is left out."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from octavo.base.backend import load
+from octavo.base.errors import ModelError
+
+# Arguments that layers of Keras 2 had, with the value by which they did nothing.
+_DROPPED: dict[str, Any] = {"groups": 1, "time_major": False, "virtual_batch_size": None, "adjustment": None}
+# How many bytes of weights any file may declare, and how many more for each of its own: zeros compress well.
+_FREE, _EXPANSION = 1 << 26, 100
+# What only training reads.
+_OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[Path]:
+    """A file that Keras 3 can read: the `.h5` file itself, or a copy without arguments that Keras 3 has dropped.
+
+    Raises:
+        ModelError: It is no HDF5 file, declares more weights than it can hold, holds weights alone, or TensorFlow
+            functions as Keras 2 stored them.
+    """
+    h5py = load("h5py")
+    try:
+        with h5py.File(path, "r") as file:
+            stored = file.attrs.get("model_config")
+            config = None if stored is None else json.loads(stored)
+            check_sizes(file, path.stat().st_size, path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"'{path}' could not be read as a Keras model: a whole-model .h5 file is an HDF5 file, and this is none "
+            f"({' '.join(str(error).split())[:200]}).",
+            "It may be cut short or something else: copy or save it again.",
+        ) from error
+    if config is None:
+        raise ModelError(
+            f"'{path}' holds weights alone, not the network that they belong to.",
+            "Build the network, `model.load_weights(…)`, and save it whole: `model.save('model.keras')`.",
+        )
+    _refuse_functions(config, path)
+    mended = _mended(config)
+    if mended == config:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "model.h5"
+        shutil.copyfile(path, copy)
+        with h5py.File(copy, "r+") as file:
+            file.attrs["model_config"] = json.dumps(mended)
+        yield copy
+
+
+def check_sizes(file: Any, held: int, path: Path) -> None:
+    """Refuses a file whose weights would be far larger than itself: a few bytes can declare terabytes.
+
+    Args:
+        file: An open HDF5 file.
+        held: Bytes that it has.
+        path: What messages call it.
+
+    Raises:
+        ModelError: They would be.
+    """
+    h5py = load("h5py")
+    declared = 0
+
+    def add(_: str, entry: Any) -> None:
+        nonlocal declared
+        declared += entry.nbytes if isinstance(entry, h5py.Dataset) else 0
+
+    file.visititems(add)
+    if declared > _FREE + _EXPANSION * held:
+        raise ModelError(
+            f"'{path}' says that it holds {declared / 1e9:,.1f} GB of weights, and has {held:,} bytes.",
+            "It is damaged: copy or save it again.",
+        )
+
+
+def version(path: Path) -> str:
+    """The Keras version that wrote an `.h5` file; empty where it does not say."""
+    with load("h5py").File(path, "r") as file:
+        said = file.attrs.get("keras_version", "")
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+
+
+def _refuse_functions(config: Any, path: Path) -> None:
+    for entry in _entries(config):
+        if entry["class_name"] in ("TFOpLambda", "SlicingOpLambda"):
+            raise ModelError(
+                f"'{path}' was written by Keras 2 and holds TensorFlow functions as layers "
+                f"({entry['config'].get('function', entry['class_name'])}), which Keras 3 cannot read.",
+                "In the program that made it, write a SavedModel, `tf.saved_model.save(model, 'folder')`, and give "
+                "that folder.",
+            )
+
+
+def _entries(value: Any) -> Iterator[dict[str, Any]]:
+    """Every class with its configuration, at any depth."""
+    if isinstance(value, dict):
+        if isinstance(value.get("config"), dict) and isinstance(value.get("class_name"), str):
+            yield value
+        for inner in value.values():
+            yield from _entries(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _entries(inner)
+
+
+def _mended(value: Any) -> Any:
+    """A configuration without dropped arguments, and with types as Keras 3 says them."""
+    if isinstance(value, list):
+        return [_mended(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    made = {key: _mended(inner) for key, inner in value.items()}
+    if made.get("class_name") == "Policy" and isinstance(made.get("config"), dict):
+        return made["config"].get("name", "float32")
+    kind = getattr(load("keras").layers, str(made.get("class_name")), None)
+    if inspect.isclass(kind) and isinstance(made.get("config"), dict):
+        known = {
+            name
+            for base in kind.__mro__
+            if inspect.isfunction(init := vars(base).get("__init__"))
+            for name in inspect.signature(init).parameters
+        }
+        made["config"] = {
+            key: inner for key, inner in made["config"].items() if key in known or not _means_nothing(key, inner)
+        }
+    return made
+
+
+def _means_nothing(name: str, value: Any) -> bool:
+    return name.endswith(_OF_TRAINING) or (name in _DROPPED and value == _DROPPED[name])

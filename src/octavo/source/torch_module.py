@@ -1,0 +1,77 @@
+"""PyTorch modules and exported programs, by LiteRT's own converter for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import Any
+
+from octavo.base.backend import load
+from octavo.base.errors import ModelError
+from octavo.base.quiet import quiet
+from octavo.source.export_check import check_export
+from octavo.tflite.graph import Graph
+
+
+def to_float_tflite(module: Any, examples: Sequence[Any]) -> bytes:
+    """A float `.tflite` of a PyTorch module, compared with it on a few inputs.
+
+    Images, which PyTorch has as ``(1, channels, height, width)``, are ``(1, height, width, channels)`` in the file, as
+    everywhere in LiteRT; so are outputs of four dimensions.
+
+    Args:
+        module: An `nn.Module` in evaluation mode, or an `ExportedProgram`.
+        examples: Its inputs, tensors with a batch of 1 in front; those that a program was exported with when empty.
+
+    Raises:
+        MissingDependencyError: The extra ``torch`` is not installed.
+        ModelError: The module is in training mode, litert-torch cannot convert it, or what it converts it to computes
+            something else.
+    """
+    torch, converter = load("torch"), load("litert_torch")
+    if isinstance(module, torch.export.ExportedProgram):
+        examples = examples or module.example_inputs[0]
+        module = module.module()
+    elif any(part.training for part in module.modules()):
+        raise ModelError(
+            "The PyTorch module is in training mode, where dropout and batch norms do something else.",
+            "Call `module.eval()` first.",
+        )
+    if not examples:
+        raise ModelError("A PyTorch module alone does not know its inputs.", "Give `example`, such as torch.zeros(…).")
+    what = f"the PyTorch module '{type(module).__name__}'"
+    try:
+        with torch.no_grad(), quiet(), redirect_stdout(StringIO()):
+            outputs = _listed(module(*examples))
+            turned = converter.to_channel_last_io(
+                module,
+                args=[place for place, value in enumerate(examples) if value.ndim == 4],
+                outputs=[place for place, value in enumerate(outputs) if getattr(value, "ndim", 0) == 4],
+            )
+            turned.training = False
+            given = tuple(_last(value) for value in examples)
+            content = bytes(converter.convert(turned, given).model_content())
+    except Exception as error:  # whatever the module raises, and the converter's own kinds
+        raise ModelError(
+            f"litert-torch could not convert {what} ({type(error).__name__}: {' '.join(str(error).split())[:300]}).",
+            "It must run on the examples, and `torch.export.export(module, examples)` must take it.",
+        ) from error
+
+    def run(values: Sequence[Any]) -> list[Any]:
+        with torch.no_grad():
+            return [value.numpy() for value in _listed(turned(*map(torch.from_numpy, values)))]
+
+    check_export(Graph(content, what), run, what)
+    return content
+
+
+def _last(value: Any) -> Any:
+    """An example with its channels last, where it is an image."""
+    return value.permute(0, 2, 3, 1).contiguous() if value.ndim == 4 else value
+
+
+def _listed(outputs: Any) -> list[Any]:
+    if isinstance(outputs, dict):
+        return list(outputs.values())
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
