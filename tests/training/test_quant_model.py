@@ -148,7 +148,7 @@ def test_a_float_op_between_integers_is_simulated_and_written(tmp_path: Path) ->
     proof = model.to_int8(tmp_path / "mixed.tflite")
     assert [item.op.split(" #")[0] for item in proof.float_left] == ["SIN"]
     assert all(check.passed for check in proof.checks)
-    step = proof.output["scale"]
+    step = proof.output.scale
     assert step > 0 and np.ptp(simulated) > 20 * step
     found = Model(Graph.read(tmp_path / "mixed.tflite")).predict(inputs)
     assert np.abs(found - simulated).max() <= 1.01 * step
