@@ -20,7 +20,7 @@ from octavo.base.formats import DEFAULT, FORMATS, Format
 from octavo.quantization.quantize import Quantized
 from octavo.quantization.table import KeptInFloat
 from octavo.runtime.litert import interpreter
-from octavo.tflite.graph import Graph, Op, Tensor, describe
+from octavo.tflite.graph import WHOLE, Graph, Op, Tensor, describe
 from octavo.tflite.op_table import macs, row
 
 _INTEGERS = [found for found in FORMATS.values() if found.integer]
@@ -112,17 +112,9 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     table, source = quantized.table, quantized.source
     formats = [FORMATS[name] for name in dict.fromkeys((DEFAULT, *table.precision.values()))]
     if not table.kept_in_float:
-        ports = [graph.tensors[i] for i in (*graph.inputs, *graph.outputs)]
-        dtypes = tuple(dict.fromkeys(found.activation_type for found in formats))
-        name = f"input and output are {' or '.join(dtypes)}"
-        yield _check(name, ports, lambda t: t.dtype in dtypes, lambda t: t.name)
+        yield _ports(graph, source, formats)
         yield _check("no tensor is float", graph.tensors, lambda t: "float" not in t.dtype, lambda t: t.name)
-        yield _check(
-            "every op is an int8 builtin (TFLITE_BUILTINS_INT8)",
-            graph.ops,
-            lambda op: row(op) is not None or op.kind == "QUANTIZE",
-            str,
-        )
+        yield _builtins(graph)
     by_name = {t.name: t for t in graph.tensors}
     names = [name for name in table.stored if name in by_name]
     activations = [n for n in names if by_name[n].constant is None]
@@ -177,6 +169,39 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     yield _check("ops that move values read and write one scale", shared, lambda op: _one_scale(graph, op), str)
     yield _inside(quantized.content)
     yield _runs(quantized.content)
+
+
+def _ports(graph: Graph, source: Graph, formats: list[Format]) -> Check:
+    """Reals go in and out as codes; whole numbers and truth values, such as tokens and classes, as they are."""
+    dtypes = tuple(dict.fromkeys(found.activation_type for found in formats))
+    pairs = [
+        (graph.tensors[made], source.tensors[given])
+        for made, given in zip((*graph.inputs, *graph.outputs), (*source.inputs, *source.outputs), strict=True)
+    ]
+    whole = [made for made, given in pairs if given.dtype in WHOLE]
+    others = "".join(f", '{tensor.name}' {tensor.dtype}" for tensor in whole)
+    return _check(
+        f"input and output are {' or '.join(dtypes)}" + (f", but for whole numbers:{others[1:]}" if whole else ""),
+        pairs,
+        lambda pair: pair[0].dtype == pair[1].dtype if pair[1].dtype in WHOLE else pair[0].dtype in dtypes,
+        lambda pair: pair[0].name,
+    )
+
+
+def _builtins(graph: Graph) -> Check:
+    """Ops on reals have int8 kernels; those on whole numbers alone compute what they did in the float graph."""
+
+    def whole(op: Op) -> bool:
+        return all(t.dtype in WHOLE and t.qparams is None for t in _tensors(graph, (*op.inputs, *op.outputs)))
+
+    apart = dict.fromkeys(op.kind for op in graph.ops if row(op) is None and whole(op))
+    name = "every op is an int8 builtin (TFLITE_BUILTINS_INT8)"
+    return _check(
+        f"{name}, or on whole numbers alone: {', '.join(apart)}" if apart else name,
+        graph.ops,
+        lambda op: row(op) is not None or op.kind == "QUANTIZE" or whole(op),
+        str,
+    )
 
 
 def _check(name: str, items: Any, holds: Any, show: Any) -> Check:

@@ -58,6 +58,7 @@ class Row:
         scales: Whether it gives k times as much for k times its inputs, channel by channel, for every k > 0; RELU6 as
             long as nothing passes 6.
         commutative: Whether its two inputs can be exchanged.
+        below: What the scales of its inputs have to stay below for its kernel to compute what it should.
         macs: Multiply-accumulates of one run.
     """
 
@@ -74,6 +75,7 @@ class Row:
     fuses: bool = False
     scales: bool = False
     commutative: bool = False
+    below: float = inf
     macs: Cost = lambda graph, op: 0
 
     @property
@@ -249,7 +251,18 @@ TABLE: dict[str, Row] = {
     "TANH": Row(_forms(_form(2, _SIGNED_UNIT), int16x8=_form(3, _WIDE_UNIT))),
     "L2_NORMALIZATION": Row(_forms(_form(2, _SIGNED_UNIT))),
     "LOG_SOFTMAX": Row(_forms(_form(2, _LOG_PROBABILITY))),
+    # Reals in, whole numbers or truth values out: every operand has its own scale, and what comes out has none.
+    "ARG_MAX": Row(_forms(2)),
+    "ARG_MIN": Row(_forms(2)),
+    "EQUAL": Row(_forms(2), below=1.0),
+    "NOT_EQUAL": Row(_forms(2), below=1.0),
+    "GREATER": Row(_forms(2), below=1.0),
+    "GREATER_EQUAL": Row(_forms(2), below=1.0),
+    "LESS": Row(_forms(2), below=1.0),
+    "LESS_EQUAL": Row(_forms(2), below=1.0),
     # Values are moved or chosen, never computed: one scale for all.
+    "SELECT": Row(_forms(1), shares=True),
+    "SELECT_V2": Row(_forms(1), shares=True),
     "AVERAGE_POOL_2D": Row(_forms(2, int16x8=3), shares=True, blends=True, fuses=True, scales=True),
     "MAX_POOL_2D": Row(_forms(2, int16x8=3), shares=True, fuses=True, scales=True),
     "REDUCE_MAX": Row(_forms(2, int16x8=3), shares=True),
