@@ -13,7 +13,7 @@ from octavo.data.open import open_dataset
 from octavo.data.split import draw_training
 from octavo.quantization.quantize import check_float
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
-from octavo.source.load import load_model, preprocess_for
+from octavo.source.load import load_float, preprocess_for
 
 SIZES = (1, 5, 10, 50, 100, 500)
 
@@ -56,7 +56,7 @@ def calibrate(
         raise OctavoError(
             "The study calibrates with several numbers of images.", "Set `sizes`, and leave out `images`."
         )
-    loaded = load_model(model)
+    loaded = load_float(model, progress)
     check_float(loaded.graph)
     preprocess = preprocess_for(loaded, inputs, progress)
     pool, apart = draw_training(open_dataset("path", inputs.data), judges, inputs.seed)

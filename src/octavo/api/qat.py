@@ -17,7 +17,7 @@ from octavo.quantization.precision import resolve
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import check_classes, image_preprocess_for, load_model
+from octavo.source.load import check_classes, image_preprocess_for, load_float
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat as training
 from octavo.training.convert import convert
@@ -70,7 +70,7 @@ def qat(
     wanted.refuse("tune", why="Training for int8 takes no tuning passes: it learns what they would compute.")
     out, recipe = Path(out), recipe or QatRecipe()
     check_output(out, model)
-    loaded = load_model(model)
+    loaded = load_float(model, progress)
     resolve(loaded.graph, wanted.precision)
     preprocess = image_preprocess_for(loaded, inputs, progress)
     train, chosen = draw_training(open_dataset("path", inputs.data), validation, inputs.seed)

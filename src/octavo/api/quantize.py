@@ -24,7 +24,7 @@ from octavo.quantization.quantize import quantize as to_int8
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import load_model, preprocess_for
+from octavo.source.load import load_float, preprocess_for
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
@@ -65,7 +65,7 @@ def quantize(
     inputs, wanted = options_of(data, quantization, fields)
     out = Path(out)
     check_output(out, model)
-    loaded = load_model(model)
+    loaded = load_float(model, progress)
     resolve(loaded.graph, wanted.precision)
     preprocess = preprocess_for(loaded, inputs, progress)
     chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed)

@@ -22,7 +22,7 @@ from octavo.quantization.quantize import Quantized
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import load_model, preprocess_for
+from octavo.source.load import load_float, preprocess_for
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat
 from octavo.training.convert import convert
@@ -77,7 +77,7 @@ def search(
     check_output(out, model)
     if not str(wish):
         raise QuantizationError("A target search needs a target.", "Give a largest drop, size or latency.")
-    loaded = load_model(model)
+    loaded = load_float(model, progress)
     preprocess = preprocess_for(loaded, inputs, progress)
     training, judges = draw_training(open_dataset("path", inputs.data), validation, inputs.seed)
     if judges is None:

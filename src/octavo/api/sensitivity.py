@@ -19,7 +19,7 @@ from octavo.quantization.quantize import check_float
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.runtime.litert import Kernels, inputs_of
-from octavo.source.load import load_model, preprocess_for
+from octavo.source.load import load_float, preprocess_for
 from octavo.tuning.tune import tune as run_passes
 
 # How many images are run through every file where no number is asked for.
@@ -66,7 +66,7 @@ def sensitivity(
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
     wanted.refuse("precision", why="Every op is measured in int8 and in float, whatever precision it would get.")
-    loaded = load_model(model)
+    loaded = load_float(model, progress)
     graph = loaded.graph
     check_float(graph)
     preprocess = preprocess_for(loaded, inputs, progress)

@@ -10,6 +10,7 @@ from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import Channels, Inputs
+from octavo.rewrite.integer_forms import integer_forms
 from octavo.runtime.litert import vet
 from octavo.source import sidecar
 from octavo.source.sidecar import Sidecar
@@ -46,6 +47,26 @@ def load_model(path: Path | str) -> Loaded:
     graph = Graph.read(path)
     vet(path)
     return Loaded(graph, belongs)
+
+
+def load_float(path: Path | str, progress: Progress | None = None) -> Loaded:
+    """Reads a model that is to be changed: as `load_model`, and with ops that have integer forms where that is exact.
+
+    A quantized model stays as it is.
+
+    Args:
+        path: The file.
+        progress: Told what was done to bring the graph into this form.
+
+    Raises:
+        ModelError: As for `load_model`.
+    """
+    loaded = load_model(path)
+    formed = integer_forms(loaded.graph)
+    if progress is not None:
+        for sentence in formed.said:
+            progress.say(sentence)
+    return replace(loaded, graph=formed.graph)
 
 
 def takes_an_image(graph: Graph) -> bool:

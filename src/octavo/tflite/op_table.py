@@ -1,9 +1,9 @@
 """One table, one row per TFLite operator: what the int8 specification asks of its tensors, and what it costs.
 
 Sources: the TFLite 8-bit quantization specification for the rules, TensorFlow's `op_version.cc` for the operator
-versions, the kernels of LiteRT for what exists in int8. An operator without a row has no int8 kernel, or none
-that computes what it should: NEG negates the codes and forgets the zero point. The same holds of the forms with int16
-activations: SUM's reference kernel and PRELU's are wrong, RESIZE_BILINEAR's is no better than with int8.
+versions, the kernels of LiteRT for what exists in int8. An operator without a row has no int8 kernel that computes what
+it should, but for a few that are not known here yet: `WITHOUT` says why. Forms with int16 activations are left out for
+the same reasons: SUM's reference kernel and PRELU's are wrong, RESIZE_BILINEAR's is no better than with int8.
 """
 
 from __future__ import annotations
@@ -307,14 +307,34 @@ FUSED: Mapping[str, int] = {
     kind: code for kind, code in vars(schema.ActivationFunctionType).items() if isinstance(code, int) and code
 }
 
-WITHOUT: dict[str, str] = {
-    "NEG": "LiteRT's int8 kernel for it negates the codes and forgets the zero point",
+# What `octavo.rewrite.integer_forms` makes of an op where it can.
+_REWRITTEN = "; `octavo.rewrite.integer_forms.integer_forms` makes a MUL of it"
+_FLOAT_ALONE = "LiteRT has no int8 kernel of it"
+_CODES = "LiteRT's int8 kernel of it takes the codes themselves, and forgets their zero point"
+
+# Why an operator has no row, where that is known: each was tried on LiteRT, as tests/tflite/test_without.py does.
+WITHOUT: Mapping[str, str] = {
+    "NEG": _CODES + _REWRITTEN,
+    "FLOOR_DIV": _CODES,
+    "FLOOR_MOD": _CODES,
+    "SQUARE": _FLOAT_ALONE + _REWRITTEN,
+    "DIV": "LiteRT's int8 kernel of it stops the run where a divisor rounds to 0",
+    **dict.fromkeys(("SIN", "COS", "POW", "FLOOR", "CEIL", "ROUND", "SIGN", "CUMSUM", "ADD_N"), _FLOAT_ALONE),
+    **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION", "ATAN2"), _FLOAT_ALONE),
+    "CAST": "LiteRT's kernel of it takes whole numbers for codes, and codes for whole numbers",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (
+        "LiteRT's integer kernel of it needs the ranges of its gates, which the float kernel does not hand out: build "
+        "the layer with `unroll=True`, which makes ops of it that have int8 forms"
+    ),
+    **dict.fromkeys(("SCATTER_ND", "REDUCE_PROD"), "LiteRT has an int8 kernel of it, which Octavo does not know yet"),
 }
 
 
 def why_not(op: Op) -> str:
     """Why an operator without a row has none."""
-    return WITHOUT.get(op.kind, "LiteRT has no int8 kernel for it that Octavo knows")
+    if op.kind.startswith("CUSTOM:"):
+        return "it is no op of LiteRT's own, and what it computes is known to its maker alone"
+    return WITHOUT.get(op.kind, "Octavo knows of no int8 kernel of it in LiteRT")
 
 
 def row(op: Op) -> Row | None:

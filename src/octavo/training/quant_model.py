@@ -18,6 +18,7 @@ from octavo.quantization import data_checks
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import Precision
 from octavo.quantization.proof import Proof
+from octavo.rewrite.integer_forms import integer_forms
 from octavo.runtime.litert import Model, Port
 from octavo.simulate.rounded import RoundedModel, arguments
 from octavo.source import sidecar
@@ -80,7 +81,7 @@ class QuantModel(RoundedModel):
             graph = model
         else:
             graph, belongs = _read(Path(model))
-        super().__init__(graph, allow_float, precision, name, **keywords)
+        super().__init__(integer_forms(graph).graph, allow_float, precision, name, **keywords)
         self._belongs = belongs
 
     def calibrate(self, images: Any, observer: str = "minmax", limit: int = CALIBRATION_IMAGES) -> None:
