@@ -323,8 +323,8 @@ WITHOUT: Mapping[str, str] = {
     **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION", "ATAN2"), _FLOAT_ALONE),
     "CAST": "LiteRT's kernel of it takes whole numbers for codes, and codes for whole numbers",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (
-        "LiteRT's integer kernel of it needs the ranges of its gates, which the float kernel does not hand out: build "
-        "the layer with `unroll=True`, which makes ops of it that have int8 forms"
+        "LiteRT's integer kernel of it needs the range of the cell state, which the float kernel shows to nobody, and "
+        "Octavo does not write it yet: build the layer with `unroll=True`, whose ops have int8 forms"
     ),
     **dict.fromkeys(("SCATTER_ND", "REDUCE_PROD"), "LiteRT has an int8 kernel of it, which Octavo does not know yet"),
 }
@@ -333,7 +333,7 @@ WITHOUT: Mapping[str, str] = {
 def why_not(op: Op) -> str:
     """Why an operator without a row has none."""
     if op.kind.startswith("CUSTOM:"):
-        return "it is no op of LiteRT's own, and what it computes is known to its maker alone"
+        return "it is a custom op, and what it computes is known to its maker alone"
     return WITHOUT.get(op.kind, "Octavo knows of no int8 kernel of it in LiteRT")
 
 
