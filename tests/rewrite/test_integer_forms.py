@@ -88,6 +88,51 @@ def test_int8_is_float_within_rounding_over_the_whole_range(kind: str) -> None:
         assert off <= CLOSE[kind], kernels
 
 
+def rows(*types: str) -> bytes:
+    """A table's row of whole numbers as reals, beside a column that chooses an embedding."""
+    import tensorflow as tf
+
+    def network(numbers: Any, kind: Any) -> Any:
+        real = tf.cast(numbers, tf.float32)
+        return (
+            tf.matmul(real * 0.1, weights(4, 5))
+            + tf.matmul(real, weights(4, 5, seed=2))
+            + tf.gather(weights(7, 5, seed=1, scale=4.0), kind)
+        )
+
+    signature = [tf.TensorSpec((1, 4), types[0]), tf.TensorSpec((1,), types[1])]
+    made = tf.function(network, input_signature=signature).get_concrete_function()
+    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([made]).convert())
+
+
+@pytest.mark.parametrize("whole", ["int32", "int64"])
+def test_an_input_whose_whole_numbers_are_reals_takes_reals_and_one_of_indices_stays(whole: str) -> None:
+    graph = Graph(rows(whole, "int32"))
+    formed = integer_forms(graph)
+    assert "CAST" in {op.kind for op in graph.ops} and "CAST" not in {op.kind for op in formed.graph.ops}
+    assert [formed.graph.tensors[i].dtype for i in formed.graph.inputs] == ["float32", "int32"]
+    assert [formed.graph.tensors[i].name for i in formed.graph.inputs] == [graph.tensors[i].name for i in graph.inputs]
+    assert len(formed.said) == 1 and f"{whole} became float32" in formed.said[0]
+    random = np.random.default_rng(0)
+    given = [(random.integers(-40, 90, 4), random.integers(0, 7, ()).astype("i4")) for _ in range(64)]
+    real = [(numbers.astype("f4"), kind) for numbers, kind in given]
+
+    def run(one: Graph, items: Any) -> np.ndarray:
+        model, kept = Model(one, workers=1), {}
+        model.each(items, lambda place, outputs: kept.update({place: outputs[0][0].copy()}))
+        return np.stack([model.outputs[0].decode(kept[place]) for place in range(len(items))])
+
+    wanted = run(graph, [(numbers.astype(whole), kind) for numbers, kind in given])
+    np.testing.assert_array_equal(run(formed.graph, real), wanted)
+    made = quantize(formed.graph, calibrate(formed.graph, real))
+    assert "input and output are int8, but for whole numbers: " in prove(made).checks[0].name
+    int8 = Graph(made.content)
+    params = int8.tensors[int8.inputs[0]].qparams
+    assert params is not None
+    codes = [(params.quantize(numbers).astype("i1"), kind) for numbers, kind in real]
+    assert np.abs(run(int8, codes) - wanted).max() < 0.03 * np.ptp(wanted)
+
+
 def test_what_cannot_be_rewritten_exactly_stays() -> None:
     import tensorflow as tf
 

@@ -1,7 +1,7 @@
 """Integer forms: ops without an int8 kernel become ops that have one and give the same reals.
 
-Each op stays one op, in its place, and every tensor keeps its name: what is known of a tensor by name, such as its
-range, holds for both graphs.
+Each op stays one op, and every tensor keeps its name: what is known of a tensor by name, such as its range, holds for
+both graphs. Only a CAST that makes reals of an input is dropped, and the input takes these reals itself.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from octavo.rewrite.strip import sweep
 from octavo.tflite.graph import Graph, Op
 
 Array = npt.NDArray[Any]
@@ -54,14 +55,22 @@ def integer_forms(graph: Graph) -> Formed:
     """The same float graph, bit for bit, in ops that int8 has kernels of; a quotient may differ in its last bit.
 
     NEG becomes a product by -1, SQUARE one of a tensor by itself, DIV by a constant one by its reciprocal, and CAST of
-    truth values a selection of 1 and 0.
+    truth values a selection of 1 and 0. An input of int32 or int64 that is read as reals alone becomes one of float32.
 
     Args:
         graph: A float graph; a quantized one stays as it is.
+
+    Example:
+        >>> graph = Graph.read("float.tflite")
+        >>> integer_forms(graph).graph is graph, integer_forms(graph).said
+        (True, ())
     """
-    forms = {op.index: form for op in graph.ops if (form := _form(graph, op)) is not None}
-    if not forms or any(tensor.qparams is not None for tensor in graph.tensors):
+    if any(tensor.qparams is not None for tensor in graph.tensors):
         return Formed(graph)
+    graph, real = _real_inputs(graph)
+    forms = {op.index: form for op in graph.ops if (form := _form(graph, op)) is not None}
+    if not forms:
+        return Formed(graph, real)
     # No other op reads the constants that are exchanged.
     graph = graph.unshared()
     model = graph.copied()
@@ -69,7 +78,40 @@ def integer_forms(graph: Graph) -> Formed:
         _apply(model, graph.ops[index], form)
     counts = Counter((graph.ops[index].kind, form.said) for index, form in forms.items())
     said = (f"{count} {kind} became {what}, which int8 has a kernel of." for (kind, what), count in counts.items())
-    return Formed(Graph.of(model, graph.name), tuple(said))
+    return Formed(Graph.of(model, graph.name), (*real, *said))
+
+
+def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
+    """The graph with float32 inputs where all that reads an input makes reals of its whole numbers; and what was said.
+
+    Numbers up to 2^24 are the same in float32. Images are not looked at here: what a pixel is, their preprocessing says.
+    """
+    casts: dict[int, tuple[Op, ...]] = {}
+    for index in graph.inputs:
+        entry, readers = graph.tensors[index], graph.consumers.get(index, ())
+        if entry.dtype not in ("int32", "int64") or (len(entry.shape) == 4 and entry.shape[3] in (1, 3)):
+            continue
+        made = [reader.outputs[0] for reader in readers if reader.kind == "CAST"]
+        real = all(graph.tensors[i].dtype == "float32" and i not in graph.outputs for i in made)
+        if made and len(made) == len(readers) and real:
+            casts[index] = readers
+    if not casts:
+        return graph, ()
+    model = graph.copied()
+    subgraph = model.subgraphs[0]
+    instead = {cast.outputs[0]: index for index, readers in casts.items() for cast in readers}
+    for index in casts:
+        subgraph.tensors[index].type = schema.TensorType.FLOAT32
+    dropped = {cast.index for readers in casts.values() for cast in readers}
+    subgraph.operators = [raw for place, raw in enumerate(subgraph.operators) if place not in dropped]
+    for raw in subgraph.operators:
+        raw.inputs = [instead.get(int(index), int(index)) for index in raw.inputs]
+    before = [graph.tensors[index] for index in casts]
+    said = (
+        f"Input '{entry.name}' takes reals: {entry.dtype} became float32, and its CAST is gone." for entry in before
+    )
+    sweep(model)
+    return Graph.of(model, graph.name), tuple(said)
 
 
 def _form(graph: Graph, op: Op) -> _Form | None:

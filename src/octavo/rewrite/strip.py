@@ -33,7 +33,7 @@ def strip(graph: Graph) -> Graph:
             since its files lie behind the model: `octavo deploy` writes it anew.
     """
     model = graph.copied()
-    _sweep(model)
+    sweep(model)
     model.description = None
     model.metadata = [item for item in model.metadata or () if item.name not in _NOTES] or None
     ports = {*model.subgraphs[0].inputs, *model.subgraphs[0].outputs}
@@ -87,12 +87,16 @@ def logits(graph: Graph) -> Graph:
         for item in signature.outputs:
             if item.tensorIndex == dropped:
                 item.tensorIndex = kept.index
-    _sweep(model)
+    sweep(model)
     return Graph(serialize(model), graph.name)
 
 
-def _sweep(model: Any) -> None:
-    """Takes out tensors that nothing uses, which moves all later ones up."""
+def sweep(model: Any) -> None:
+    """Takes out tensors that nothing uses, which moves all later ones up.
+
+    Args:
+        model: A schema `ModelT` of one subgraph, changed in place.
+    """
     subgraph = model.subgraphs[0]
     lists = [subgraph.inputs, subgraph.outputs]
     for op in subgraph.operators:
