@@ -89,6 +89,9 @@ def _cases() -> dict[str, tuple[Callable[[Any], Any], Shape, tuple[float, float]
         # of the values that ARG_MAX is fed here are near.
         "ARG_MAX": case(lambda x: tf.gather(weights(3, 4), tf.argmax(x, -1)), (1, 3)),
         "ARG_MIN": case(lambda x: tf.gather(weights(3, 4), tf.argmin(x, -1, output_type=tf.int32)), (1, 3)),
+        "ONE_HOT": case(lambda x: tf.one_hot(tf.argmax(x, -1), 3, 1.5, -0.5), (1, 3)),
+        "TOPK_V2": case(lambda x: tf.math.top_k(x, 3)[0]),
+        "GATHER_ND": case(lambda x: tf.gather_nd(x, [[0, 3, 1], [0, 7, 0], [0, 0, 5]])),
         "EQUAL": case(lambda x: tf.where(tf.equal(x, tf.maximum(x, 0.25)), x, 0.25)),
         "NOT_EQUAL": case(lambda x: tf.where(tf.not_equal(x, tf.maximum(x, 0.25)), 0.25, x)),
         "GREATER": case(lambda x: tf.where(x > x * weights(4), x, x * weights(4))),

@@ -440,6 +440,37 @@ def _best(name: str) -> Callable[[Draw], Case]:
     return case
 
 
+def _one_hot(draw: Draw) -> Case:
+    import tensorflow as tf
+
+    classes, on, axis = draw(st.integers(2, 9)), draw(st.floats(0.5, 3.0, width=32)), draw(st.integers(-1, 1))
+    kernel = weights(classes, classes, seed=_seed(draw))
+
+    def run(x: Any) -> Any:
+        scores = tf.matmul(x, kernel)
+        chosen = tf.one_hot(tf.argmax(scores, -1), classes, on, -0.25, axis)
+        return chosen + tf.reduce_mean(scores, -1, keepdims=True)
+
+    return run, (1, classes), WIDE
+
+
+def _top_k(draw: Draw) -> Case:
+    import tensorflow as tf
+
+    shape = 1, *draw(st.lists(st.integers(2, 4), max_size=2)), draw(st.integers(3, 12))
+    count = draw(st.integers(1, shape[-1]))
+    return (lambda x: tf.math.top_k(x, count)[0]), shape, WIDE
+
+
+def _gather_nd(draw: Draw) -> Case:
+    import tensorflow as tf
+
+    shape = _image(draw)
+    depth = draw(st.integers(2, 4))
+    chosen = [[0, *(draw(st.integers(0, n - 1)) for n in shape[1:depth])] for _ in range(draw(st.integers(2, 6)))]
+    return (lambda x: tf.gather_nd(x, [chosen])), shape, WIDE
+
+
 CASES: dict[str, Callable[[Draw], Case]] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
@@ -482,6 +513,9 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "UNPACK": _unpack,
     "SPLIT": _split,
     "SPLIT_V": _split_v,
+    "GATHER_ND": _gather_nd,
+    "ONE_HOT": _one_hot,
+    "TOPK_V2": _top_k,
     "ARG_MAX": _best("argmax"),
     "ARG_MIN": _best("argmin"),
     "EQUAL": _compare("equal"),

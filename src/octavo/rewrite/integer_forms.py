@@ -84,7 +84,7 @@ def integer_forms(graph: Graph) -> Formed:
 def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     """The graph with float32 inputs where all that reads an input makes reals of its whole numbers; and what was said.
 
-    Numbers up to 2^24 are the same in float32. Images are not looked at here: what a pixel is, their preprocessing says.
+    Numbers up to 2^24 are the same in float32. Images stay: what a pixel is, their preprocessing says.
     """
     casts: dict[int, tuple[Op, ...]] = {}
     for index in graph.inputs:

@@ -344,6 +344,26 @@ def _gather(site: Site, value: Tensor, indices: Any) -> Tensor:
     return ops.take(value, indices, axis=axis if site.constants[0] is not None else axis + 1)
 
 
+def _gather_nd(site: Site, value: Tensor, indices: Any) -> Tensor:
+    """Constant indices, whose last axis walks the file's first axes."""
+    places = np.reshape(np.asarray(site.constants[1]), (-1, site.inputs[1][-1]))
+    depth = places.shape[1]
+    flat = np.ravel_multi_index(tuple(places.T), site.inputs[0][:depth])
+    rows = ops.reshape(value, (-1, _count(site.inputs[0][:depth]), *site.inputs[0][depth:]))
+    return batched(ops.take(rows, flat, axis=1), site.outputs[0])
+
+
+def _one_hot(site: Site, indices: Tensor, depth: Any, on: Tensor, off: Tensor) -> Tensor:
+    rank = len(site.inputs[0])
+    axis = site.op.options.axis
+    made = ops.one_hot(indices, site.integers(1)[0], axis=(axis if axis >= 0 else rank) + 1, dtype="float32")
+    return ops.where(made > 0.5, on, off)
+
+
+def _top_k(site: Site, value: Tensor, count: Any) -> list[Tensor]:
+    return list(ops.top_k(value, site.integers(1)[0], sorted=True))
+
+
 def _best(function: Callable[..., Tensor]) -> Kernel:
     return lambda site, value, axis: function(value, axis=site.axes(1)[0])
 
@@ -521,6 +541,9 @@ KERNELS: Mapping[str, Kernel] = {
     "SLICE": _slice,
     "STRIDED_SLICE": _strided_slice,
     "GATHER": _gather,
+    "GATHER_ND": _gather_nd,
+    "ONE_HOT": _one_hot,
+    "TOPK_V2": _top_k,
     "PAD": _pad,
     "PADV2": _pad,
     "MIRROR_PAD": _mirror_pad,
@@ -542,6 +565,7 @@ KERNELS: Mapping[str, Kernel] = {
 # Where a kernel takes computed whole numbers or truth values, by kind and place; all others want constants there.
 COMPUTED: Mapping[str, tuple[int, ...]] = {
     "GATHER": (1,),
+    "ONE_HOT": (0,),
     "SELECT": (0,),
     "SELECT_V2": (0,),
     "LOGICAL_AND": (0, 1),
