@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,35 @@ def test_embeddings_and_classes_are_those_of_the_float_model(kernels: Kernels) -
     clear = np.diff(np.sort(float_probabilities, -1))[:, -1] > 0.06
     assert clear.mean() > 0.7
     np.testing.assert_array_equal(classes[clear], float_classes[clear])
+
+
+def test_classes_are_compared_as_classes_not_by_their_distance() -> None:
+    from octavo.analysis.answers import LEAST_AGREEMENT, answers
+
+    graph, made, _ = made_of_reader()
+    found = answers(graph, Graph(made.content), texts())
+    probabilities, classes = found.outputs
+    assert found.hold and probabilities.sqnr is not None
+    assert classes.sqnr is None and classes.agreement is not None and classes.agreement > LEAST_AGREEMENT
+    # Another table of embeddings: the probabilities differ, and the classes are not the same either.
+    name = next(t.name for t in graph.tensors if t.shape == (WORDS, 8))
+    other = graph.replaced({name: weights(WORDS, 8, seed=9, scale=1.0)})
+    apart = answers(graph, Graph(quantize(other, calibrate(other, texts())).content), texts())
+    assert not apart.outputs[1].holds and apart.outputs[1].agreement is not None
+    assert apart.outputs[1].agreement < LEAST_AGREEMENT
+
+
+def test_a_quant_model_of_tokens_is_calibrated_with_tokens(tmp_path: Path) -> None:
+    from octavo import QuantModel
+
+    model = QuantModel(Graph(reader()))
+    model.calibrate(texts())
+    probabilities, classes = (np.asarray(one) for one in model(texts(6)))
+    proof = model.to_int8(tmp_path / "int8.tflite")
+    assert proof.checks[0].name.startswith("input and output are int8, but for whole numbers: ")
+    codes, known = outputs_of(Graph.read(tmp_path / "int8.tflite"), texts(6), "xnnpack")
+    assert np.abs(np.rint(probabilities * 256) - 128 - codes).max() <= 1
+    np.testing.assert_array_equal(classes.ravel(), known.ravel())
 
 
 def test_a_model_of_tokens_trains_and_its_int8_file_computes_the_same() -> None:

@@ -111,12 +111,12 @@ class QuantModel(RoundedModel):
     def _columns(self, images: Any, limit: int) -> list[Array]:
         """One array for each input, of no more than `limit` images."""
         if isinstance(images, Mapping) or hasattr(images, "shape") or _is_list_of_arrays(images):
-            return [np.asarray(column[:limit], np.float32) for column in self._given(images)]
+            return [np.asarray(column[:limit]) for column in self._given(images)]
         batches: list[list[Array]] = []
         count = 0
         for batch in _batches(images):
             inputs = batch[0] if isinstance(batch, tuple) else batch
-            batches.append([np.asarray(column, np.float32) for column in self._given(inputs)])
+            batches.append([np.asarray(column) for column in self._given(inputs)])
             count += len(batches[-1][0])
             if count >= limit:
                 break
@@ -186,9 +186,10 @@ def _batches(images: Any) -> Iterable[Any]:
 
 
 def _fits(values: Array, port: Port) -> Array:
+    """The values in the type that the input takes: float32, or the whole numbers that they are."""
     if values.shape[1:] != tuple(port.shape[1:]):
         raise DataError(
             f"The model's input '{port.name}' wants values of shape {('N', *port.shape[1:])}, and got {values.shape}.",
             "Preprocess the images to the model's size first.",
         )
-    return values
+    return port.encode(values)
