@@ -168,3 +168,22 @@ def test_what_is_compared_at_a_scale_of_1_or_more_is_refused_or_stays_in_float()
     step = int8.tensors[int8.outputs[0]].qparams.scale[0]  # type: ignore[union-attr]
     for kernels in FAMILIES:
         assert np.abs(Model(int8, kernels).predict(values) - Model(graph).predict(values)).max() < 0.51 * step
+
+
+def test_a_simulation_whose_comparison_stays_in_float_is_written_too(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from octavo import QuantModel
+
+    content = convert(lambda x: tf.matmul(tf.where(x > 100.0, x, 50.0), weights(4, 3)), ((1, 4), "float32"))
+    values = np.random.default_rng(1).uniform(-200, 200, (40, 4)).astype("f4")
+    model = QuantModel(Graph(content), allow_float=True)
+    model.calibrate(values)
+    proof = model.to_int8(tmp_path / "int8.tflite")
+    assert [item.op for item in proof.float_left] == ["GREATER #0"]
+    int8 = Graph.read(tmp_path / "int8.tflite")
+    step = int8.tensors[int8.outputs[0]].qparams.scale[0]  # type: ignore[union-attr]
+    # The file compares what it read with 100 itself, the simulation with 100 on the grid.
+    clear = np.all(np.abs(values - 100) > 2, axis=1)
+    assert clear.mean() > 0.8
+    assert np.abs(Model(int8).predict(values) - np.asarray(model(values)))[clear].max() < 1.01 * step

@@ -105,3 +105,20 @@ def test_custom_and_unknown_ops_have_reasons_too() -> None:
     custom = Op(0, "CUSTOM:Mystery", (), (), None, 1)
     assert "it is a custom op" in why_not(custom)
     assert "Octavo knows of no int8 kernel" in why_not(Op(0, "BETA", (), (), None, 1))
+
+
+def test_an_unrolled_lstm_has_int8_forms_as_its_reason_says() -> None:
+    import keras
+
+    from octavo.analysis.answers import answers
+    from octavo.quantization.proof import prove
+    from octavo.source.export import to_float_tflite
+
+    assert "`unroll=True`" in WITHOUT["UNIDIRECTIONAL_SEQUENCE_LSTM"]
+    keras.utils.set_random_seed(1)
+    layers = [keras.Input((6, 8)), keras.layers.LSTM(12, unroll=True), keras.layers.Dense(4)]
+    graph, values = Graph(to_float_tflite(keras.Sequential(layers))), inputs((1, 6, 8), 40)
+    made = quantize(graph, calibrate(graph, values))
+    assert prove(made).float_left == []
+    found = answers(graph, Graph(made.content), values)
+    assert found.worst.sqnr is not None and found.worst.sqnr > 25
