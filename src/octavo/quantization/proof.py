@@ -21,7 +21,7 @@ from octavo.quantization.quantize import Quantized
 from octavo.quantization.table import KeptInFloat
 from octavo.runtime.litert import interpreter
 from octavo.tflite.graph import WHOLE, Graph, Op, Tensor, describe
-from octavo.tflite.op_table import macs, row
+from octavo.tflite.op_table import macs, row, whole
 
 _INTEGERS = [found for found in FORMATS.values() if found.integer]
 _ACTIVATION_TYPES = {found.activation_type for found in _INTEGERS}
@@ -178,10 +178,9 @@ def _ports(graph: Graph, source: Graph, formats: list[Format]) -> Check:
         (graph.tensors[made], source.tensors[given])
         for made, given in zip((*graph.inputs, *graph.outputs), (*source.inputs, *source.outputs), strict=True)
     ]
-    whole = [made for made, given in pairs if given.dtype in WHOLE]
-    others = "".join(f", '{tensor.name}' {tensor.dtype}" for tensor in whole)
+    others = "".join(f", '{made.name}' {made.dtype}" for made, given in pairs if given.dtype in WHOLE)
     return _check(
-        f"input and output are {' or '.join(dtypes)}" + (f", but for whole numbers:{others[1:]}" if whole else ""),
+        f"input and output are {' or '.join(dtypes)}" + (f", but for whole numbers:{others[1:]}" if others else ""),
         pairs,
         lambda pair: pair[0].dtype == pair[1].dtype if pair[1].dtype in WHOLE else pair[0].dtype in dtypes,
         lambda pair: pair[0].name,
@@ -190,16 +189,12 @@ def _ports(graph: Graph, source: Graph, formats: list[Format]) -> Check:
 
 def _builtins(graph: Graph) -> Check:
     """Ops on reals have int8 kernels; those on whole numbers alone compute what they did in the float graph."""
-
-    def whole(op: Op) -> bool:
-        return all(t.dtype in WHOLE and t.qparams is None for t in _tensors(graph, (*op.inputs, *op.outputs)))
-
-    apart = dict.fromkeys(op.kind for op in graph.ops if row(op) is None and whole(op))
+    apart = dict.fromkeys(op.kind for op in graph.ops if row(op) is None and whole(graph, op))
     name = "every op is an int8 builtin (TFLITE_BUILTINS_INT8)"
     return _check(
         f"{name}, or on whole numbers alone: {', '.join(apart)}" if apart else name,
         graph.ops,
-        lambda op: row(op) is not None or op.kind == "QUANTIZE" or whole(op),
+        lambda op: row(op) is not None or op.kind == "QUANTIZE" or whole(graph, op),
         str,
     )
 

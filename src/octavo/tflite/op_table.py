@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from octavo.base.affine import QParams
 from octavo.base.formats import Precision
-from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.tflite.graph import WHOLE, Graph, Op, Tensor
 
 Cost = Callable[[Graph, Op], int]
 Version = Callable[[Graph, Op], int]
@@ -343,6 +343,12 @@ def why_not(op: Op) -> str:
 def row(op: Op) -> Row | None:
     """The operator's row, or None when it has no int8 form."""
     return TABLE.get(op.kind)
+
+
+def whole(graph: Graph, op: Op) -> bool:
+    """Whether an operator works on whole numbers and truth values alone, which stay as they are in an int8 file."""
+    tensors = [graph.tensors[index] for index in (*op.inputs, *op.outputs) if index >= 0]
+    return all(tensor.dtype in WHOLE and tensor.qparams is None for tensor in tensors)
 
 
 def bias_of(graph: Graph, op: Op) -> Tensor | None:
