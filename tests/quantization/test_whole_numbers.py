@@ -18,7 +18,7 @@ from octavo.quantization.quantize import Quantized, quantize
 from octavo.runtime.litert import Kernels, Model
 from octavo.tflite.graph import Graph
 
-WORDS, LENGTH = 50, 12
+WORDS, LENGTH, CLASSES = 50, 12, 3
 FAMILIES: tuple[Kernels, ...] = ("xnnpack", "reference")
 
 
@@ -187,3 +187,31 @@ def test_a_simulation_whose_comparison_stays_in_float_is_written_too(tmp_path: P
     clear = np.all(np.abs(values - 100) > 2, axis=1)
     assert clear.mean() > 0.8
     assert np.abs(Model(int8).predict(values) - np.asarray(model(values)))[clear].max() < 1.01 * step
+
+
+def test_a_classifier_that_gives_the_class_itself_is_quantized_and_evaluated(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    import octavo
+
+    def network(image: Any) -> Any:
+        seen = tf.nn.relu(tf.nn.conv2d(image, weights(3, 3, 3, 8), 2, "SAME"))
+        return tf.argmax(tf.matmul(tf.reduce_mean(seen, (1, 2)), weights(8, CLASSES, scale=2.0)), -1)
+
+    graph = Graph(convert(network, ((1, 16, 16, 3), "float32")))
+    random = np.random.default_rng(0)
+    # Of one colour each, and some noise: classes that differ.
+    colours = random.integers(0, 256, (160, 1, 1, 3)) + random.integers(-9, 10, (160, 16, 16, 3))
+    images = np.clip(colours, 0, 255).astype("u1")
+    (labels,) = outputs_of(graph, images.astype("f4") / 127.5 - 1, "xnnpack")
+    labels = labels.ravel()
+    assert set(labels[:110]) == set(labels[110:]) == set(range(CLASSES))
+    path, data = tmp_path / "float.tflite", tmp_path / "data.npz"
+    path.write_bytes(graph.content)
+    np.savez(data, x_train=images[:110], y_train=labels[:110], x_test=images[110:], y_test=labels[110:])
+    made = octavo.quantize(path, data, tmp_path / "int8.tflite", images=100)
+    assert made.answers is not None and made.answers.hold
+    float_scores = octavo.evaluate(path, data)
+    assert float_scores.accuracy().value == 1
+    int8_scores = octavo.evaluate(tmp_path / "int8.tflite", data)
+    assert 0.85 < int8_scores.accuracy().value <= 1
