@@ -85,6 +85,21 @@ def _cases() -> dict[str, tuple[Callable[[Any], Any], Shape, tuple[float, float]
         "UNPACK": case(lambda x: tf.unstack(x, axis=1)[3]),
         "SPLIT": case(lambda x: tf.split(x, 2, -1)[1]),
         "SPLIT_V": case(lambda x: tf.split(x, [1, 3], -1)[1]),
+        # Rounding makes ties of values that are near. So these functions go on evenly where operands tie, and no two
+        # of the values that ARG_MAX is fed here are near.
+        "ARG_MAX": case(lambda x: tf.gather(weights(3, 4), tf.argmax(x, -1)), (1, 3)),
+        "ARG_MIN": case(lambda x: tf.gather(weights(3, 4), tf.argmin(x, -1, output_type=tf.int32)), (1, 3)),
+        "ONE_HOT": case(lambda x: tf.one_hot(tf.argmax(x, -1), 3, 1.5, -0.5), (1, 3)),
+        "TOPK_V2": case(lambda x: tf.math.top_k(x, 3)[0]),
+        "GATHER_ND": case(lambda x: tf.gather_nd(x, [[0, 3, 1], [0, 7, 0], [0, 0, 5]])),
+        "EQUAL": case(lambda x: tf.where(tf.equal(x, tf.maximum(x, 0.25)), x, 0.25)),
+        "NOT_EQUAL": case(lambda x: tf.where(tf.not_equal(x, tf.maximum(x, 0.25)), 0.25, x)),
+        "GREATER": case(lambda x: tf.where(x > x * weights(4), x, x * weights(4))),
+        "GREATER_EQUAL": case(lambda x: tf.where(x >= x * weights(4), x, x * weights(4))),
+        "LESS": case(lambda x: tf.where(x < x * weights(4), x, x * weights(4))),
+        "LESS_EQUAL": case(lambda x: tf.where(x <= x * weights(4), x, x * weights(4))),
+        "SELECT": case(lambda x: tf.where(x > tf.reverse(x, [1]), x, tf.reverse(x, [1]))),
+        "SELECT_V2": case(lambda x: tf.where(x > 0.25, x, 0.25)),
         "SLICE": case(lambda x: tf.slice(x, [0, 1, 2, 0], [1, 4, 4, 3])),
         "STRIDED_SLICE": case(lambda x: x[:, ::2, 1::3, :]),
         "GATHER": case(lambda x: tf.gather(x, [3, 0, 1], axis=-1)),
@@ -107,6 +122,12 @@ def _cases() -> dict[str, tuple[Callable[[Any], Any], Shape, tuple[float, float]
             lambda x: tf.batch_to_space(tf.space_to_batch_nd(x, [2, 2], [[0, 0], [0, 0]]), [2, 2], [[1, 1], [0, 2]])
         ),
         "PRELU": case(lambda x: tf.nn.relu(x) + tf.nn.relu(-x) * weights(1, 1, 4, scale=0.2)),
+        # Truth values, which are no reals in int8 either.
+        "LOGICAL_AND": case(lambda x: tf.where(tf.logical_and(x > -0.5, x < 0.5), tf.abs(x), 0.5)),
+        "LOGICAL_OR": case(lambda x: tf.where(tf.logical_or(x < -0.5, x > 0.5), tf.abs(x), 0.5)),
+        "LOGICAL_NOT": case(
+            lambda x: tf.where(tf.logical_and(tf.logical_not(tf.logical_or(x < -1.0, x > 1.0)), x > 0.0), x, 0.0)
+        ),
         # What LiteRT computes in float alone.
         "DIV": case(lambda x: weights(8, 8, 4) / x, IMAGE, positive),
         "NEG": case(lambda x: -x),

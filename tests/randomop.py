@@ -386,6 +386,91 @@ def _vector(function: str) -> Callable[[Draw], Case]:
     return case
 
 
+def _compare(name: str) -> Callable[[Draw], Case]:
+    def case(draw: Draw) -> Case:
+        import tensorflow as tf
+
+        shape = _image(draw)
+        factor = weights(shape[-1], seed=_seed(draw))
+        near = draw(st.booleans()) or "equal" in name
+
+        def run(x: Any) -> Any:
+            # Of one scale, so that ties are ties in every arithmetic; or of two, where a tie makes no difference.
+            other = tf.nn.max_pool2d(x, 3, 1, "SAME") if near else x * factor
+            return tf.where(getattr(tf, name)(x, other), x, other)
+
+        return run, shape, WIDE
+
+    return case
+
+
+def _select(broadcast: bool) -> Callable[[Draw], Case]:
+    def case(draw: Draw) -> Case:
+        import tensorflow as tf
+
+        shape = _image(draw)
+        bound, axis = draw(st.floats(-0.5, 0.5, width=32)), _axis(draw, shape)
+
+        def run(x: Any) -> Any:
+            if not broadcast:
+                return tf.where(x > tf.reverse(x, [axis]), x, tf.nn.max_pool2d(x, 3, 1, "SAME"))
+            return tf.where(x > tf.reduce_max(x, axis, keepdims=True) + x, bound, x)
+
+        return run, shape, WIDE
+
+    return case
+
+
+def _best(name: str) -> Callable[[Draw], Case]:
+    def case(draw: Draw) -> Case:
+        import tensorflow as tf
+
+        classes, depth = draw(st.integers(2, 9)), draw(st.integers(2, 5))
+        shape = 1, *draw(st.lists(st.integers(2, 4), max_size=1)), classes
+        table, kernel = weights(classes, depth, seed=_seed(draw)), weights(classes, classes, seed=_seed(draw))
+
+        def run(x: Any) -> Any:
+            scores = tf.matmul(x, kernel)
+            chosen = getattr(tf, name)(scores, -1, output_type=draw_type)
+            return tf.gather(table, chosen) + tf.reduce_mean(scores, -1, keepdims=True)
+
+        draw_type = draw(st.sampled_from([tf.int32, tf.int64]))
+        return run, shape, WIDE
+
+    return case
+
+
+def _one_hot(draw: Draw) -> Case:
+    import tensorflow as tf
+
+    classes, on, axis = draw(st.integers(2, 9)), draw(st.floats(0.5, 3.0, width=32)), draw(st.integers(-1, 1))
+    kernel = weights(classes, classes, seed=_seed(draw))
+
+    def run(x: Any) -> Any:
+        scores = tf.matmul(x, kernel)
+        chosen = tf.one_hot(tf.argmax(scores, -1), classes, on, -0.25, axis)
+        return chosen + tf.reduce_mean(scores, -1, keepdims=True)
+
+    return run, (1, classes), WIDE
+
+
+def _top_k(draw: Draw) -> Case:
+    import tensorflow as tf
+
+    shape = 1, *draw(st.lists(st.integers(2, 4), max_size=2)), draw(st.integers(3, 12))
+    count = draw(st.integers(1, shape[-1]))
+    return (lambda x: tf.math.top_k(x, count)[0]), shape, WIDE
+
+
+def _gather_nd(draw: Draw) -> Case:
+    import tensorflow as tf
+
+    shape = _image(draw)
+    depth = draw(st.integers(2, 4))
+    chosen = [[0, *(draw(st.integers(0, n - 1)) for n in shape[1:depth])] for _ in range(draw(st.integers(2, 6)))]
+    return (lambda x: tf.gather_nd(x, [chosen])), shape, WIDE
+
+
 CASES: dict[str, Callable[[Draw], Case]] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
@@ -428,6 +513,19 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "UNPACK": _unpack,
     "SPLIT": _split,
     "SPLIT_V": _split_v,
+    "GATHER_ND": _gather_nd,
+    "ONE_HOT": _one_hot,
+    "TOPK_V2": _top_k,
+    "ARG_MAX": _best("argmax"),
+    "ARG_MIN": _best("argmin"),
+    "EQUAL": _compare("equal"),
+    "NOT_EQUAL": _compare("not_equal"),
+    "GREATER": _compare("greater"),
+    "GREATER_EQUAL": _compare("greater_equal"),
+    "LESS": _compare("less"),
+    "LESS_EQUAL": _compare("less_equal"),
+    "SELECT": _select(broadcast=False),
+    "SELECT_V2": _select(broadcast=True),
     "SLICE": _slice,
     "STRIDED_SLICE": _strided,
     "GATHER": _gather,

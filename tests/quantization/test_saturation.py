@@ -114,6 +114,27 @@ def test_a_mask_before_a_softmax_widens_no_range(observer: str, computed: bool) 
         assert min(low for low, _ in ranges.of.values()) > -200
 
 
+def _selected(value: float) -> Any:
+    import tensorflow as tf
+
+    def network(x: Any) -> Any:
+        made = tf.reshape(tf.nn.conv2d(x, weights(3, 3, 3, 4), 1, "SAME"), (1, 64, 4))
+        scores = tf.matmul(made, made, transpose_b=True)
+        seen = tf.reshape(x[..., 0], (1, 1, 64)) > 0.5
+        return tf.reduce_mean(tf.matmul(tf.nn.softmax(tf.where(seen, scores, value)), made), 1)
+
+    return network
+
+
+def test_a_mask_that_is_selected_before_a_softmax_widens_no_range() -> None:
+    near, *_ = _loss(_selected(-10.0))
+    for value in FAR:
+        far, graph, ranges = _loss(_selected(value))
+        assert {"GREATER", "SELECT_V2"} <= {op.kind for op in graph.ops}
+        assert far > near - 1.5
+        assert min(low for low, _ in ranges.of.values()) > -200
+
+
 def test_without_far_values_nothing_changes() -> None:
     graph, samples = Graph(convert(_attention(-10.0, False), SHAPE)), _samples()
     ranges = calibrate(graph, samples)

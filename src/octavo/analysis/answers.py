@@ -19,13 +19,15 @@ from octavo.analysis.compare import compare
 from octavo.quantization.observers import Images
 from octavo.rewrite.split_outputs import parts_of
 from octavo.runtime.litert import Model
-from octavo.tflite.graph import Graph
+from octavo.tflite.graph import WHOLE, Graph
 
 Array = npt.NDArray[Any]
 
 # An output below this SQNR is not the float model's. Of the models measured, those that int8 serves well lie above
 # 15 dB in every part, those that it ruins below 8 dB (docs/answers.md).
 LEAST_SQNR = 10.0
+# Whole numbers, such as classes, have no SQNR. Below this share of equal ones, they are not the float model's.
+LEAST_AGREEMENT = 0.8
 # How many samples are run where there are more.
 SAMPLES = 32
 # An op that adds error beyond this SQNR of its own is where to look first.
@@ -41,8 +43,10 @@ class OutputAnswer:
     Args:
         output: The output's name.
         part: Which part of a concatenation, such as ``0:4 of axis 2``; None for a whole output.
-        sqnr: ``10 log10(sum x^2 / sum (y - x)^2)`` in dB over all samples, x the float output; None where equal.
-        agreement: The share of samples for which both name the same class; None for what is no class probabilities.
+        sqnr: ``10 log10(sum x^2 / sum (y - x)^2)`` in dB over all samples, x the float output; None where equal, and
+            for whole numbers.
+        agreement: The share of samples for which both name the same class, or of whole numbers that are the same; None
+            for all other outputs.
         largest: The largest magnitude of the float output.
         frozen: int8 answers the same for all samples, and float does not; never so for class probabilities.
     """
@@ -57,7 +61,9 @@ class OutputAnswer:
     @property
     def holds(self) -> bool:
         """Whether it is the float model's answer."""
-        return not self.frozen and (self.sqnr is None or self.sqnr >= LEAST_SQNR)
+        if self.sqnr is None:
+            return not self.frozen and (self.agreement is None or self.agreement >= LEAST_AGREEMENT)
+        return not self.frozen and self.sqnr >= LEAST_SQNR
 
     @property
     def name(self) -> str:
@@ -97,9 +103,11 @@ class Answers:
     def describe(self) -> list[str]:
         """What was found, and what to try where the answers do not hold; a sentence each."""
         worst = self.worst
-        sqnr = "equal" if worst.sqnr is None else f"{worst.sqnr:.1f} dB"
+        whole = worst.sqnr is None and worst.agreement not in (None, 1.0)
+        sqnr = "whole numbers" if whole else "equal" if worst.sqnr is None else f"{worst.sqnr:.1f} dB"
         where = "" if len(self.outputs) == 1 else f" at {worst.name}, the worst of {len(self.outputs)}"
-        same = "" if worst.agreement is None else f", same class for {worst.agreement:.0%}"
+        of = "the same" if whole else "same class"
+        same = "" if worst.agreement is None else f", {of} for {worst.agreement:.0%}"
         found = f"{sqnr}{where}{same}; {self.samples} calibration samples"
         if self.hold:
             return [f"the answers are those of the float model: {found}"]
@@ -162,7 +170,11 @@ def answers(before: Graph, after: Graph, samples: Images) -> Answers:
                 np.take(int8, range(low, high), axis),
             )
             for axis, low, high in parts
-        ] or [_answer(name, None, real, int8, classes=_classes(before, index))]
+        ] or [
+            _same(name, real, int8)
+            if before.tensors[index].dtype in WHOLE
+            else _answer(name, None, real, int8, classes=_classes(before, index))
+        ]
     made = Answers(len(chosen), tuple(found))
     return made if made.hold else Answers(len(chosen), tuple(found), _first(before, after, chosen[:8]))
 
@@ -177,6 +189,12 @@ def _answer(name: str, part: str | None, real: Array, int8: Array, classes: bool
     # Probabilities can be equal to the last code for samples that a network is sure of; their classes are compared.
     frozen = not classes and len(flat) > 1 and bool(np.all(other == other[0])) and not bool(np.all(flat == flat[0]))
     return OutputAnswer(name, part, sqnr, agreement, float(np.abs(real).max(initial=0.0)), frozen)
+
+
+def _same(name: str, whole: Array, other: Array) -> OutputAnswer:
+    """An output of whole numbers, of which one is not near another."""
+    frozen = len(whole) > 1 and bool(np.all(other == other[0])) and not bool(np.all(whole == whole[0]))
+    return OutputAnswer(name, None, None, float((whole == other).mean()), float(np.abs(whole).max(initial=0)), frozen)
 
 
 def _outputs(model: Model, samples: Sequence[Array | tuple[Array, ...]]) -> list[Array]:

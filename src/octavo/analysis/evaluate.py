@@ -17,7 +17,7 @@ from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, Model
-from octavo.tflite.graph import Graph
+from octavo.tflite.graph import WHOLE, Graph
 
 Array = npt.NDArray[Any]
 
@@ -120,7 +120,8 @@ def evaluate(
     """Runs a classifier over held-out images on all cores.
 
     Args:
-        graph: A float or int8 classifier; its first output holds the classes.
+        graph: A float or int8 classifier; its first output holds the classes' scores, or the class itself as a whole
+            number (ARG_MAX), of which the model is taken to be certain.
         test: Labelled images.
         preprocess: The preprocessing that belongs to the model; None where it does not take one image.
         kernels: Which of LiteRT's kernel families runs it.
@@ -136,13 +137,26 @@ def evaluate(
         )
     model = Model(graph, kernels)
     outputs = model.run(Feed(test, preprocess, model.inputs), progress)
-    probabilities = _probabilities(graph, outputs.reshape(len(outputs), -1))
+    given = outputs.reshape(len(outputs), -1)
+    whole = model.outputs[0].dtype in WHOLE and given.shape[1] == 1
+    probabilities = _certain(graph, given, len(test.classes)) if whole else _probabilities(graph, given)
     if probabilities.shape[1] != len(test.classes):
         raise DataError(
             f"{graph.name} tells {probabilities.shape[1]} classes apart, and the images have {len(test.classes)}.",
             "Evaluate it on the classes it was trained for.",
         )
     return Scores(test.labels, probabilities, test.classes, KERNEL_NAMES[kernels])
+
+
+def _certain(graph: Graph, chosen: Array, classes: int) -> Array:
+    """Probability 1 for the class that was chosen."""
+    places = chosen.ravel().astype(int)
+    if places.min() < 0 or places.max() >= classes:
+        raise DataError(
+            f"{graph.name} gives class {places.max()} (counted from 0), and the images have {classes} classes.",
+            "Evaluate it on the classes it was trained for.",
+        )
+    return np.asarray(np.eye(classes, dtype=np.float32)[places])
 
 
 def gives_probabilities(graph: Graph) -> bool:

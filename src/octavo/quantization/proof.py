@@ -21,8 +21,8 @@ from octavo.base.formats import DEFAULT, FORMATS, Format
 from octavo.quantization.quantize import Quantized
 from octavo.quantization.table import KeptInFloat
 from octavo.runtime.litert import interpreter
-from octavo.tflite.graph import Graph, Op, Tensor, describe
-from octavo.tflite.op_table import BYTES, macs, row, takes_bytes
+from octavo.tflite.graph import WHOLE, Graph, Op, Tensor, describe
+from octavo.tflite.op_table import BYTES, macs, row, takes_bytes, whole
 
 _INTEGERS = [found for found in FORMATS.values() if found.integer]
 _ACTIVATION_TYPES = {found.activation_type for found in _INTEGERS}
@@ -152,19 +152,9 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     table, source = quantized.table, quantized.source
     formats = [FORMATS[name] for name in dict.fromkeys((DEFAULT, *table.precision.values()))]
     if not table.kept_in_float:
-        ports = [graph.tensors[i] for i in (*graph.inputs, *graph.outputs)]
-        dtypes = tuple(dict.fromkeys(found.activation_type for found in formats))
-        byte_inputs = {source.tensors[op.inputs[0]].name for op in source.ops if takes_bytes(source, op)}
-        name = f"input and output are {' or '.join(dtypes)}"
-        name += ", and inputs of bytes are uint8 at scale 1" if byte_inputs else ""
-        yield _check(name, ports, lambda t: t.dtype in dtypes or _bytes(t, byte_inputs), lambda t: t.name)
+        yield _ports(graph, source, formats)
         yield _check("no tensor is float", graph.tensors, lambda t: "float" not in t.dtype, lambda t: t.name)
-        yield _check(
-            "every op is an int8 builtin (TFLITE_BUILTINS_INT8)",
-            graph.ops,
-            lambda op: row(op) is not None or op.kind == "QUANTIZE",
-            str,
-        )
+        yield _builtins(graph)
     by_name = {t.name: t for t in graph.tensors}
     names = [name for name in table.stored if name in by_name]
     activations = [n for n in names if by_name[n].constant is None]
@@ -221,8 +211,40 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     yield _runs(quantized.content)
 
 
-def _bytes(port: Tensor, names: set[str]) -> bool:
-    return port.name in names and port.dtype == "uint8" and _equal(port.qparams, BYTES)
+def _ports(graph: Graph, source: Graph, formats: list[Format]) -> Check:
+    """Reals go in and out as codes; whole numbers and truth values, such as tokens and classes, as they are."""
+    dtypes = tuple(dict.fromkeys(found.activation_type for found in formats))
+    pairs = [
+        (graph.tensors[made], source.tensors[given])
+        for made, given in zip((*graph.inputs, *graph.outputs), (*source.inputs, *source.outputs), strict=True)
+    ]
+    others = "".join(f", '{made.name}' {made.dtype}" for made, given in pairs if given.dtype in WHOLE)
+    byte_inputs = {source.tensors[op.inputs[0]].name for op in source.ops if takes_bytes(source, op)}
+
+    def holds(pair: tuple[Tensor, Tensor]) -> bool:
+        made, given = pair
+        if given.dtype in WHOLE:
+            return made.dtype == given.dtype
+        if given.name in byte_inputs:
+            return made.dtype == "uint8" and _equal(made.qparams, BYTES)
+        return made.dtype in dtypes
+
+    name = f"input and output are {' or '.join(dtypes)}"
+    name += ", and inputs of bytes are uint8 at scale 1" if byte_inputs else ""
+    name += f", but for whole numbers:{others[1:]}" if others else ""
+    return _check(name, pairs, holds, lambda pair: pair[0].name)
+
+
+def _builtins(graph: Graph) -> Check:
+    """Ops on reals have int8 kernels; those on whole numbers alone compute what they did in the float graph."""
+    apart = dict.fromkeys(op.kind for op in graph.ops if row(op) is None and whole(graph, op))
+    name = "every op is an int8 builtin (TFLITE_BUILTINS_INT8)"
+    return _check(
+        f"{name}, or on whole numbers alone: {', '.join(apart)}" if apart else name,
+        graph.ops,
+        lambda op: row(op) is not None or op.kind == "QUANTIZE" or whole(graph, op),
+        str,
+    )
 
 
 def _check(name: str, items: Any, holds: Any, show: Any) -> Check:

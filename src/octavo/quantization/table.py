@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from types import MappingProxyType
 
 import numpy as np
@@ -18,7 +19,7 @@ from octavo.base.errors import QuantizationError
 from octavo.base.formats import DEFAULT, FORMATS, Format, Precision
 from octavo.quantization.precision import format_of, name_of, resolve
 from octavo.quantization.ranges import Range, Ranges
-from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.tflite.graph import WHOLE, Graph, Op, Tensor
 from octavo.tflite.op_table import Row, bias_of, row, takes_bytes, why_not
 
 
@@ -155,12 +156,7 @@ def layout(graph: Graph, allow_float: bool = False, precision: Mapping[str, Prec
     floats = {name for name, asked in given.items() if not FORMATS[asked].integer}
     missing = [item for item in _unquantizable(graph) if item.tensor not in floats]
     if missing and not allow_float:
-        raise QuantizationError(
-            f"{graph.name} cannot become fully integer: {len(missing)} op{'s have' if len(missing) > 1 else ' has'} no "
-            "int8 form.",
-            "Replace them in the network, or keep them in float: set `allow_float`.",
-            details=[str(item) for item in missing],
-        )
+        raise _refused(graph, missing)
     asked = [KeptInFloat(str(op), name, "as asked for") for op in graph.ops if (name := name_of(graph, op)) in floats]
     return _layout(graph, [*missing, *asked], given)
 
@@ -177,11 +173,16 @@ def build(
         precision: What is to be other than int8, as `octavo.quantization.precision.resolve` takes it.
 
     Raises:
-        QuantizationError: An op has no int8 form and `allow_float` is off, or not the one that `precision` asks for;
-            each one is listed.
+        QuantizationError: An op has no int8 form at these ranges and `allow_float` is off, or not the one that
+            `precision` asks for; each one is listed.
     """
     found = layout(graph, allow_float, precision)
     params = parameters(found, ranges)
+    if wide := list(_too_wide(graph, found, params)):
+        if not allow_float:
+            raise _refused(graph, wide)
+        found = _layout(graph, [*found.kept_in_float, *wide], found.precision)
+        params = parameters(found, ranges)
     stored = {name: params[found.group[slot]] for name, slot in found.stored.items()}
     requantized = {place: params[found.group[slot]] for place, slot in found.requantized.items()}
     widened: dict[str, int] = {}
@@ -211,11 +212,32 @@ def _unquantizable(graph: Graph) -> Iterator[KeptInFloat]:
             weight = graph.tensors[op.inputs[rules.weight]]
             if weight.constant is None and not rules.computed:
                 yield KeptInFloat(str(op), name, f"its weights '{weight.name}' are computed, not constant")
-        others = {graph.tensors[i].dtype for i in op.outputs} - {"float32", "int32", "int64", "bool"}
+        others = {graph.tensors[i].dtype for i in op.outputs} - {"float32", *WHOLE}
         if others:
             yield KeptInFloat(
                 str(op), name, f"it computes {', '.join(sorted(others))}; Octavo quantizes float32 graphs"
             )
+
+
+def _refused(graph: Graph, missing: list[KeptInFloat]) -> QuantizationError:
+    return QuantizationError(
+        f"{graph.name} cannot become fully integer: {len(missing)} op{'s have' if len(missing) > 1 else ' has'} no "
+        "int8 form.",
+        "Replace them in the network, or keep them in float: set `allow_float`.",
+        details=[str(item) for item in missing],
+    )
+
+
+def _too_wide(graph: Graph, found: Layout, params: Mapping[Slot, QParams]) -> Iterator[KeptInFloat]:
+    """The ops whose kernels cannot compute with the scales that these ranges ask for."""
+    for op, rules in found.integer:
+        for tensor in _members(graph, op, rules) if rules.below < inf else ():
+            slot = found.at(op, tensor)
+            scale = 0.0 if slot is None else float(params[slot].scale[0])
+            if scale >= rules.below:
+                reason = f"LiteRT's int8 kernel of it errs at scales from {rules.below:g} on, and '{tensor.name}' has "
+                yield KeptInFloat(str(op), name_of(graph, op), f"{reason}{scale:.3g}")
+                break
 
 
 def _members(graph: Graph, op: Op, rules: Row) -> list[Tensor]:

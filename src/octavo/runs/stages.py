@@ -34,6 +34,7 @@ from octavo.quantization.quantize import Quantized, quantize
 from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
 from octavo.quantization.table import build
 from octavo.recipe.schema import Recipe, load_recipe
+from octavo.rewrite.integer_forms import integer_forms
 from octavo.runs.manifest import Manifest, fingerprint, versions
 from octavo.runtime.litert import inputs_of, latency
 from octavo.source.sidecar import Sidecar
@@ -203,7 +204,7 @@ class _Run:
         return calibration_of(self.recipe, self.splits)
 
     def _graph(self, name: str) -> Graph:
-        return Graph.read(self.out / name)
+        return integer_forms(Graph.read(self.out / name)).graph
 
     def _feed(self, images: ImageSet, graph: Graph) -> Feed:
         return Feed(images, self.preprocess, inputs_of(graph))

@@ -63,6 +63,11 @@ def interpreter(
                 made.resize_tensor_input(index, shape)
             made.allocate_tensors()
     except (RuntimeError, ValueError) as error:
+        if unknown := re.search(r"unresolved custom op: (.+?)\.?\s", f"{error} "):
+            raise ModelError(
+                f"LiteRT does not know the custom op '{unknown[1]}', so that nothing here can run the model.",
+                "Export the model without it, of built-in ops alone, or end it before that op.",
+            ) from error
         raise ModelError(
             f"LiteRT refuses the model: {' '.join(str(error).split())}",
             "It may use an op or a version that LiteRT lacks; `octavo inspect` lists its ops.",

@@ -13,13 +13,16 @@ import numpy as np
 from keras import ops
 
 from octavo.base.errors import ModelError
-from octavo.simulate.kernels import KERNELS, Site
+from octavo.simulate.kernels import COMPUTED, KERNELS, Site
 from octavo.simulate.losses import PROBABILITIES, fitting
 from octavo.simulate.parameters import Parameter, weighted
 from octavo.tflite.graph import Graph, Op, Tensor
 from octavo.tflite.op_table import row, takes_bytes
 
 Value = Any
+
+# What whole numbers are computed in; reals in float32.
+_TYPES = {"int32": "int32", "int64": "int32", "bool": "bool"}
 
 # For training that goes on from trained weights; Keras' defaults are for training from nothing.
 FINE_TUNING_RATE = 1e-4
@@ -137,7 +140,7 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
         values: dict[int, Value] = {}
         for index, value in zip(graph.inputs, self._given(inputs), strict=True):
             tensor = graph.tensors[index]
-            shaped = ops.reshape(ops.cast(value, "float32"), (-1, *_shape(tensor)))
+            shaped = ops.reshape(ops.cast(value, _TYPES.get(tensor.dtype, "float32")), (-1, *_shape(tensor)))
             values[index] = arithmetic.stored(tensor, shaped)
         logits: dict[int, Value] = {}
         for op in graph.ops:
@@ -263,7 +266,10 @@ def _unknown(graph: Graph, op: Op) -> str | None:
         if index < 0 or tensor.constant is not None:
             continue
         if tensor.dtype != "float32":
-            return f": '{tensor.name}', which it reads, is {tensor.dtype} and computed, not constant"
+            if place not in COMPUTED.get(op.kind, ()):
+                return f": '{tensor.name}', which it reads, is {tensor.dtype} and computed, not constant"
+            if op.kind == "GATHER" and graph.tensors[op.inputs[0]].constant is None:
+                return f": computed indices '{tensor.name}' choose of values that are computed, not constant"
         if rules is not None and place == rules.weight and not rules.computed:
             return f": its weights '{tensor.name}' are computed, not constant"
     return None

@@ -340,9 +340,41 @@ def _strided_slice(site: Site, value: Tensor, begin: Any, end: Any, strides: Any
 
 def _gather(site: Site, value: Tensor, indices: Any) -> Tensor:
     axis = site.op.options.axis % len(site.inputs[0])
-    chosen = site.constants[1]
-    assert chosen is not None
-    return ops.take(value, chosen, axis=axis + 1)
+    # Of a constant, such as a table of embeddings, computed indices choose, whose batch is that of what comes out.
+    return ops.take(value, indices, axis=axis if site.constants[0] is not None else axis + 1)
+
+
+def _gather_nd(site: Site, value: Tensor, indices: Any) -> Tensor:
+    """Constant indices, whose last axis walks the file's first axes."""
+    places = np.reshape(np.asarray(site.constants[1]), (-1, site.inputs[1][-1]))
+    depth = places.shape[1]
+    flat = np.ravel_multi_index(tuple(places.T), site.inputs[0][:depth])
+    rows = ops.reshape(value, (-1, _count(site.inputs[0][:depth]), *site.inputs[0][depth:]))
+    return batched(ops.take(rows, flat, axis=1), site.outputs[0])
+
+
+def _one_hot(site: Site, indices: Tensor, depth: Any, on: Tensor, off: Tensor) -> Tensor:
+    rank = len(site.inputs[0])
+    axis = site.op.options.axis
+    made = ops.one_hot(indices, site.integers(1)[0], axis=(axis if axis >= 0 else rank) + 1, dtype="float32")
+    return ops.where(made > 0.5, on, off)
+
+
+def _top_k(site: Site, value: Tensor, count: Any) -> list[Tensor]:
+    return list(ops.top_k(value, site.integers(1)[0], sorted=True))
+
+
+def _best(function: Callable[..., Tensor]) -> Kernel:
+    return lambda site, value, axis: function(value, axis=site.axes(1)[0])
+
+
+def _select(site: Site, chosen: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    shape = site.inputs[0]
+    if site.op.kind == "SELECT" and len(shape) == 1 < len(site.outputs[0]):
+        # A vector chooses among rows.
+        chosen = ops.reshape(chosen, (-1, *shape, *(1,) * (len(site.outputs[0]) - 1)))
+        return ops.where(chosen, first, second)
+    return ops.where(*_aligned(site, (chosen, first, second)))
 
 
 def _tile(site: Site, value: Tensor, repeats: Any) -> Tensor:
@@ -463,6 +495,17 @@ KERNELS: Mapping[str, Kernel] = {
     "SUM": _reduce(ops.sum),
     "REDUCE_MAX": _reduce(ops.max),
     "REDUCE_MIN": _reduce(ops.min),
+    "EQUAL": _pairwise(ops.equal),
+    "NOT_EQUAL": _pairwise(ops.not_equal),
+    "GREATER": _pairwise(ops.greater),
+    "GREATER_EQUAL": _pairwise(ops.greater_equal),
+    "LESS": _pairwise(ops.less),
+    "LESS_EQUAL": _pairwise(ops.less_equal),
+    "LOGICAL_AND": _pairwise(ops.logical_and),
+    "LOGICAL_OR": _pairwise(ops.logical_or),
+    "LOGICAL_NOT": _each(ops.logical_not),
+    "ARG_MAX": _best(ops.argmax),
+    "ARG_MIN": _best(ops.argmin),
     "ABS": _each(ops.abs),
     "NEG": _each(ops.negative),
     "SQUARE": _each(ops.square),
@@ -493,9 +536,14 @@ KERNELS: Mapping[str, Kernel] = {
     "UNPACK": _unpack,
     "SPLIT": _split,
     "SPLIT_V": _split_v,
+    "SELECT": _select,
+    "SELECT_V2": _select,
     "SLICE": _slice,
     "STRIDED_SLICE": _strided_slice,
     "GATHER": _gather,
+    "GATHER_ND": _gather_nd,
+    "ONE_HOT": _one_hot,
+    "TOPK_V2": _top_k,
     "PAD": _pad,
     "PADV2": _pad,
     "MIRROR_PAD": _mirror_pad,
@@ -512,4 +560,18 @@ KERNELS: Mapping[str, Kernel] = {
     "DEPTH_TO_SPACE": _window(_depth_to_space),
     "SPACE_TO_BATCH_ND": _space_to_batch,
     "BATCH_TO_SPACE_ND": _batch_to_space,
+}
+
+# Where a kernel takes computed whole numbers or truth values, by kind and place; all others want constants there.
+COMPUTED: Mapping[str, tuple[int, ...]] = {
+    "GATHER": (1,),
+    "ONE_HOT": (0,),
+    "SELECT": (0,),
+    "SELECT_V2": (0,),
+    "LOGICAL_AND": (0, 1),
+    "LOGICAL_OR": (0, 1),
+    "LOGICAL_NOT": (0,),
+    "RESHAPE": (0,),
+    "SQUEEZE": (0,),
+    "EXPAND_DIMS": (0,),
 }

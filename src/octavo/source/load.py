@@ -16,6 +16,7 @@ from octavo.recipe.options import Channels, Inputs
 from octavo.rewrite.canonical.passes import concerns, plain, static
 from octavo.rewrite.canonical.signature import Chosen, check, choose
 from octavo.rewrite.canonical.sizes import Size, Sizes, opened
+from octavo.rewrite.integer_forms import integer_forms
 from octavo.runtime.litert import Kernels, vet
 from octavo.source import foreign, sidecar
 from octavo.source.notes import notes_of
@@ -79,9 +80,10 @@ def load_float(
     images: Callable[[], Size | None] | None = None,
     progress: Progress | None = None,
 ) -> Loaded:
-    """Reads a model that is to be changed: as `load_model`, and with plain float32 constants.
+    """Reads a model that is to be changed: as `load_model`, with plain float32 constants and ops that int8 has.
 
-    Float16, sparse and dynamic-range constants become what they stand for. A quantized model stays as it is.
+    Float16, sparse and dynamic-range constants become what they stand for; ops without an int8 kernel become others
+    that have one, where that is exact. A quantized model stays as it is.
 
     Args:
         path: The file.
@@ -95,7 +97,8 @@ def load_float(
     """
     loaded = _read(Path(path), signature, Sizes(size, images))
     done = plain(loaded.graph)
-    loaded = replace(loaded, graph=done.graph, canonical=(*loaded.canonical, *done.said))
+    formed = integer_forms(done.graph)
+    loaded = replace(loaded, graph=formed.graph, canonical=(*loaded.canonical, *done.said, *formed.said))
     _tell(loaded.canonical, progress)
     return loaded
 

@@ -30,6 +30,8 @@ from octavo.tflite.sparse import dense
 Array = npt.NDArray[Any]
 
 _KINDS: dict[int, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+# Types of tensors that are no reals: indices, classes, sizes, truth values. They stay as they are in an int8 file.
+WHOLE = frozenset({"int32", "int64", "bool"})
 _DTYPES: dict[int, str] = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
 
 

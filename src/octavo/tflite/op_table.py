@@ -1,9 +1,9 @@
 """One table, one row per TFLite operator: what the int8 specification asks of its tensors, and what it costs.
 
 Sources: the TFLite 8-bit quantization specification for the rules, TensorFlow's `op_version.cc` for the operator
-versions, the kernels of LiteRT for what exists in int8. An operator without a row has no int8 kernel, or none
-that computes what it should: NEG negates the codes and forgets the zero point. The same holds of the forms with int16
-activations: SUM's reference kernel and PRELU's are wrong, RESIZE_BILINEAR's is no better than with int8.
+versions, the kernels of LiteRT for what exists in int8. An operator without a row has no int8 kernel that computes what
+it should, but for a few that are not known here yet: `WITHOUT` says why. Forms with int16 activations are left out for
+the same reasons: SUM's reference kernel and PRELU's are wrong, RESIZE_BILINEAR's is no better than with int8.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from octavo.base.affine import QParams
 from octavo.base.formats import Precision
-from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.tflite.graph import WHOLE, Graph, Op, Tensor
 
 Cost = Callable[[Graph, Op], int]
 Version = Callable[[Graph, Op], int]
@@ -58,6 +58,7 @@ class Row:
         scales: Whether it gives k times as much for k times its inputs, channel by channel, for every k > 0; RELU6 as
             long as nothing passes 6.
         commutative: Whether its two inputs can be exchanged.
+        below: What the scales of its inputs have to stay below for its kernel to compute what it should.
         macs: Multiply-accumulates of one run.
     """
 
@@ -74,6 +75,7 @@ class Row:
     fuses: bool = False
     scales: bool = False
     commutative: bool = False
+    below: float = inf
     macs: Cost = lambda graph, op: 0
 
     @property
@@ -251,7 +253,18 @@ TABLE: dict[str, Row] = {
     "TANH": Row(_forms(_form(2, _SIGNED_UNIT), int16x8=_form(3, _WIDE_UNIT))),
     "L2_NORMALIZATION": Row(_forms(_form(2, _SIGNED_UNIT))),
     "LOG_SOFTMAX": Row(_forms(_form(2, _LOG_PROBABILITY))),
+    # Reals in, whole numbers or truth values out: every operand has its own scale, and what comes out has none.
+    "ARG_MAX": Row(_forms(2)),
+    "ARG_MIN": Row(_forms(2)),
+    "EQUAL": Row(_forms(2), below=1.0),
+    "NOT_EQUAL": Row(_forms(2), below=1.0),
+    "GREATER": Row(_forms(2), below=1.0),
+    "GREATER_EQUAL": Row(_forms(2), below=1.0),
+    "LESS": Row(_forms(2), below=1.0),
+    "LESS_EQUAL": Row(_forms(2), below=1.0),
     # Values are moved or chosen, never computed: one scale for all.
+    "SELECT": Row(_forms(1), shares=True),
+    "SELECT_V2": Row(_forms(1), shares=True),
     "AVERAGE_POOL_2D": Row(_forms(2, int16x8=3), shares=True, blends=True, fuses=True, scales=True),
     "MAX_POOL_2D": Row(_forms(2, int16x8=3), shares=True, fuses=True, scales=True),
     "REDUCE_MAX": Row(_forms(2, int16x8=3), shares=True),
@@ -265,6 +278,9 @@ TABLE: dict[str, Row] = {
     "SPLIT_V": Row(_forms(2, int16x8=2), shares=True),
     "SLICE": Row(_forms(_rank_above_4(5), int16x8=_rank_above_4(5, 4)), shares=True),
     "STRIDED_SLICE": Row(_forms(_strided_slice_version, int16x8=_strided_slice_version), shares=True),
+    "TOPK_V2": Row(_forms(2), shares=True),
+    "ONE_HOT": Row(_forms(1), shares=True),
+    "GATHER_ND": Row(_forms(1), shares=True),
     "GATHER": Row(_forms(2, int16x8=4), shares=True),
     "PAD": Row(_forms(_rank_above_4(4), int16x8=_rank_above_4(4, 3)), shares=True, scales=True),
     "PADV2": Row(_forms(_rank_above_4(4), int16x8=_rank_above_4(4, 3)), shares=True),
@@ -300,14 +316,34 @@ FUSED: Mapping[str, int] = {
     kind: code for kind, code in vars(schema.ActivationFunctionType).items() if isinstance(code, int) and code
 }
 
-WITHOUT: dict[str, str] = {
-    "NEG": "LiteRT's int8 kernel for it negates the codes and forgets the zero point",
+# What `octavo.rewrite.integer_forms` makes of an op where it can.
+_REWRITTEN = "; `octavo.rewrite.integer_forms.integer_forms` makes a MUL of it"
+_FLOAT_ALONE = "LiteRT has no int8 kernel of it"
+_CODES = "LiteRT's int8 kernel of it takes the codes themselves, and forgets their zero point"
+
+# Why an operator has no row, where that is known: each was tried on LiteRT, as tests/tflite/test_without.py does.
+WITHOUT: Mapping[str, str] = {
+    "NEG": _CODES + _REWRITTEN,
+    "FLOOR_DIV": _CODES,
+    "FLOOR_MOD": _CODES,
+    "SQUARE": _FLOAT_ALONE + _REWRITTEN,
+    "DIV": "LiteRT's int8 kernel of it stops the run where a divisor rounds to 0",
+    **dict.fromkeys(("SIN", "COS", "POW", "FLOOR", "CEIL", "ROUND", "SIGN", "CUMSUM", "ADD_N"), _FLOAT_ALONE),
+    **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION", "ATAN2"), _FLOAT_ALONE),
+    "CAST": "LiteRT's kernel of it takes whole numbers for codes, and codes for whole numbers",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (
+        "LiteRT's integer kernel of it needs the range of the cell state, which the float kernel shows to nobody, and "
+        "Octavo does not write it yet: build the layer with `unroll=True`, whose ops have int8 forms"
+    ),
+    **dict.fromkeys(("SCATTER_ND", "REDUCE_PROD"), "LiteRT has an int8 kernel of it, which Octavo does not know yet"),
 }
 
 
 def why_not(op: Op) -> str:
     """Why an operator without a row has none."""
-    return WITHOUT.get(op.kind, "LiteRT has no int8 kernel for it that Octavo knows")
+    if op.kind.startswith("CUSTOM:"):
+        return "it is a custom op, and what it computes is known to its maker alone"
+    return WITHOUT.get(op.kind, "Octavo knows of no int8 kernel of it in LiteRT")
 
 
 def row(op: Op) -> Row | None:
@@ -321,6 +357,12 @@ def takes_bytes(graph: Graph, op: Op) -> bool:
         return False
     source, made = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
     return source.dtype == "uint8" and source.qparams is None and made.dtype == "float32"
+
+
+def whole(graph: Graph, op: Op) -> bool:
+    """Whether an operator works on whole numbers and truth values alone, which stay as they are in an int8 file."""
+    tensors = [graph.tensors[index] for index in (*op.inputs, *op.outputs) if index >= 0]
+    return all(tensor.dtype in WHOLE and tensor.qparams is None for tensor in tensors)
 
 
 def bias_of(graph: Graph, op: Op) -> Tensor | None:

@@ -18,6 +18,7 @@ from octavo.quantization import data_checks
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import Precision
 from octavo.quantization.proof import Proof
+from octavo.rewrite.integer_forms import integer_forms
 from octavo.runtime.litert import Model, Port
 from octavo.simulate.rounded import RoundedModel, arguments
 from octavo.source.export import to_float_tflite
@@ -80,7 +81,7 @@ class QuantModel(RoundedModel):
             graph = model
         else:
             graph, belongs = _read(Path(model))
-        super().__init__(graph, allow_float, precision, name, **keywords)
+        super().__init__(integer_forms(graph).graph, allow_float, precision, name, **keywords)
         self._belongs = belongs
 
     def calibrate(self, images: Any, observer: str = "minmax", limit: int = CALIBRATION_IMAGES) -> None:
@@ -110,12 +111,12 @@ class QuantModel(RoundedModel):
     def _columns(self, images: Any, limit: int) -> list[Array]:
         """One array for each input, of no more than `limit` images."""
         if isinstance(images, Mapping) or hasattr(images, "shape") or _is_list_of_arrays(images):
-            return [np.asarray(column[:limit], np.float32) for column in self._given(images)]
+            return [np.asarray(column[:limit]) for column in self._given(images)]
         batches: list[list[Array]] = []
         count = 0
         for batch in _batches(images):
             inputs = batch[0] if isinstance(batch, tuple) else batch
-            batches.append([np.asarray(column, np.float32) for column in self._given(inputs)])
+            batches.append([np.asarray(column) for column in self._given(inputs)])
             count += len(batches[-1][0])
             if count >= limit:
                 break
@@ -186,6 +187,7 @@ def _batches(images: Any) -> Iterable[Any]:
 
 
 def _fits(values: Array, port: Port) -> Array:
+    """The values in the type that the input takes: float32, or the whole numbers that they are."""
     if values.shape[1:] != tuple(port.shape[1:]):
         raise DataError(
             f"The model's input '{port.name}' wants values of shape {('N', *port.shape[1:])}, and got {values.shape}.",

@@ -1,0 +1,197 @@
+"""Integer forms: ops without an int8 kernel become ops that have one and give the same reals.
+
+Each op stays one op, and every tensor keeps its name: what is known of a tensor by name, such as its range, holds for
+both graphs. Only a CAST that makes reals of an input is dropped, and the input takes these reals itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from octavo.rewrite.sweep import sweep
+from octavo.tflite.graph import Graph, Op
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Formed:
+    """A graph whose ops have integer forms as far as an exact rewrite gives them one.
+
+    Args:
+        graph: The graph; the one that was given where nothing had to be done.
+        said: What was done, for people, one sentence each.
+    """
+
+    graph: Graph
+    said: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The op that another becomes.
+
+    Args:
+        kind: Its kind.
+        inputs: What it reads: tensors by index, and new constants.
+        options: Its options in the schema.
+        said: What it is, for people.
+    """
+
+    kind: str
+    inputs: tuple[int | Array, ...]
+    options: Any
+    said: str
+
+
+def integer_forms(graph: Graph) -> Formed:
+    """The same float graph, bit for bit, in ops that int8 has kernels of; a quotient may differ in its last bit.
+
+    NEG becomes a product by -1, SQUARE one of a tensor by itself, DIV by a constant one by its reciprocal, and CAST of
+    truth values a selection of 1 and 0. An input of int32 or int64 that is read as reals alone becomes one of float32.
+
+    Args:
+        graph: A float graph; a quantized one stays as it is.
+
+    Example:
+        >>> graph = Graph.read("float.tflite")
+        >>> integer_forms(graph).graph is graph, integer_forms(graph).said
+        (True, ())
+    """
+    if any(tensor.qparams is not None for tensor in graph.tensors):
+        return Formed(graph)
+    graph, real = _real_inputs(graph)
+    forms = {op.index: form for op in graph.ops if (form := _form(graph, op)) is not None}
+    if not forms:
+        return Formed(graph, real)
+    # No other op reads the constants that are exchanged.
+    graph = graph.unshared()
+    model = graph.copied()
+    for index, form in forms.items():
+        _apply(model, graph.ops[index], form)
+    counts = Counter((graph.ops[index].kind, form.said) for index, form in forms.items())
+    said = (f"{count} {kind} became {what}, which int8 has a kernel of." for (kind, what), count in counts.items())
+    return Formed(Graph.of(model, graph.name), (*real, *said))
+
+
+def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
+    """The graph with float32 inputs where all that reads an input makes reals of its whole numbers; and what was said.
+
+    Numbers up to 2^24 are the same in float32. Images stay: what a pixel is, their preprocessing says.
+    """
+    casts: dict[int, tuple[Op, ...]] = {}
+    for index in graph.inputs:
+        entry, readers = graph.tensors[index], graph.consumers.get(index, ())
+        if entry.dtype not in ("int32", "int64") or (len(entry.shape) == 4 and entry.shape[3] in (1, 3)):
+            continue
+        made = [reader.outputs[0] for reader in readers if reader.kind == "CAST"]
+        real = all(graph.tensors[i].dtype == "float32" and i not in graph.outputs for i in made)
+        if made and len(made) == len(readers) and real:
+            casts[index] = readers
+    if not casts:
+        return graph, ()
+    model = graph.copied()
+    subgraph = model.subgraphs[0]
+    instead = {cast.outputs[0]: index for index, readers in casts.items() for cast in readers}
+    for index in casts:
+        subgraph.tensors[index].type = schema.TensorType.FLOAT32
+    dropped = {cast.index for readers in casts.values() for cast in readers}
+    subgraph.operators = [raw for place, raw in enumerate(subgraph.operators) if place not in dropped]
+    for raw in subgraph.operators:
+        raw.inputs = [instead.get(int(index), int(index)) for index in raw.inputs]
+    before = [graph.tensors[index] for index in casts]
+    said = (
+        f"Input '{entry.name}' takes reals: {entry.dtype} became float32, and its CAST is gone." for entry in before
+    )
+    sweep(model)
+    return Graph.of(model, graph.name), tuple(said)
+
+
+def _form(graph: Graph, op: Op) -> _Form | None:
+    rule = _RULES.get(op.kind)
+    return None if rule is None or graph.tensors[op.outputs[0]].dtype != "float32" else rule(graph, op)
+
+
+def _product(op: Op, second: int | Array, said: str) -> _Form:
+    options = schema.MulOptionsT()
+    options.fusedActivationFunction = getattr(op.options, "fusedActivationFunction", 0)
+    return _Form("MUL", (op.inputs[0], second), options, said)
+
+
+def _negative(graph: Graph, op: Op) -> _Form:
+    return _product(op, np.asarray(-1, np.float32), "MUL by -1")
+
+
+def _square(graph: Graph, op: Op) -> _Form:
+    return _product(op, op.inputs[0], "MUL of a tensor by itself")
+
+
+def _quotient(graph: Graph, op: Op) -> _Form | None:
+    divisor = graph.tensors[op.inputs[1]].constant
+    if divisor is None:
+        return None
+    with np.errstate(divide="ignore", over="ignore"):
+        factor = (1 / divisor.astype(np.float64)).astype(np.float32)
+    return _product(op, factor, "MUL by the reciprocal") if np.all(np.isfinite(factor)) else None
+
+
+def _cast(graph: Graph, op: Op) -> _Form | None:
+    if graph.tensors[op.inputs[0]].dtype != "bool":
+        return None
+    one, zero = (np.asarray(value, np.float32) for value in (1, 0))
+    return _Form("SELECT_V2", (op.inputs[0], one, zero), schema.SelectV2OptionsT(), "SELECT_V2 of 1 and 0")
+
+
+_RULES: Mapping[str, Callable[[Graph, Op], _Form | None]] = {
+    "NEG": _negative,
+    "SQUARE": _square,
+    "DIV": _quotient,
+    "CAST": _cast,
+}
+
+
+def _apply(model: Any, op: Op, form: _Form) -> None:
+    subgraph = model.subgraphs[0]
+    raw = subgraph.operators[op.index]
+    made = subgraph.tensors[op.outputs[0]]
+    inputs: list[int] = []
+    for place, value in enumerate(form.inputs):
+        if isinstance(value, int):
+            inputs.append(value)
+            continue
+        if place < len(op.inputs) and op.inputs[place] != op.inputs[0]:
+            # In place of the constant that was there, which nobody reads any more.
+            inputs.append(op.inputs[place])
+        else:
+            inputs.append(len(subgraph.tensors))
+            subgraph.tensors.append(schema.TensorT())
+            subgraph.tensors[-1].name = made.name + f";{form.kind.lower()}.{place}".encode()
+        tensor = subgraph.tensors[inputs[-1]]
+        tensor.type, tensor.shape, tensor.hasRank = schema.TensorType.FLOAT32, list(value.shape), True
+        tensor.buffer = len(model.buffers)
+        model.buffers.append(schema.BufferT())
+        model.buffers[-1].data = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+    raw.inputs = inputs
+    raw.opcodeIndex = _code(model, form.kind)
+    raw.builtinOptions = form.options
+    raw.builtinOptionsType = getattr(schema.BuiltinOptions, type(form.options).__name__.removesuffix("T"))
+
+
+def _code(model: Any, kind: str) -> int:
+    """The place of a kind among the file's operator codes, at the version that float has."""
+    builtin = getattr(schema.BuiltinOperator, kind)
+    for place, code in enumerate(model.operatorCodes):
+        if code.builtinCode == builtin and (code.version or 1) == 1:
+            return place
+    made = schema.OperatorCodeT()
+    # Readers from before 2020 know only the first 127 codes, in their own field.
+    made.builtinCode, made.deprecatedBuiltinCode, made.version = builtin, min(builtin, 127), 1
+    model.operatorCodes.append(made)
+    return len(model.operatorCodes) - 1

@@ -1,0 +1,188 @@
+"""Ops without an int8 kernel as ops that have one: the same floats on LiteRT, and int8 within rounding of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from oneop import IMAGE, convert, inputs, one_op, weights
+
+import octavo
+from octavo.base.errors import QuantizationError
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.proof import prove
+from octavo.quantization.quantize import quantize
+from octavo.rewrite.integer_forms import integer_forms
+from octavo.runtime.litert import Kernels, Model
+from octavo.tflite.graph import Graph, serialize
+
+FAMILIES: tuple[Kernels, ...] = ("xnnpack", "builtin", "reference")
+# In output steps: half a step of the output, and of each input times how steep the product is there.
+CLOSE = {"NEG": 1.1, "SQUARE": 2.6, "DIV": 2.2, "CAST": 1.1}
+
+
+def with_division(divisor: np.ndarray) -> bytes:
+    """x / divisor, which TensorFlow's converter would write as a product itself."""
+    model = Graph(convert(lambda x: x * divisor)).copied()
+    from ai_edge_litert import schema_py_generated as schema
+
+    (code,), (op,) = model.operatorCodes, model.subgraphs[0].operators
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DIV
+    op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.DivOptions, schema.DivOptionsT()
+    op.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU6
+    return serialize(model)
+
+
+def cast(x: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.cast(x > 0.25, tf.float32) * x
+
+
+CASES: dict[str, Callable[[], bytes]] = {
+    "NEG": lambda: one_op("NEG")[0],
+    "SQUARE": lambda: one_op("SQUARE")[0],
+    "DIV": lambda: with_division(np.array([0.8, -3.0, 7.0, 1.7], np.float32)),
+    "CAST": lambda: convert(cast),
+}
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_the_floats_are_the_same_on_every_kernel_family(kind: str) -> None:
+    graph = Graph(CASES[kind]())
+    formed = integer_forms(graph)
+    assert kind in {op.kind for op in graph.ops} and kind not in {op.kind for op in formed.graph.ops}
+    assert len(formed.said) == 1 and formed.said[0].startswith(f"1 {kind} became ")
+    # Names and places stay, so that ranges of one graph are those of the other.
+    assert [t.name for t in formed.graph.activations] == [t.name for t in graph.activations]
+    values = inputs(IMAGE, 48, -5.0, 5.0)
+    for kernels in FAMILIES:
+        wanted, made = (Model(one, kernels).predict(values) for one in (graph, formed.graph))
+        assert np.ptp(wanted) > 1
+        if kind == "DIV":
+            np.testing.assert_allclose(made, wanted, rtol=2**-22)
+        else:
+            np.testing.assert_array_equal(made, wanted)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_int8_is_float_within_rounding_over_the_whole_range(kind: str) -> None:
+    graph = Graph(CASES[kind]())
+    # Every code of the input, to its very ends.
+    values = np.resize(np.linspace(-2.0, 2.0, 256, dtype=np.float32), (24, *IMAGE[1:]))
+    formed = integer_forms(graph).graph
+    made = quantize(formed, calibrate(formed, values))
+    prove(made)
+    int8 = Graph(made.content)
+    assert "float32" not in {t.dtype for t in int8.tensors}
+    params = int8.tensors[int8.outputs[0]].qparams
+    assert params is not None
+    wanted = Model(graph).predict(values)
+    # A bound between two codes falls to one of them: what lies within half an input step of it may go either way.
+    clear = np.abs(values - 0.25) > 4 / 255 if kind == "CAST" else np.ones_like(values, bool)
+    for kernels in FAMILIES:
+        off = np.abs(Model(int8, kernels).predict(values) - wanted)[clear].max() / params.scale[0]
+        assert off <= CLOSE[kind], kernels
+
+
+def rows(*types: str) -> bytes:
+    """A table's row of whole numbers as reals, beside a column that chooses an embedding."""
+    import tensorflow as tf
+
+    def network(numbers: Any, kind: Any) -> Any:
+        real = tf.cast(numbers, tf.float32)
+        return (
+            tf.matmul(real * 0.1, weights(4, 5))
+            + tf.matmul(real, weights(4, 5, seed=2))
+            + tf.gather(weights(7, 5, seed=1, scale=4.0), kind)
+        )
+
+    signature = [tf.TensorSpec((1, 4), types[0]), tf.TensorSpec((1,), types[1])]
+    made = tf.function(network, input_signature=signature).get_concrete_function()
+    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([made]).convert())
+
+
+@pytest.mark.parametrize("whole", ["int32", "int64"])
+def test_an_input_whose_whole_numbers_are_reals_takes_reals_and_one_of_indices_stays(whole: str) -> None:
+    graph = Graph(rows(whole, "int32"))
+    formed = integer_forms(graph)
+    assert "CAST" in {op.kind for op in graph.ops} and "CAST" not in {op.kind for op in formed.graph.ops}
+    assert [formed.graph.tensors[i].dtype for i in formed.graph.inputs] == ["float32", "int32"]
+    assert [formed.graph.tensors[i].name for i in formed.graph.inputs] == [graph.tensors[i].name for i in graph.inputs]
+    assert len(formed.said) == 1 and f"{whole} became float32" in formed.said[0]
+    random = np.random.default_rng(0)
+    given = [(random.integers(-40, 90, 4), random.integers(0, 7, ()).astype("i4")) for _ in range(64)]
+    real = [(numbers.astype("f4"), kind) for numbers, kind in given]
+
+    def run(one: Graph, items: Any) -> np.ndarray:
+        model, kept = Model(one, workers=1), {}
+        model.each(items, lambda place, outputs: kept.update({place: outputs[0][0].copy()}))
+        return np.stack([model.outputs[0].decode(kept[place]) for place in range(len(items))])
+
+    wanted = run(graph, [(numbers.astype(whole), kind) for numbers, kind in given])
+    np.testing.assert_array_equal(run(formed.graph, real), wanted)
+    made = quantize(formed.graph, calibrate(formed.graph, real))
+    assert "input and output are int8, but for whole numbers: " in prove(made).checks[0].name
+    int8 = Graph(made.content)
+    params = int8.tensors[int8.inputs[0]].qparams
+    assert params is not None
+    codes = [(params.quantize(numbers).astype("i1"), kind) for numbers, kind in real]
+    assert np.abs(run(int8, codes) - wanted).max() < 0.03 * np.ptp(wanted)
+
+
+def test_what_cannot_be_rewritten_exactly_stays() -> None:
+    import tensorflow as tf
+
+    computed = Graph(convert(lambda x: x / (1.0 + tf.abs(x))))
+    assert integer_forms(computed).graph is computed
+    zero = Graph(with_division(np.array([0.0, 1.0, 2.0, 3.0], np.float32)))
+    assert integer_forms(zero).graph is zero
+    with pytest.raises(QuantizationError) as caught:
+        quantize(computed, calibrate(computed, inputs()))
+    assert "LiteRT's int8 kernel of it stops the run where a divisor rounds to 0" in str(caught.value)
+    plain = Graph(one_op("ADD")[0])
+    assert integer_forms(plain).graph is plain and integer_forms(plain).said == ()
+
+
+def test_every_way_to_int8_takes_them(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def network(x: Any) -> Any:
+        made = -tf.nn.conv2d(x, weights(3, 3, 3, 6), 2, "SAME")
+        return tf.nn.softmax(tf.matmul(tf.reduce_mean(tf.square(made), (1, 2)), weights(6, 4, scale=2.0)))
+
+    path, data = tmp_path / "float.tflite", tmp_path / "data.npz"
+    path.write_bytes(convert(network, (1, 16, 16, 3)))
+    assert {"NEG", "SQUARE"} <= {op.kind for op in Graph.read(path).ops}
+    random = np.random.default_rng(0)
+    np.savez(data, x_train=random.integers(0, 256, (120, 16, 16, 3), np.uint8))
+    said: list[str] = []
+
+    class Heard:
+        def say(self, text: str) -> None:
+            said.append(text)
+
+        def track(self, label: str, total: int) -> Any:
+            from octavo.base.progress import Silent
+
+            return Silent().track(label, total)
+
+    seen = octavo.inspect(path)
+    assert seen["no_int8_form"] == [] and {op["op"] for op in seen["ops"]} >= {"NEG", "SQUARE"}
+    assert all("int8" in op["precisions"] for op in seen["each_op"])
+    made = octavo.quantize(path, data, tmp_path / "int8.tflite", images=20, progress=Heard())
+    assert made.proof.float_left == [] and made.answers is not None and made.answers.hold
+    assert [text for text in said if "became MUL" in text] == [
+        "1 NEG became MUL by -1, which int8 has a kernel of.",
+        "1 SQUARE became MUL of a tensor by itself, which int8 has a kernel of.",
+    ]
+    ranked = octavo.sensitivity(path, data, images=20)
+    assert "NEG" not in str(ranked.to_json())
+    model = octavo.QuantModel(path)
+    model.calibrate(random.normal(size=(20, 16, 16, 3)).astype("f4"))
+    assert "NEG" not in {op.kind for op in model.source.ops}
+    proof = model.to_int8(tmp_path / "trained.tflite")
+    assert all(check.passed for check in proof.checks)
