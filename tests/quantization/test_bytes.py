@@ -77,7 +77,7 @@ def test_no_byte_is_lost_whatever_calibration_saw() -> None:
 
 def test_other_casts_have_no_int8_form() -> None:
     graph = Graph(_tflite("int32"))
-    with pytest.raises(QuantizationError, match="only that of a uint8 input has an int8 form"):
+    with pytest.raises(QuantizationError, match="that of a uint8 input alone has an int8 form"):
         quantize(graph, calibrate(graph, _images().astype(np.int32)))
 
 

@@ -123,7 +123,7 @@ def _quantize_bytes(model: Any) -> None:
         if code != schema.BuiltinOperator.CAST:
             continue
         source, made = (subgraph.tensors[index] for index in (raw.inputs[0], raw.outputs[0]))
-        if made.type != schema.TensorType.INT8:
+        if (source.type, made.type) != (schema.TensorType.UINT8, schema.TensorType.INT8):
             continue
         source.quantization = schema.QuantizationParametersT()
         source.quantization.scale, source.quantization.zeroPoint = np.array([1.0], np.float32), np.array([0])

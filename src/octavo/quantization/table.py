@@ -20,7 +20,7 @@ from octavo.base.formats import DEFAULT, FORMATS, Format, Precision
 from octavo.quantization.precision import format_of, name_of, resolve
 from octavo.quantization.ranges import Range, Ranges
 from octavo.tflite.graph import WHOLE, Graph, Op, Tensor
-from octavo.tflite.op_table import Row, bias_of, row, takes_bytes, why_not
+from octavo.tflite.op_table import OF_BYTES, Row, bias_of, row, takes_bytes, why_not
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,8 @@ def _unquantizable(graph: Graph) -> Iterator[KeptInFloat]:
             if touches_float:
                 yield KeptInFloat(str(op), name, why_not(op))
             continue
-        if op.kind == "CAST" and touches_float and not takes_bytes(graph, op):
-            yield KeptInFloat(str(op), name, "only that of a uint8 input has an int8 form")
+        if rules is OF_BYTES.get(op.kind) and touches_float and not takes_bytes(graph, op):
+            yield KeptInFloat(str(op), name, f"{why_not(op)}; that of a uint8 input alone has an int8 form")
         if rules.weight is not None:
             weight = graph.tensors[op.inputs[rules.weight]]
             if weight.constant is None and not rules.computed:
