@@ -22,6 +22,7 @@ from octavo.deployment.card import model_card
 from octavo.deployment.described import LABELS, described, for_mediapipe, labels
 from octavo.deployment.web import Shown, Web, write_web
 from octavo.source.load import Loaded, load_model
+from octavo.tflite.graph import WHOLE
 
 A = TypeVar("A", bound=Artefact)
 _PROGRAMS = tuple(Path(__file__).with_name(name) for name in ("predict.py", "classify.c"))
@@ -123,7 +124,13 @@ def _check(loaded: Loaded, model: Path) -> None:
             f"{graph.name} has no sidecar, so its preprocessing is unknown.",
             "Deploy the file where `octavo quantize` or `octavo run` wrote it, with the .json beside it.",
         )
-    count = graph.tensors[graph.outputs[0]].shape[-1]
+    given = graph.tensors[graph.outputs[0]]
+    if given.dtype in WHOLE:
+        raise ModelError(
+            f"{graph.name} gives the class itself ({given.dtype}), and a folder's programs show the score of each.",
+            "Export the model without its ARG_MAX, and quantize that.",
+        )
+    count = given.shape[-1]
     if len(belongs.classes) != max(count, 2):
         raise ModelError(
             f"{graph.name} tells {count} classes apart, and its sidecar names {len(belongs.classes)}.",
