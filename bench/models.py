@@ -92,8 +92,8 @@ def row(path: Path, images: Path) -> Row:
         int8 = quantize(tuned.graph, tuned.ranges)
         prove(int8)
     except OctavoError as error:
-        reason = [str(error).splitlines()[0], *error.details[:2]]
-        return Row(name, "refused: " + "; ".join(" ".join(part.split()) for part in reason).replace(f"'{path}'", "it"))
+        reason = "; ".join([error.problem.rstrip("."), *error.details[:1]]).replace(f"'{path}'", "it")
+        return Row(name, f"refused: {' '.join(reason.split())[:200]}")
     ours = answers(loaded.graph, Graph(int8.content), judging).worst.sqnr
     times = np.median(interleaved([loaded.graph.content, int8.content], 2.0), axis=1)
     return Row(name, "full int8", ours, _theirs(path, loaded, calibrating, judging), float(times[1] / times[0]))

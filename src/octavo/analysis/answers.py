@@ -23,8 +23,7 @@ from octavo.tflite.graph import WHOLE, Graph
 
 Array = npt.NDArray[Any]
 
-# An output below this SQNR is not the float model's. Of the models measured, those that int8 serves well lie above
-# 15 dB in every part, those that it ruins below 8 dB (docs/answers.md).
+# An output below this SQNR is not taken for the float model's (docs/coverage.md, models that others made).
 LEAST_SQNR = 10.0
 # Whole numbers, such as classes, have no SQNR. Below this share of equal ones, they are not the float model's.
 LEAST_AGREEMENT = 0.8
