@@ -1,4 +1,4 @@
-"""The longer work without training, beside a float forward of the same images: the tuning acts and `compare`.
+"""The longer work without training, beside a float forward of the same images: the tuning passes and `compare`.
 
     python bench/acts.py --run runs/cifar10
     python bench/acts.py --run runs/cifar10 --images 512 --what adaround --weights int4
