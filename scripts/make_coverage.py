@@ -194,9 +194,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         left = ", ".join(f"{count} {kind} in float" for kind, count in found["left"].items())
         lines.append(
             f"| {found['name']} | {found['pixels']} | {found['ops']} | {found['float_error']:.1e} | "
-            f"{'yes' if found['trains'] else 'no'} | {left or 'fully'} | "
-            f"{near['equal']} of {near['tensors']}, {near['largest']:.0f} | {whole['equal']} of {whole['tensors']} | "
-            f"{_lsb(whole)} | {_lsb(found['reference'])} |"
+            f"{'yes' if found['trains'] else 'no'} | {left or 'fully'} | {near['equal']} of {near['tensors']}, "
+            f"{near['largest']:.0f} | {whole['equal']} of {whole['tensors']} | {_lsb(whole)} | "
+            f"{_lsb(found['reference'])} |"
         )
     if missing := [name for name in FAMILIES if name not in {found["name"] for found in rows}]:
         lines.append(f"\nNot measured yet: {', '.join(missing)}.")
@@ -217,14 +217,12 @@ def page(rows: list[dict[str, Any]]) -> str:
         "comes from its code.\n",
         f"- [`quantize_model`]({TFMOT_KERAS}/quantize.py) takes only Sequential and Functional models. It raises "
         "an error for a model inside another, which is what transfer learning usually makes.",
-        "- Layers outside of [its "
-        f"allowlist]({TFMOT_KERAS}/default_8bit/default_8bit_quantize_registry.py) raise an error. "
-        "BatchNormalization is allowed after a convolution or a dense layer, "
-        f"[whose pattern it fuses]({TFMOT_KERAS}/default_8bit/default_8bit_transforms.py).",
+        f"- Layers outside of [its allowlist]({TFMOT_KERAS}/default_8bit/default_8bit_quantize_registry.py) raise an "
+        "error. BatchNormalization is allowed after a convolution or a dense layer, [whose pattern it "
+        f"fuses]({TFMOT_KERAS}/default_8bit/default_8bit_transforms.py).",
         f"- [Its convolution quantizer]({TFMOT_KERAS}/default_8bit/default_8bit_quantizers.py) has one range for each "
-        "index of a kernel's last axis. For a Keras depthwise kernel, `(height, width, channels, "
-        "1)`, that is one range "
-        "for all channels. Dense kernels have one range too.",
+        "index of a kernel's last axis. For a Keras depthwise kernel, `(height, width, channels, 1)`, that is one "
+        "range for all channels. Dense kernels have one range too.",
         f"- Of these families [its own test]({TFMOT_KERAS}/quantize_models_test.py) quantizes "
         f"{', '.join(sorted(TFMOT_TESTED))}; the others are commented out.\n",
         "| family | result by its allowlist |",
