@@ -5,7 +5,7 @@
     python bench/tune.py --run runs/cifar10 --out runs/tune-int4 --weights int4
 
 From the run's one float model. A draw is another choice of calibration images. A method is an observer with tuning
-passes (``minmax``, ``mse``, ``minmax+bias``, ``minmax+equalize+bias``), ``tensorflow`` (TensorFlow's converter, which starts
+passes (``minmax``, ``mse``, ``minmax+bias``, ``minmax+equalize+bias``), ``tensorflow`` (its converter, which starts
 from the run's Keras model), or ``litert-quantizer``, ``litert-quantizer-mse`` and ``litert-quantizer-octav`` (Google's
 writer with its own weight algorithms). What is in OUT is not computed again, so a bench that was stopped goes on.
 Images are read once; every int8 file is scored on LiteRT with XNNPACK.

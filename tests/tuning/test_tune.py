@@ -58,6 +58,6 @@ def test_what_int8_is_compared_with() -> None:
 
 def test_an_unknown_act() -> None:
     graph = Graph(small_tflite())
-    with pytest.raises(QuantizationError, match="no tuning act 'adaquant'") as caught:
+    with pytest.raises(QuantizationError, match="no tuning pass 'adaquant'") as caught:
         tune(graph, calibrate(graph, IMAGES), IMAGES, ("bias", "adaquant"), build)
     assert f"Use {', '.join(ACTS)}" in str(caught.value)
