@@ -368,7 +368,7 @@ class _Run:
         self.progress.say(f"quantize: {len(int8.content):,} bytes, {len(proof.checks)} checks passed")
 
     def _others(self, count: int) -> ImageSet:
-        """Images for measurements: of validation, which did not set the ranges, or else of training; never test images."""
+        """Images for measurements: validation images, else training images; never test images."""
         others = self.splits.validation or self.splits.train
         return others.take(np.linspace(0, len(others) - 1, min(count, len(others))).astype(int))
 
