@@ -281,7 +281,7 @@ def _calibration_indices(labels: Labels | None, total: int, count: int, seed: in
 
 
 def _warn_of_overlap(train: ImageSet, validation: ImageSet, test: ImageSet) -> None:
-    """Warns about test images that are also in the training data, pixel by pixel, since they make the result too good."""
+    """Warns about test images that are, pixel by pixel, in the training data too and make the result too good."""
     known = dict(zip(train.fingerprints() + validation.fingerprints(), train.ids + validation.ids, strict=True))
     pairs = [
         f"{name} = {known[mark]}" for name, mark in zip(test.ids, test.fingerprints(), strict=True) if mark in known
