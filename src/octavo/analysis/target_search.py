@@ -348,8 +348,8 @@ class _Seeker:
 
     def ways(self, train: Train | None) -> Iterator[Trial]:
         """Trials, from the cheapest to the most expensive; each is made when it is requested."""
-        for observer, acts in WAYS:
-            yield self._try(_named(observer, acts), partial(self._tune, observer, acts))
+        for observer, passes in WAYS:
+            yield self._try(_named(observer, passes), partial(self._tune, observer, passes))
         best = max(self.trials, key=lambda trial: trial.accuracy)
         if self.wish.size is not None and len(best.content) > self.wish.size:
             yield from self._smaller(best)
@@ -380,12 +380,12 @@ class _Seeker:
         )
         return trial
 
-    def _tune(self, observer: str, acts: Sequence[str]) -> Quantized:
+    def _tune(self, observer: str, passes: Sequence[str]) -> Quantized:
         with self.progress.track("calibrate", len(self.feed)) as advance:
             ranges = calibrate(self.graph, self.feed, observer, advance)
         plan = partial(build, allow_float=self.allow_float)
-        made = tune(self.graph, ranges, self.feed, acts, plan, self.progress)
-        self.tuned[_named(observer, acts)] = made
+        made = tune(self.graph, ranges, self.feed, passes, plan, self.progress)
+        self.tuned[_named(observer, passes)] = made
         return quantize(made.graph, made.ranges, self.allow_float)
 
     def _with(self, base: Trial, precision: Mapping[str, Precision]) -> Quantized:
@@ -441,20 +441,20 @@ class _Seeker:
             chosen.append(largest[len(chosen)])
         if chosen and len(self.trials[-1].content) > self.wish.size:
             narrow: dict[str, Precision] = dict.fromkeys(chosen, _NARROW)
-            for act in ("compensate", "adaround"):
-                way = f"minmax + {act}, {_count(len(chosen))} with {_NARROW} weights, stripped"
-                yield self._try(way, partial(self._tuned_for, act, narrow), stripped=True)
+            for tuning_pass in ("compensate", "adaround"):
+                way = f"minmax + {tuning_pass}, {_count(len(chosen))} with {_NARROW} weights, stripped"
+                yield self._try(way, partial(self._tuned_for, tuning_pass, narrow), stripped=True)
 
-    def _tuned_for(self, act: str, precision: Mapping[str, Precision]) -> Quantized:
+    def _tuned_for(self, tuning_pass: str, precision: Mapping[str, Precision]) -> Quantized:
         """An int8 model with one tuning pass, for precisions with few bits, which need careful rounding."""
         ranges = calibrate(self.graph, self.feed)
         plan = partial(build, allow_float=self.allow_float, precision=precision)
-        made = tune(self.graph, ranges, self.feed, (act,), plan, self.progress)
+        made = tune(self.graph, ranges, self.feed, (tuning_pass,), plan, self.progress)
         return quantize(made.graph, made.ranges, self.allow_float, precision)
 
 
-def _named(observer: str, acts: Sequence[str]) -> str:
-    return " + ".join((observer, *acts))
+def _named(observer: str, passes: Sequence[str]) -> str:
+    return " + ".join((observer, *passes))
 
 
 def _count(number: int) -> str:

@@ -15,9 +15,9 @@ from octavo.quantization.quantize import check_float
 from octavo.quantization.ranges import Ranges
 from octavo.recipe import choices
 from octavo.tflite.graph import Graph
-from octavo.tuning.tuning_pass import Act, Plan, Tuned
+from octavo.tuning.tuning_pass import Plan, Tuned, TuningPass
 
-ACTS: Mapping[str, Act] = choices.Loaded(choices.PASSES)
+TUNING_PASSES: Mapping[str, TuningPass] = choices.Loaded(choices.PASSES)
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Step:
     """One tuning pass that was run.
 
     Args:
-        act: The pass's name in `ACTS`.
+        act: The pass's name in `TUNING_PASSES`.
         seconds: How long it took.
         tuned: Its result.
     """
@@ -108,7 +108,7 @@ def tune(
         graph: A float graph.
         ranges: The ranges of its activations.
         images: Calibration images: raw inputs, float32.
-        acts: Names in `ACTS`; none leaves the graph unchanged.
+        acts: Names in `TUNING_PASSES`; none leaves the graph unchanged.
         plan: Makes the table that quantization will write, such as `octavo.quantization.table.build`.
         progress: Where progress goes.
 
@@ -117,9 +117,9 @@ def tune(
         ModelError: The graph is quantized already, or its weights hold NaN or infinity.
     """
     progress = progress or Silent()
-    unknown = [name for name in acts if name not in ACTS]
+    unknown = [name for name in acts if name not in TUNING_PASSES]
     if unknown:
-        raise QuantizationError(f"There is no tuning pass '{unknown[0]}'.", f"Use {', '.join(ACTS)}.")
+        raise QuantizationError(f"There is no tuning pass '{unknown[0]}'.", f"Use {', '.join(TUNING_PASSES)}.")
     check_float(graph)
     if not acts:
         return Tuning(graph, ranges, graph)
@@ -127,7 +127,7 @@ def tune(
     steps = []
     for name in acts:
         start = perf_counter()
-        made = ACTS[name](graph, ranges, images, plan, progress)
+        made = TUNING_PASSES[name](graph, ranges, images, plan, progress)
         graph, ranges = made.graph, made.ranges
         reference = graph if made.exact else reference
         steps.append(Step(name, perf_counter() - start, made))

@@ -50,8 +50,8 @@ def error_left(figures: Mapping[str, Any]) -> str:
     return f": {left:.0%} of the squared error of nearest rounding remains (median)."
 
 
-class Act(Protocol):
-    """A tuning act."""
+class TuningPass(Protocol):
+    """A tuning pass."""
 
     def __call__(self, graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
         """Tunes a graph.

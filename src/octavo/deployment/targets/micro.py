@@ -97,7 +97,7 @@ class Micro:
                 return Answer(False, f"it has {op.kind} in float only, and {op} is {dtype}", {"float_only": str(op)})
             if op.kind == "RELU6" and not _one_scale(graph, op):
                 return Answer(
-                    False, f"its RELU6 kernel does not requantize, and {op} changes the scale", {"relu6": str(op)}
+                    False, f"its RELU6 keeps the codes unchanged, and {op} changes the scale", {"relu6": str(op)}
                 )
         if any(n < 0 for t in trial.graph.tensors for n in t.shape):
             return Answer(False, "a tensor's size is dynamic: export with a fixed batch of 1")
