@@ -77,7 +77,7 @@ def deploy(
     """
     source, out = Path(source), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OctavoError(f"'{out}' is there already, and not empty.", "Set `out` to another folder, or remove it.")
+        raise OctavoError(f"'{out}' exists already and is not empty.", "Set `out` to another folder, or remove it.")
     check_folder(out)
     run = source if source.is_dir() else None
     model = source / "int8.tflite" if source.is_dir() else source

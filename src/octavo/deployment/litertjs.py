@@ -108,7 +108,7 @@ def _pack(folder: Path, offline: bool) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise MissingDependencyError(
-            "The web demo needs LiteRT.js from npm, and there is no npm here.",
+            "The web demo needs LiteRT.js from npm, and npm is not installed.",
             f"Install Node.js with npm; or run `{by_hand()}` where it is, and give that folder with --litertjs.",
         )
     patience = ["--offline" if offline else "--prefer-offline", "--fetch-retries=1", "--fetch-timeout=120000"]

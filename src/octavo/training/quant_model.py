@@ -180,7 +180,7 @@ def _batches(images: Any) -> Iterable[Any]:
     if isinstance(images, Iterable):
         return images
     raise DataError(
-        f"Calibration got a {type(images).__name__}, and wants images.",
+        f"Calibration needs images, and got a {type(images).__name__}.",
         "Give an array (N, height, width, channels) or a dataset of batches.",
     )
 
@@ -188,7 +188,7 @@ def _batches(images: Any) -> Iterable[Any]:
 def _fits(values: Array, port: Port) -> Array:
     if values.shape[1:] != tuple(port.shape[1:]):
         raise DataError(
-            f"The model's input '{port.name}' wants values of shape {('N', *port.shape[1:])}, and got {values.shape}.",
+            f"The model's input '{port.name}' needs values of shape {('N', *port.shape[1:])}, and got {values.shape}.",
             "Preprocess the images to the model's size first.",
         )
     return values
