@@ -1,4 +1,4 @@
-"""The longer work without training, beside a float forward of the same images: the tuning acts and `compare`.
+"""The longer work without training, beside a float forward of the same images: the tuning passes and `compare`.
 
     python bench/acts.py --run runs/cifar10
     python bench/acts.py --run runs/cifar10 --images 512 --what adaround --weights int4
@@ -31,7 +31,7 @@ from octavo.recipe.schema import load_recipe
 from octavo.runs import stages
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
-from octavo.tuning.tune import ACTS, tune
+from octavo.tuning.tune import TUNING_PASSES, tune
 
 
 def timed(work: Callable[[], Any]) -> float:
@@ -41,7 +41,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    names = [*ACTS, "compare"]
+    names = [*TUNING_PASSES, "compare"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="a run directory of `octavo run`")
     parser.add_argument("--what", nargs="+", choices=names, default=names)
@@ -57,7 +57,7 @@ def main() -> None:
     precision: dict[str, Precision] = {"*": "int4"} if options.weights == "int4" else {}
     plan = partial(build, precision=precision)
     int8 = Graph(quantize(graph, ranges, precision=precision).content)
-    jobs = {name: partial(tune, graph, ranges, images, (name,), plan) for name in ACTS}
+    jobs = {name: partial(tune, graph, ranges, images, (name,), plan) for name in TUNING_PASSES}
     jobs["compare"] = partial(compare, graph, int8, images)
     print(f"{options.images} images, weights {options.weights}, {os.cpu_count()} cores")
     print("| what | seconds | times a float forward of the images |\n|---|---|---|")

@@ -32,7 +32,7 @@ from octavo.runtime.litert import Model, latency
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune
 
-# Tuning acts and precisions.
+# Tuning passes and precisions.
 FILES: dict[str, tuple[tuple[str, ...], dict[str, Precision]]] = {
     "int8": ((), {}),
     "int8, biases corrected": (("bias",), {}),

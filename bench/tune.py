@@ -1,11 +1,11 @@
-"""Post-training quantization, act by act, beside the other converters: accuracy on many test images.
+"""Post-training quantization, pass by pass, beside the other converters: accuracy on many test images.
 
     python bench/tune.py --run runs/cifar10 --out runs/tune --test 10000
     python bench/tune.py --run runs/cifar10 --out runs/tune-hard --stretch 5      # channels stretched up to 2**5 times
     python bench/tune.py --run runs/cifar10 --out runs/tune-int4 --weights int4
 
-From the run's one float model. A draw is another choice of calibration images. A method is an observer and tuning acts
-(``minmax``, ``mse``, ``minmax+bias``, ``minmax+equalize+bias``), ``tensorflow`` (TensorFlow's converter, which starts
+From the run's one float model. A draw is another choice of calibration images. A method is an observer with tuning
+passes (``minmax``, ``mse``, ``minmax+bias``, ``minmax+equalize+bias``), ``tensorflow`` (its converter, which starts
 from the run's Keras model), or ``litert-quantizer``, ``litert-quantizer-mse`` and ``litert-quantizer-octav`` (Google's
 writer with its own weight algorithms). What is in OUT is not computed again, so a bench that was stopped goes on.
 Images are read once; every int8 file is scored on LiteRT with XNNPACK.

@@ -1,4 +1,4 @@
-"""Writes docs/coverage.md: what the simulation and int8 make of every family in keras.applications.
+"""Writes docs/coverage.md: simulation, QAT and int8 for every family in keras.applications.
 
 python scripts/make_coverage.py                # all families, one process each: about 20 minutes on one core
 python scripts/make_coverage.py --only NAME    # one family's row as JSON, on standard output
@@ -169,17 +169,22 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines = [
         "<!-- Written by scripts/make_coverage.py: change the code, then run it. -->\n",
         "# Coverage: the families of keras.applications\n",
-        f"The smallest member of each family with random weights, {CLASSES} classes and logits as its output, exported "
-        "by `octavo.source.export`, simulated by `octavo.simulate`, trained for one step of 2 images, quantized and "
-        f"proved, and compared with LiteRT on {IMAGES} images. Batch norms are re-estimated on random images first, so "
-        "that values are spread as in a trained network.\n",
-        "- **float error**: the Keras model of the graph against LiteRT in float, relative to the largest logit.",
-        "- **int8**: the ops that stay in float, if any; all else is int8.",
-        "- **each op**: tensors whose codes all equal XNNPACK's when each op is given LiteRT's own inputs, and the "
+        f"The smallest member of each family, with random weights, {CLASSES} classes and logits as its output. Each is "
+        "exported by `octavo.source.export`, simulated by `octavo.simulate`, trained for one step of "
+        "2 images, quantized "
+        f"and proved, and compared with LiteRT on {IMAGES} images. Batch norms are first "
+        "re-estimated on random images, "
+        "so that values are spread as in a trained network.\n",
+        "- **float error**: the difference of the simulation in float and LiteRT in float, relative "
+        "to the largest logit.",
+        "- **int8**: `fully`, or the ops that stay in float.",
+        "- **each op**: the tensors whose codes all equal XNNPACK's if each op gets LiteRT's own inputs, and the "
         "largest difference in codes.",
-        "- **whole**: the same from image to logits, where every difference travels on; largest and mean difference "
-        "of the logits in codes, against XNNPACK and against the reference kernels. LiteRT's two families are that far "
-        "from each other: networks that were not trained magnify most.\n",
+        "- **whole**: the same from image to logits, where differences propagate.",
+        "- **logits**: largest (and mean) difference of the logits in codes, from XNNPACK and from "
+        "the reference kernels. "
+        "LiteRT's two kernel families differ from each other by as much: untrained networks amplify small "
+        "differences strongly.\n",
         "| family | px | ops | float error | trains | int8 | each op (XNNPACK) | whole (XNNPACK) | logits, XNNPACK | "
         "logits, reference |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -189,9 +194,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         left = ", ".join(f"{count} {kind} in float" for kind, count in found["left"].items())
         lines.append(
             f"| {found['name']} | {found['pixels']} | {found['ops']} | {found['float_error']:.1e} | "
-            f"{'yes' if found['trains'] else 'no'} | {left or 'fully'} | "
-            f"{near['equal']} of {near['tensors']}, {near['largest']:.0f} | {whole['equal']} of {whole['tensors']} | "
-            f"{_lsb(whole)} | {_lsb(found['reference'])} |"
+            f"{'yes' if found['trains'] else 'no'} | {left or 'fully'} | {near['equal']} of {near['tensors']}, "
+            f"{near['largest']:.0f} | {whole['equal']} of {whole['tensors']} | {_lsb(whole)} | "
+            f"{_lsb(found['reference'])} |"
         )
     if missing := [name for name in FAMILIES if name not in {found["name"] for found in rows}]:
         lines.append(f"\nNot measured yet: {', '.join(missing)}.")
@@ -199,27 +204,28 @@ def page(rows: list[dict[str, Any]]) -> str:
     for found in rows:
         differing.update(found["each"]["kinds"])
     lines += [
-        "\nOps whose codes are not XNNPACK's to the last, over all that were measured: "
+        "\nOps with any code that differs from XNNPACK's, over all measured networks: "
         + (", ".join(f"{kind} ({count} tensors)" for kind, count in differing.most_common()) or "none")
-        + ". `tests/simulate/test_contract.py` says which ops of other networks are not.\n",
-        "NEG is the one op of these networks without an int8 form: LiteRT's kernel negates the codes and forgets the "
+        + ". `tests/simulate/test_contract.py` says which ops of other networks can differ.\n",
+        "NEG is the only op of these networks without an int8 form: LiteRT's kernel negates the codes and ignores the "
         "zero point. DIV, POW, SQUARE, SIN and COS, which the simulation computes in float, have no int8 kernel in "
         "LiteRT either.\n",
         "## The same families in TFMOT\n",
-        "The TensorFlow Model Optimization Toolkit was not run: it works with Keras 2 alone "
+        "The TensorFlow Model Optimization Toolkit was not run, because it works only with Keras 2 "
         "([issue 1119](https://github.com/tensorflow/model-optimization/issues/1119), "
-        "[issue 1270](https://github.com/tensorflow/model-optimization/issues/1270)). This is what its code says.\n",
-        f"- [`quantize_model`]({TFMOT_KERAS}/quantize.py) takes Sequential and Functional models alone, and raises on "
-        "a model inside another, which is what transfer learning usually makes.",
-        f"- Layers outside of [its allowlist]({TFMOT_KERAS}/default_8bit/default_8bit_quantize_registry.py) raise; "
-        "BatchNormalization is allowed after a convolution or a dense layer, "
-        f"[whose pattern it fuses]({TFMOT_KERAS}/default_8bit/default_8bit_transforms.py).",
+        "[issue 1270](https://github.com/tensorflow/model-optimization/issues/1270)). The following "
+        "comes from its code.\n",
+        f"- [`quantize_model`]({TFMOT_KERAS}/quantize.py) takes only Sequential and Functional models. It raises "
+        "an error for a model inside another, which is what transfer learning usually makes.",
+        f"- Layers outside of [its allowlist]({TFMOT_KERAS}/default_8bit/default_8bit_quantize_registry.py) raise an "
+        "error. BatchNormalization is allowed after a convolution or a dense layer, [whose pattern it "
+        f"fuses]({TFMOT_KERAS}/default_8bit/default_8bit_transforms.py).",
         f"- [Its convolution quantizer]({TFMOT_KERAS}/default_8bit/default_8bit_quantizers.py) has one range for each "
-        "index of a kernel's last axis; of a Keras depthwise kernel, `(height, width, channels, 1)`, that is one range "
-        "for all channels. Dense kernels have one range too.",
+        "index of a kernel's last axis. For a Keras depthwise kernel, `(height, width, channels, 1)`, that is one "
+        "range for all channels. Dense kernels have one range too.",
         f"- Of these families [its own test]({TFMOT_KERAS}/quantize_models_test.py) quantizes "
         f"{', '.join(sorted(TFMOT_TESTED))}; the others are commented out.\n",
-        "| family | by its allowlist |",
+        "| family | result by its allowlist |",
         "|---|---|",
         *(f"| {found['name']} | {found['tfmot']} |" for found in rows),
     ]

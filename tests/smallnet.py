@@ -1,4 +1,4 @@
-"""A float network of the ops that tuning acts change, with random weights: residual, depthwise, strided, dense."""
+"""A float network of the ops that tuning passes change, with random weights: residual, depthwise, strided, dense."""
 
 from __future__ import annotations
 

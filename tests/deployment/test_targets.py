@@ -173,7 +173,7 @@ def test_micro_has_some_ops_in_float_only(kind: str) -> None:
 def test_micros_relu6_does_not_change_scale() -> None:
     graph = one("RELU6")
     answer = Micro().takes(trial(graph))
-    assert answer.answer is False and "RELU6 #0 changes their scale" in answer.about
+    assert answer.answer is False and "RELU6 #0 changes the scale" in answer.about
     same = graph.copied()
     tensors = same.subgraphs[0].tensors
     tensors[graph.outputs[0]].quantization = tensors[graph.inputs[0]].quantization

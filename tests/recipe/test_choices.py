@@ -14,7 +14,7 @@ from octavo.quantization.observer import Observer
 from octavo.quantization.observers import OBSERVERS as LOADED_OBSERVERS
 from octavo.recipe.choices import OBSERVERS, PASSES, Choice
 from octavo.recipe.schema import QuantizeRecipe
-from octavo.tuning.tune import ACTS
+from octavo.tuning.tune import TUNING_PASSES
 
 ENTRIES = [(name, choice) for choices in (OBSERVERS, PASSES) for name, choice in choices.items()]
 RECIPES = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text("utf-8")
@@ -36,12 +36,12 @@ def test_titles_and_places_are_different(choices: Mapping[str, Choice]) -> None:
 
 def test_entries_stand_for_observers_and_passes() -> None:
     """Imported by name, which the test of floors does not see: each from its own room."""
-    assert tuple(LOADED_OBSERVERS) == tuple(OBSERVERS) and tuple(ACTS) == tuple(PASSES)
+    assert tuple(LOADED_OBSERVERS) == tuple(OBSERVERS) and tuple(TUNING_PASSES) == tuple(PASSES)
     assert {choice.where.split(".")[0] for choice in OBSERVERS.values()} == {"quantization"}
     assert {choice.where.split(".")[0] for choice in PASSES.values()} == {"tuning"}
     assert all(isinstance(observer, Observer) for observer in LOADED_OBSERVERS.values())
     wanted = ["graph", "ranges", "images", "plan", "progress"]
-    assert all(list(inspect.signature(act).parameters) == wanted for act in ACTS.values())
+    assert all(list(inspect.signature(act).parameters) == wanted for act in TUNING_PASSES.values())
 
 
 def test_recipes_accept_the_names_and_no_other() -> None:

@@ -47,27 +47,27 @@ def test_accuracy(make_run: MakeRun) -> None:
     said = _said(make_run, "accuracy")
     assert "2 right answers wrong and 1 wrong answer right" in said
     assert "95.00% of the images; 3 answers differ" in said
-    assert "1 class of 3 lost 2 right answers; most: '<script>alert(1)</script>' (18 to 16 of 20)" in said
-    assert "Not one of 60 images changed" in _said(make_run, "accuracy", evaluation=_evaluation(lost=0, gained=0))
+    assert "1 class of 3 lost 2 right answers. The largest losses: '<script>alert(1)</script>' (18 to 16 of 20)" in said
+    assert "None of 60 images changed" in _said(make_run, "accuracy", evaluation=_evaluation(lost=0, gained=0))
 
 
 def test_sizes_blame_the_optimizer_only_for_what_it_takes(make_run: MakeRun) -> None:
     said = _said(make_run, "size")
     assert "5.00 MB, of which 2.50 MB are optimizer state" in said
-    assert "would read 5.00×" in said
-    assert "30.00% of the int8 file is something else: 200 kB of scales" in said
+    assert "would seem 5.00× smaller" in said
+    assert "30.00% of the int8 file are not weights: 200 kB are scales" in said
 
     def same(size: Any) -> None:
         size["files"]["keras_with_optimizer"] = size["files"]["keras"]
 
     said = _said(make_run, "size", size=same)
     assert "optimizer" not in said
-    assert "The .keras file is 2.50 MB, 2.50× the int8 file" in said
+    assert "The .keras file has 2.50 MB, 2.50× the size of the int8 file" in said
 
 
 def test_speed_both_ways(make_run: MakeRun) -> None:
     said = _said(make_run, deployment=None)
-    assert "Int8 is 2.00× faster" in said and "Measure latency on the target: 1.00 ms" in said
+    assert "Int8 is 2.00× faster" in said and "Measure latency on the target device: 1.00 ms" in said
 
     def slow(evaluation: Any) -> None:
         evaluation["models"]["int8"]["latency"]["median_ms"] = 4.0
@@ -95,8 +95,8 @@ def test_outliers(make_run: MakeRun) -> None:
 def test_steps_are_proposed_only_where_something_was_lost(make_run: MakeRun) -> None:
     said = _said(make_run, "next")
     assert "Cross-layer equalization: in 'net/block_3/depthwise' the largest channel's weights are 40 times" in said
-    assert "More calibration images: 100" in said
-    assert "Calibration images of '<script>" in said
+    assert "More calibration images: only 100" in said
+    assert "Add calibration images of '<script>" in said
     gain = _evaluation(lost=0, gained=2)
     said = _said(make_run, "next", evaluation=gain)
     for step in ("equalization", "alibration images", "observer"):
@@ -116,13 +116,13 @@ def test_noise_loss_and_gain(make_run: MakeRun) -> None:
         make_run, "next", evaluation=_evaluation(each=200, lost=0, gained=15)
     )
     none = _found(make_run, "next", evaluation=_evaluation(lost=0, gained=0))[0]
-    assert "Four times as many would resolve" in none.text
+    assert "Four times as many could show" in none.text
 
 
 def test_training(make_run: MakeRun) -> None:
     said = _said(make_run, "next")
     assert "More training images or stronger augmentation" in said  # 98% of the training images, 90% of the test images
-    assert "a gap of +8.00 points against the −1.67 of quantization" in said
+    assert "a gap of +8.00 points. Quantization changed accuracy by −1.67 points" in said
     assert "training accuracy still rose by +4.00 points in the last of 2" in said
 
     def flat(history: Any) -> None:
@@ -157,8 +157,8 @@ def test_the_weakest_class_has_images(make_run: MakeRun) -> None:
             model["confusion"][1] = [3, 10, 7]
 
     said = _said(make_run, "next", evaluation=weak)
-    assert "the float model finds 50.00% of its 20 images" in said
-    assert "It is taken for 'plain' 7 times" in said
+    assert "the float model recognizes 50.00% of its 20 images" in said
+    assert "It is mistaken for 'plain' 7 times" in said
 
 
 def test_method(make_run: MakeRun) -> None:
@@ -190,12 +190,12 @@ def test_training_for_int8_is_weighed_against_post_training_and_a_control(make_r
             pair["difference"] = {"value": 0.001, "low": -0.05, "high": 0.05}
             pair["non_inferior"] = False
 
-    assert "aware training brings" not in _said(make_run)
+    assert "aware training changes" not in _said(make_run)
     # A run that was trained for int8 once, and is not now.
-    assert "aware training brings" not in _said(make_run, evaluation=trained)
+    assert "aware training changes" not in _said(make_run, evaluation=trained)
     said = _said(make_run, "summary", recipe=by_training, evaluation=trained)
-    assert "brings int8 from 80.00% (post-training) to 88.33%: +65.00 points" in said
-    assert "trained on for the same epochs, is right on 95.00%. Against it int8 is at −10.00 points" in said
+    assert "changes int8's accuracy from 80.00% (post-training) to 88.33%, that is by +65.00 points" in said
+    assert "(the control), reaches 95.00%. The difference of int8 from it is −10.00 points" in said
     assert "non-inferiority at the margin of 2 points is not shown" in said
     said = _said(make_run, "summary", recipe=by_training, evaluation=noise)
     assert "which is within the noise" in said

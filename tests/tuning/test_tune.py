@@ -14,12 +14,16 @@ from octavo.quantization.quantize import quantize
 from octavo.quantization.table import build
 from octavo.runtime import litert as runtime
 from octavo.tflite.graph import Graph
-from octavo.tuning.tune import ACTS, tune
+from octavo.tuning.tune import TUNING_PASSES, tune
 
 IMAGES = batch()
 
 
-ORDERS = [*permutations(act for act in ACTS if act != "adaround"), tuple(ACTS)[::-1], tuple(ACTS)]
+ORDERS = [
+    *permutations(name for name in TUNING_PASSES if name != "adaround"),
+    tuple(TUNING_PASSES)[::-1],
+    tuple(TUNING_PASSES),
+]
 
 
 @pytest.mark.parametrize("acts", ORDERS, ids="-".join)
@@ -37,7 +41,7 @@ def test_neither_order_nor_workers_change_a_bit(workers: int, monkeypatch: pytes
     graph = Graph(small_tflite(stretch=True))
 
     def made(images: np.ndarray) -> bytes:
-        tuned = tune(graph, calibrate(graph, images), images, tuple(ACTS), build)
+        tuned = tune(graph, calibrate(graph, images), images, tuple(TUNING_PASSES), build)
         return quantize(tuned.graph, tuned.ranges).content
 
     monkeypatch.setattr(octavo.tuning.adaround, "_STEPS", 20)
@@ -58,6 +62,6 @@ def test_what_int8_is_compared_with() -> None:
 
 def test_an_unknown_act() -> None:
     graph = Graph(small_tflite())
-    with pytest.raises(QuantizationError, match="no tuning act 'adaquant'") as caught:
+    with pytest.raises(QuantizationError, match="no tuning pass 'adaquant'") as caught:
         tune(graph, calibrate(graph, IMAGES), IMAGES, ("bias", "adaquant"), build)
-    assert f"Use {', '.join(ACTS)}" in str(caught.value)
+    assert f"Use {', '.join(TUNING_PASSES)}" in str(caught.value)

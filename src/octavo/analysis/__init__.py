@@ -1,1 +1,1 @@
-"""Looking: accuracy, error tensor by tensor, sensitivity, the calibration study, the target search."""
+"""Analysis: accuracy, the error of each tensor, sensitivity, the calibration study, the target search."""

@@ -1,8 +1,8 @@
-"""Agreement: how far the simulation's codes are from those that LiteRT computes, tensor by tensor.
+"""Agreement: how far the simulation's codes are from LiteRT's, tensor by tensor.
 
-Two questions, one measure. Accumulated: both run the whole graph from the image, so that a tensor carries all that
-went before it. Local: every op of the simulation is given what LiteRT gave its own, so that a difference is that one
-op's, and tells which op's arithmetic differs.
+There are two ways to compare. Accumulated: both run the whole graph from the image, so a tensor's difference includes
+those of all ops before it. Local: every op of the simulation gets LiteRT's own inputs, so a difference comes from that
+op alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Agreement:
         kind: The op that makes it; ``INPUT`` for an input.
         mean: Mean absolute difference.
         largest: Largest absolute difference.
-        bias: Mean difference, simulation less LiteRT: near 0 where only ties fall differently.
+        bias: Mean difference, simulation minus LiteRT; near 0 if only ties are rounded differently.
     """
 
     tensor: str
@@ -51,10 +51,10 @@ def agreement(
 
     Args:
         simulation: An `octavo.simulate.Simulation`.
-        quantized: What `quantize` made of its graph and ranges.
+        quantized: The int8 model that `quantize` made from its graph and ranges.
         images: Preprocessed images, float32, ``(N, height, width, channels)``.
         kernels: The kernel family to compare with.
-        local: Whether every op starts from LiteRT's values in place of the simulation's own.
+        local: Whether every op gets LiteRT's values as inputs instead of the simulation's own.
 
     Returns:
         The tensors in execution order.
@@ -97,7 +97,7 @@ def _real(tensor: Tensor, codes: Array) -> Array:
 
 
 class _Watch:
-    """An arithmetic that notes how far each tensor is from LiteRT's, and passes on the one or the other."""
+    """An arithmetic that records how far each tensor is from LiteRT's, and passes on its own or LiteRT's values."""
 
     def __init__(self, inner: Any, tensors: dict[str, Tensor], reals: dict[str, Array], local: bool) -> None:
         self._inner = inner

@@ -1,9 +1,9 @@
-"""Answers: does the int8 model say what the float model says?
+"""Output check: are the int8 model's outputs those of the float model?
 
-The proof shows that a file holds what its table says. A table can be wrong for the network all the same: one constant
-or one mask stretches a range, and the file answers noise. So both models are run on the same samples, and every output
-is compared; an output that is a concatenation is compared part by part, since a part of small values drowns in the
-error of one of large values.
+The proof shows that a file holds the table's numbers. But the table can be wrong for the network: one constant or one
+mask can widen a range so much that the outputs are noise. So both models run on the same samples, and every output is
+compared. An output that is a concatenation is compared part by part, because the error of a part with large values
+hides a part with small values.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from octavo.tflite.graph import WHOLE, Graph
 
 Array = npt.NDArray[Any]
 
-# An output below this SQNR is not taken for the float model's (docs/coverage.md, models that others made).
+# An output below this SQNR counts as wrong (docs/coverage.md, models that others made).
 LEAST_SQNR = 10.0
-# Whole numbers, such as classes, have no SQNR. Below this share of equal ones, they are not the float model's.
+# Whole numbers, such as classes, have no SQNR. An output with a smaller share of equal ones counts as wrong.
 LEAST_AGREEMENT = 0.8
-# How many samples are run where there are more.
+# The most samples that are run.
 SAMPLES = 32
-# An op that adds error beyond this SQNR of its own is where to look first.
+# An op whose own added error is below this SQNR is the first one to check.
 _ADDED = 20.0
 # Parts of one output whose magnitudes differ by this factor leave the smaller one too few of the 256 codes.
 _FAR = 8.0
@@ -42,12 +42,12 @@ class OutputAnswer:
     Args:
         output: The output's name.
         part: Which part of a concatenation, such as ``0:4 of axis 2``; None for a whole output.
-        sqnr: ``10 log10(sum x^2 / sum (y - x)^2)`` in dB over all samples, x the float output; None where equal, and
-            for whole numbers.
-        agreement: The share of samples for which both name the same class, or of whole numbers that are the same; None
-            for all other outputs.
+        sqnr: ``10 log10(sum x^2 / sum (y - x)^2)`` in dB over all samples, x the float output; None if equal, and for
+            whole numbers.
+        agreement: The share of samples for which both give the same class, or of whole numbers that are equal; None for
+            all other outputs.
         largest: The largest magnitude of the float output.
-        frozen: int8 answers the same for all samples, and float does not; never so for class probabilities.
+        frozen: Whether int8 gives the same output for all samples and float does not; never for class probabilities.
     """
 
     output: str
@@ -59,25 +59,25 @@ class OutputAnswer:
 
     @property
     def holds(self) -> bool:
-        """Whether it is the float model's answer."""
+        """Whether it is close enough to the float model's output."""
         if self.sqnr is None:
             return not self.frozen and (self.agreement is None or self.agreement >= LEAST_AGREEMENT)
         return not self.frozen and self.sqnr >= LEAST_SQNR
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return f"'{self.output}'" if self.part is None else f"'{self.output}' [{self.part}]"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a comparison of all outputs found.
+    """The comparison of all outputs.
 
     Args:
         samples: How many samples both models ran.
         outputs: Every output, and every part of one that is a concatenation.
-        tensor: The first tensor whose op adds much of the error, and the op; None where the answers hold.
+        tensor: The first tensor whose op adds much of the error, and the op; None if the outputs are right.
     """
 
     samples: int
@@ -86,7 +86,7 @@ class Answers:
 
     @property
     def hold(self) -> bool:
-        """Whether every output is the float model's."""
+        """Whether every output is close enough to the float model's."""
         return all(item.holds for item in self.outputs)
 
     @property
@@ -100,7 +100,7 @@ class Answers:
         return item.part is not None and max(parts) > _FAR * item.largest
 
     def describe(self) -> list[str]:
-        """What was found, and what to try where the answers do not hold; a sentence each."""
+        """The findings, and what to try if outputs are wrong; one sentence each."""
         worst = self.worst
         whole = worst.sqnr is None and worst.agreement not in (None, 1.0)
         sqnr = "whole numbers" if whole else "equal" if worst.sqnr is None else f"{worst.sqnr:.1f} dB"
@@ -148,8 +148,8 @@ def answers(before: Graph, after: Graph, samples: Images) -> Answers:
     Args:
         before: The float model.
         after: The int8 model.
-        samples: What the float model takes, as reals without the batch axis; tuples where it has several inputs. At
-            most `SAMPLES` of them, spread evenly, are run.
+        samples: Inputs of the float model, as reals without the batch axis; tuples if it has several inputs. At most
+            `SAMPLES` of them, spread evenly, are run.
 
     Raises:
         ModelError: LiteRT refuses a model, or they are not two forms of one.
@@ -185,7 +185,7 @@ def _answer(name: str, part: str | None, real: Array, int8: Array, classes: bool
     sqnr = None if noise == 0 else 10 * float(np.log10(max(signal, 1e-300) / noise))
     flat, other = (one.reshape(len(one), -1) for one in (real, int8))
     agreement = float((flat.argmax(1) == other.argmax(1)).mean()) if classes else None
-    # Probabilities can be equal to the last code for samples that a network is sure of; their classes are compared.
+    # For samples with high confidence, probabilities can be equal in every code, so classes are compared instead.
     frozen = not classes and len(flat) > 1 and bool(np.all(other == other[0])) and not bool(np.all(flat == flat[0]))
     return OutputAnswer(name, part, sqnr, agreement, float(np.abs(real).max(initial=0.0)), frozen)
 
@@ -220,7 +220,7 @@ def _classes(graph: Graph, index: int) -> bool:
 
 
 def _parts(graph: Graph, index: int) -> list[tuple[int, int, int]]:
-    """Axis and bounds of each part of an output that is a concatenation; none where it is not."""
+    """Axis and bounds of each part of an output that is a concatenation; empty if it is not."""
     found = parts_of(graph, index)
     if found is None:
         return []
@@ -229,7 +229,7 @@ def _parts(graph: Graph, index: int) -> list[tuple[int, int, int]]:
 
 
 def _first(before: Graph, after: Graph, samples: Images) -> tuple[str, str] | None:
-    """The first tensor whose op adds much error of its own, else the one that adds most for its signal."""
+    """The first tensor whose op itself adds much error, or else the one with the lowest SQNR of added error."""
     added = [(row.added.sqnr, row) for row in compare(before, after, samples).tensors if row.added.sqnr is not None]
     if not added:
         return None

@@ -1,7 +1,7 @@
-"""Calibration study: what more calibration images bring, as a curve with its spread over draws of the images.
+"""Calibration study: int8 accuracy against the number of calibration images, with its spread over random draws.
 
-A draw is an order of the training images. Each size takes the first images of every draw, so that the ranges of all
-sizes come from one pass over the largest: observers' states merge.
+A draw is a random order of the training images. Each size uses the first images of every draw. So one pass over the
+largest size gives the ranges of all sizes, because observers' states can be merged.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Point:
-    """One int8 model of the study, on the images that judge.
+    """One int8 model of the study, evaluated on other images than those that calibrated it.
 
     Args:
         images: How many images calibrated it.
-        draw: Which order of the images they came from.
-        agreement: The share of images for which it names the class that float names.
-        sqnr: Of its probabilities against float's, in dB; None where they are equal.
+        draw: The number of the random order that they came from.
+        agreement: The share of images for which it gives the same class as float.
+        sqnr: SQNR of its probabilities against float's, in dB; None if they are equal.
         accuracy: The share of right answers.
     """
 
@@ -55,17 +55,17 @@ class Point:
 
 @dataclass(frozen=True, repr=False)
 class Study:
-    """What was measured.
+    """The measurements of the study.
 
     Args:
-        observer: How values seen became ranges.
-        acts: The tuning acts that each model went through.
-        judges: How many images judged.
+        observer: The observer.
+        acts: The tuning passes of each model.
+        judges: How many images evaluated the models.
         accuracy: The float model's, on them.
         points: Every model, by size and draw.
         gaps: For each size, the mean over draws of its accuracy minus that of the largest size, and the ends of its 95%
             interval over the images.
-        enough: The smallest size that is not shown to be worse than the largest; all smaller ones are.
+        enough: The smallest size that is not shown to be worse than the largest; all smaller sizes are.
     """
 
     observer: str
@@ -107,22 +107,23 @@ def study(
     seed: int = 0,
     progress: Progress,
 ) -> Study:
-    """Calibrates and quantizes with more and more images, and judges every model on the same other images.
+    """Calibrates and quantizes with more and more images, and evaluates every model on the same other images.
 
     Args:
         graph: A float graph.
         pool: Images to calibrate with.
-        judges: Other images, labelled; neither of the pool nor of a test split, since what is seen here chooses a size.
+        judges: Other, labelled images to evaluate with; neither from the pool nor from a test split, since the result
+            is used to choose a size.
         preprocess: From image to input.
         sizes: How many images to calibrate with.
         quantization: How every model is quantized; the tuning passes see the images that calibrate.
         draws: How many orders of the pool.
-        seed: Of the orders.
+        seed: Of the random orders.
         progress: Where progress goes.
 
     Raises:
         DataError: The pool has fewer images than the largest size, or a size is below 1.
-        QuantizationError: There is no such observer or act, or an op has no int8 form.
+        QuantizationError: There is no such observer or tuning pass, or an op has no int8 form.
     """
     sizes = sorted(set(sizes))
     if not sizes or sizes[0] < 1 or sizes[-1] > len(pool):
@@ -182,7 +183,7 @@ def _point(size: int, draw: int, before: Scores, after: Scores) -> Point:
 
 
 def _gap(hits: Array, most: Array) -> tuple[float, float, float]:
-    """Mean difference and its normal interval over the images; an image's draws are averaged first."""
+    """Mean difference and its normal interval over the images; first averaged over draws for each image."""
     each = hits.mean(axis=0) - most.mean(axis=0)
     half = 1.96 * float(each.std(ddof=1)) / np.sqrt(len(each)) if len(each) > 1 else 1.0
     return float(each.mean()), float(each.mean() - half), float(each.mean() + half)

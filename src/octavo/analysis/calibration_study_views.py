@@ -11,7 +11,7 @@ from octavo.base import notebook as page
 
 
 def lines(value: Mapping[str, Any]) -> list[str]:
-    """The study as lines of text, a size each.
+    """The study as text, one line per size.
 
     Args:
         value: The JSON value of a `Study`.
@@ -41,7 +41,7 @@ def notebook(value: Mapping[str, Any], title: str) -> str:
 
 
 def picture(value: Mapping[str, Any]) -> bytes:
-    """Accuracy and error against the number of calibration images, as a PNG file; a dot is a draw.
+    """Accuracy and error against the number of calibration images, as a PNG file; each dot is one draw.
 
     Args:
         value: The JSON value of a `Study`.

@@ -1,7 +1,8 @@
-"""Comparison: two models on the same images, tensor by tensor; where an error is made, and where it only passes.
+"""Comparison: two models on the same images, tensor by tensor, to find the ops that add error.
 
-Three runs an image: the first model; the second; and the second cut at every tensor, each op fed with what the first
-model computed. What differs in the second run has accumulated up to a tensor, what differs in the third its op added.
+There are three runs per image: the first model, the second model, and the second model cut at every tensor, where each
+op gets the first model's values as inputs. The second run shows the error accumulated up to a tensor; the third shows
+the error that the tensor's op alone added.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Pair:
 
 
 class _Flow:
-    """A graph whose QUANTIZE and DEQUANTIZE ops are seen through: many stored forms, one tensor."""
+    """A graph without its QUANTIZE and DEQUANTIZE ops: all stored forms of a value count as one tensor."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -57,7 +58,7 @@ class _Flow:
         for op in graph.ops:
             if op.kind in STORAGE or takes_bytes(graph, op):
                 root = self.root[op.outputs[0]] = self.root[op.inputs[0]]
-                # A float that is quantized at once is an integer tensor to whoever reads it.
+                # A float tensor that is quantized immediately counts as an integer tensor for its readers.
                 form = graph.tensors[op.outputs[0]]
                 if form.qparams is not None and graph.tensors[root].qparams is None:
                     self.stored.setdefault(root, form)
@@ -65,12 +66,12 @@ class _Flow:
                 self.ops.append(op)
 
     def reads(self, op: Op) -> list[int]:
-        """The roots of what `op` reads, but for its constants."""
+        """The roots of the tensors that `op` reads, except constants."""
         roots = (self.root[index] for index in op.inputs if index >= 0)
         return [root for root in roots if self.graph.tensors[root].constant is None]
 
     def shapes(self, op: Op) -> list[tuple[int, ...]]:
-        """The shapes of what `op` makes; an open dimension counts as 1."""
+        """The shapes of the outputs of `op`; a dynamic dimension counts as 1."""
         return [tuple(max(n, 1) for n in self.graph.tensors[index].shape) for index in op.outputs]
 
     def form(self, root: int) -> Tensor:
@@ -78,11 +79,11 @@ class _Flow:
         return self.stored.get(root, self.graph.tensors[root])
 
     def forms(self, root: int) -> tuple[Tensor, ...]:
-        """The tensor and all that storage ops make of it."""
+        """The tensor and all its forms that QUANTIZE and DEQUANTIZE ops make."""
         return tuple(self.graph.tensors[index] for index, of in self.root.items() if of == root)
 
     def weights(self, op: Op) -> Array | None:
-        """The weights of `op` as reals, where it has constant ones."""
+        """The weights of `op` as reals, if they are constant."""
         rules = row(op)
         if rules is None or rules.weight is None:
             return None
@@ -95,9 +96,9 @@ class _Flow:
 def match(before: Graph, after: Graph) -> list[Pair]:
     """Finds the tensors that two models share, through their graphs.
 
-    Two ops are the same when they are of one kind, make outputs of one shape, and read the same tensors; names, then
-    weights, then order decide where several could be. QUANTIZE and DEQUANTIZE are seen through. An activation function
-    of the first model that the second has fused into the op before is that op's output there.
+    Two ops match if they have the same kind, the same output shapes and matching inputs. If several match, names
+    decide, then weights, then order. QUANTIZE and DEQUANTIZE ops are ignored. If the second model has fused an
+    activation function of the first into the op before it, the function's output matches that op's output.
 
     Args:
         before: The first model.
@@ -175,7 +176,7 @@ def _same_op(op: Op, ours: _Flow, theirs: _Flow, free: Sequence[Op], same: dict[
         alike = weights is not None and twin is not None and weights.shape == twin.shape
         return theirs.graph.tensors[other.outputs[0]].name == name, _cosine(weights, twin) if alike else 0.0
 
-    # max keeps the first of equals: order decides last.
+    # max keeps the first of equal candidates, so order decides last.
     return max(candidates, key=likeness)
 
 
@@ -186,7 +187,7 @@ def _cosine(first: Any, second: Any) -> float:
 
 @dataclass
 class Sums:
-    """What is kept of a tensor's error, image by image: enough for every figure, whatever the number of images."""
+    """Running sums of a tensor's error: enough for every figure, and of a size independent of the number of images."""
 
     count: int = 0
     signal: float = 0.0
@@ -197,10 +198,10 @@ class Sums:
     largest: float = 0.0
 
     def add(self, reference: Array, values: Array, tensor: Tensor) -> None:
-        """Folds in one image: what should be, float32, and what `tensor` holds, of as many values."""
+        """Adds one image: the expected values, float32, and the values of `tensor`, in the same number."""
         reference, values = reference.ravel(), values.ravel()
         self.count += reference.size
-        # In blocks that stay in the cache: these are all values of all tensors of all images.
+        # In blocks that fit into the cache, since this handles all values of all tensors of all images.
         for start in range(0, reference.size, _BLOCK):
             x = reference[start : start + _BLOCK]
             y = _decoded(tensor, values[start : start + _BLOCK])
@@ -214,13 +215,13 @@ class Sums:
             self.largest = max(self.largest, float(error.max()))
 
     def merge(self, more: Sums) -> None:
-        """Folds in what another worker saw."""
+        """Adds the sums of another worker."""
         for name in ("count", "signal", "other", "product", "noise", "absolute"):
             setattr(self, name, getattr(self, name) + getattr(more, name))
         self.largest = max(self.largest, more.largest)
 
     def error(self, scale: float | None) -> Error:
-        """The figures; `scale` is the tensor's step, None where it is stored in float."""
+        """The figures; `scale` is the tensor's step, None if it is stored in float."""
         length = math.sqrt(self.signal * self.other)
         return Error(
             sqnr=10 * math.log10(self.signal / self.noise) if self.signal > 0 and self.noise > 0 else None,
@@ -234,16 +235,16 @@ class Sums:
 
 @dataclass(frozen=True)
 class Error:
-    """How far a tensor is from where it should be, over all images.
+    """The error of a tensor over all images.
 
     Args:
         sqnr: Signal to quantization noise, ``10 log10(sum x^2 / sum (y - x)^2)`` in dB (Jayant and Noll, Digital
-            Coding of Waveforms, 1984, section 4.1); None where there is no noise, or no signal.
-        cosine: ``sum xy / sqrt(sum x^2 sum y^2)``; None where one of the two is all zero.
+            Coding of Waveforms, 1984, section 4.1); None without noise or without signal.
+        cosine: ``sum xy / sqrt(sum x^2 sum y^2)``; None if one of the two is all zero.
         mean: Mean absolute error.
         largest: Largest absolute error.
-        mean_lsb: The same in steps of the tensor's scale; None where it is stored in float.
-        largest_lsb: The same of the largest.
+        mean_lsb: Mean absolute error in steps of the tensor's scale; None if it is stored in float.
+        largest_lsb: Largest absolute error in steps of the tensor's scale.
     """
 
     sqnr: float | None
@@ -262,10 +263,10 @@ class TensorError:
         before: Its name in the first model.
         after: Its name in the second.
         op: The kind of the op that makes it; ``INPUT`` for an input.
-        place: The op's place in the second model; -1 for an input.
+        place: The op's position in the second model; -1 for an input.
         accumulated: The error that the tensor has when the model runs from the image.
-        added: The error that its op alone makes, fed with the first model's values.
-        low: The share of its values at the lowest code; None where it is stored in float.
+        added: The error that its op alone makes, if its inputs are the first model's values.
+        low: The share of its values at the lowest code; None if it is stored in float.
         high: The share at the highest code.
         codes: The share of the codes that occur, for 8-bit tensors.
     """
@@ -283,7 +284,7 @@ class TensorError:
 
 @dataclass(frozen=True)
 class Unmatched:
-    """Ops of each model, but for those that only change storage, that the other has not.
+    """Ops of each model without a match in the other, except ops that only change storage.
 
     Args:
         before: Of the first model.
@@ -298,10 +299,10 @@ class Compared(Artefact):
     """Two models, tensor by tensor.
 
     Args:
-        images: How many images both saw.
+        images: How many images both ran.
         kernels: The kernel family, in words.
         tensors: The tensors that both have, in the first model's order.
-        unmatched: Ops of each model, but for those that only change storage, that the other has not.
+        unmatched: Ops of each model without a match in the other, except ops that only change storage.
     """
 
     file = "compare.json"
@@ -329,7 +330,7 @@ class Compared(Artefact):
 
 @dataclass
 class _Seen:
-    """What one worker saw of one tensor."""
+    """One worker's sums for one tensor."""
 
     accumulated: Sums = field(default_factory=Sums)
     added: Sums = field(default_factory=Sums)
@@ -353,16 +354,16 @@ def compare(
 ) -> Compared:
     """Measures every tensor of `after` against `before` on the same images.
 
-    Memory does not grow with the number of images: what is kept of a tensor are sums and counts.
+    Memory does not grow with the number of images: only sums and counts are kept for each tensor.
 
     Args:
         before: The model to measure against: float, or another int8 model.
-        after: The model to measure, of whatever converter.
-        images: What the first model takes, as reals without the batch axis, such as preprocessed images, float32
-            ``(height, width, channels)``; tuples where it has several inputs.
+        after: The model to measure, from any converter.
+        images: Inputs of the first model, as reals without the batch axis, such as preprocessed images, float32
+            ``(height, width, channels)``; tuples if it has several inputs.
         kernels: The kernel family that runs both.
         progress: Called after each image with 1.
-        workers: Images at work at once; all cores when left out.
+        workers: How many images run at the same time; as many as there are cores when left out.
 
     Raises:
         DataError: There are no images.
@@ -401,7 +402,7 @@ class _Probe:
     def __init__(self, before: Graph, after: Graph, pairs: Sequence[Pair], kernels: Kernels) -> None:
         self.pairs = pairs
         self.seen = [_Seen() for _ in pairs]
-        # Each op is fed with the first model's values, in whichever form it reads them.
+        # Each op gets the first model's values, in the form in which it reads them.
         self._cuts = [(place, form) for place, pair in enumerate(pairs) for form in pair.forms]
         measured = [pair.after for pair in pairs]
         self._first = _Runner(before.exposed([pair.before for pair in pairs]), kernels)
@@ -409,7 +410,7 @@ class _Probe:
         self._alone = _Runner(after.severed([form for _, form in self._cuts]).exposed(measured), kernels)
 
     def look(self, sample: Array | tuple[Array, ...]) -> None:
-        """Runs one sample, real values without the batch axis, and folds in what it shows."""
+        """Runs one sample, real values without the batch axis, and adds its errors."""
         given = [values[None] for values in (sample if isinstance(sample, tuple) else (sample,))]
         reals = [
             values if pair.before.qparams is None else pair.before.qparams.dequantize(values)
@@ -453,20 +454,20 @@ class _Runner:
 
 
 def _stored(tensor: Tensor, codes: Array) -> Array:
-    """Codes as a file stores them; those of uint8 lie 128 above the int8 codes that `QParams` speaks of."""
+    """Codes as a file stores them; uint8 codes are 128 higher than the int8 codes of `QParams`."""
     shift = 128 if tensor.dtype == "uint8" else 0
     return (codes.astype(np.int32) + shift).astype(tensor.dtype)
 
 
 def _codes(tensor: Tensor, raw: Array) -> Array:
-    """The inverse of `_stored`; what is not quantized stays as it is."""
+    """The inverse of `_stored`; values that are not quantized stay the same."""
     return (raw.astype(np.int16) - 128).astype(np.int8) if tensor.dtype == "uint8" and tensor.qparams else raw
 
 
 def _decoded(tensor: Tensor, values: Array) -> Array:
     if tensor.qparams is None:
         return values
-    # `QParams.dequantize` in float32 and in place, since speed counts here; the difference of codes is exact.
+    # `QParams.dequantize` in float32 and in place, for speed; the difference of codes is exact.
     real = values.astype(np.float32)
     real -= np.float32(tensor.qparams.zero_point[0])
     real *= tensor.qparams.scale[0]
@@ -491,7 +492,7 @@ def _figures(pair: Pair, seen: _Seen) -> TensorError:
 
 
 def _unmatched(before: Graph, after: Graph, pairs: Sequence[Pair]) -> Unmatched:
-    """Ops whose outputs are in no pair, though they compute reals."""
+    """Ops that compute reals and whose outputs are in no pair."""
     found = []
     for graph, named in (
         (before, {pair.before.index for pair in pairs}),

@@ -1,6 +1,6 @@
-"""A comparison to look at: its table for a terminal, and its picture along the network.
+"""Views of a comparison: a table for a terminal, and a picture along the network.
 
-Both take the JSON value of `octavo.analysis.compare.Compared`, so that a stored comparison is shown as a fresh one is.
+Both take the JSON value of `octavo.analysis.compare.Compared`, so a stored comparison looks like a new one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 from octavo.base import notebook as page
 
 FLOAT, INT8, QUIET, INK = "#0072B2", "#D55E00", "#8A8F98", "#24292F"
-# Pictures give an error-free tensor this many dB, which no 8-bit tensor with an error reaches.
+# Pictures show a tensor without error at this many dB, which no 8-bit tensor with an error reaches.
 _CLEAN = 100.0
 
 
 def worst(tensors: Sequence[Mapping[str, Any]], count: int = 5) -> list[Mapping[str, Any]]:
-    """The tensors whose own op adds most error for their signal, the worst first.
+    """The tensors with the lowest SQNR of the error that their own op adds, the worst first.
 
     Example:
         >>> [row["op"] for row in worst([{"op": k, "added": {"sqnr": v}} for k, v in (("A", 30.0), ("B", 9.0))], 1)]
@@ -70,7 +70,7 @@ def notebook(value: Mapping[str, Any], title: str) -> str:
 
 
 def short(name: str, most: int = 32) -> str:
-    """The end of a tensor's name, which is what tells it apart.
+    """The end of a tensor's name, which distinguishes it from others.
 
     Example:
         >>> short("model/block_1/conv", 8)

@@ -1,4 +1,4 @@
-"""Distributions: what the activations and weights look like inside the ranges that int8 gives them."""
+"""Distributions: the values of activations and weights within their int8 ranges."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from octavo.tflite.op_table import row
 
 Array = npt.NDArray[Any]
 
-# Enough for a picture; every value of every activation of an image is sorted, so more would take long.
+# Enough for a picture. Every value of every activation is sorted, so more images would take long.
 IMAGES = 8
 _SHARES = (0.0, 0.001, 0.25, 0.5, 0.75, 0.999, 1.0)
 
 
 class Activation(Part):
-    """An activation's values, and the range that int8 gives it.
+    """An activation's values and its int8 range.
 
     Args:
         name: The tensor.
         op: The kind of the op that makes it; ``INPUT`` for an input.
         range: Lowest and highest real that int8 holds.
-        quantiles: Values by their share, ``0`` to ``1``: means over images, but for the extremes.
+        quantiles: Values by quantile, ``0`` to ``1``: means over images, except the minimum and maximum.
     """
 
     name: str
@@ -48,9 +48,9 @@ class ChannelMax(Part):
     """The largest weight of a channel.
 
     Args:
-        min: Of the channel where it is smallest.
-        median: Of the middle channel.
-        max: Of the channel where it is largest.
+        min: The smallest over all channels.
+        median: The median over all channels.
+        max: The largest over all channels.
     """
 
     min: float
@@ -59,7 +59,7 @@ class ChannelMax(Part):
 
 
 class Histogram(Part):
-    """How often values occur.
+    """A histogram.
 
     Args:
         edges: Of the bins, one more than there are counts.
@@ -78,7 +78,7 @@ class Weight(Part):
         op: The kind of the op.
         channels: How many scales it has.
         channel_max: The largest weight of a channel.
-        histogram: Of the codes they became.
+        histogram: Of their int8 codes.
     """
 
     name: str
@@ -89,10 +89,10 @@ class Weight(Part):
 
 
 class Distributions(Artefact):
-    """What activations and weights look like inside the ranges that int8 gives them, in graph order.
+    """The values of activations and weights within their int8 ranges, in graph order.
 
     Args:
-        images: How many calibration images were looked at.
+        images: How many calibration images were used.
         activations: Quantiles of every activation.
         weights: Every op's weights.
     """
@@ -110,7 +110,7 @@ def distributions(graph: Graph, quantized: Quantized, images: Images) -> Distrib
 
     Args:
         graph: The float graph.
-        quantized: What it became.
+        quantized: The int8 model.
         images: Raw float inputs; the first few are used.
     """
     few = images[:IMAGES]
@@ -126,7 +126,7 @@ def _activations(graph: Graph, quantized: Quantized, images: Images) -> list[Act
             quantiles[place, index] = np.quantile(values, _SHARES)
 
     Model(graph.exposed(tensors)).each(images, look)
-    # The mean over images of each quantile, but the extremes of the extremes.
+    # The mean over images of each quantile, but the overall minimum and maximum.
     found = quantiles.mean(axis=0)
     found[:, 0], found[:, -1] = quantiles[:, :, 0].min(axis=0), quantiles[:, :, -1].max(axis=0)
     rows = []

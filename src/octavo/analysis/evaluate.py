@@ -1,4 +1,4 @@
-"""Evaluation: a model on held-out images, on LiteRT; and two models on the same images, side by side."""
+"""Evaluation: the accuracy of a model on LiteRT, and the paired comparison of two models on the same images."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from octavo.tflite.graph import WHOLE, Graph
 
 Array = npt.NDArray[Any]
 
-# How many classes a notebook shows: those that are recognized least.
+# How many classes a notebook shows: those with the lowest recall.
 _CLASSES = 20
 
 
 @dataclass(frozen=True, repr=False)
 class Scores:
-    """What one model said of every image, and what was right.
+    """One model's probabilities for every image, and the true classes.
 
     Args:
         labels: The true classes, int ``(N,)``.
@@ -79,7 +79,7 @@ class Scores:
         return proportion(hits, len(self.labels))
 
     def score(self) -> ModelScore:
-        """Accuracy, top-5 where more than ten classes make it mean something, per-class table, confusion matrix."""
+        """Accuracy, top-5 accuracy (for more than ten classes), per-class table and confusion matrix."""
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
         count = len(self.classes)
@@ -123,7 +123,7 @@ def evaluate(
         graph: A float or int8 classifier; its first output holds the classes' scores, or the class itself as a whole
             number (ARG_MAX), of which the model is taken to be certain.
         test: Labelled images.
-        preprocess: The preprocessing that belongs to the model; None where it does not take one image.
+        preprocess: The preprocessing of the model; None if its input is not one image.
         kernels: Which of LiteRT's kernel families runs it.
         progress: Called after each image with 1.
 
@@ -160,7 +160,7 @@ def _certain(graph: Graph, chosen: Array, classes: int) -> Array:
 
 
 def gives_probabilities(graph: Graph) -> bool:
-    """Whether the first output is of a softmax or sigmoid; otherwise it is taken for logits."""
+    """Whether the first output comes from a softmax or sigmoid; otherwise it is assumed to be logits."""
     last = graph.producers.get(graph.outputs[0])
     kinds = {last.kind} if last is not None else set()
     if last is not None and last.kind in {"RESHAPE", "DEQUANTIZE", "QUANTIZE"}:
@@ -170,11 +170,11 @@ def gives_probabilities(graph: Graph) -> bool:
 
 
 def classes_of(graph: Graph, outputs: Array) -> Array:
-    """The class that each row of a first output names; the lowest index wins a tie.
+    """The most probable class of each row of the first output; the lowest index wins a tie.
 
     Args:
         graph: The model: whether a single output is a probability or a logit.
-        outputs: Reals, ``(N, classes)``, or ``(N, 1)`` where one number tells two classes apart.
+        outputs: Reals, ``(N, classes)``, or ``(N, 1)`` if one number stands for two classes.
     """
     if outputs.shape[1] > 1:
         return np.asarray(outputs.argmax(1))
@@ -199,7 +199,7 @@ def compare(before: Scores, after: Scores, margin: float) -> Comparison:
     Args:
         before: The float model's scores.
         after: The int8 model's scores, on the same images in the same order.
-        margin: The largest loss of accuracy, as a share, that still counts as none.
+        margin: The largest acceptable loss of accuracy, as a share.
     """
     if not np.array_equal(before.labels, after.labels):
         raise ValueError("the two models were not scored on the same images")
@@ -219,7 +219,7 @@ def compare(before: Scores, after: Scores, margin: float) -> Comparison:
 
 
 def disagreements(before: Scores, after: Scores) -> list[int]:
-    """The images that the two models call differently, the surest of the first model's answers first."""
+    """The images to which the two models give different classes, the first model's most confident first."""
     places = np.flatnonzero(before.predictions != after.predictions)
     sure = before.probabilities[places].max(axis=1)
     return [int(i) for i in places[np.argsort(-sure, kind="stable")]]

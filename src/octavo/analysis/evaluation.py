@@ -1,4 +1,4 @@
-"""What was measured of float and int8 on the same images, as a run's file holds it."""
+"""The evaluation of float and int8 on the same images, as stored in a run's file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from octavo.runtime.litert import Latency
 
 
 class ClassScore(Part):
-    """How one class fared.
+    """The scores of one class.
 
     Args:
         name: The class.
         images: How many images of it there are.
-        correct: How many of these are called by its name.
+        correct: How many of these are classified correctly.
         recall: Their share.
-        precision: The share of right answers among all that name this class.
+        precision: The share of right answers among all answers with this class.
         f1: The harmonic mean of recall and precision.
     """
 
@@ -32,13 +32,13 @@ class ClassScore(Part):
 
 
 class ModelScore(Part):
-    """How right one model is.
+    """The accuracy of one model.
 
     Args:
         accuracy: The share of images whose most probable class is the true one, with its interval.
         top5: The share whose true class is among the five most probable; None for ten classes or fewer.
-        per_class: The same class by class.
-        confusion: How many images of each true class (row) got each answer (column).
+        per_class: The scores of every class.
+        confusion: How many images of each true class (row) were classified as each class (column).
     """
 
     accuracy: Interval
@@ -48,7 +48,7 @@ class ModelScore(Part):
 
 
 class ModelEvaluation(ModelScore):
-    """What was measured of one model of a run.
+    """The evaluation of one model of a run.
 
     Args:
         file: Its name in the run directory.
@@ -76,7 +76,7 @@ class McNemar(Part):
 
 
 class Shift(Part):
-    """How far probabilities moved.
+    """How much the probabilities changed.
 
     Args:
         mean: The mean absolute difference over all images and classes.
@@ -92,12 +92,12 @@ class Comparison(Part):
 
     Args:
         confidence: Of every interval.
-        agreement: The share of images that get the same answer.
+        agreement: The share of images that get the same class.
         difference: The accuracy after minus that before, paired, as a share.
-        mcnemar: Whether so uneven a split of the changed answers could be chance.
-        margin: The largest loss of accuracy, as a share, that counts as none.
+        mcnemar: McNemar's test of whether the two accuracies differ.
+        margin: The largest acceptable loss of accuracy, as a share.
         non_inferior: Whether the whole interval of the difference lies above minus the margin.
-        probability_shift: How far probabilities moved.
+        probability_shift: How much the probabilities changed.
     """
 
     confidence: float
@@ -110,16 +110,16 @@ class Comparison(Part):
 
 
 class Disagreement(Part):
-    """An image that float and int8 call differently.
+    """An image to which float and int8 give different classes.
 
     Args:
         id: The image.
         label: Its true class.
-        before: What float calls it.
-        after: What int8 calls it.
+        before: The class that float gives.
+        after: The class that int8 gives.
         before_probability: Float's probability of its answer.
         after_probability: Int8's probability of its answer.
-        image: A small PNG as a data URI; None for float inputs, which are no pictures.
+        image: A small PNG as a data URI; None for float inputs, which are not pictures.
     """
 
     id: str
@@ -135,7 +135,8 @@ class Delivery(Comparison):
     """The comparison of float with the int8 model that is delivered.
 
     Args:
-        disagreements: Images that they call differently, the surest of float's answers first; not all of them.
+        disagreements: Images to which they give different classes, float's most confident answers first; not all of
+            them.
     """
 
     disagreements: list[Disagreement]
@@ -154,13 +155,13 @@ class PairComparison(Comparison):
 
 
 class Evaluation(Artefact):
-    """Float, int8 and what they are to be compared with, on the same held-out images.
+    """Float, int8 and the models to compare them with, on the same held-out images.
 
     Args:
         images: How many held-out images.
         classes: The classes' names.
         kernels: The kernel family that ran the models, in words.
-        models: What was measured of each: `float`, `int8`, and after training for int8 `ptq` and `control`.
+        models: The evaluation of each: `float`, `int8`, and after training for int8 `ptq` and `control`.
         comparison: Float against int8.
         pairs: Other pairs of models.
     """
@@ -182,5 +183,5 @@ class Evaluation(Artefact):
         return self
 
     def pair(self, before: str, after: str) -> PairComparison | None:
-        """The comparison of two models by their names, where the run made it."""
+        """The comparison of two models by their names; None if the run did not make it."""
         return next((pair for pair in self.pairs if (pair.before, pair.after) == (before, after)), None)

@@ -1,4 +1,4 @@
-"""Inspection: what a `.tflite` file is, without images."""
+"""Inspection: the properties of a `.tflite` file, without images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from octavo.tflite.size import breakdown
 
 
 class Inspection(Record):
-    """What a model file is, as `inspect` found it."""
+    """The properties of a model file, as `inspect` found them."""
 
     def __repr__(self) -> str:
         ports = " -> ".join(
@@ -45,7 +45,7 @@ def inspect(
         graph: The model.
         belongs: Its sidecar, if it has one.
         content: The bytes of the file that it was read from; the graph's own when left out.
-        canonical: What was done to bring the file's graph into canonical form.
+        canonical: The changes that brought the file's graph into canonical form.
     """
     content = graph.content if content is None else content
     kinds = Counter(op.kind for op in graph.ops)
@@ -87,7 +87,7 @@ def inspect(
 
 
 def _metadata(content: bytes) -> dict[str, Any] | None:
-    """TFLite metadata with the packed labels; what is wrong with them where they can not be read."""
+    """TFLite metadata with the packed labels, or the reason why they cannot be read."""
     try:
         found = metadata.read(content)
         return None if found is None else found | {"labels": metadata.labels(content, found)}

@@ -1,4 +1,4 @@
-"""Accuracy against size and latency over what was tried: read, the Pareto front of it, and a picture."""
+"""Accuracy against size and latency of several models: reading them, their Pareto front, and a picture."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from octavo.base.errors import OctavoError
 
 @dataclass(frozen=True, repr=False)
 class Tried(Sequence[Mapping[str, Any]]):
-    """What was tried, a row for each model.
+    """Several models that were tried, one row each.
 
     Args:
-        rows: ``name``, ``kind``, ``accuracy`` (a share), ``bytes``, ``median_ms``, and under ``front`` whether
-            nothing of no more bytes, or no more milliseconds, is more accurate.
+        rows: ``name``, ``kind``, ``accuracy`` (a share), ``bytes``, ``median_ms``, and under ``front``, for bytes
+            and milliseconds, whether no model of the same or lower cost is more accurate.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -64,10 +64,10 @@ class Tried(Sequence[Mapping[str, Any]]):
 
 
 def points(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """What was tried, from the records of searches and from run directories: accuracy, bytes and median latency each.
+    """The models of search records and run directories, each with accuracy, bytes and median latency.
 
     Raises:
-        OctavoError: A path is neither.
+        OctavoError: A path is neither a search record nor a run directory.
     """
     found: list[dict[str, Any]] = []
     for path in paths:
@@ -111,7 +111,7 @@ def _of_run(path: Path) -> list[dict[str, Any]]:
 
 
 def front(rows: Sequence[Mapping[str, Any]], cost: str) -> list[Mapping[str, Any]]:
-    """The rows that no other one beats in accuracy at no more cost, from the cheapest on (the Pareto front).
+    """The Pareto front: rows for which no row of the same or lower cost is more accurate, from the cheapest on.
 
     Example:
         >>> rows = [{"accuracy": 0.8, "bytes": 2}, {"accuracy": 0.7, "bytes": 3}, {"accuracy": 0.6, "bytes": 1}]
@@ -126,7 +126,7 @@ def front(rows: Sequence[Mapping[str, Any]], cost: str) -> list[Mapping[str, Any
     return kept
 
 
-# What a cost is called along an axis, and its unit.
+# The axis label of each cost, and its unit.
 COSTS = {
     "median_ms": ("one image on one thread, ms", 1.0),
     "bytes": ("file, MB", 1e6),
@@ -135,10 +135,10 @@ COSTS = {
 
 
 def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", "median_ms")) -> bytes:
-    """Accuracy against costs as a PNG file, one panel for each; what is beaten is grey.
+    """Accuracy against costs as a PNG file, one panel for each; models that are not on the front are grey.
 
     Args:
-        rows: What was tried: ``name``, ``kind``, ``accuracy`` and every cost.
+        rows: The models: ``name``, ``kind``, ``accuracy`` and every cost.
         costs: Names in `COSTS`.
     """
     import io
@@ -159,7 +159,7 @@ def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", 
         )
         for row in best:
             place = (row[cost] / unit, row["accuracy"] * 100)
-            # Beside the point on the side where there is room.
+            # On the side of the point that has room for the text.
             right = row[cost] > 0.6 * max(other[cost] for other in rows)
             axes.annotate(
                 row["name"],

@@ -1,7 +1,7 @@
-"""Sensitivity: what each op costs in int8, measured at the model's output on files that LiteRT runs.
+"""Sensitivity: the error that each op causes in int8, measured at the model's output with files that LiteRT runs.
 
-Two mixed files an op: one in which it alone is int8, which shows the error that it makes; and one in which it alone is
-float, which shows what int8 would gain without it.
+There are two mixed-precision files per op: one in which only this op is int8, which shows the error that it causes, and
+one in which only this op is float, which shows how much int8 would gain if the op stayed in float.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Measure:
-    """How far a model's output is from float's.
+    """The difference of a model's output from float's.
 
     Args:
         sqnr: ``10 log10(sum x^2 / sum (y - x)^2)`` in dB over all images, x the float output; None without noise.
-        agreement: The share of images for which both name the same class.
+        agreement: The share of images for which both give the same class.
         accuracy: The share of right classes; None without labels.
     """
 
@@ -56,15 +56,15 @@ class Measure:
 
 @dataclass(frozen=True)
 class OpSensitivity:
-    """What one op costs.
+    """The error that one op causes.
 
     Args:
         name: Its name, as `octavo.quantization.precision` takes it: that of its first output.
         op: Its kind.
-        place: Its place in the float graph.
-        only: The model in which this op alone is int8; None where the budget ended before.
-        all_but: The int8 model in which this op alone is float; None likewise.
-        share: Its noise alone, as a share of the sum over all ops that were measured.
+        place: Its position in the float graph.
+        only: The model in which only this op is int8; None if the budget ended before.
+        all_but: The int8 model in which only this op is float; None if the budget ended before.
+        share: The noise with only this op in int8, divided by the sum of these noises over all measured ops.
     """
 
     name: str
@@ -77,16 +77,16 @@ class OpSensitivity:
 
 @dataclass(frozen=True, repr=False)
 class Sensitivity:
-    """What every op of a model costs, the costliest first.
+    """The error that every op of a model causes, the costliest op first.
 
     Args:
         images: How many images were run.
         kernels: The kernel family, in words.
         accuracy: The float model's accuracy on them; None without labels.
         int8: The model with every op in int8.
-        ops: The ops, by falling noise alone; those that were not measured come last, in the network's order.
+        ops: The ops by falling noise; those that were not measured come last, in the network's order.
         seconds: How long it took.
-        budget: After how many seconds no new file was begun; None for no limit.
+        budget: After how many seconds no new file was started; None for no limit.
     """
 
     images: int
@@ -112,7 +112,7 @@ class Sensitivity:
 
     @property
     def unmeasured(self) -> dict[str, list[str]]:
-        """The ops that the budget left out, by name, of each of the two measurements."""
+        """The names of the ops that were not measured within the budget, for each of the two measurements."""
         return {
             "only": [item.name for item in self.ops if item.only is None],
             "all_but": [item.name for item in self.ops if item.all_but is None],
@@ -135,20 +135,21 @@ def sensitivity(
     kernels: Kernels = "xnnpack",
     progress: Callable[[int], None] = lambda done: None,
 ) -> Sensitivity:
-    """Measures every op that int8 has a kernel for, alone in int8 and alone in float.
+    """Measures every op that has an int8 kernel, with only this op in int8 and with only this op in float.
 
-    First all ops alone in int8, in the network's order, then alone in float, the costliest first: so that the budget,
-    when it ends, has been spent on what matters most.
+    The files with only one op in int8 come first, in the network's order; then those with only one op in float, the
+    costliest op first. So the budget is spent on the most important files.
 
     Args:
         graph: The float graph.
         ranges: Ranges of its activations.
         images: Preprocessed images as reals, float32, each ``(height, width, channels)``; they are all kept in memory.
-            Not those of a test: what this shows is used to tune a model.
+            Not test images: the result is used to choose a model.
         labels: The right class of each.
-        tuned: The same graph with the constants that tuning acts gave it for int8; float ops keep their own.
-        budget: Seconds after which no new file is begun; None for no limit.
-        allow_float: Leave in float what has no int8 form, instead of raising.
+        tuned: The same graph with the constants that tuning passes gave it for int8; float ops keep their original
+            ones.
+        budget: Seconds after which no new file is started; None for no limit.
+        allow_float: Leave ops without an int8 form in float, instead of raising.
         kernels: The kernel family that runs the files.
         progress: Called after each file with 1, at most ``2 * len(ops) + 2`` times.
 
@@ -192,7 +193,7 @@ def sensitivity(
 
 
 def _mixed(graph: Graph, tuned: Graph, precision: Mapping[str, Precision]) -> Graph:
-    """The tuned graph with float ops as they were: where nothing is rounded there is nothing to make up for."""
+    """The tuned graph, with the original constants of float ops, which are not rounded and need no tuning."""
     own = {
         tensor.name: tensor.constant
         for op in graph.ops
@@ -213,7 +214,7 @@ def _noise(item: OpSensitivity) -> float:
 
 
 class _Meter:
-    """The images, encoded once for each kind of input, and what the float graph says of them."""
+    """The images, encoded once for each kind of input, and the float graph's outputs for them."""
 
     def __init__(self, graph: Graph, images: Images, labels: Array | None, kernels: Kernels) -> None:
         self._images = [image if isinstance(image, tuple) else (image,) for image in images]

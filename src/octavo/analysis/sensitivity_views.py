@@ -8,7 +8,7 @@ from typing import Any
 from octavo.analysis.compare_views import FLOAT, INK, INT8, QUIET, short
 from octavo.base import notebook as page
 
-# Pictures give an op without noise this many dB, which no 8-bit output with noise reaches.
+# Pictures show an op without noise at this many dB, which no 8-bit output with noise reaches.
 _CLEAN = 100.0
 
 
@@ -59,7 +59,7 @@ def table(value: Mapping[str, Any], count: int | None = None) -> Any:
 def notebook(value: Mapping[str, Any], title: str) -> str:
     """The costliest ops and the picture along the network, as HTML."""
     rows = [cells(value, row) for row in value["ops"][:10]]
-    alt = "SQNR of the output with each op alone in int8, and with each op alone in float"
+    alt = "SQNR of the output with only one op in int8, and with only one op in float"
     return page.table(HEADS, rows, f"{title}; the costliest ops", texts=2) + page.picture(picture(value), alt)
 
 
@@ -87,8 +87,8 @@ def picture(value: Mapping[str, Any]) -> bytes:
     figure = Figure(figsize=(9, 4.2), layout="constrained", facecolor="white")
     axes = figure.subplots()
     for which, colour, label in (
-        ("only", FLOAT, "this op alone in int8"),
-        ("all_but", INT8, "all in int8 but this op"),
+        ("only", FLOAT, "only this op in int8"),
+        ("all_but", INT8, "only this op in float"),
     ):
         rows = [row for row in value["ops"] if row[which] is not None]
         levels = [_CLEAN if row[which]["sqnr"] is None else row[which]["sqnr"] for row in rows]

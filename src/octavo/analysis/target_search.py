@@ -1,14 +1,14 @@
-"""Target search: the cheapest way to an int8 model that is accurate, small or fast enough.
+"""Target search: the cheapest method that gives an int8 model that is accurate, small or fast enough.
 
-Ways are tried from the cheapest to the dearest, each on the same validation images, until one meets the wish:
+Methods are tried from the cheapest to the most expensive, on the same validation images, until one meets the target:
 
 1. min-max ranges, nothing else;
-2. tuning acts that need no labels, alone and together, and other observers;
-3. learned rounding, which takes minutes where those take seconds;
+2. tuning passes that need no labels, alone and together, and other observers;
+3. learned rounding, which takes minutes while the others take seconds;
 4. the fewest ops in float, the costliest first by their sensitivity;
-5. training for int8, where the caller gives a way to do it.
+5. training for int8, if the caller gives a function for it.
 
-A file that is too large is stripped of what no kernel reads, and then gets int4 weights in the fewest ops.
+If a file is too large, data that no kernel reads is removed. Then as few ops as possible get int4 weights.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from octavo.tuning.tune import Tuning, tune
 
 Array = npt.NDArray[Any]
 
-# Observer and acts, from the cheapest to the dearest.
+# Observer and tuning passes, from the cheapest to the most expensive.
 WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("minmax", ()),
     ("minmax", ("bias",)),
@@ -54,20 +54,20 @@ WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("minmax", ("compensate",)),
     ("minmax", ("equalize", "compensate")),
 )
-# Takes minutes where those take seconds.
+# Takes minutes, while the others take seconds.
 _LEARNED = ("minmax", ("equalize", "adaround"))
-# The precision with the fewest bits a weight.
+# The precision with the fewest bits per weight.
 _NARROW = min(FORMATS, key=lambda name: FORMATS[name].weights)
-# Images and seconds that the ops' ranking may take.
+# The most images and seconds for ranking the ops.
 _RANKED_ON = 16
 _BUDGET = 120.0
-# Beyond this share of the ops in float the model is no int8 model, and the search says that it found none.
+# With a larger share of the ops in float it is no int8 model any more, and the search reports that it found none.
 _MOST_FLOAT = 0.25
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the model is to meet; what is None is not asked for.
+    """The target that the model must meet; None means no limit.
 
     Args:
         drop: The largest loss of accuracy on the validation images, in points.
@@ -94,16 +94,16 @@ class Wish:
 
 @dataclass(frozen=True)
 class Trial:
-    """One way that was tried, and what came of it.
+    """One method that was tried, and its result.
 
     Args:
-        way: What was done, in words.
+        way: The method, in words.
         made: The model, with its table.
-        content: Its file; other than the model's where it was stripped.
+        content: Its file; it differs from the model's if it was stripped.
         correct: Whether it is right for each validation image.
         against: Its accuracy minus float's, paired, as a share.
         median_ms: Median time of one image on one thread, in milliseconds.
-        seconds: What the way cost, without the evaluation.
+        seconds: How long the method took, without the evaluation.
     """
 
     way: str
@@ -121,11 +121,11 @@ class Trial:
 
     @property
     def figures(self) -> tuple[str, str, str]:
-        """What a wish can be about, in words: accuracy against float, size and time."""
+        """The figures that a target can limit, in words: accuracy against float, size and time."""
         return f"{self.against.value * 100:+.2f} points", f"{len(self.content):,} bytes", f"{self.median_ms:.2f} ms"
 
     def meets(self, wish: Wish) -> bool:
-        """Whether it is all that was asked for, on the validation images and this machine."""
+        """Whether it meets the target, on the validation images and this machine."""
         return (
             (wish.drop is None or -self.against.value * 100 <= wish.drop)
             and (wish.size is None or len(self.content) <= wish.size)
@@ -146,10 +146,10 @@ class Trial:
 
 
 class TrialRecord(Part):
-    """One way that was tried.
+    """One method that was tried.
 
     Args:
-        way: What was done, in words.
+        way: The method, in words.
         accuracy: On the validation images, with its interval.
         against_float: Its accuracy minus float's, paired, as a share.
         bytes: The size of its file.
@@ -185,7 +185,7 @@ class Obstacle(Part):
     Args:
         name: The tensor that it makes.
         op: Its kind.
-        share: Of the whole error, as far as it was measured.
+        share: Its share of the whole measured error.
     """
 
     name: str
@@ -194,16 +194,16 @@ class Obstacle(Part):
 
 
 class SearchRecord(Artefact):
-    """What a target search tried, and what it found.
+    """The record of a target search.
 
     Args:
         model: The path of the model.
-        wish: What was asked for; None where it was not.
-        images: How many validation images judged.
+        wish: The target; None where there is no limit.
+        images: How many validation images were used.
         before: The float model.
-        trials: All that was tried, in order.
-        chosen: The way that was chosen; None where none meets the wish.
-        obstacles: The costliest ops, where ops were ranked.
+        trials: All methods that were tried, in order.
+        chosen: The chosen method; None if no method meets the target.
+        obstacles: The costliest ops, if ops were ranked.
     """
 
     file = ".search.json"
@@ -221,18 +221,18 @@ class SearchRecord(Artefact):
 
 @dataclass(frozen=True, repr=False)
 class Search:
-    """What was tried, and what was found.
+    """The result of a target search.
 
     Args:
-        wish: What was asked for.
-        images: How many validation images judged.
+        wish: The target.
+        images: How many validation images were used.
         float_accuracy: The float model's accuracy on them, as a share.
         float_bytes: The size of the float file.
         float_median_ms: Its median time of one image on one thread, in milliseconds.
-        trials: All that was tried, in order.
-        chosen: The cheapest way that meets a wish for accuracy; without one the most accurate of those that meet the
-            rest; None where none does.
-        obstacles: The costliest ops, where ops were ranked.
+        trials: All methods that were tried, in order.
+        chosen: The cheapest method that meets the target, if it limits the accuracy loss; otherwise the most accurate
+            of those that meet it; None if none does.
+        obstacles: The costliest ops, if ops were ranked.
     """
 
     wish: Wish
@@ -277,7 +277,7 @@ class Search:
         )
 
 
-# Trains the float graph for int8, and gives the model.
+# Trains the float graph for int8, and returns the model.
 Train = Callable[[], Quantized]
 
 
@@ -292,16 +292,16 @@ def search(
     train: Train | None = None,
     progress: Progress,
 ) -> Search:
-    """Tries ways to quantize a float graph until one meets a wish.
+    """Tries methods to quantize a float graph until one meets a target.
 
     Args:
         graph: A float graph.
         images: Calibration images.
-        validation: Labelled images to judge by; neither calibration images nor test images.
+        validation: Labelled images for the evaluation; neither calibration images nor test images.
         preprocess: From image to input.
-        wish: What the model is to meet.
-        allow_float: Leave in float what has no int8 form, instead of raising.
-        train: The last resort; not tried when left out.
+        wish: The target.
+        allow_float: Leave ops without an int8 form in float, instead of raising.
+        train: Training, the last method; not tried when left out.
         progress: Where progress goes.
 
     Raises:
@@ -310,7 +310,7 @@ def search(
     seeker = _Seeker(graph, images, validation, preprocess, wish, allow_float, progress)
     met = next((trial for trial in seeker.ways(train) if wish.drop is not None and trial.meets(wish)), None)
     if wish.drop is None:
-        # Of equal accuracy, the cheaper way, which came first.
+        # Of equal accuracy, the cheaper method, which came first.
         met = max((t for t in seeker.trials if t.meets(wish)), key=lambda trial: trial.accuracy, default=None)
     return Search(
         wish,
@@ -325,7 +325,7 @@ def search(
 
 
 class _Seeker:
-    """The state of one search: what has been tried, and what the next ways build on."""
+    """The state of one search: the methods tried so far, and the data that later ones reuse."""
 
     def __init__(
         self,
@@ -347,9 +347,9 @@ class _Seeker:
         self.ranked: list[OpSensitivity] = []
 
     def ways(self, train: Train | None) -> Iterator[Trial]:
-        """Trials, from the cheapest to the dearest; each is made when it is asked for."""
-        for observer, acts in WAYS:
-            yield self._try(_named(observer, acts), partial(self._tune, observer, acts))
+        """Trials, from the cheapest to the most expensive; each is made when it is requested."""
+        for observer, passes in WAYS:
+            yield self._try(_named(observer, passes), partial(self._tune, observer, passes))
         best = max(self.trials, key=lambda trial: trial.accuracy)
         if self.wish.size is not None and len(best.content) > self.wish.size:
             yield from self._smaller(best)
@@ -380,12 +380,12 @@ class _Seeker:
         )
         return trial
 
-    def _tune(self, observer: str, acts: Sequence[str]) -> Quantized:
+    def _tune(self, observer: str, passes: Sequence[str]) -> Quantized:
         with self.progress.track("calibrate", len(self.feed)) as advance:
             ranges = calibrate(self.graph, self.feed, observer, advance)
         plan = partial(build, allow_float=self.allow_float)
-        made = tune(self.graph, ranges, self.feed, acts, plan, self.progress)
-        self.tuned[_named(observer, acts)] = made
+        made = tune(self.graph, ranges, self.feed, passes, plan, self.progress)
+        self.tuned[_named(observer, passes)] = made
         return quantize(made.graph, made.ranges, self.allow_float)
 
     def _with(self, base: Trial, precision: Mapping[str, Precision]) -> Quantized:
@@ -393,12 +393,12 @@ class _Seeker:
         return quantize(made.graph, made.ranges, self.allow_float, precision)
 
     def _fewest_in_float(self, base: Trial) -> Iterator[Trial]:
-        """Doubles the number of ops in float until the wish is met, and then halves the step back to the fewest."""
+        """Doubles the number of ops in float until the target is met, then finds the fewest by bisection."""
         self._rank(base)
         most = min(int(len(self.graph.ops) * _MOST_FLOAT), len(self.ranked))
         low, high, met = 0, most + 1, None
         while low + 1 < high:
-            # Doubling while nothing has met the wish, bisection afterwards.
+            # Doubling until one meets the target, bisection afterwards.
             count = min(max(2 * low, 1), most) if met is None else (low + high) // 2
             floats: dict[str, Precision] = {item.name: "float" for item in self.ranked[:count]}
             trial = self._try(f"{base.way}, {_count(count)} in float", partial(self._with, base, floats))
@@ -424,7 +424,7 @@ class _Seeker:
         self.ranked = [item for item in found.ops if item.only is not None]
 
     def _smaller(self, base: Trial) -> Iterator[Trial]:
-        """Strips the file, and gives int4 weights to the ops with most of them, as few as will do."""
+        """Strips the file, and gives int4 weights to the ops with most weights, to as few ops as possible."""
         assert self.wish.size is not None
         yield self._try(f"{base.way}, stripped", lambda: base.made, stripped=True)
         made = self.tuned[base.way]
@@ -441,20 +441,20 @@ class _Seeker:
             chosen.append(largest[len(chosen)])
         if chosen and len(self.trials[-1].content) > self.wish.size:
             narrow: dict[str, Precision] = dict.fromkeys(chosen, _NARROW)
-            for act in ("compensate", "adaround"):
-                way = f"minmax + {act}, {_count(len(chosen))} with {_NARROW} weights, stripped"
-                yield self._try(way, partial(self._tuned_for, act, narrow), stripped=True)
+            for tuning_pass in ("compensate", "adaround"):
+                way = f"minmax + {tuning_pass}, {_count(len(chosen))} with {_NARROW} weights, stripped"
+                yield self._try(way, partial(self._tuned_for, tuning_pass, narrow), stripped=True)
 
-    def _tuned_for(self, act: str, precision: Mapping[str, Precision]) -> Quantized:
-        """Weights of few bits are worth rounding well, for the bits that they have."""
+    def _tuned_for(self, tuning_pass: str, precision: Mapping[str, Precision]) -> Quantized:
+        """An int8 model with one tuning pass, for precisions with few bits, which need careful rounding."""
         ranges = calibrate(self.graph, self.feed)
         plan = partial(build, allow_float=self.allow_float, precision=precision)
-        made = tune(self.graph, ranges, self.feed, (act,), plan, self.progress)
+        made = tune(self.graph, ranges, self.feed, (tuning_pass,), plan, self.progress)
         return quantize(made.graph, made.ranges, self.allow_float, precision)
 
 
-def _named(observer: str, acts: Sequence[str]) -> str:
-    return " + ".join((observer, *acts))
+def _named(observer: str, passes: Sequence[str]) -> str:
+    return " + ".join((observer, *passes))
 
 
 def _count(number: int) -> str:

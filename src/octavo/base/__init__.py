@@ -1,1 +1,1 @@
-"""What everything stands on: errors, files, child processes, scales, statistics, progress."""
+"""The base of all other rooms: errors, files, child processes, scales, statistics, progress."""

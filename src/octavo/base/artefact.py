@@ -1,6 +1,6 @@
 """Artefacts: the JSON files that Octavo writes and reads back, each with its schema's version.
 
-A file is one class, which stands beside the code that computes it; `to_json` and `read` are the only way out and in.
+Each file has one class, next to the code that computes it. Only `to_json` and `read` convert it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from octavo.base.errors import OctavoError
 from octavo.base.files import write_json
 from octavo.base.upgrades import upgraded
 
-# Where a file holds the version of its schema.
+# The key of the schema's version in a file.
 SCHEMA = "schema"
 
 
 class Part(BaseModel):
-    """A part of an artefact. Keys that it does not know are left out when it is read."""
+    """A part of an artefact. Unknown keys are ignored on reading."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
@@ -29,8 +29,8 @@ class Part(BaseModel):
 class Artefact(Part):
     """A JSON file that Octavo writes and reads back.
 
-    A change of its fields' names or types is a new `version`, and a function in `octavo.base.upgrades` that makes the
-    new form of the old one.
+    A change of its fields' names or types needs a new `version`, and a function in `octavo.base.upgrades` that converts
+    the old form to the new one.
 
     Example:
         >>> class Weather(Artefact):
@@ -45,14 +45,14 @@ class Artefact(Part):
         octavo.base.errors.OctavoError: 'weather.json' has schema 2, and this version of Octavo reads up to 1. ...
     """
 
-    # The file's name, or what it ends in; what it is, in words; and what to do where it cannot be read.
+    # The file's name or its ending; its content, in words; and what to do if it cannot be read.
     file: ClassVar[str]
     what: ClassVar[str]
     remedy: ClassVar[str] = "Delete it and run again: octavo run RECIPE --out {folder}"
     version: ClassVar[int] = 1
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON value that is written, with the version of its schema."""
+        """The JSON value for the file, with the version of its schema."""
         return {SCHEMA: self.version, **self.model_dump(mode="json", by_alias=True)}
 
     def write(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Keras, TensorFlow and the converters of other frameworks, imported when first needed and quiet about it."""
+"""Imports Keras, TensorFlow and the converters of other frameworks on first use, without their notices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load(name: str) -> Any:
     Raises:
         MissingDependencyError: It is not installed.
     """
-    # TensorFlow greets on standard error unless told otherwise before its first import.
+    # TensorFlow prints notices on standard error unless this is set before its first import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:

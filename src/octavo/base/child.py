@@ -1,6 +1,6 @@
 """Child processes that import nothing from the current folder, PYTHONPATH or the user's site.
 
-A stranger's model may lie beside a file called `numpy.py`, and the user may well work in that folder. ``python -m``
+A downloaded model may lie next to a file called `numpy.py`, and the user may work in that folder. ``python -m``
 and ``python -c`` put the current folder first on `sys.path`; isolated mode (``python -I``) does not, and it ignores
 PYTHONPATH, PYTHONSTARTUP and the user's site too.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 def module_command(name: str, *arguments: object) -> list[str]:
     """The command line that runs a module of Octavo as a program.
 
-    The child looks for modules where an isolated Python does, and last in the folder that Octavo itself was
-    imported from.
+    The child searches modules where an isolated Python does, and last in the folder from which Octavo itself was
+    imported.
 
     Args:
         name: The module, such as ``octavo.runtime.litert``.
@@ -30,7 +30,7 @@ def code_command(code: str, *arguments: object) -> list[str]:
     """The command line that runs Python code with an isolated Python.
 
     Args:
-        code: Octavo's own; never what a file holds.
+        code: Octavo's own code; never the content of a file.
         arguments: Given to it as text, in ``sys.argv[1:]``.
     """
     return [sys.executable, "-I", "-c", code, *map(str, arguments)]

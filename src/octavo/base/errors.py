@@ -1,6 +1,6 @@
-"""The one family of exceptions that a user's mistake can raise.
+"""The exceptions for a user's mistakes.
 
-Every message says what was expected, what came, and what to do next. The command line prints it without a
+Every message says what was expected, what was found, and what to do next. The command line prints it without a
 traceback and exits with code 2; anything that is not an `OctavoError` is a defect of Octavo itself.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 
 class OctavoError(Exception):
-    """A problem that the user can mend.
+    """A problem that the user can fix.
 
     Args:
-        problem: What was expected and what came, in one sentence.
+        problem: What was expected and what was found, in one sentence.
         todo: What to do about it, in one sentence. Empty when `problem` already says so.
         details: One line each: the ops, tensors, files or keys that the problem is about.
 
@@ -31,7 +31,7 @@ class OctavoError(Exception):
 
 
 class DataError(OctavoError):
-    """Images, labels or archives that cannot be used as they are."""
+    """Images, labels or archives that cannot be used."""
 
 
 class ModelError(OctavoError):
@@ -39,16 +39,16 @@ class ModelError(OctavoError):
 
 
 class RecipeError(OctavoError):
-    """A recipe that does not say what it should."""
+    """A recipe with a missing, unknown or wrong value."""
 
 
 class QuantizationError(OctavoError):
-    """A model that cannot become the integer model that was asked for."""
+    """A model that cannot be quantized as requested."""
 
 
 class ProofError(OctavoError):
-    """A written file that is not what the table says it should be."""
+    """A written file that differs from its table."""
 
 
 class MissingDependencyError(OctavoError):
-    """An optional package that this step needs and that is not installed."""
+    """An optional package that is needed but not installed."""

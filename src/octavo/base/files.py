@@ -1,4 +1,4 @@
-"""Files that are whole or absent: every artefact is written to a temporary name and then renamed."""
+"""Atomic writing of files: every artefact is written under a temporary name and then renamed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from octavo.base.errors import OctavoError
 
 
 def check_file(path: Path) -> None:
-    """Refuses a path that no file can be written to, before the work whose result it is to hold.
+    """Checks before long work that its result can be written to a path.
 
     A file is written by renaming a temporary one, which would replace a device, a pipe or a link by a regular file. So
-    these are refused, links to regular files too: the file that a link names is given by its own path.
+    these are refused, and links to regular files too: give the path of the link's target instead.
 
     Args:
         path: The file to write; its folder need not exist yet.
@@ -51,13 +51,13 @@ def check_file(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Refuses a folder that no file can be written into, before the work whose result it is to hold.
+    """Checks before long work that its results can be written into a folder.
 
     Args:
         path: The folder; it need not exist yet.
 
     Raises:
-        OctavoError: It, or the nearest folder above it that exists, is no folder or cannot be written to.
+        OctavoError: It, or the nearest folder above it that exists, is not a folder or cannot be written to.
     """
     nearest = next(parent for parent in (path, *path.absolute().parents) if os.path.lexists(parent))
     if not nearest.is_dir():
@@ -73,7 +73,7 @@ def check_folder(path: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block ends without an error.
 
-    An interrupted or failed block leaves whatever `path` held before, and nothing else.
+    An interrupted or failed block leaves `path` as it was before, and no other file.
 
     Args:
         path: The file to write. Its folder is made if it is missing.
@@ -93,18 +93,18 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays: Keras and others choose the format by it.
+        # The suffix is kept, because Keras and others choose the format by it.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
-        # mkstemp makes private files; artefacts are as readable as any other new file.
+        # mkstemp makes private files; artefacts get the permissions of any other new file.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        # An error about another file passed through the block is not ours to rename.
+        # An error about another file inside the block is passed on unchanged.
         raise OctavoError(
             f"Could not write '{path}': {error.strerror or error}.",
             "Check the folder's permissions and the free disk space; nothing was left half written.",

@@ -1,6 +1,6 @@
-"""Formats: the bits of weights, activations and biases in each precision that an op can have. One row a precision.
+"""Formats: the bits of weights, activations and biases of each precision that an op can have. One row per precision.
 
-The TFLite 8-bit quantization specification has the int8 row, and its 16x8 form; the int4 one is LiteRT's own.
+The int8 and int16x8 rows come from the TFLite 8-bit quantization specification; the int4 row is LiteRT's own.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from typing import Literal
 # A precision's name, as users write it. A row of `FORMATS` belongs to each.
 Precision = Literal["int8", "int4", "int16x8", "float"]
 
-# What every op gets for which nothing else is asked for.
+# The precision of every op without another choice.
 DEFAULT: Precision = "int8"
 
 
 @dataclass(frozen=True)
 class Format:
-    """What an op computes with in one precision. Weights are symmetric: their zero point is 0.
+    """The number formats of an op in one precision. Weights are symmetric: their zero point is 0.
 
     Args:
         weights: Bits of a weight.
         activations: Bits of an activation.
         biases: Bits of a bias.
-        largest_bias: The largest bias code in magnitude that no sum of the kernels overflows with.
-        symmetric: Whether activations, too, have zero point 0.
-        integer: Whether all of them are integers; they are floats otherwise.
+        largest_bias: The largest magnitude of a bias code for which the kernels' sums do not overflow.
+        symmetric: Whether activations have zero point 0 too.
+        integer: Whether all of them are integers; otherwise they are floats.
         trainable: Whether quantization-aware training simulates it.
-        meaning: What it is called in reports.
-        note: What lists of the names say beside it, or nothing.
+        meaning: Its description in reports.
+        note: A note after its name in lists, or empty.
     """
 
     weights: int = 8
@@ -67,7 +67,7 @@ FORMATS: Mapping[Precision, Format] = {
     # |bias| / (input scale * weight scale) must stay below 2**30, or the kernels' int32 sums can overflow.
     "int8": Format(meaning="int8 weights and activations"),
     "int4": Format(weights=4, meaning="int4 weights, int8 activations", note="weights"),
-    # Its sums are int64, which the kernels multiply by 16 bits: they must stay below 2**47.
+    # Its sums are int64, which the kernels multiply by a 16-bit number, so they must stay below 2**47.
     "int16x8": Format(
         activations=16,
         biases=64,

@@ -1,4 +1,4 @@
-"""What results show of themselves in a notebook: tables and pictures as HTML, without scripts or style sheets."""
+"""Tables and pictures of results in a notebook, as HTML without scripts or style sheets."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from html import escape
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str, texts: int = 1) -> str:
-    """A table; every cell is text that is shown as it is.
+    """A table; the text of every cell is escaped.
 
     Args:
-        heads: What the columns are called.
+        heads: The column titles.
         rows: Rows of as many cells.
         title: One line above it.
         texts: How many columns, from the left, hold words; the others hold numbers.
@@ -34,11 +34,11 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str, texts
 
 
 def picture(png: bytes, alt: str) -> str:
-    """A picture that is part of the page.
+    """A picture, embedded in the page.
 
     Args:
         png: A PNG file.
-        alt: What it shows, for who cannot see it.
+        alt: What it shows, for people who cannot see it.
 
     Example:
         >>> picture(b"PNG", 'a "b"')

@@ -1,4 +1,4 @@
-"""A learning rate of its own for each variable."""
+"""A separate learning rate for each variable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def share_rates(optimizer: Any, share: Callable[[int, Any], Any]) -> None:
-    """Makes a Keras optimizer step each variable at a share of its `learning_rate`.
+    """Makes a Keras optimizer use a share of its `learning_rate` for each variable.
 
     Args:
         optimizer: A Keras optimizer; changed on the instance, so that a saved model holds a plain one that loads
@@ -27,6 +27,6 @@ def share_rates(optimizer: Any, share: Callable[[int, Any], Any]) -> None:
 def keep_weights(optimizer: Any) -> None:
     """Stops `fit` from ending with the averaged weights in place of the trained ones.
 
-    Where every epoch is one `fit`, training goes on from the weights themselves; the average is taken at the end.
+    Every epoch is one `fit`, so training must continue with the weights themselves; the average is used at the end.
     """
     optimizer.finalize_variable_values = lambda variables: None

@@ -1,4 +1,4 @@
-"""Telling people how far long work is. Acts call it; where it shows is the caller's choice."""
+"""Progress of long work. Functions report it; the caller chooses where it is shown."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Progress(Protocol):
     """Where progress goes."""
 
     def say(self, text: str) -> None:
-        """Shows a line that stays."""
+        """Shows a line permanently."""
 
     def track(self, text: str, total: int) -> AbstractContextManager[Advance]:
-        """Shows how far `total` steps are while the block runs; the block calls what it is given."""
+        """Shows the progress of `total` steps while the block runs; the block calls the function that it gets."""
 
 
 class Silent:
-    """Progress that nobody watches: the default from Python."""
+    """Progress that is not shown, the default in Python."""
 
     def say(self, text: str) -> None:
         """Shows nothing."""

@@ -1,4 +1,4 @@
-"""Provenance: who made a run, when, where and with what, as its manifest holds it."""
+"""Provenance: when, where and with which versions a run was made, as stored in its manifest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from octavo.base.artefact import Artefact, Part
 
 
 class Host(Part):
-    """Where a run happened.
+    """The machine of a run.
 
     Args:
         cpu: The processor's name.
@@ -28,7 +28,7 @@ class Stage(Part):
 
     Args:
         seconds: How long it took.
-        key: The SHA-256 of `inputs`: with the same key and untouched outputs it is not done again.
+        key: The SHA-256 of `inputs`; with the same key and unchanged outputs the stage is not repeated.
         commit: The commit of Octavo's checkout, when it ran from one.
         inputs: Everything that its result depends on.
         outputs: The SHA-256 of every file that it wrote, by the file's name.
@@ -42,19 +42,19 @@ class Stage(Part):
 
 
 class Provenance(Artefact):
-    """Who made a run, when, where and with what, stage by stage.
+    """When, where and with which versions a run was made, stage by stage.
 
     Args:
         octavo: The version of Octavo.
         commit: The commit of its checkout, when it ran from one.
-        created: When the run was last begun, in UTC.
+        created: When the run was last started, in UTC.
         recipe: The recipe's name.
         title: Its title.
         seed: Its seed.
         command: The command line.
-        machine: Where it ran.
-        versions: The installed versions of what results depend on.
-        stages: What went in and what came out, by the stage's name.
+        machine: The machine.
+        versions: The installed versions of the packages that results depend on.
+        stages: The inputs and outputs of every stage, by its name.
     """
 
     file = "manifest.json"

@@ -1,4 +1,4 @@
-"""Keeping C++ code's own notices off standard error, which is for people."""
+"""Suppresses notices that C++ code prints on standard error."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Sends what native code prints on standard error nowhere while the block runs.
+    """Discards what native code prints on standard error while the block runs.
 
-    Notices such as "Created TensorFlow Lite XNNPACK delegate" go past Python, so the file descriptor is turned
-    away; errors reach Python as exceptions and are not lost.
+    Notices such as "Created TensorFlow Lite XNNPACK delegate" do not go through Python, so the file descriptor is
+    redirected. Errors reach Python as exceptions and are not lost.
     """
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""Records: JSON values of many keys, read as a dict is, that show less than all of themselves."""
+"""Records: JSON values with many keys, read like a dict, with a short `repr`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics of a comparison: intervals of one accuracy, and of the difference of two on the same images."""
+"""Statistics: intervals of an accuracy, and of the paired difference of two accuracies on the same images."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Interval:
 
 
 def proportion(successes: int, trials: int) -> Interval:
-    """A share with its 95% Wilson score interval (Wilson 1927), which holds near 0 and 1 too.
+    """A share with its 95% Wilson score interval (Wilson 1927), which is also valid near 0 and 1.
 
     Args:
-        successes: How many hit.
-        trials: Of how many; at least 1.
+        successes: The number of successes.
+        trials: The number of trials; at least 1.
 
     Example:
         >>> share = proportion(81, 263)  # Newcombe 1998, table I: 0.2553 to 0.3662
@@ -49,7 +49,7 @@ def paired_difference(losses: int, gains: int, trials: int) -> Interval:
     """The difference of two shares measured on the same items, with Tango's 95% score interval.
 
     Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
-    design", Statistics in Medicine 17. It stays sound when hardly any item changed, as in float against int8.
+    design", Statistics in Medicine 17. It is valid even if hardly any item changed, as in float against int8.
 
     Args:
         losses: Items right before and wrong after (McNemar's b).
@@ -89,7 +89,7 @@ def paired_difference(losses: int, gains: int, trials: int) -> Interval:
 
 
 def mcnemar(losses: int, gains: int) -> float:
-    """McNemar's exact two-sided p-value: could so uneven a split of the changed items be chance?
+    """McNemar's exact two-sided p-value: how likely is so uneven a split of the changed items by chance?
 
     Args:
         losses: Items right before and wrong after (b).

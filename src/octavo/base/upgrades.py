@@ -1,4 +1,4 @@
-"""Upgrades: what files of earlier schemas need to become the present one. Here alone stand names of the past."""
+"""Upgrades: conversion of files with earlier schemas. Only this file knows the former names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
-# The names that 0.1 gave to one latency, by what it is called now.
+# The fields of a latency in version 0.1, by their present names.
 _LATENCY = {"median": "median_ms", "p90": "p90_ms", "min": "min_ms", "minimum": "min_ms"}
 # Targets of 0.1 had a display name only.
 _TARGETS = {
@@ -70,7 +70,7 @@ def _deployment(value: dict[str, Any]) -> dict[str, Any]:
 def _target(value: dict[str, Any]) -> dict[str, Any]:
     made = {"id": _TARGETS.get(value["target"], value["target"]), **value}
     if value["costs"] is not None:
-        # Vela's time was called like a measured one.
+        # Vela's estimated time had the name of a measured one.
         facts = _renamed(value["costs"].get("facts", {}), _LATENCY | {"milliseconds": "estimated_ms"})
         made["costs"] = {**value["costs"], "facts": facts}
     return made
@@ -87,7 +87,7 @@ def _sweep(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "variants": [_renamed(row, names) for row in value["variants"]]}
 
 
-# By file and version: what makes the next version of it. A file that is not here stayed as it was.
+# By file and version: the function that makes the next version. Files that are not here have not changed.
 UPGRADES: Mapping[tuple[str, int], Upgrade] = {
     ("evaluation.json", 0): _evaluation,
     ("deployment.json", 0): _deployment,

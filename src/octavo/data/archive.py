@@ -1,7 +1,7 @@
 """Files of a `.tar`, `.tar.gz` or `.zip`, read in memory and never extracted.
 
-An archive may come from a stranger. One that holds an absolute path, a path with ``..``, a link, a device, or more
-data than its size explains is refused as a whole, before any of its content is used.
+An archive may come from an untrusted source. One that holds an absolute path, a path with ``..``, a link, a device, or
+more data than its size explains is refused as a whole, before any of its content is used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_BYTES = 300 << 30
 # A member is read into memory whole. A photograph has some 10 MB; a CIFAR batch, the largest useful one, 31 MB.
 MOST_MEMBER_BYTES = 256 << 20
 # Encoded images hardly shrink and raw ones shrink perhaps 20 times, while deflate reaches 1,032 on zeros. Small
-# archives are let through, whatever their ratio: they cannot fill a memory.
+# archives are allowed with any ratio, since they cannot fill the memory.
 MOST_RATIO = 100
 FREE_BYTES = 64 << 20
 
@@ -48,7 +48,7 @@ DAMAGE = (
 
 
 class Tar:
-    """The files of a `.tar` or `.tar.gz`; its index is made once, in one pass.
+    """The files of a `.tar` or `.tar.gz`, indexed once in one pass.
 
     Args:
         path: The archive.
@@ -68,7 +68,7 @@ class Tar:
         with _damage_explained(path), self._open() as stream:
             archive = tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:")  # noqa: SIM115
             while (member := archive.next()) is not None:
-                # tarfile keeps every header it has read: 1 GB for a million files, and never used again.
+                # tarfile keeps every header that it has read, 1 GB for a million files, and never uses it again.
                 archive.members.clear()  # type: ignore[attr-defined]
                 limits.admit(member.name, member.size)
                 if member.isdir():
@@ -77,7 +77,8 @@ class Tar:
                     refuse(path, f"'{member.name}' is a link, a device or a sparse file")
                 names.append(_clean(member.name))
                 places.append((member.offset_data, member.size))
-            # tarfile takes a damaged header, or a cut between two members, for the end, which a block of zeros marks.
+            # tarfile treats a damaged header, or a cut between two members, as the end. The true end is a block of
+            # zeros.
             stream.seek(archive.offset)
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"no end mark after file {len(names):,}")
@@ -144,9 +145,9 @@ class Zip:
 
 
 class _Metered:
-    """A stream that refuses to go past its allowance, so that a bomb is met before it goes off.
+    """A stream with a size limit, so that an archive bomb is refused before it fills the memory.
 
-    It also stops headers that are bombs themselves: tarfile reads the extended ones whole, whatever their size.
+    It also limits headers: tarfile reads extended headers whole, whatever their size.
     """
 
     def __init__(self, stream: IO[bytes], path: Path, allowance: int) -> None:
@@ -177,7 +178,7 @@ class _Metered:
 
 
 class _Limits:
-    """Counts what an archive claims to hold, and refuses it when that is too much or outside of it."""
+    """Checks an archive's index, and refuses too many bytes or files, or paths that point outside of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -211,7 +212,7 @@ def refuse(path: Path, reason: str) -> NoReturn:
 
 
 def check_ratio(path: Path, total: int) -> None:
-    """Refuses an archive that claims `total` bytes, when its own size does not explain them."""
+    """Refuses an archive that claims `total` bytes, if that is too much for its own size."""
     if total > _allowance(path):
         refuse(path, f"it claims {total:,} bytes, over {MOST_RATIO} times its own size")
 

@@ -1,7 +1,7 @@
 """CIFAR-10 (Krizhevsky 2009) in its official forms: python and binary batches, and Keras' download.
 
-The python batches are pickles, and a pickle is a program. Here it runs on an interpreter that knows nothing but
-plain values and two stand-ins that collect what an array is made of; not even NumPy's own constructors are called.
+The python batches are pickles, and a pickle is a program. Here it runs on an interpreter that supports only plain
+values and two placeholders for the parts of an array; not even NumPy's own constructors are called.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def download() -> Dataset:
     except MissingDependencyError as error:
         raise MissingDependencyError(error.problem, f"{error.todo} Or give a local copy with --data PATH.") from error
     try:
-        # Keras tells of its download on standard output, which belongs to results.
+        # Keras reports its download on standard output, which is for results.
         with contextlib.redirect_stdout(sys.stderr):
             (x_train, y_train), (x_test, y_test) = cifar10.load_data()
     except Exception as error:
@@ -135,7 +135,7 @@ def _split(pixels: Pixels, labels: Labels, ids: Sequence[str]) -> Split:
 
 
 def _images(rows: Pixels) -> Pixels:
-    """Rows of all reds, all greens, all blues, to images."""
+    """Converts rows of all red, all green, then all blue values to images."""
     return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
@@ -159,7 +159,7 @@ def _binary(content: bytes, what: str) -> tuple[Pixels, Labels]:
 
 
 class _DType:
-    """Stands in for `numpy.dtype`: remembers the code, ignores the rest (byte order of one byte)."""
+    """Replaces `numpy.dtype`: stores the type code, ignores the rest (byte order of one byte)."""
 
     __slots__ = ("code",)
 
@@ -171,7 +171,7 @@ class _DType:
 
 
 class _Array:
-    """Stands in for `numpy.ndarray` and its reconstructor: remembers what the array would be made of."""
+    """Replaces `numpy.ndarray` and its reconstructor: stores the parts of the array."""
 
     __slots__ = ("state",)
 
@@ -199,7 +199,7 @@ _ADMITTED = {
 
 
 class _ForbiddenError(Exception):
-    """A pickle asks for something that is not admitted."""
+    """A pickle asks for something that is not allowed."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -214,10 +214,10 @@ def _python(content: bytes, what: str) -> tuple[Pixels, Labels]:
     """A pickled dictionary with `data`, rows of 3,072 values, and `labels`."""
     try:
         for opcode, argument, _ in pickletools.genops(content):
-            # The interpreter's memory grows to the largest number it is told to store under, up to 64 GB.
+            # The interpreter's memory grows with the largest index that a pickle uses, up to 64 GB.
             if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
                 raise ValueError(f"it stores under the number {argument:,}")
-        # Python 2's text comes as bytes: the pixels are such a text.
+        # Text of Python 2 comes as bytes, and the pixels are such text.
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except _ForbiddenError as error:
         raise DataError(

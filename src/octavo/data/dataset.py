@@ -1,4 +1,4 @@
-"""Images, their labels and their names: what every source gives, and what the rest of Octavo works on.
+"""Images with labels and names: the form that every source returns, and that the rest of Octavo uses.
 
 A `Split` knows names and labels and decodes only the images that it is asked for; an `ImageSet` holds them.
 Images that cannot be decoded are found when they are read, listed in one warning, and left out.
@@ -23,12 +23,12 @@ from octavo.data.preprocess import Pixels
 Labels = npt.NDArray[np.int64]
 Images = Pixels | FloatArray | list[Pixels] | Columns
 
-# Names in one warning; beyond it the list helps nobody, and the count says the rest.
+# The most names in one warning; a longer list does not help, and the warning gives the count.
 MOST_LISTED = 100
 
 
 class OctavoWarning(UserWarning):
-    """Something was left out or looks wrong, and the result is still usable."""
+    """Something was left out or looks wrong, but the result is still usable."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +137,7 @@ def _classes(labels: Labels | None, classes: Sequence[str]) -> str:
 
 
 def _update(digest: hashlib._Hash, image: Pixels | FloatArray | Sample) -> None:
-    """Adds dtype, shape and pixels, so that no two different images feed the same bytes."""
+    """Hashes dtype, shape and pixels, so that different images never hash the same bytes."""
     if isinstance(image, dict):
         for name, array in sorted(image.items()):
             digest.update(repr(name).encode())
@@ -171,12 +171,12 @@ class Split:
     """A part of a dataset: names and labels in memory, pixels where they are until they are read.
 
     Args:
-        store: Where the pixels are; splits of one source may share it.
+        store: Reads the pixels; splits of one source may share it.
         positions: Each image's position in `store`.
         labels: int64 ``(N,)``, positions in `classes`; None when unlabelled.
         classes: Names of the classes.
         ids: One stable name per image.
-        ignored: Names of things in the source that are no image of it, for the warning on reading.
+        ignored: Names of files in the source that are not images, for the warning on reading.
     """
 
     store: Store
@@ -260,7 +260,7 @@ def read_together(parts: Sequence[tuple[Split, IntArray]]) -> list[ImageSet]:
 
 
 def _fetch(parts: Sequence[tuple[Split, IntArray]]) -> list[Images | list[Pixels | str]]:
-    """The parts' images, asking each store once: an archive is read in one pass."""
+    """The parts' images, with one read of each store, so that an archive is read in one pass."""
     fetched: dict[int, Images | list[Pixels | str]] = {}
     for store in {id(split.store): split.store for split, _ in parts}.values():
         mine = [number for number, (split, _) in enumerate(parts) if split.store is store]
@@ -279,7 +279,7 @@ def _stacked(images: list[Pixels]) -> Images:
 
 
 def _check_losses(parts: Sequence[tuple[Split, IntArray]], results: Sequence[ImageSet], broken: dict[str, str]) -> None:
-    """Raises when nothing is left of a class, or of a split without labels."""
+    """Raises if a class, or a split without labels, has no image left."""
     details = [f"{name}: {reason}" for name, reason in list(broken.items())[:MOST_LISTED]]
     for split in {id(split): split for split, _ in parts}.values():
         mine = [number for number, (other, _) in enumerate(parts) if other is split]

@@ -1,7 +1,7 @@
-"""Encoded images to pixels, for files from anywhere.
+"""Decodes images, also from untrusted sources.
 
-Pillow reads many formats, some through programs of their own and some that nobody uses for data sets; only those
-named here are tried. What is no such image, or a damaged one, gives a reason and never an exception.
+Pillow reads many formats, some with external programs and some that nobody uses for data sets; only the formats named
+here are tried. A file of another format, or a damaged one, gives a reason and never an exception.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class EncodedStore:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name ends as those of images do.
+    """Whether a file's name has the suffix of an image.
 
     Example:
         >>> is_image_name("train/cat/1.JPG"), is_image_name("labels.txt")
@@ -84,7 +84,7 @@ def is_image_name(name: str) -> bool:
 
 
 def decode(content: bytes) -> Pixels | str:
-    """The pixels of an encoded image, turned as its camera says.
+    """The pixels of an encoded image, rotated by its Exif orientation.
 
     Args:
         content: A whole file.
@@ -100,7 +100,7 @@ def decode(content: bytes) -> Pixels | str:
         return "empty file"
     try:
         with warnings.catch_warnings():
-            # Pillow warns of odd metadata of images that it reads; its size limit is replaced by ours.
+            # Pillow warns about odd metadata of readable images; its size limit is replaced by the one here.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=sorted(set(FORMATS.values()))) as image:
                 if image.width * image.height > MOST_PIXELS:

@@ -1,4 +1,4 @@
-"""What a path holds, told by its content; and the sources by name."""
+"""Opens a source of images: by name, or by a path whose kind is detected from its content."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _files(path: Path) -> Files:
         raise DataError(f"'{path}' is an empty file.", "Give a folder, a .tar, .tar.gz or .zip, or an .npz.")
     if head.startswith(b"PK"):
         return Zip(path)
-    # Old tars have no magic word, so the name decides when the content does not.
+    # Old tar files have no magic number, so the name decides if the content does not.
     if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar" or path.suffix == ".tar":
         return Tar(path)
     raise DataError(

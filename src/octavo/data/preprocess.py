@@ -1,7 +1,7 @@
 """From image to model input: one object, used in training, calibration, evaluation and deployment.
 
-A model is only as good as its preprocessing is the same everywhere. So this object is stored, as JSON, beside
-every model it belongs to, and nothing else in Octavo resizes or scales an image.
+A model is only accurate with the preprocessing of its training. So this object is stored as JSON next to every model,
+and no other code in Octavo resizes or scales images.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Pixels = npt.NDArray[np.uint8]
 class Preprocess:
     """How an image becomes the model's input.
 
-    The image is brought to the channels, stretched to the size by Pillow (which smooths when it shrinks), and
-    scaled linearly. The proportions of the image are not kept.
+    The image is converted to the channels, resized by Pillow (which smooths when it shrinks), and scaled
+    linearly. The proportions of the image are not kept.
 
     Args:
         size: Height and width of the input, in pixels.
         interpolation: Pillow's filter for resizing.
-        scale: What pixel values 0 and 255 become.
+        scale: The input values of pixels 0 and 255.
         channels: `rgb`, `bgr` or `gray` (one channel, luma of ITU-R BT.601).
 
     Raises:
@@ -71,7 +71,7 @@ class Preprocess:
         return (*self.size, 1 if self.channels == "gray" else 3)
 
     def resize(self, images: Sequence[Pixels] | npt.NDArray[Any]) -> Pixels:
-        """Brings images to the input's size and channels.
+        """Resizes images to the input's size, and converts them to its channels.
 
         Args:
             images: uint8, each ``(H, W, 3)`` RGB, ``(H, W, 1)`` or ``(H, W)`` gray; sizes may differ.
@@ -134,7 +134,7 @@ class Preprocess:
 
         Args:
             images: uint8 images as for `resize`; or a float array ``(N, height, width, C)`` that already is
-                the model's input and passes as it is.
+                the model's input and is not changed.
 
         Returns:
             float32, shape ``(N, height, width, C)``.
@@ -162,7 +162,7 @@ class Preprocess:
         return inputs
 
     def describe(self) -> str:
-        """One line for people.
+        """One line of text.
 
         Example:
             >>> Preprocess((224, 224)).describe()

@@ -1,4 +1,4 @@
-"""Which images train, choose, test and calibrate: stratified, seeded, and never the same image twice."""
+"""Splits images into training, validation, test and calibration images: stratified, seeded and disjoint."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from octavo.base.errors import DataError
 from octavo.data.dataset import Dataset, ImageSet, Labels, OctavoWarning, Split, read_together
 from octavo.recipe.schema import DataRecipe
 
-# Held out of a source that has no test images of its own, when no number is asked for.
+# The share of test images from a source without a test split, if no number is given.
 TEST_SHARE = 0.2
-# Calibration images where no number is asked for (docs/results.md, calibration study).
+# The number of calibration images if none is given (docs/results.md, calibration study).
 CALIBRATION_IMAGES = 100
 
 Indices = npt.NDArray[np.int64]
@@ -63,7 +63,7 @@ def stratified(labels: Labels, count: int, seed: int) -> Indices:
         raise ValueError(f"cannot choose {count} of {total}")
     random = np.random.default_rng(seed)
     classes, sizes = np.unique(labels, return_counts=True)
-    # Whole numbers only: shares of a floating-point sum could miss the total by one.
+    # Integers only: floating-point shares could miss the total by one.
     quotas, remainders = np.divmod(sizes * count, max(total, 1))
     ties = random.permutation(len(classes))
     quotas[np.lexsort((ties, -remainders))[: count - quotas.sum()]] += 1
@@ -281,7 +281,7 @@ def _calibration_indices(labels: Labels | None, total: int, count: int, seed: in
 
 
 def _warn_of_overlap(train: ImageSet, validation: ImageSet, test: ImageSet) -> None:
-    """Test images that are pixel by pixel in the training data flatter the result; the user should know."""
+    """Warns about test images that are, pixel by pixel, in the training data too and make the result too good."""
     known = dict(zip(train.fingerprints() + validation.fingerprints(), train.ids + validation.ids, strict=True))
     pairs = [
         f"{name} = {known[mark]}" for name, mark in zip(test.ids, test.fingerprints(), strict=True) if mark in known

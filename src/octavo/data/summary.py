@@ -1,4 +1,4 @@
-"""Which images a run used for what, as its file holds it."""
+"""The images of a run and their use, as stored in its file."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class SplitSummary(Part):
 
 
 class DataSummary(Artefact):
-    """Which images a run used for what.
+    """The images of a run and their use.
 
     Args:
         source: Where they come from.
         classes: The classes' names.
         train: Images that trained.
-        validation: Images that chose, such as the best epoch; None where there were none.
+        validation: Images for choices, such as the best epoch; None if there were none.
         test: Held-out images.
         calibration: Those of `train` that calibrated.
-        warnings: What was odd about the images.
+        warnings: Warnings about the images.
         input_shape: Height, width and channels of the first training image.
     """
 

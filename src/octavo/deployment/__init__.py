@@ -1,1 +1,1 @@
-"""Deployment: a folder that works alone, wherever it is moved to."""
+"""Deployment: a self-contained folder for devices, the web demo, and the checks on every target."""

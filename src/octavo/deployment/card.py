@@ -1,7 +1,7 @@
-"""The model card: what the model is, what it was measured to do, and what nobody knows of it.
+"""The model card: what the model is, its measured accuracy, and what is unknown.
 
-After Mitchell et al. 2019, "Model Cards for Model Reporting": only what Octavo has seen is stated, and what it has not
-is said to be unknown.
+After Mitchell et al. 2019, "Model Cards for Model Reporting". The card states only what Octavo has measured, and marks
+everything else as unknown.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def model_card(
 
     Args:
         graph: The int8 model, with its metadata.
-        preprocess: What an image needs.
-        classes: What it tells apart.
+        preprocess: The preprocessing of images.
+        classes: The class names.
         digest: Its SHA-256.
-        bare: That of the model without its metadata.
+        bare: The SHA-256 of the model without its metadata.
         evaluation: A run's ``evaluation.json``, if the model comes from one.
         data: A run's ``data.json``, likewise.
     """

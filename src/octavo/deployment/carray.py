@@ -1,4 +1,4 @@
-"""A model as C source, for programs without a file system: what `xxd -i` makes, aligned and constant."""
+"""A model as C source, for programs without a file system: like the output of `xxd -i`, but aligned and constant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a C program has to know beside a model's bytes: the codes of pixels, the labels, the scale of the output."""
+"""What a C program needs besides the model's bytes: the codes of pixels, the labels, the scale of the output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 
 _PER_LINE = 16
-# The types of a full-integer model's ports, as C's <stdint.h> and TFLite's C API number them.
+# The types of a full-integer model's inputs and outputs in C's <stdint.h>, and their numbers in TFLite's C API.
 _TYPES = {"int8": ("int8_t", 9), "uint8": ("uint8_t", 3), "int16": ("int16_t", 7)}
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._-")
 
@@ -62,7 +62,7 @@ def header(graph: Graph, belongs: Sidecar) -> str:
         belongs: Its preprocessing and classes.
 
     Raises:
-        ModelError: An input or output has a type that is none of int8, uint8 and int16.
+        ModelError: An input or output is not int8, uint8 or int16.
     """
     model, preprocess = Model(graph, workers=1), belongs.images
     ports = model.input, model.outputs[0]
@@ -87,7 +87,7 @@ def header(graph: Graph, belongs: Sidecar) -> str:
         output_number=output_number,
         outputs=ports[1].shape[-1],
         scale=float(answer.scale[0]),
-        # Octavo counts a byte's codes from -128, as int8; C counts them from 0.
+        # Octavo's codes of a byte start at -128, as for int8; in C they start at 0.
         zero_point=int(answer.zero_point[0]) + (128 if output_type == "uint8_t" else 0),
         probabilities=int(gives_probabilities(graph)),
         codes="".join(f"    {', '.join(map(str, row))},\n" for row in rows),

@@ -1,6 +1,6 @@
-"""A classifier described in its own file: TFLite metadata with the preprocessing and the labels.
+"""A classifier with TFLite metadata: the preprocessing and the labels in the model's own file.
 
-The schema says less than a sidecar: a mean and a deviation, and RGB or gray. Everything else is in words.
+The schema has fewer fields than a sidecar: mean and deviation, and RGB or gray. The description states the rest.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _COLORS = {"rgb": "RGB", "gray": "GRAYSCALE", "bgr": "UNKNOWN"}
 
 
 def described(graph: Graph, belongs: Sidecar) -> Graph:
-    """The same model with metadata, proved to say the same, bit for bit.
+    """The same model with metadata, proved to give the same outputs, bit for bit.
 
     Args:
         graph: A classifier of one image, full-integer.
-        belongs: What belongs to it.
+        belongs: Its sidecar.
 
     Raises:
         ProofError: An output changed on some kernel family.
@@ -39,11 +39,11 @@ def described(graph: Graph, belongs: Sidecar) -> Graph:
 
 
 def for_mediapipe(graph: Graph, belongs: Sidecar) -> Graph:
-    """The model as MediaPipe's image classifier takes it: the bytes of an RGB image in, uint8 scores out, described.
+    """The model for MediaPipe's image classifier: bytes of an RGB image in, uint8 scores out, with metadata.
 
     Args:
         graph: An int8 or uint8 model whose input codes are an image's bytes, as `octavo slim --pixels` makes them.
-        belongs: What belongs to it.
+        belongs: Its sidecar.
 
     Raises:
         ModelError: Its input is something else.
@@ -68,7 +68,7 @@ def for_mediapipe(graph: Graph, belongs: Sidecar) -> Graph:
 
 
 def labels(classes: tuple[str, ...]) -> str:
-    """A file of labels: one a line."""
+    """The content of a label file: one label per line."""
     return "".join(f"{name}\n" for name in classes)
 
 

@@ -26,13 +26,13 @@ from octavo.tflite.graph import WHOLE
 
 A = TypeVar("A", bound=Artefact)
 _PROGRAMS = tuple(Path(__file__).with_name(name) for name in ("predict.py", "classify.c"))
-# Zip files hold local times from 1980 on; one date makes the same folder the same archive.
+# Zip files store local times from 1980 on; a fixed date makes the archives of equal folders equal.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, repr=False)
 class Deployed:
-    """What `deploy` wrote.
+    """The result of `deploy`.
 
     Args:
         folder: The folder.
@@ -57,18 +57,18 @@ class Deployed:
 def deploy(
     source: Path | str, out: Path | str, archive: bool = False, web: Web | None = None, mediapipe: bool = False
 ) -> Deployed:
-    """Writes a folder that works alone: model, labels, preprocessing, card, hashes, programs, C array, web demo.
+    """Writes a self-contained folder: model, labels, preprocessing, card, hashes, programs, C array, web demo.
 
     Args:
         source: A run directory, whose int8 model is taken, or a `.tflite` classifier with its sidecar.
-        out: The folder to make; it must not hold anything yet.
+        out: The folder to make; it must be empty if it exists.
         archive: Write ``OUT.zip`` too.
         web: Write the web demo too, in ``web/``.
         mediapipe: Write ``mediapipe.tflite`` too, which MediaPipe's image classifier takes.
 
     Raises:
-        ProofError: A file that is written gave another output than the model.
-        OctavoError: The model is not as it should be, or the folder is taken. Nothing is written then.
+        ProofError: A written file gave another output than the model.
+        OctavoError: The model cannot be deployed, or the folder is not empty. Then nothing is written.
 
     Example:
         >>> import octavo
@@ -78,7 +78,7 @@ def deploy(
     """
     source, out = Path(source), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OctavoError(f"'{out}' is there already, and not empty.", "Set `out` to another folder, or remove it.")
+        raise OctavoError(f"'{out}' exists already and is not empty.", "Set `out` to another folder, or remove it.")
     check_folder(out)
     run = source if source.is_dir() else None
     model = source / "int8.tflite" if source.is_dir() else source
@@ -139,7 +139,7 @@ def _check(loaded: Loaded, model: Path) -> None:
 
 
 def _evaluated(evaluation: Evaluation | None, name: str, model: Path) -> None:
-    """Refuses a model beside the figures of another one."""
+    """Refuses a model whose run has the figures of another model."""
     if evaluation is not None and model.is_file() and evaluation.models[name].sha256 != sha256(model):
         raise ModelError(
             f"'{model.parent}' was evaluated with another {model.name} than is there now.",

@@ -1,7 +1,7 @@
-"""LiteRT.js, copied into a folder when it is deployed, so that its page needs no network.
+"""LiteRT.js, copied into a folder during deployment, so that the page needs no network.
 
-The packages come through npm's client, from whatever registry it is set to, or from a folder that they were packed
-into. Versions are pinned, and the SHA-512 of each archive is compared before it is opened.
+The packages come from npm's client, with the registry that it is set to, or from a folder with packed archives.
+Versions are pinned, and the SHA-512 of each archive is checked before it is opened.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOTICE = """LiteRT.js, unchanged: the compiled files of these npm packages, whi
 
 @dataclass(frozen=True)
 class Package:
-    """An npm package, and what is taken from it.
+    """An npm package, and the files that are taken from it.
 
     Args:
         name: Its name in the registry.
@@ -45,7 +45,7 @@ class Package:
 
     @property
     def archive(self) -> str:
-        """What `npm pack` calls its archive.
+        """The name that `npm pack` gives to its archive.
 
         Example:
             >>> Package("@litertjs/core", "").archive
@@ -76,12 +76,12 @@ def vendor(folder: Path, packed: Path | None = None, offline: bool = False) -> N
 
     Args:
         folder: Where to; it is made.
-        packed: A folder with the archives, as `npm pack` writes them; asked of npm when left out.
-        offline: Let npm look into its cache only.
+        packed: A folder with the archives, as `npm pack` writes them; downloaded with npm when left out.
+        offline: Let npm use only its cache.
 
     Raises:
         MissingDependencyError: npm is not installed.
-        OctavoError: An archive is missing or another than was pinned, or npm could not get it.
+        OctavoError: An archive is missing or not the pinned one, or npm could not get it.
     """
     with tempfile.TemporaryDirectory() as temporary:
         if packed is None:
@@ -108,13 +108,13 @@ def _pack(folder: Path, offline: bool) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise MissingDependencyError(
-            "The web demo needs LiteRT.js from npm, and there is no npm here.",
+            "The web demo needs LiteRT.js from npm, and npm is not installed.",
             f"Install Node.js with npm; or run `{by_hand()}` where it is, and give that folder with --litertjs.",
         )
     patience = ["--offline" if offline else "--prefer-offline", "--fetch-retries=1", "--fetch-timeout=120000"]
     command = [npm, *by_hand().split()[1:], "--pack-destination", str(folder), "--ignore-scripts", *patience]
     try:
-        # In the folder it writes to: npm obeys an .npmrc of the folder it is started in.
+        # npm runs in the folder that it writes to, because it uses an .npmrc of the folder in which it starts.
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE, cwd=folder)
         said = next((line for line in done.stderr.splitlines() if "error" in line.lower()), "it gave no reason")
     except subprocess.TimeoutExpired:

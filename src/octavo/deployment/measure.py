@@ -1,4 +1,4 @@
-"""What a run says of deployment: float and int8 timed side by side, and what every target makes of the int8 model."""
+"""The deployment stage of a run: times float and int8 side by side, and checks the int8 model on every target."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from octavo.runtime.benchmark import Benchmark, benchmark
 from octavo.runtime.litert import Kernels, Model
 from octavo.tflite.graph import Graph
 
-# What targets need beside LiteRT: with another version there is another answer.
+# The packages that targets need besides LiteRT: another version can give another answer.
 TOOLS = ("openvino", "ethos-u-vela", "tflite-micro")
 
 
 def measure(
     before: Path, after: Path, feed: Feed, asked: DeploymentRecipe, say: Callable[[str], None] = lambda text: None
 ) -> Deployment:
-    """Times two models side by side, and asks the targets about the second.
+    """Times two models side by side, and checks the second on the targets.
 
-    A kernel family that can not run a model, and a target that fails, are named with their reasons, and are no error.
+    A kernel family that cannot run a model, or a target that fails, is no error: the result gives the reason.
 
     Args:
         before: The float `.tflite`; ratios are to it.
         after: The int8 `.tflite`.
         feed: Images to run on the targets, encoded for `after`.
         asked: What to measure.
-        say: Told what comes next.
+        say: Called with a line before each step.
     """
     paths = [before, after]
     models = [(path, Graph.read(path)) for path in paths]
@@ -56,7 +56,7 @@ def measure(
 def _timed(
     models: Sequence[tuple[Path, Graph]], asked: DeploymentRecipe, say: Callable[[str], None]
 ) -> tuple[Benchmark | None, list[NotTimed]]:
-    """Every kernel family by itself, so that one that lacks an op leaves the others; paths as names in the run."""
+    """Times every kernel family separately, so that one that lacks an op does not stop the others."""
     made: Benchmark | None = None
     failed = []
     for family in asked.kernels:
@@ -75,7 +75,7 @@ def _timed(
 
 
 def _targets(timed: Benchmark | None, name: str, browser: bool) -> list[Target]:
-    """All targets; LiteRT with the latencies that the benchmark found, and the browser only where it is wanted."""
+    """All targets; LiteRT with the latencies of the benchmark, and the browser only if requested."""
     known: dict[Kernels, Any] = {t.kernels: t.latency for t in timed.timings if t.model == name} if timed else {}
     return [
         LiteRT(target.kernels, known.get(target.kernels)) if isinstance(target, LiteRT) else target
@@ -89,12 +89,12 @@ def _asked(
 ) -> list[Verdict]:
     path, graph = model
     inputs = np.stack(feed[:])
-    # The images have labels, and some may have trained the model: that the answers are LiteRT's is what is looked at.
+    # Some of the images may have trained the model, so labels are left out: only agreement with LiteRT is checked.
     trial = Trial(path, graph, inputs, classes_of(Model(graph), inputs), labels=None)
     verdicts = ask(trial, targets, say)
     if any(isinstance(target, Browser) for target in targets):
         return verdicts
-    about = f"a run starts no browser unless deployment.browser is set; `octavo targets {path.name}` does"
+    about = f"a run starts no browser unless deployment.browser is set; `octavo targets {path.name}` starts one"
     place = next(place for place, target in enumerate(every()) if isinstance(target, Browser))
     verdicts.insert(place, Verdict(Browser.id, Browser.name, Answer(None, about), None, None))
     return verdicts

@@ -1,4 +1,4 @@
-"""What a run measured of deployment, as its file holds it."""
+"""The deployment measurements of a run, as stored in its file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class NotTimed(Part):
 
     Args:
         kernels: The kernel family.
-        about: Why not.
+        about: The reason.
     """
 
     kernels: Kernels
@@ -21,14 +21,14 @@ class NotTimed(Part):
 
 
 class Deployment(Artefact):
-    """Float and int8 timed side by side, and what every target makes of the int8 model.
+    """Float and int8 timed side by side, and the int8 model on every target.
 
     Args:
-        sha256: Of each model's file, by its name.
-        benchmark: Latency, memory and time to load; None where no kernel family ran both models.
+        sha256: The SHA-256 of each model's file, by its name.
+        benchmark: Latency, memory and time to load; None if no kernel family ran both models.
         not_timed: Kernel families that could not run both models.
         images: How many images every target ran.
-        targets: The targets' answers; None where none was to be asked.
+        targets: The targets' answers; None if targets were not requested.
     """
 
     file = "deployment.json"
@@ -56,5 +56,5 @@ class Deployment(Artefact):
         return {family: pair for family in self.families if (pair := self.pair(family)) is not None}
 
     def target(self, name: str) -> Verdict | None:
-        """The answers of a target, by its id; None where it was not asked."""
+        """The answers of a target, by its id; None if it was not checked."""
         return next((item for item in self.targets or [] if item.id == name), None)

@@ -2,9 +2,9 @@
 
     python predict.py photo.jpg [more.png ...] [--top 3] [--json]
 
-Needs Python 3.10 or newer with `pip install ai-edge-litert numpy pillow`, and nothing else. Every file that the answer
-depends on is checked against SHA256SUMS first: most random damage to a model still loads and runs, and answers wrongly.
-Exit code 2 and one sentence say what went wrong.
+Needs Python 3.10 or newer with `pip install ai-edge-litert numpy pillow`, and nothing else. All files are checked
+against SHA256SUMS first, because most randomly damaged models still load and run, but give wrong results. An error is
+one sentence and exit code 2.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MOST_PIXELS = 1 << 26
 
 
 class RefusedError(Exception):
-    """Something the user can mend, in one sentence."""
+    """A problem that the user can fix, in one sentence."""
 
 
 def check(folder: Path = HERE) -> None:
     """Compares the files of the folder with SHA256SUMS.
 
     Raises:
-        RefusedError: A file is missing or not the one that was shipped.
+        RefusedError: A file is missing or was changed.
     """
     sums = folder / "SHA256SUMS"
     if not sums.is_file():
@@ -50,7 +50,7 @@ def check(folder: Path = HERE) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the runtime's notices, which go past Python, off standard error."""
+    """Discards the runtime's notices, which do not go through Python, from standard error."""
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -66,7 +66,7 @@ class Classifier:
     """The model of a folder, ready to classify.
 
     Args:
-        folder: What `octavo deploy` wrote.
+        folder: A folder that `octavo deploy` wrote.
     """
 
     def __init__(self, folder: Path = HERE) -> None:
@@ -82,7 +82,7 @@ class Classifier:
         (self._input,) = self._model.get_input_details()
         self._output = self._model.get_output_details()[0]
         low, high = self.preprocess["scale"]
-        # What each of the 256 pixel values becomes: scaled in float32, then rounded half away from zero.
+        # The input code of each of the 256 pixel values: scaled in float32, then rounded half away from zero.
         real = np.arange(256, dtype=np.float32) / np.float32(255.0 / (high - low)) + np.float32(low)
         self._codes = real
         if self._input["dtype"] != np.float32:
@@ -98,10 +98,10 @@ class Classifier:
         return float(found["scales"][0]), int(found["zero_points"][0])
 
     def pixels(self, path: Path) -> Any:
-        """A picture as the model's size and channels, uint8 ``(height, width, channels)``.
+        """A picture in the model's size and channels, uint8 ``(height, width, channels)``.
 
         Raises:
-            RefusedError: The file is no picture that can be read.
+            RefusedError: The file is not a readable picture.
         """
         import numpy as np
         from PIL import Image, ImageOps

@@ -1,4 +1,4 @@
-"""`octavo serve`: the web demo of a deployed folder, on this machine and for this machine only."""
+"""`octavo serve`: serves the web demo of a deployed folder on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from octavo.base.files import sha256
 
 _HOST = "127.0.0.1"
 _PORT = 8000
-# As isolated as the page allows: nothing from elsewhere, and clocks of 5 instead of 100 microseconds.
+# The page is isolated: nothing from other sites, and a clock resolution of 5 instead of 100 microseconds.
 _HEADERS = {
-    # Dates of files are whole seconds: a folder that was just deployed again would look unchanged.
+    # File dates have a resolution of seconds, so a folder that was just deployed again would look unchanged.
     "Cache-Control": "no-store",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -32,13 +32,13 @@ class WebServer(ThreadingHTTPServer):
 
     Args:
         web: The folder of a page; see `web_of`.
-        port: The port; 8000 or else any that is free, when left out.
+        port: The port; 8000, or else any free port, when left out.
 
     Raises:
-        OctavoError: The port is taken.
+        OctavoError: The port is in use.
     """
 
-    # Elsewhere than on POSIX, it would share the port with another server.
+    # On systems other than POSIX, it would share the port with another server.
     allow_reuse_address = os.name == "posix"
 
     def __init__(self, web: Path, port: int | None = None) -> None:
@@ -63,13 +63,13 @@ class WebServer(ThreadingHTTPServer):
         _Handler(request, client_address, self, directory=str(self.web))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that hangs up is no error."""
+        """Ignores a browser that closes the connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    # The system's own table can be wrong, and a module of another type than JavaScript is not run.
+    # The system's own table can be wrong, and browsers do not run a module of another type than JavaScript.
     extensions_map = {  # noqa: RUF012
         "": "application/octet-stream",
         ".css": "text/css; charset=utf-8",
@@ -82,7 +82,7 @@ class _Handler(SimpleHTTPRequestHandler):
     }
 
     def send_head(self) -> Any:
-        # A name that some other site had resolved to this machine is not one that the page is asked for by.
+        # Refuses other host names, with which another site could reach this server (DNS rebinding).
         if self.headers.get("Host", "").partition(":")[0] not in (_HOST, "localhost"):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return None
@@ -97,11 +97,11 @@ class _Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing: the page shows what is wrong."""
+        """Logs nothing: the page shows errors."""
 
 
 def web_of(folder: Path) -> Path:
-    """The `web/` of a deployed folder, every file of it compared with `SHA256SUMS`.
+    """The `web/` of a deployed folder, after checking all its files against `SHA256SUMS`.
 
     Raises:
         OctavoError: It is no such folder, has no demo, or a file is missing or another one.

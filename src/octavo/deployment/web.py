@@ -1,8 +1,8 @@
-"""The web demo of a deployed folder: a static page that runs the model in the browser, int8 beside float.
+"""The web demo of a deployed folder: a static page that runs the model in the browser, int8 next to float.
 
-LiteRT.js takes and gives uint8, int32 and float32, and shapes that are fixed. So the page gets a copy of the int8
-model that takes bytes (`octavo.rewrite.raw_pixels`), proved to give the same outputs. What a pixel becomes is a table
-of 256 numbers that Python computed, so that both run the very same input.
+LiteRT.js supports uint8, int32 and float32 inputs and outputs, and fixed shapes. So the page gets a copy of the int8
+model that takes bytes (`octavo.rewrite.raw_pixels`), proved to give the same outputs. Python computes the table with
+the input value of each of the 256 pixel values, so both run on exactly the same input.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _PAGE = Path(__file__).with_name("page")
 
 @dataclass(frozen=True)
 class Web:
-    """What `octavo deploy` needs for a web demo.
+    """The options of `octavo deploy` for a web demo.
 
     Args:
-        beside: The float model to show beside the int8 one; a run's own when left out, and none without a run.
-        packed: Where LiteRT.js lies packed; asked of npm when left out.
+        beside: The float model to show next to the int8 one; the run's own when left out, or none without a run.
+        packed: The folder with the packed archives of LiteRT.js; downloaded with npm when left out.
     """
 
     beside: Path | None = None
@@ -45,7 +45,7 @@ class Web:
 
 @dataclass(frozen=True)
 class Shown:
-    """A model that the page runs, and what belongs to it."""
+    """A model that the page runs, and its sidecar."""
 
     graph: Graph
     belongs: Sidecar
@@ -61,12 +61,12 @@ def write_web(
         int8: The model that is deployed.
         beside: The float model, if there is one.
         evaluation: A run's `evaluation.json`, if there is one.
-        packed: Where LiteRT.js lies packed; asked of npm when left out.
+        packed: The folder with the packed archives of LiteRT.js; downloaded with npm when left out.
 
     Raises:
-        ModelError: The two models do not take the same images or tell the same classes apart.
-        ProofError: A twin gave another output than its model.
-        OctavoError: LiteRT.js could not be had.
+        ModelError: The two models do not have the same preprocessing or the same classes.
+        ProofError: The browser's copy of a model gave another output than the model.
+        OctavoError: LiteRT.js could not be obtained.
     """
     if beside is not None:
         _agree(int8, beside)
@@ -91,14 +91,14 @@ def copy_modules(folder: Path) -> None:
 
 
 def browser_twin(graph: Graph) -> Graph:
-    """The same model with the ports and shapes that LiteRT.js takes.
+    """The same model with input and output types and shapes that LiteRT.js supports.
 
     Args:
         graph: A model with one input and one output, both float32, or each int8 or uint8.
 
     Returns:
-        int8 ports become uint8, whose byte is the code plus 128; shapes that were left open are fixed as they are
-        stored. The model itself, where nothing had to change.
+        A model whose int8 inputs and outputs are uint8 instead (the code plus 128), and whose dynamic shapes are fixed
+        as stored. The model itself, if nothing had to change.
     """
     if graph.tensors[graph.inputs[0]].dtype == "int8":
         graph = unsigned(graph)
@@ -128,7 +128,7 @@ def _agree(int8: Shown, beside: Shown) -> None:
 
 
 def _write(folder: Path, name: str, shown: Shown, accuracy: str | None) -> dict[str, Any]:
-    """Writes a model's twin, proved; returns what the page has to know of it."""
+    """Writes the browser's copy of a model with its proof; returns the facts that the page needs."""
     graph, preprocess = shown.graph, shown.belongs.images
     twin = browser_twin(graph)
     equality.prove(graph, twin, preprocess, f"The browser's twin of {graph.name}")
@@ -151,7 +151,7 @@ def _write(folder: Path, name: str, shown: Shown, accuracy: str | None) -> dict[
 
 
 def _accuracy(evaluation: Evaluation | None, name: str, shown: Shown) -> str | None:
-    """What a run measured of this very file, if it did."""
+    """The accuracy of this file in the run, if the run measured it."""
     found = evaluation.models.get("float" if name == "float32" else name) if evaluation is not None else None
     if evaluation is None or found is None or found.sha256 != hashlib.sha256(shown.graph.content).hexdigest():
         return None

@@ -1,7 +1,7 @@
-"""What a recipe chooses among by name: observers and tuning passes. One entry each, which all lists of them show.
+"""The choices of a recipe by name: observers and tuning passes. Help, documents and reports list these entries.
 
-An entry is words, and the place of what it stands for. That is imported when it is first used, so that recipes, help
-and reports can name everything and load nothing.
+An entry holds texts and the place of its implementation. The implementation is imported on first use, so recipes, help
+and reports can name everything without loading it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing that can be chosen.
+    """One choice.
 
     Args:
-        title: What reports call it.
+        title: Its name in reports.
         about: What it does, in half a sentence, for help and documents.
         source: Where it was published; empty where it needs no source.
-        where: Its module below `octavo`, and its name there.
+        where: Its module inside `octavo`, and its name there.
     """
 
     title: str
@@ -34,31 +34,31 @@ class Choice:
 OBSERVERS: Mapping[str, Choice] = {
     "minmax": Choice(
         title="min-max observer",
-        about="keeps every value seen",
+        about="from the smallest to the largest value",
         source="",
         where="quantization.minmax:MINMAX",
     ),
     "percentile": Choice(
         title="99.99% percentile observer",
-        about="cuts off 0.005% of the values at each end",
+        about="clips 0.005% of the values at each end",
         source="Wu et al. 2020, arXiv 2004.09602, section 5",
         where="quantization.percentile:PERCENTILE",
     ),
     "mse": Choice(
         title="least-squared-error observer",
-        about="has the least squared error of clipping and rounding together",
+        about="minimizes the squared error of clipping and rounding together",
         source="Banner et al. 2019, arXiv 1810.05723, section 3",
         where="quantization.least_error:MSE",
     ),
     "mae": Choice(
         title="least-absolute-error observer",
-        about="has the least absolute error of clipping and rounding together",
+        about="minimizes the absolute error of clipping and rounding together",
         source="Banner et al. 2019, arXiv 1810.05723, section 3",
         where="quantization.least_error:MAE",
     ),
     "entropy": Choice(
         title="entropy (KL) observer",
-        about="has the least Kullback-Leibler divergence from the values",
+        about="minimizes the Kullback-Leibler divergence from the values",
         source="Migacz, GTC 2017, slides 29 to 38",
         where="quantization.entropy:ENTROPY",
     ),
@@ -67,19 +67,19 @@ OBSERVERS: Mapping[str, Choice] = {
 PASSES: Mapping[str, Choice] = {
     "equalize": Choice(
         title="Cross-layer equalization",
-        about="scales channels that share a range, so that it suits them alike",
+        about="scales channels that share a range, so that all of them use it well",
         source="Nagel et al. 2019, arXiv 1906.04721, section 4.1",
         where="tuning.equalize:equalize",
     ),
     "bias": Choice(
         title="Bias correction",
-        about="corrects biases for what rounded weights shift on average",
+        about="corrects biases for the mean shift that rounded weights cause",
         source="Nagel et al. 2019, arXiv 1906.04721, section 4.2",
         where="tuning.bias_correction:correct_biases",
     ),
     "compensate": Choice(
         title="Compensated rounding",
-        about="rounds weights so that outputs, not weights, come out nearest",
+        about="rounds weights so that the error of the outputs, not of the weights, is small",
         source="objective of Nagel et al. 2020, arXiv 2004.10568; order of Frantar et al. 2022, arXiv 2210.17323",
         where="tuning.compensate:compensate",
     ),
@@ -91,7 +91,7 @@ PASSES: Mapping[str, Choice] = {
     ),
 }
 
-# The names as types: what a recipe and the command line accept.
+# The names as types, for recipes and the command line.
 if TYPE_CHECKING:
     ObserverName = str
     PassName = str
@@ -109,13 +109,13 @@ def explained(choices: Mapping[str, Choice], mark: str = "") -> str:
 
     Example:
         >>> explained({name: OBSERVERS[name] for name in ("minmax", "percentile")})
-        'minmax: keeps every value seen; percentile: cuts off 0.005% of the values at each end'
+        'minmax: from the smallest to the largest value; percentile: clips 0.005% of the values at each end'
     """
     return "; ".join(f"{mark}{name}{mark}: {choice.about}" for name, choice in choices.items())
 
 
 def titled(choices: Mapping[str, Choice], name: str) -> str:
-    """What reports call a choice; its name, where another version of Octavo wrote one that is none today.
+    """The title of a choice; its name itself, if another version of Octavo wrote one that no longer exists.
 
     Example:
         >>> titled(OBSERVERS, "minmax"), titled(OBSERVERS, "former")
@@ -125,7 +125,7 @@ def titled(choices: Mapping[str, Choice], name: str) -> str:
 
 
 class Loaded(Mapping[str, T], Generic[T]):
-    """What some choices stand for, by name, each imported when it is first asked for.
+    """The implementations of some choices by name, each imported on first use.
 
     Args:
         choices: The choices.

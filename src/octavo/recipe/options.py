@@ -1,7 +1,7 @@
-"""The two records of options that travel together: which inputs, and how to quantize.
+"""Two records of options that belong together: the inputs, and how to quantize.
 
-The shell has a flag for every field, functions have a keyword, and recipes have a key of the same name. What a field
-means is said here, and nowhere else.
+For every field the command line has a flag, functions have a keyword, and recipes have a key of the same name. The
+meaning of a field is described only here.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Inputs:
 
     Args:
         data: A folder, an archive (.tar, .tar.gz, .zip) or an .npz file of images.
-        images: How many of them; each function says how many it uses when this is None.
-        seed: Seed of their choice.
+        images: How many of them; each function says how many it uses if this is None.
+        seed: Seed of the choice of images.
         signature: Which graph of a `.tflite` file with several signatures.
         size: Height and width of the images, where a `.tflite` file leaves them open.
-        scale: What pixel values 0 and 255 become. This field and the two below come from the model's sidecar where
+        scale: The input values of pixels 0 and 255. This field and the two below come from the model's sidecar where
             they are None.
         interpolation: How images are resized.
         channels: Channel order.
@@ -52,7 +52,7 @@ class Inputs:
         default=None, metadata={"help": "Height and width of the images, where a .tflite file leaves them open."}
     )
     scale: tuple[float, float] | None = field(
-        default=None, metadata={"help": "What pixel values 0 and 255 become; from the model's sidecar if it has one."}
+        default=None, metadata={"help": "The input values of pixels 0 and 255; from the model's sidecar if it has one."}
     )
     interpolation: Interpolation | None = field(
         default=None, metadata={"help": "How images are resized; from the model's sidecar if it has one."}
@@ -69,9 +69,9 @@ class Quantization:
     Args:
         observer: How the values seen in calibration become a range: `octavo.quantization.observers`.
         tune: The tuning passes, in their order: `octavo.tuning.tune`.
-        precision: What is to be other than int8, by an op's name, kind or pattern:
+        precision: Ops that are not int8, by name, kind or pattern:
             `octavo.quantization.precision.resolve`.
-        allow_float: Keep in float what has no integer form, and list it, instead of refusing the model.
+        allow_float: Keep ops without an integer form in float, and list them, instead of refusing the model.
 
     Example:
         >>> Quantization(observer="mse", precision={"CONV_2D": "int4"}).tune
@@ -83,12 +83,14 @@ class Quantization:
     )
     tune: tuple[PassName, ...] = field(default=("compensate",), metadata={"help": "Tuning passes, in their order."})
     precision: Mapping[str, Precision] = field(
-        default_factory=dict, metadata={"help": "What is to be other than int8, by an op's name, kind or pattern."}
+        default_factory=dict, metadata={"help": "Ops that are not int8, by name, kind or pattern."}
     )
-    allow_float: bool = field(default=False, metadata={"help": "Keep in float what has no int8 form, and list it."})
+    allow_float: bool = field(
+        default=False, metadata={"help": "Keep ops without an int8 form in float, and list them."}
+    )
 
     def refuse(self, *names: str, why: str) -> None:
-        """Refuses fields that a function has no use for, where they were set.
+        """Refuses fields that a function does not use, if they were set.
 
         Args:
             names: Fields.
@@ -104,7 +106,7 @@ class Quantization:
 
 
 class InputFields(TypedDict, total=False):
-    """The fields of `Inputs` as keywords, but for `data`."""
+    """The fields of `Inputs` as keywords, except `data`."""
 
     images: int | None
     seed: int
@@ -161,12 +163,12 @@ def options_of(data: Path | str | Inputs, quantization: Quantization, given: Fie
 
 
 def meaning(record: type[Inputs] | type[Quantization], name: str) -> str:
-    """What a field of a record means, in one sentence for help and documents."""
+    """The meaning of a field of a record, in one sentence for help and documents."""
     return str(next(item for item in fields(record) if item.name == name).metadata["help"])
 
 
 def _checked(record: Record, given: Mapping[str, Any]) -> Record:
-    """The record with some fields replaced, every one of them of the right type."""
+    """The record with some fields replaced and validated."""
     from pydantic import ValidationError
 
     kind: Any = type(record)

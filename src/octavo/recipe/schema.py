@@ -31,7 +31,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Only what was set: the rest is as `docs/recipes.md` says."""
+        """Only the values that were set; `docs/recipes.md` has the defaults of the others."""
         return ((key, value) for key, value in super().__repr_args__() if key in self.model_fields_set)
 
 
@@ -58,7 +58,7 @@ class PreprocessRecipe(Section):
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field(
         "bicubic", description="Pillow's filter for resizing."
     )
-    scale: tuple[float, float] = Field((-1.0, 1.0), description="What pixel values 0 and 255 become.")
+    scale: tuple[float, float] = Field((-1.0, 1.0), description="The input values of pixels 0 and 255.")
     channels: Literal["rgb", "bgr", "gray"] = Field("rgb", description="Channel order of the input.")
 
     @model_validator(mode="after")
@@ -117,18 +117,21 @@ class TrainRecipe(Section):
         description="Each block's rate as a share of the block's above it; 1 is the same rate throughout.",
     )
     warmup: Share = Field(0.1, description="Share of the steps over which the rate rises from 0.")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="What the rate does after the warm-up.")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="The course of the learning rate after the warm-up."
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="Decoupled weight decay.")
     unfreeze_from: str | None = Field(
         None,
-        description="The first backbone layer to train, by name; all layers before it stay as loaded. Nothing: train "
-        "all. `head`: train only the classifier.",
+        description="The first backbone layer to train, by name; all layers before it keep their weights. Nothing: "
+        "train all. `head`: train only the classifier.",
     )
     gradual_unfreezing: Annotated[int, Field(ge=0)] = Field(
-        0, description="Train the classifier alone for this many of the epochs, then the rest too."
+        0, description="Train only the classifier for this many epochs, then all layers."
     )
     batch_norm: Literal["update", "frozen"] = Field(
-        "update", description="Whether batch norms follow the training images or keep the loaded statistics."
+        "update",
+        description="Whether batch norms update their statistics on the training images, or keep the loaded ones.",
     )
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
@@ -154,7 +157,7 @@ class TrainRecipe(Section):
 
 
 class CalibrateRecipe(Section):
-    """Which images give the activation ranges."""
+    """The calibration images."""
 
     images: Count | None = Field(
         None,
@@ -164,7 +167,7 @@ class CalibrateRecipe(Section):
 
 
 class QuantizeRecipe(Section):
-    """What integer model is written; the fields of `octavo.recipe.options.Quantization`, and the method."""
+    """How the integer model is made; the fields of `octavo.recipe.options.Quantization`, and the method."""
 
     method: Literal["ptq", "qat"] = Field(
         "ptq",
@@ -173,7 +176,7 @@ class QuantizeRecipe(Section):
     )
     observer: ObserverName = Field(
         "minmax",
-        description=f"How values seen become a range. {explained(OBSERVERS, '`')}. Recipes of version 0.1 say "
+        description=f"How calibration values become a range. {explained(OBSERVERS, '`')}. Recipes of version 0.1 say "
         "`calibrate.observer`.",
     )
     tune: tuple[PassName, ...] = Field(
@@ -183,7 +186,7 @@ class QuantizeRecipe(Section):
     )
     allow_float: bool = Field(
         False,
-        description="Leave in float what cannot become integer, and list it, instead of refusing the model.",
+        description="Leave ops without an integer form in float, and list them, instead of refusing the model.",
     )
     precision: dict[str, Precision] = Field(
         {},
@@ -206,7 +209,7 @@ class QuantizeRecipe(Section):
 
 
 class QatRecipe(Section):
-    """How quantization-aware training goes on from the float graph."""
+    """Quantization-aware training, which starts from the float graph."""
 
     epochs: Count = Field(2, description="Passes over the training images.")
     batch: Count = Field(32, description="Images per step.")
@@ -218,19 +221,19 @@ class QatRecipe(Section):
         1.0,
         description="The activation ranges' rate as a share of `learning_rate`; 0 leaves them as calibrated.",
     )
-    freeze_ranges: Share = Field(0.25, description="Share of the steps, at the end, in which the ranges stay.")
+    freeze_ranges: Share = Field(0.25, description="Share of the steps, at the end, in which the ranges do not change.")
     warmup: Share = Field(0.1, description="Share of the steps over which the rate rises from 0; it then falls to 0.")
     weight_averaging: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.95, description="Decay of an exponential average of the weights, which is what is kept; 0 is off."
+        0.95, description="Decay of an exponential average of the weights; the averaged weights are kept. 0 is off."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing.")
     distill: Share = Field(
         0.0,
-        description="How much of the loss is the distance to the float graph's outputs; 1 needs no labels.",
+        description="Share of the distance to the float graph's outputs in the loss (distillation); 1 needs no labels.",
     )
     control: bool = Field(
         True,
-        description="Train the float graph in the same way too: what int8 is to be compared with.",
+        description="Also train the float graph in the same way, as the control to compare int8 with.",
     )
     augment: AugmentRecipe = Field(AugmentRecipe(), description="Augmentation.")
 
@@ -244,20 +247,20 @@ class EvaluateRecipe(Section):
 
 
 class DeploymentRecipe(Section):
-    """What is measured of the delivered model, beside the float one."""
+    """The measurements of the int8 model, compared with the float model."""
 
     seconds: Annotated[float, Field(gt=0)] = Field(
         2.0, description="About how long float and int8 are timed side by side, for each kernel family."
     )
     kernels: tuple[Literal["xnnpack", "builtin", "reference"], ...] = Field(
         ("xnnpack", "builtin"),
-        description="LiteRT's kernel families that are timed. `reference` stands in for a microcontroller's answers; "
-        "its time on this machine says nothing of one, and can be long.",
+        description="LiteRT's kernel families that are timed. `reference` gives the outputs of a microcontroller; "
+        "its time on this machine can be long, and says nothing about one.",
         min_length=1,
     )
-    targets: bool = Field(True, description="Ask every target what it makes of the int8 model.")
+    targets: bool = Field(True, description="Check the int8 model on every target.")
     browser: bool = Field(
-        False, description="Among them a browser: starts a headless Chromium, with LiteRT.js from npm's cache."
+        False, description="Also check it in a browser: starts a headless Chromium, with LiteRT.js from npm's cache."
     )
 
     @model_validator(mode="after")
@@ -276,8 +279,8 @@ class Recipe(Section):
         (3, 224)
     """
 
-    name: str = Field(description="What the run is called in its report.")
-    title: str = Field("", description="One line for people.")
+    name: str = Field(description="The run's name in its report.")
+    title: str = Field("", description="The report's title.")
     seed: int = Field(0, description="Seeds the choice of images, the initial weights and the training order.")
     data: DataRecipe = Field(description="Images.")
     preprocess: PreprocessRecipe = Field(PreprocessRecipe(), description="From image to input.")

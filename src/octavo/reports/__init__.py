@@ -1,4 +1,4 @@
-"""The report of a run: one page for people, one for repositories, one for programs, from the same facts."""
+"""The report of a run, as HTML, as Markdown and as JSON, all from the same facts."""
 
 from __future__ import annotations
 

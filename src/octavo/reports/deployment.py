@@ -1,4 +1,4 @@
-"""Findings about deployment: what the benchmark and the targets found, and what follows for each kind of device."""
+"""Findings about deployment: results of the benchmark and the targets, and a recommendation for each kind of device."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from octavo.runtime.benchmark import Timing
 
 # What a kernel family is called in a sentence.
 FAMILIES = {"xnnpack": "XNNPACK", "builtin": "LiteRT's built-in kernels", "reference": "LiteRT's reference kernels"}
-# From here on the memory that a model takes is not what its file suggests.
+# Memory over file size; above it, the report warns that the two differ.
 NOTABLE_MEMORY = 1.25
-# From here on, nine of ten runs over the fastest, something else had the machine: seen on one under load, where ratios
-# and their intervals were others than on the same machine at rest.
+# 90th percentile over minimum of the run times; above it, the machine was busy. On a machine under load, ratios and
+# their intervals differed from those of the same machine when idle.
 BUSY = 2.0
 
 
 def measured(facts: Facts) -> Iterator[Finding]:
-    """What was measured, and what was not."""
+    """The measurements, and which are missing."""
     found = facts.deployed
     if found is None:
         return
@@ -36,7 +36,7 @@ def measured(facts: Facts) -> Iterator[Finding]:
 
 
 def _unrest(pair: tuple[Timing, Timing]) -> float:
-    """How many times longer than the fastest run nine of ten may take: of the two models, the larger."""
+    """90th percentile over minimum of the run times: the larger of the two models."""
     return max(item.latency.p90_ms / item.latency.min_ms for item in pair)
 
 
@@ -46,23 +46,24 @@ def _pace(family: str, before: Timing, after: Timing) -> Finding:
         return Finding(
             "devices",
             f"On {FAMILIES[family]} int8 took {share.value:.3f} of float's time, but the machine was busy: a tenth of "
-            f"the runs took {unrest:.1f} times the fastest, or longer. So the ratio says little; by the fastest runs "
-            f"it is {after.latency.min_ms / before.latency.min_ms:.3f}. Delete deployment.json and run again at rest.",
+            f"the runs took at least {unrest:.1f} times as long as the fastest. So this ratio is not reliable; the "
+            f"ratio of the fastest runs is {after.latency.min_ms / before.latency.min_ms:.3f}. Delete deployment.json "
+            "and run again on an idle machine.",
             {"ratio": share.value, "unrest": unrest, "fastest": after.latency.min_ms / before.latency.min_ms},
             "warn",
         )
-    word = "faster" if share.high < 1 else "slower" if share.low > 1 else "neither shown to be faster nor slower"
+    word = "faster" if share.high < 1 else "slower" if share.low > 1 else "not shown to be faster or slower"
     rates = (
-        f" With one image a time on each core it does {after.throughput:,.0f} images a second, float "
-        f"{before.throughput:,.0f}."
+        f" On all cores, one image at a time on each, int8 processes {after.throughput:,.0f} images per second and "
+        f"float {before.throughput:,.0f}."
         if after.throughput and before.throughput
         else ""
     )
-    pairs = f" over {count(after.latency.runs, 'pair')}" if after.latency.runs else ""
+    pairs = f"median over {count(after.latency.runs, 'pair')} of runs, " if after.latency.runs else ""
     return Finding(
         "devices",
-        f"On {FAMILIES[family]} int8 takes {share.value:.3f} of float's time, pair by pair{pairs} (95% interval "
-        f"{share.low:.3f} to {share.high:.3f}): it is {word}.{rates}",
+        f"On {FAMILIES[family]} int8 takes {share.value:.3f} of float's time ({pairs}95% interval "
+        f"{share.low:.3f} to {share.high:.3f}): int8 is {word}.{rates}",
         {
             "ratio": share.value,
             "low": share.low,
@@ -80,8 +81,8 @@ def _resources(family: str, before: Timing, after: Timing) -> Iterator[Finding]:
         return
     yield Finding(
         "devices",
-        f"Int8 is loaded in {milliseconds(two.load_ms)} ({FAMILIES[family]}) and takes {size(two.memory)} of memory at "
-        f"its peak, beyond LiteRT itself; float {milliseconds(one.load_ms)} and {size(one.memory)}.",
+        f"The int8 model loads in {milliseconds(two.load_ms)} ({FAMILIES[family]}), and its peak memory beyond LiteRT "
+        f"itself is {size(two.memory)}. The float model needs {milliseconds(one.load_ms)} and {size(one.memory)}.",
         {
             "int8_load_ms": two.load_ms,
             "float_load_ms": one.load_ms,
@@ -107,7 +108,7 @@ def _delegated(after: Timing, total: int) -> Finding:
 
 
 def recommended(facts: Facts) -> Iterator[Finding]:
-    """What to do on each kind of device; nothing for a device of which nothing is known."""
+    """Recommendations for each kind of device; none for a device about which nothing is known."""
     found = facts.deployed
     if found is None:
         return
@@ -123,14 +124,14 @@ def recommended(facts: Facts) -> Iterator[Finding]:
     if unknown:
         yield Finding(
             "recommendation",
-            f"Nothing is recommended for {count(len(unknown), 'target')} that could not be asked here: "
-            f"{listing([item.target for item in unknown])}. The table above says how to ask.",
+            f"There is no recommendation for {count(len(unknown), 'target')} that could not be checked here: "
+            f"{listing([item.target for item in unknown])}. The table of targets says what is missing.",
             {"unknown": len(unknown)},
         )
 
 
 def _processors(facts: Facts, found: Deployment) -> Iterator[Finding]:
-    """Which kernels, and whether int8, on a CPU: by the benchmark."""
+    """Which kernels to use on a CPU, and whether int8 is faster, by the benchmark."""
     pairs = found.pairs
     if not pairs or found.benchmark is None:
         return
@@ -148,10 +149,10 @@ def _processors(facts: Facts, found: Deployment) -> Iterator[Finding]:
     own = FAMILIES[family].replace("LiteRT's", "its")
     yield Finding(
         "recommendation",
-        f"Mobile phones, single-board computers and servers: run it on LiteRT with {own}, the fastest "
-        f"kernels here at {milliseconds(after.latency.median_ms)} an image on one thread{rest}. Measure again on the "
-        f"device: this was {machine.cpu} ({machine.architecture}), and int8's {ratio(after.ratio)} of float's time "
-        "need not carry over.",
+        f"Mobile phones, single-board computers and servers: run the model on LiteRT with {own}, the fastest "
+        f"kernels here at {milliseconds(after.latency.median_ms)} per image on one thread{rest}. Measure again on the "
+        f"device: these times are from {machine.cpu} ({machine.architecture}), and the ratio of int8 to float, "
+        f"{ratio(after.ratio)}, may differ elsewhere.",
         {"int8_ms": after.latency.median_ms, "ratio": after.ratio.value},
     )
     if after.ratio.low > 1 and _unrest((before, after)) < BUSY:
@@ -170,11 +171,13 @@ def _memory(facts: Facts) -> Iterator[Finding]:
         return
     file = facts.size.files.int8_tflite
     more = memory / file
-    said = f"not the {size(file)} of its file" if more >= NOTABLE_MEMORY else f"about what its file has, {size(file)}"
+    compared = (
+        f"more than the {size(file)} of its file" if more >= NOTABLE_MEMORY else f"about its file size of {size(file)}"
+    )
     yield Finding(
         "recommendation",
-        f"On a system with LiteRT set aside {size(memory)} of memory for the int8 model, {said}: that was its "
-        f"measured peak on XNNPACK, {times(more)} the file, beyond the runtime itself.",
+        f"On a system with LiteRT, reserve {size(memory)} of memory for the int8 model, {compared}. This was the "
+        f"measured peak on XNNPACK, {times(more)} the file size, beyond the runtime itself.",
         {"memory": memory, "bytes": file},
     )
 
@@ -187,7 +190,7 @@ def _openvino(facts: Facts, target: Verdict) -> Iterator[Finding]:
     if cost < lite:
         yield Finding(
             "recommendation",
-            f"Try OpenVINO on a CPU like this one: {milliseconds(cost)} an image against {milliseconds(lite)} with "
+            f"Try OpenVINO on a CPU like this one: {milliseconds(cost)} per image against {milliseconds(lite)} with "
             f"LiteRT; {target.runs.about if target.runs else ''}.",
             {"openvino_ms": cost, "litert_ms": lite},
         )
@@ -195,16 +198,16 @@ def _openvino(facts: Facts, target: Verdict) -> Iterator[Finding]:
 
 def _micro(facts: Facts, target: Verdict) -> Iterator[Finding]:
     if not target.takes.answer or target.costs is None or "activations" not in target.costs.facts:
-        said = f"Microcontrollers: not as it is; of TFLite Micro: {target.takes.about}."
-        yield Finding("recommendation", said, {}, "warn")
+        text = f"Microcontrollers: this model does not run on TFLite Micro: {target.takes.about}."
+        yield Finding("recommendation", text, {}, "warn")
         return
     need = target.costs.facts
     arena, kept, flash = need["activations"], need["runtime_estimate"], need["flash"]
     yield Finding(
         "recommendation",
         f"Microcontrollers: choose one with {size(arena + kept)} of free RAM and {size(flash)} of free flash. "
-        f"{size(arena)} are the planned arena of the activations, {size(kept)} an estimate of what TFLite Micro keeps "
-        "beside it. It has every op; it was not run on a device.",
+        f"{size(arena)} are the planned arena of the activations; {size(kept)} are an estimate of TFLite Micro's other "
+        "data. TFLite Micro has every op of the model. The model was not run on a device.",
         {"activations": arena, "runtime_estimate": kept, "flash": flash},
     )
 
@@ -212,14 +215,16 @@ def _micro(facts: Facts, target: Verdict) -> Iterator[Finding]:
 def _ethos(facts: Facts, target: Verdict) -> Iterator[Finding]:
     found, cost = target.takes.facts, target.costs.facts if target.costs else {}
     if not target.takes.answer or "cycles" not in cost:
-        yield Finding("recommendation", f"{target.target}: not as it is; {target.takes.about}.", {}, "warn")
+        yield Finding(
+            "recommendation", f"{target.target}: this model does not run on it; {target.takes.about}.", {}, "warn"
+        )
         return
     whole = found["npu"] + found["cpu"]
     yield Finding(
         "recommendation",
-        f"{target.target}: {'suited' if not found['cpu'] else 'suited in part'}; {found['npu']} of "
-        f"{count(whole, 'op')} (as Vela counts) are mapped, for {milliseconds(cost['estimated_ms'])} an image and "
-        f"{size(cost['sram'])} of SRAM by its estimate; it was not run.",
+        f"{target.target}: {'suited' if not found['cpu'] else 'suited in part'}. Vela maps {found['npu']} of "
+        f"{count(whole, 'op')} (as Vela counts) to the accelerator, and estimates "
+        f"{milliseconds(cost['estimated_ms'])} per image and {size(cost['sram'])} of SRAM. The model was not run.",
         {"npu": found["npu"], "cpu": found["cpu"], "estimated_ms": cost["estimated_ms"], "sram": cost["sram"]},
         "good" if not found["cpu"] else "plain",
     )
@@ -227,15 +232,15 @@ def _ethos(facts: Facts, target: Verdict) -> Iterator[Finding]:
 
 def _edge_tpu(facts: Facts, target: Verdict) -> Iterator[Finding]:
     if not target.takes.answer:
-        yield Finding("recommendation", f"Edge TPU: not as it is; {target.takes.about}.", {}, "warn")
+        yield Finding("recommendation", f"Edge TPU: this model does not run on it; {target.takes.about}.", {}, "warn")
         return
     held = target.costs.facts.get("constants") if target.costs else None
     if held is None:
         return
     yield Finding(
         "recommendation",
-        f"Edge TPU: worth compiling, no more can be said; {target.takes.about}. Its {size(held)} of constants are "
-        f"{held / 8e6:.0%} of the about 8 MB that it holds.",
+        f"Edge TPU: try to compile it; only the compiler can tell whether it runs; {target.takes.about}. The model has "
+        f"{size(held)} of constants, {held / 8e6:.0%} of the about 8 MB that the device can hold.",
         {"constants": held},
     )
 

@@ -1,4 +1,4 @@
-"""The facts of a run, read from its directory. The report computes nothing that a stage should have."""
+"""The facts of a run, read from its directory. The report does not compute what a stage should compute."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from octavo.tuning.tune import TuningRecord
 
 Verdict = Literal["yes", "no", "open"]
 
-# The stages' files by the field of `Facts` that holds them: those that every finished run has, and those of some runs.
+# The stages' files, by their field in `Facts`: first those of every finished run, then those that only some runs have.
 _NEEDED: dict[str, type[Artefact]] = {
     "manifest": Provenance,
     "data": DataSummary,
@@ -49,7 +49,7 @@ OPTIONAL = tuple(kind.file for kind in _OPTIONAL.values())
 
 
 class Facts(Part):
-    """What the files of a run directory say, one field a file; None where a run has no such file."""
+    """The contents of a run directory, one field per file; None if the run has no such file."""
 
     recipe: Recipe
     manifest: Provenance
@@ -71,27 +71,27 @@ class Facts(Part):
 
     @property
     def before(self) -> ModelEvaluation:
-        """What was measured of the float model."""
+        """The evaluation of the float model."""
         return self.evaluation.models["float"]
 
     @property
     def after(self) -> ModelEvaluation:
-        """What was measured of the int8 model."""
+        """The evaluation of the int8 model."""
         return self.evaluation.models["int8"]
 
     @property
     def compared(self) -> Delivery:
-        """What was measured of both, image by image."""
+        """The paired comparison of both models, image by image."""
         return self.evaluation.comparison
 
     @property
     def trained(self) -> TrainingRecord | None:
-        """How quantization-aware training went; None where the run did none, or no longer does."""
+        """The record of quantization-aware training; None if the recipe does not ask for it."""
         return self.qat if self.recipe.quantize.method == "qat" else None
 
     @property
     def verdict(self) -> Verdict:
-        """Whether int8 is non-inferior to float at the margin: shown, shown not to be, or not shown."""
+        """Whether int8 is non-inferior to float at the margin: yes, no, or open (not shown)."""
         if self.compared.non_inferior:
             return "yes"
         return "no" if self.compared.difference.high < -self.compared.margin else "open"
@@ -103,32 +103,32 @@ class Facts(Part):
 
     @property
     def deployed(self) -> Deployment | None:
-        """What was measured for deployment, where it is of the models that were evaluated."""
+        """The deployment measurements; None without any, or if they are of other models than the evaluated ones."""
         found = self.deployment
         hashes = {"float.tflite": self.before.sha256, "int8.tflite": self.after.sha256}
         return found if found is not None and found.sha256 == hashes else None
 
     @property
     def timed(self) -> tuple[Timing, Timing] | None:
-        """Float and int8 in the benchmark on XNNPACK; None where there is none, and evaluation's figures have to do."""
+        """Float and int8 in the benchmark on XNNPACK; None without a benchmark."""
         return self.deployed.pair("xnnpack") if self.deployed else None
 
     @property
     def latencies(self) -> tuple[Latency, Latency]:
-        """Float's and int8's latency: the benchmark's, else the one measured beside evaluation."""
+        """Latency of float and int8: from the benchmark, or else measured during evaluation."""
         return (
             (self.timed[0].latency, self.timed[1].latency) if self.timed else (self.before.latency, self.after.latency)
         )
 
     @property
     def speedup(self) -> float:
-        """How many times longer the float model takes than the int8 one: pair by pair, else by the medians."""
+        """How many times longer float takes than int8: median over pairs of runs, or else the ratio of the medians."""
         before, after = self.latencies
         return 1 / self.timed[1].ratio.value if self.timed else before.median_ms / after.median_ms
 
     @property
     def disagreeing(self) -> int:
-        """The images that the two models call differently, of which the gallery shows the first."""
+        """The number of images for which the two models give different classes; the gallery shows the first of them."""
         return round((1 - self.compared.agreement) * self.evaluation.images)
 
 
@@ -136,8 +136,8 @@ def read(run_dir: Path) -> Facts:
     """Reads a run directory.
 
     Raises:
-        OctavoError: It is no run directory, the run has not come far enough, a file is not as a stage wrote it, or a
-            later version of Octavo wrote it.
+        OctavoError: It is not a run directory, the run is not finished, a file is damaged, or a later version of
+            Octavo wrote it.
     """
     again = f"octavo run RECIPE --out {run_dir}"
     missing = [name for name in NEEDED if not (run_dir / name).is_file()]

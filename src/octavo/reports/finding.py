@@ -1,4 +1,4 @@
-"""What a finding is."""
+"""A finding of the report."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Findings: sentences that follow from the run's own figures, each with the figures it follows from.
+"""Findings: the report's conclusions, each a sentence with the figures that support it.
 
-A sentence stands here only behind a condition on a number, so two runs with different numbers read differently.
+Every sentence depends on a condition on the run's numbers, so two runs with different numbers get different reports.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from octavo.reports.facts import Facts
 from octavo.reports.finding import Finding
 from octavo.reports.wording import about, count, interval, listing, number, percent, points, size, span, tensor, times
 
-# From here on a number is worth a sentence.
+# A figure above its threshold gets a sentence in the report.
 NOTABLE_OVERHEAD = 0.1  # bytes of an int8 file that are not weights
 NOTABLE_RANGE = 0.5  # share of a range that 99.8% of the values need
 NOTABLE_SPREAD = 16.0  # largest over smallest channel: four of the eight bits
@@ -27,7 +27,7 @@ FEW_CALIBRATION_IMAGES = 200
 
 
 def findings(facts: Facts) -> list[Finding]:
-    """All that a run's figures say, in the order of the report."""
+    """All findings of a run, in the order of the report."""
     makers = (
         _summary,
         _accuracy,
@@ -47,9 +47,10 @@ def _summary(facts: Facts) -> Iterator[Finding]:
     margin, difference = compared.margin * 100, compared.difference
     yield Finding(
         "summary",
-        f"On {count(images, 'held-out image')} the float model is right on {percent(facts.before.accuracy.value)} "
-        f"and the int8 model on {percent(facts.after.accuracy.value)}: {points(difference.value)} points, paired "
-        f"{compared.confidence:.0%} interval {span(difference)}. "
+        f"On {count(images, 'held-out image')} the accuracy of the float model is "
+        f"{percent(facts.before.accuracy.value)} and that of the int8 model {percent(facts.after.accuracy.value)}: a "
+        f"difference of {points(difference.value)} points, paired {compared.confidence:.0%} interval "
+        f"{span(difference)}. "
         + {
             "yes": f"The whole interval lies above −{margin:g} points, so int8 is non-inferior at that margin.",
             "no": f"The whole interval lies below −{margin:g} points, so int8 is inferior at that margin.",
@@ -63,8 +64,8 @@ def _summary(facts: Facts) -> Iterator[Finding]:
     before, after = facts.latencies
     yield Finding(
         "summary",
-        f"The file shrinks {times(facts.ratio)}, from {size(files.float_tflite)} to {size(files.int8_tflite)} "
-        f"(both .tflite). One image takes {after.median_ms:.2f} ms instead of "
+        f"The int8 file is {times(facts.ratio)} smaller: {size(files.int8_tflite)} instead of "
+        f"{size(files.float_tflite)} (both .tflite). One image takes {after.median_ms:.2f} ms instead of "
         f"{before.median_ms:.2f} ms on one thread of this machine.",
         {"ratio": facts.ratio, "speedup": facts.speedup},
         "good" if facts.ratio > 1 and facts.speedup > 1 else "plain",
@@ -81,7 +82,7 @@ def _summary(facts: Facts) -> Iterator[Finding]:
 
 
 def _trained(facts: Facts) -> Iterator[Finding]:
-    """What quantization-aware training brought: over post-training, and against a float model trained as long."""
+    """The gain of quantization-aware training: over post-training, and over a float model trained as long."""
     models = facts.evaluation.models
     gained, fair = facts.evaluation.pair("ptq", "int8"), facts.evaluation.pair("control", "int8")
     ptq, control = models.get("ptq"), models.get("control")
@@ -90,8 +91,8 @@ def _trained(facts: Facts) -> Iterator[Finding]:
     difference = gained.difference
     yield Finding(
         "summary",
-        f"Quantization-aware training brings int8 from {percent(ptq.accuracy.value)} (post-training) to "
-        f"{percent(facts.after.accuracy.value)}: {points(difference.value)} points ({span(difference)})"
+        f"Quantization-aware training changes int8's accuracy from {percent(ptq.accuracy.value)} (post-training) to "
+        f"{percent(facts.after.accuracy.value)}, that is by {points(difference.value)} points ({span(difference)})"
         + ("." if difference.low > 0 or difference.high < 0 else ", which is within the noise."),
         {"ptq": ptq.accuracy.value, **vars(difference)},
         "good" if difference.low > 0 else "warn" if difference.high < 0 else "plain",
@@ -101,12 +102,13 @@ def _trained(facts: Facts) -> Iterator[Finding]:
     gap, margin = fair.difference, fair.margin * 100
     yield Finding(
         "summary",
-        f"Training alone counts too: the float model, trained on for the same epochs, is right on "
-        f"{percent(control.accuracy.value)}. Against it int8 is at {points(gap.value)} points ({span(gap)}), "
+        f"Longer training alone also changes accuracy: the float model, trained for as many more epochs (the control), "
+        f"reaches {percent(control.accuracy.value)}. The difference of int8 from it is {points(gap.value)} points "
+        f"({span(gap)}); "
         + (
-            f"non-inferior at the margin of {margin:g} points."
+            f"int8 is non-inferior to it at the margin of {margin:g} points."
             if fair.non_inferior
-            else f"and non-inferiority at the margin of {margin:g} points is not shown."
+            else f"non-inferiority at the margin of {margin:g} points is not shown."
         ),
         {"control": control.accuracy.value, **vars(gap)},
         "good" if fair.non_inferior else "warn",
@@ -119,7 +121,7 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
     if b + c == 0:
         yield Finding(
             "accuracy",
-            f"Not one of {count(images, 'image')} changed between right and wrong.",
+            f"None of {count(images, 'image')} changed between right and wrong.",
             {"b": 0, "c": 0},
             "good",
         )
@@ -128,15 +130,15 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
             "accuracy",
             f"Quantization made {count(b, 'right answer')} wrong and {count(c, 'wrong answer')} right: McNemar's "
             f"exact p is {compared.mcnemar.p:.2g}, "
-            + ("so chance alone could do that." if compared.mcnemar.p >= 0.05 else "which chance alone seldom does."),
+            + ("so this can be chance." if compared.mcnemar.p >= 0.05 else "so this is unlikely to be chance."),
             {"b": b, "c": c, "p": compared.mcnemar.p},
             "warn" if compared.mcnemar.p < 0.05 and b > c else "plain",
         )
     yield Finding(
         "accuracy",
-        f"Both models give the same answer, right or wrong, for {percent(compared.agreement)} of the images; "
+        f"Both models give the same class, right or wrong, for {percent(compared.agreement)} of the images; "
         f"{count(facts.disagreeing, 'answer')} {'differs' if facts.disagreeing == 1 else 'differ'}."
-        f" A probability moves by {shift.mean:.4f} on average and {shift.max:.3f} at most.",
+        f" Quantization changes a probability by {shift.mean:.4f} on average and by {shift.max:.3f} at most.",
         {"agreement": compared.agreement, "mean": shift.mean, "max": shift.max},
     )
     losers = _losers(facts)
@@ -146,7 +148,7 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "accuracy",
             f"{count(len(losers), 'class')} of {len(facts.evaluation.classes)} lost "
-            f"{count(lost, 'right answer')}; most: {shown}.",
+            f"{count(lost, 'right answer')}. The largest losses: {shown}.",
             {"classes": len(losers), "answers": lost},
         )
 
@@ -162,8 +164,8 @@ def _size(facts: Facts) -> Iterator[Finding]:
     small = files.int8_tflite
     yield Finding(
         "size",
-        f"Like against like, .tflite against .tflite, int8 is {times(facts.ratio)} smaller: "
-        f"{size(files.float_tflite)} to {size(small)}.",
+        f"Compared with the float .tflite file ({size(files.float_tflite)}), the int8 .tflite file ({size(small)}) is "
+        f"{times(facts.ratio)} smaller.",
         {"float_tflite": files.float_tflite, "int8_tflite": small},
         "good",
     )
@@ -171,23 +173,27 @@ def _size(facts: Facts) -> Iterator[Finding]:
     if whole and bare and whole > bare:
         yield Finding(
             "size",
-            f"The training checkpoint is {size(whole)}, of which {size(whole - bare)} are optimizer state that no "
-            f"device needs. Measured from it the ratio would read {times(whole / small)}; from the .keras file "
-            f"without that state ({size(bare)}), {times(bare / small)}.",
+            f"The training checkpoint has {size(whole)}, of which {size(whole - bare)} are optimizer state that no "
+            f"device needs. Compared with it, int8 would seem {times(whole / small)} smaller; compared with the "
+            f".keras file without that state ({size(bare)}), {times(bare / small)}.",
             {"keras_with_optimizer": whole, "keras": bare},
         )
     elif whole or bare:
         file = whole or bare or 0
-        yield Finding("size", f"The .keras file is {size(file)}, {times(file / small)} the int8 file.", {"keras": file})
+        yield Finding(
+            "size",
+            f"The .keras file has {size(file)}, {times(file / small)} the size of the int8 file.",
+            {"keras": file},
+        )
     parts = facts.size.breakdown.int8_tflite
     overhead = 1 - parts.weights / small
     if overhead > NOTABLE_OVERHEAD:
         ideal = facts.size.breakdown.float_tflite.weights / max(parts.weights, 1)
         yield Finding(
             "size",
-            f"The weights alone shrink {times(ideal)}, but {percent(overhead)} of the int8 file is something "
-            f"else: {size(parts.quantization)} of scales and zero points, {size(parts.names)} of tensor names, "
-            f"{size(parts.rest)} of graph.",
+            f"The weights alone are {times(ideal)} smaller, but {percent(overhead)} of the int8 file are not weights: "
+            f"{size(parts.quantization)} are scales and zero points, {size(parts.names)} tensor names, and "
+            f"{size(parts.rest)} the graph.",
             {"overhead": overhead, "weights_ratio": ideal},
         )
 
@@ -197,8 +203,9 @@ def _speed(facts: Facts) -> Iterator[Finding]:
     ratio, word = (facts.speedup, "faster") if facts.speedup >= 1 else (1 / facts.speedup, "slower")
     yield Finding(
         "speed",
-        f"Int8 is {times(ratio)} {word} on this CPU: medians of {after.median_ms:.2f} and {before.median_ms:.2f} ms "
-        f"for one image on one thread, measured in turns; nine of ten int8 runs stay below {after.p90_ms:.2f} ms.",
+        f"Int8 is {times(ratio)} {word} than float on this CPU: a median of {after.median_ms:.2f} ms against "
+        f"{before.median_ms:.2f} ms for one image on one thread, measured in turns. 90% of the int8 runs take at most "
+        f"{after.p90_ms:.2f} ms.",
         {"float_ms": before.median_ms, "int8_ms": after.median_ms},
         "good" if facts.speedup > 1 else "warn",
     )
@@ -211,7 +218,7 @@ def _quantization(facts: Facts) -> Iterator[Finding]:
         total = sum(proof.ops.values())
         yield Finding(
             "quantization",
-            f"{count(requantized, 'QUANTIZE op')} of {total} remain between tensors of different scales.",
+            f"{count(requantized, 'QUANTIZE op')} of {total} remain, between tensors of different scales.",
             {"quantize": requantized, "ops": total},
         )
     channels = sum(item.channels for item in proof.widened)
@@ -219,7 +226,7 @@ def _quantization(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "quantization",
             f"{count(channels, 'weight channel')} in {count(len(proof.widened), 'op')} had weights so small "
-            "beside their bias that the scale was widened to keep the bias inside 32 bits.",
+            "compared with their bias that the weight scale was made larger, to keep the bias inside 32 bits.",
             {"channels": channels},
             "warn",
         )
@@ -266,24 +273,23 @@ def _deployment(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "deployment",
             f"{count(left, 'op')} of {total} compute in float, so an integer-only accelerator cannot run the "
-            "whole file; they are listed under the quantization method.",
+            'whole model. The section "Quantization method" lists them.',
             {"float_left": left, "ops": total},
             "warn",
         )
     else:
         yield Finding(
             "deployment",
-            f"All {count(total, 'op')} (of {count(kinds, 'kind')}), the input and the output are integers, which "
-            "is what microcontrollers, DSPs and neural accelerators ask for first. No such device was tried in "
-            "this run.",
+            f"All {count(total, 'op')} (of {count(kinds, 'kind')}), the input and the output are integers, as "
+            "microcontrollers, DSPs and neural accelerators require. This run did not try such a device.",
             {"ops": total, "kinds": kinds},
             "good",
         )
     frames = 1000 / facts.latencies[1].median_ms
     yield Finding(
         "deployment",
-        f"One image costs {proof.macs / 1e6:,.1f} million multiply-accumulates; this CPU does {frames:,.0f} "
-        f"images a second on one thread ({facts.evaluation.kernels}).",
+        f"One image takes {proof.macs / 1e6:,.1f} million multiply-accumulates. This CPU processes {frames:,.0f} "
+        f"images per second on one thread ({facts.evaluation.kernels}).",
         {"macs": proof.macs, "images_per_second": frames},
     )
 
@@ -295,16 +301,16 @@ def _recommendations(facts: Facts) -> Iterator[Finding]:
         worst = max(-compared.difference.low * 100, 0.0)
         yield Finding(
             "recommendation",
-            f"Ship int8.tflite in place of float: by the {compared.confidence:.0%} interval it loses {worst:.2f} "
-            f"points at worst, inside the margin of {margin}.",
+            f"Ship int8.tflite instead of the float model: at the lower end of the {compared.confidence:.0%} interval "
+            f"it loses {worst:.2f} points, which is inside the margin of {margin}.",
             {"low": compared.difference.low, "margin": compared.margin},
             "good",
         )
     else:
         yield Finding(
             "recommendation",
-            f"Do not replace float by int8 yet where {margin} matter: the loss may be as large as "
-            f"{-compared.difference.low * 100:.2f} points. The conclusion says what to try.",
+            f"Do not replace float by int8 yet if a loss of {margin} matters: the loss may be as large as "
+            f'{-compared.difference.low * 100:.2f} points. The section "Conclusion" says what to try.',
             {"low": compared.difference.low, "margin": compared.margin},
             "warn",
         )
@@ -319,18 +325,19 @@ def _recommendations(facts: Facts) -> Iterator[Finding]:
         codes = f" As int8 codes, pixel 0 becomes {number(ends[0])} and pixel 255 becomes {number(ends[1])}."
     yield Finding(
         "recommendation",
-        f"Feed the device exactly this: {preprocess.interpolation} resize to {preprocess.size} × "
-        f"{preprocess.size}, {preprocess.channels} order, pixels scaled linearly to "
-        f"[{number(preprocess.scale[0])}, {number(preprocess.scale[1])}].{codes}",
+        f"Preprocess images on the device in exactly this way: {preprocess.interpolation} resize to {preprocess.size} "
+        f"× {preprocess.size}, {preprocess.channels} order, pixels scaled linearly to [{number(preprocess.scale[0])}, "
+        f"{number(preprocess.scale[1])}].{codes}",
     )
     yield Finding(
         "recommendation",
-        f"Check the file's SHA-256 before loading it ({proof.sha256[:16]}…): damaged files often still load and run.",
+        f"Check the file's SHA-256 ({proof.sha256[:16]}…) before loading it, because damaged files "
+        "often still load and run.",
     )
 
 
 def _elsewhere(facts: Facts) -> Iterator[Finding]:
-    """What the latency measured beside evaluation says of other machines, where nothing else was measured."""
+    """What to do about speed, from the latency measured during evaluation, if no benchmark was run."""
     before, after = facts.latencies
     if facts.speedup < 1:
         yield Finding(
@@ -343,8 +350,8 @@ def _elsewhere(facts: Facts) -> Iterator[Finding]:
     else:
         yield Finding(
             "recommendation",
-            f"Measure latency on the target: {after.median_ms:.2f} ms is this machine's "
-            f"({facts.manifest.machine.cpu}), and {times(facts.speedup)} over float need not carry over.",
+            f"Measure latency on the target device: {after.median_ms:.2f} ms was measured on this machine "
+            f"({facts.manifest.machine.cpu}), and the speed-up of {times(facts.speedup)} may differ elsewhere.",
             {"speedup": facts.speedup},
         )
 
@@ -358,25 +365,25 @@ def _next(facts: Facts) -> Iterator[Finding]:
         # An interval narrows with the root of the images.
         needed = images * (half / abs(gap.value)) ** 2 if gap.value else 0.0
         more = (
-            f" If the true gap is the {points(gap.value)} seen here, an interval that leaves zero out takes about "
-            f"{about(needed)} test images."
+            f" If the true difference is {points(gap.value)}, as measured, about {about(needed)} test images are "
+            "needed for an interval without zero."
             if needed > images
-            else f" Four times as many would resolve {half * 50:.2f}."
+            else f" Four times as many could show {half * 50:.2f}."
         )
-        then = " The steps in quantization below pay only if the gap persists." if gap.value < 0 else ""
+        then = " The quantization steps below are worthwhile only if the gap persists." if gap.value < 0 else ""
         yield Finding(
             "next",
-            f"The gap of {points(gap.value)} points is within the noise: its interval ({span(gap)}) contains "
-            f"zero, for {count(images, 'test image')} resolve no less than about {half * 100:.2f} "
-            f"points.{more}{then}",
+            f"The gap of {points(gap.value)} points is within the noise: its interval ({span(gap)}) contains zero. "
+            f"With {count(images, 'test image')}, only gaps above about {half * 100:.2f} points can be "
+            f"shown.{more}{then}",
             {**figures, "images_needed": needed},
         )
     elif gap.high < 0:
         yield Finding(
             "next",
-            f"The gap is real: {points(gap.value)} points, and its interval ({span(gap)}) stays below zero. What "
-            f"follows are candidates to close it"
-            f"{'' if facts.trained else '; quantization-aware training is the strongest and the dearest'}.",
+            f"The gap is real: {points(gap.value)} points, and its whole interval ({span(gap)}) lies below zero. The "
+            "steps below may close "
+            f"it{'' if facts.trained else '; quantization-aware training is the strongest and the most expensive'}.",
             figures,
             "warn",
         )
@@ -390,14 +397,14 @@ def _next(facts: Facts) -> Iterator[Finding]:
 
 
 def _quantization_steps(facts: Facts) -> Iterator[Finding]:
-    """What would make the integers better; asked for only where they lose something."""
+    """Steps that may reduce the loss of int8, if it has one."""
     wide = _outliers(facts)
     if wide:
         yield Finding(
             "next",
             f"Another observer: {count(len(wide), 'activation range')} could be at least halved if outliers were "
-            f"clipped (the worst needs {percent(wide[0].used)} of its range for 99.8% of its values), which would "
-            "give those values steps half as coarse.",
+            f"clipped. The worst needs only {percent(wide[0].used)} of its range for 99.8% of its values. Half the "
+            "range means steps half as large.",
             {"tensors": len(wide), "used": wide[0].used},
         )
     uneven = _uneven(facts)
@@ -405,9 +412,9 @@ def _quantization_steps(facts: Facts) -> Iterator[Finding]:
         row, factor = uneven
         yield Finding(
             "next",
-            f"Cross-layer equalization: in '{tensor(row.name)}' the largest channel's weights are {factor:,.0f} "
-            f"times the smallest's ({number(row.channel_max.min)} to {number(row.channel_max.max)}). One scale a "
-            "channel absorbs that for the weights, but the activations behind them share one.",
+            f"Cross-layer equalization: in '{tensor(row.name)}' the largest channel's weights are {factor:,.0f} times "
+            f"the smallest's ({number(row.channel_max.min)} to {number(row.channel_max.max)}). Per-channel scales "
+            "handle that for the weights, but all channels of the following activation share one scale.",
             {"factor": factor},
         )
     images = facts.ranges.images
@@ -415,7 +422,8 @@ def _quantization_steps(facts: Facts) -> Iterator[Finding]:
         each = images / max(len(facts.evaluation.classes), 1)
         yield Finding(
             "next",
-            f"More calibration images: {images} set the ranges, {number(each)} a class; a few hundred cost seconds.",
+            f"More calibration images: only {images} set the ranges, {number(each)} per class. A few "
+            "hundred take seconds.",
             {"images": images},
         )
     losers = [(a, b) for a, b in _losers(facts) if a.correct - b.correct >= 2]
@@ -424,14 +432,14 @@ def _quantization_steps(facts: Facts) -> Iterator[Finding]:
         lost = facts.compared.mcnemar.b
         yield Finding(
             "next",
-            f"Calibration images of '{a.name}': it went from {a.correct} to {b.correct} right of {a.images}, the "
-            f"largest part of the {count(lost, 'answer')} lost.",
+            f"Add calibration images of '{a.name}': its right answers fell from {a.correct} to {b.correct} of "
+            f"{a.images}, the largest part of the {count(lost, 'answer')} lost.",
             {"lost": a.correct - b.correct},
         )
 
 
 def _training_steps(facts: Facts) -> Iterator[Finding]:
-    """What would make the float model better, and the int8 model with it."""
+    """Steps that may improve the float model, and so the int8 model."""
     accuracy = facts.before.accuracy
     rows = facts.history.epochs if facts.history else []
     if rows:
@@ -442,7 +450,7 @@ def _training_steps(facts: Facts) -> Iterator[Finding]:
                 "More training images or stronger augmentation: the float model was right on "
                 f"{percent(last.accuracy)} of its training images in the last epoch but on "
                 f"{percent(accuracy.value)} of the test images, a gap of {points(last.accuracy - accuracy.value)} "
-                f"points against the {points(facts.compared.difference.value)} of quantization.",
+                f"points. Quantization changed accuracy by {points(facts.compared.difference.value)} points.",
                 {"training": last.accuracy, "test": accuracy.value},
             )
         yield from _last_epoch(facts)
@@ -451,9 +459,9 @@ def _training_steps(facts: Facts) -> Iterator[Finding]:
     if worst.recall < accuracy.value - NOTABLE_GAP:
         yield Finding(
             "next",
-            f"Training images of '{worst.name}': the float model finds {percent(worst.recall)} of its "
-            f"{count(worst.images, 'image')}, against {percent(accuracy.value)} ({interval(accuracy)}) of "
-            f"all.{_confusion(facts, worst.name)}",
+            f"Add training images of '{worst.name}': the float model recognizes {percent(worst.recall)} of its "
+            f"{count(worst.images, 'image')}, but {percent(accuracy.value)} ({interval(accuracy)}) of "
+            f"all images.{_confusion(facts, worst.name)}",
             {"recall": worst.recall},
         )
 
@@ -486,8 +494,8 @@ def _last_epoch(facts: Facts) -> Iterator[Finding]:
 
 
 def _confusion(facts: Facts, name: str) -> str:
-    """What a class is most often taken for, as a sentence."""
+    """The class that a class is most often mistaken for, as a sentence."""
     names = [row.name for row in facts.before.per_class]
     place = names.index(name)
     row = [0 if k == place else hits for k, hits in enumerate(facts.before.confusion[place])]
-    return f" It is taken for '{names[row.index(max(row))]}' {count(max(row), 'time')}." if max(row) > 1 else ""
+    return f" It is mistaken for '{names[row.index(max(row))]}' {count(max(row), 'time')}." if max(row) > 1 else ""

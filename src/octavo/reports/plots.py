@@ -35,7 +35,7 @@ class Plot:
 
     Args:
         svg: The picture, one `<svg>` element.
-        alt: What it shows, for who cannot see it.
+        alt: What it shows, for people who cannot see it.
         caption: How to read it.
     """
 
@@ -45,7 +45,7 @@ class Plot:
 
 
 def plots(facts: Facts) -> dict[str, Plot]:
-    """All pictures of the report, by name; those that a run has no figures for are left out."""
+    """All pictures of the report for which the run has figures, by name."""
     makers = (accuracy, difference, sizes, training, latency, memory, confusion, error, activations, weights)
     made = {make.__name__: make(facts) for make in makers}
     return {name: plot for name, plot in made.items() if plot is not None}
@@ -70,8 +70,8 @@ def accuracy(facts: Facts) -> Plot:
         "accuracy",
         figure,
         f"Accuracy: {said}.",
-        "Each accuracy with its Wilson interval. Overlap says little here: both models saw the same images, "
-        "which the paired difference below uses.",
+        "Each accuracy with its Wilson interval. Overlapping intervals say little here: both models saw the same "
+        "images, so the paired difference is the better comparison.",
     )
 
 
@@ -96,12 +96,12 @@ def difference(facts: Facts) -> Plot:
         f"Paired difference of int8 and float: {points(change.value)} points, interval {span(change)}; margin "
         f"−{margin:g}.",
         f"Int8 minus float on the same images, with the paired {facts.compared.confidence:.0%} interval. Int8 is "
-        "non-inferior when the whole interval lies in the green part.",
+        "non-inferior if the whole interval lies in the green area.",
     )
 
 
 def sizes(facts: Facts) -> Plot:
-    """Bytes of every file, the `.tflite` files by what they hold."""
+    """Size of every file, and the parts of the `.tflite` files."""
     files, held = facts.size.files, facts.size.breakdown
     rows: list[tuple[str, dict[str, int]]] = []
     if files.keras_with_optimizer:
@@ -130,9 +130,9 @@ def sizes(facts: Facts) -> Plot:
         "sizes",
         figure,
         f"Sizes: {said}.",
-        "The .tflite files by what they hold. Grey files are training artefacts that no device needs."
+        "The sizes, and the parts of the .tflite files. Grey files are training artefacts that no device needs."
         if len(rows) > 2
-        else "The .tflite files by what they hold.",
+        else "The parts of the .tflite files.",
     )
 
 
@@ -167,8 +167,8 @@ def training(facts: Facts) -> Plot | None:
         figure,
         f"Training curves: after {len(rows)} epochs loss {rows[-1].loss:.3f} and training accuracy "
         f"{percent(rows[-1].accuracy)}.",
-        "Loss and accuracy by epoch. Training figures are averages over the epoch, on augmented images while the "
-        "weights still change, so they can lie below the others.",
+        "Loss and accuracy by epoch. Training figures are averages over the epoch, on augmented images and while the "
+        "weights change, so training accuracy can be below validation accuracy.",
     )
 
 
@@ -195,15 +195,15 @@ def latency(facts: Facts) -> Plot | None:
         axes.plot([time.min_ms, time.p90_ms], [place, place], color=INK, lw=1.2)
         _beside(axes, milliseconds(time.median_ms) + note, end, place)
     axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
-    axes.set(xlabel="ms an image, one thread", xlim=(0, max(ends) * 1.55))
+    axes.set(xlabel="ms per image, one thread", xlim=(0, max(ends) * 1.55))
     _clean(axes)
     return _plot(
         "latency",
         figure,
         f"Latency: {'; '.join(f'{name} {milliseconds(time.median_ms)}' for name, _, time, _ in rows)}. "
         f"{'; '.join(said)}.",
-        "Median time of one image, with a line from the fastest run to the one that nine of ten stay below. The "
-        "factor is int8's time over float's, the median over pairs of runs.",
+        "Median time of one image; the line goes from the fastest run to the 90th percentile. The factor is the time "
+        "of int8 divided by that of float, the median over pairs of runs.",
     )
 
 
@@ -216,7 +216,7 @@ def _measured(target: Verdict) -> Latency | None:
 
 
 def memory(facts: Facts) -> Plot | None:
-    """What the model takes: its files, memory on this machine, and the plan for a microcontroller."""
+    """Bytes that the model needs: its files, memory on this machine, and the arena on a microcontroller."""
     found = facts.deployed
     if found is None or not found.families:
         return None
@@ -245,13 +245,13 @@ def memory(facts: Facts) -> Plot | None:
         "memory",
         figure,
         f"Memory: {'; '.join(f'{label} {size(bytes_)}' for label, _, bytes_ in rows)}.",
-        "The files, and the measured peak of memory beyond LiteRT itself"
+        "The file sizes, and the measured peak memory beyond LiteRT itself"
         + ("; for a microcontroller, the arena that TFLite Micro would plan for activations." if planned else "."),
     )
 
 
 def confusion(facts: Facts) -> Plot:
-    """Float's confusion matrix as shares of the true class, and what int8 changes in it."""
+    """Float's confusion matrix, and how int8 changes it."""
     classes, before, after = facts.evaluation.classes, facts.before.confusion, facts.after.confusion
     count = len(classes)
     change = [[b - a for a, b in zip(*rows, strict=True)] for rows in zip(before, after, strict=True)]
@@ -263,7 +263,7 @@ def confusion(facts: Facts) -> Plot:
     right.imshow(change, cmap="PuOr_r", vmin=-most, vmax=most)
     for axes, title in ((left, "float: images"), (right, "int8 minus float: images")):
         axes.set_title(title, loc="left", fontsize=10, color=INK)
-        axes.set_xlabel("answer", fontsize=9)
+        axes.set_xlabel("predicted class", fontsize=9)
         axes.tick_params(length=0)
         axes.spines[:].set_color("#D7DBE0")
         names = [_short(text) for text in classes] if count <= MOST_NAMES else []
@@ -272,7 +272,7 @@ def confusion(facts: Facts) -> Plot:
         _literal(
             axes.set_yticks(place, names if axes is left else [""] * len(names), fontsize=8.5), axes.get_yticklabels()
         )
-    left.set_ylabel("truth", fontsize=9)
+    left.set_ylabel("true class", fontsize=9)
     if count <= MOST_NUMBERS:
         for i in range(count):
             for j in range(count):
@@ -288,14 +288,15 @@ def confusion(facts: Facts) -> Plot:
         "confusion",
         figure,
         f"Confusion matrices of {count} classes: float has {sum(row[k] for k, row in enumerate(before))} images "
-        f"on the diagonal, int8 {sum(row[k] for k, row in enumerate(after))}; {moved} images more in some cells.",
-        "Left: float's answers (columns) by true class (rows); the darker, the larger the share of the class. "
-        "Right: what int8 changes: orange cells gained images, violet ones lost them.",
+        f"on the diagonal, int8 {sum(row[k] for k, row in enumerate(after))}; a net {moved} images "
+        "are in another cell.",
+        "Left: the classes that float predicts (columns) for each true class (rows); a darker cell is a larger share "
+        "of the class. Right: the change in int8; orange cells gained images, violet cells lost images.",
     )
 
 
 def error(facts: Facts) -> Plot | None:
-    """Along the network: the error that each tensor has, and the error that its op alone adds."""
+    """The accumulated error of each tensor along the network, and the error that its op alone adds."""
     if facts.compare is None or not facts.compare.tensors:
         return None
     rows = facts.compare.to_json()["tensors"]
@@ -306,15 +307,16 @@ def error(facts: Facts) -> Plot | None:
     return _plot(
         "error",
         figure,
-        f"Error along {len(rows)} tensors. Most is added by: {named or 'none'}.",
-        f"Signal to noise of each int8 tensor against float, over {facts.compare.images} validation images (training "
-        "images where there are none); 6 dB are one bit. The line is the error that has accumulated; a dot is what "
-        f"the op alone adds when fed with float's values. Ringed, those that add most: {named or 'none'}.",
+        f"Error along {len(rows)} tensors. The ops that add most: {named or 'none'}.",
+        f"SQNR (signal-to-quantization-noise ratio) of each int8 tensor against float, over {facts.compare.images} "
+        "validation images (training images if there are none); higher is better, and 6 dB are about one bit. The line "
+        "is the accumulated error. A dot is the error that the op alone adds if it gets float's values as inputs. "
+        f"Rings mark the ops that add most: {named or 'none'}.",
     )
 
 
 def activations(facts: Facts) -> Plot | None:
-    """Along the network: each activation's range, and where its values lie in it."""
+    """The values of each activation within its int8 range, along the network."""
     rows = facts.distributions.activations if facts.distributions else []
     if not rows:
         return None
@@ -334,15 +336,15 @@ def activations(facts: Facts) -> Plot | None:
     return _plot(
         "activations",
         figure,
-        f"Values of {len(rows)} activations within their ranges; the loosest range has 99.8% of its values in "
-        f"{percent(loosest.used)} of it.",
-        f"Each activation's values inside the range that int8 gives it, over {facts.distributions.images} "  # type: ignore[union-attr]
-        "calibration images. A tall pale bar with a short dark one is a range set by outliers.",
+        f"Values of {len(rows)} activations within their ranges. In the widest range for its values, 99.8% of the "
+        f"values lie in {percent(loosest.used)} of the range.",
+        f"Each activation's values within its int8 range, over {facts.distributions.images} "  # type: ignore[union-attr]
+        "calibration images. A short dark bar in a tall pale one means that outliers set the range.",
     )
 
 
 def weights(facts: Facts) -> Plot | None:
-    """Along the network: the int8 codes that the weights use, and how far the channels' largest weights differ."""
+    """The int8 codes of each op's weights along the network, and how much the channels' largest weights differ."""
     rows = facts.distributions.weights if facts.distributions else []
     if not rows:
         return None
@@ -373,11 +375,11 @@ def weights(facts: Facts) -> Plot | None:
     return _plot(
         "weights",
         figure,
-        f"Weights of {len(rows)} ops: the codes they use, and the range of their channels' largest weights, at "
-        f"most a factor of {widest:.0f} within one op.",
-        "Above: the int8 codes that each op's weights became. Below: the largest weight of each output channel, "
-        "from the smallest to the largest channel, the dot at the middle one. Tall lines are why every channel "
-        "has its own scale.",
+        f"Weights of {len(rows)} ops: their int8 codes, and the largest weight of each channel, which differs by a "
+        f"factor of at most {widest:.0f} within one op.",
+        "Above: the int8 codes of each op's weights. Below: the largest weight of each output channel; a line goes "
+        "from the smallest to the largest channel of an op, and the dot is the median. Because of tall lines every "
+        "channel has its own scale.",
     )
 
 
@@ -404,7 +406,7 @@ def _bands(
     bands: Sequence[tuple[Sequence[float], Sequence[float]]],
     labels: Sequence[str] = ("all values", "middle 99.8%", "middle half"),
 ) -> None:
-    """One column a tensor: whole, most, and half of its values, from pale to dark."""
+    """One column per tensor: all, most, and half of its values, from pale to dark."""
     for (low, high), colour, label in zip(bands, ("#D5E3EE", "#56B4E9", FLOAT), labels, strict=True):
         heights = [b - a for a, b in zip(low, high, strict=True)]
         axes.bar(range(len(heights)), heights, bottom=low, color=colour, width=0.86, lw=0, label=label)
@@ -422,12 +424,12 @@ def _quantiles(histogram: Histogram, shares: Sequence[float]) -> list[float]:
 
 
 def _unit(most: float) -> tuple[float, str]:
-    """How many bytes an axis up to so many counts in, and what that is called."""
+    """The unit of an axis that goes up to so many bytes: its size in bytes and its name."""
     return (1e6, "MB") if most >= 1e6 else (1e3, "kB")
 
 
 def _beside(axes: Any, text: str, end: float, place: float) -> None:
-    """What a bar says, behind its end."""
+    """Writes a bar's value behind its end."""
     axes.annotate(text, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9.5)
 
 
@@ -450,7 +452,7 @@ def _clean(axes: Any, left: bool = True) -> None:
 
 
 def _literal(_: Any, labels: Sequence[Any]) -> None:
-    """Class names are text: a dollar sign in one starts no formula."""
+    """Shows class names as plain text, so that a dollar sign does not start a formula."""
     for label in labels:
         label.set_parse_math(False)
 

@@ -1,4 +1,4 @@
-"""The report's tables, once: the page and the Markdown show the same rows."""
+"""The report's tables: HTML and Markdown show the same rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BACKBONES = {"mobilenet_v2": "MobileNetV2"}
 
 
 class Code(str):
-    """Text for machines: a hash, a command."""
+    """Text that the report sets as code: a hash, a command."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Table:
         rows: The cells.
         head: Column titles; none for a list of properties.
         caption: What it shows.
-        numbers: Whether all columns but the first hold numbers.
+        numbers: Whether all columns except the first hold numbers.
     """
 
     rows: list[list[str]]
@@ -51,7 +51,7 @@ class Table:
 
 
 def tables(facts: Facts) -> dict[str, Table]:
-    """All tables of the report, by name; those without rows are left out."""
+    """All tables of the report that have rows, by name."""
     made = {
         "results": _results(facts),
         "side_by_side": _side_by_side(facts),
@@ -100,7 +100,7 @@ def _results(facts: Facts) -> Table:
             *(milliseconds(latency.median_ms) for latency in facts.latencies),
             f"{times(facts.speedup)} faster" if facts.speedup >= 1 else f"{times(1 / facts.speedup)} slower",
         ],
-        ["Agreement", "", "", f"{percent(compared.agreement)} same answer"],
+        ["Agreement", "", "", f"{percent(compared.agreement)} same class"],
     ]
     return Table(
         rows,
@@ -111,7 +111,7 @@ def _results(facts: Facts) -> Table:
 
 
 def _side_by_side(facts: Facts) -> Table:
-    """What training for int8 brought, beside what it is fair to compare it with."""
+    """Int8 after QAT, with float, the control and post-training quantization."""
     if facts.trained is None:
         return Table([])
     models, shown = facts.evaluation.models, facts.evaluation
@@ -143,7 +143,7 @@ def _side_by_side(facts: Facts) -> Table:
         ("", "Accuracy", "Minus float", "Minus control", "Minus post-training"),
         f"All on the same {count(shown.images, 'held-out image')}; differences in points with paired "
         f"{facts.compared.confidence:.0%} intervals. The control is the float model, trained for the same epochs on "
-        "the same images in the same order: what training alone brings.",
+        "the same images in the same order: it shows the effect of longer training alone.",
         numbers=True,
     )
 
@@ -161,7 +161,7 @@ def _architecture(facts: Facts) -> Table:
                 "Base model",
                 f"{base}, width {recipe.model.alpha:g}, output stride {recipe.model.output_stride}"
                 if facts.history
-                else "as in the model file that the run started from",
+                else "the model file that the run started from",
             ],
             ["Task", "image classification"],
             ["Input shape", " × ".join(str(side) for side in facts.proof.input.shape)],
@@ -170,13 +170,13 @@ def _architecture(facts: Facts) -> Table:
             ["Source", f"{data.source}; images of {' × '.join(str(side) for side in data.input_shape)}"],
             ["Preprocessing", preprocessing(recipe)],
             ["Parameters", f"{facts.proof.parameters:,}"],
-            ["Multiply-accumulates", f"{facts.proof.macs:,} an image"],
+            ["Multiply-accumulates", f"{facts.proof.macs:,} per image"],
         ]
     )
 
 
 def preprocessing(recipe: Recipe) -> str:
-    """From image to input, in words."""
+    """The preprocessing, in words."""
     chosen = recipe.preprocess
     low, high = (number(value) for value in chosen.scale)
     return (
@@ -201,7 +201,7 @@ def _method(facts: Facts) -> Table:
                 "Calibration samples",
                 f"{ranges.images:,} training images, {observer}, {count(len(ranges.tensors), 'tensor')}",
             ],
-            *(["Said of the calibration", text] for text in ranges.warnings),
+            *(["Calibration warning", text] for text in ranges.warnings),
             *_training(facts),
             *_precision(facts),
             ["Target ops", f"TFLITE_BUILTINS_INT8: {kinds}"],
@@ -212,18 +212,18 @@ def _method(facts: Facts) -> Table:
 
 
 def _tuning(facts: Facts) -> Table:
-    """What was changed before post-training quantization, and what could not be."""
+    """The tuning passes: what each changed, and what it could not change."""
     steps = facts.tuning.steps if facts.tuning else []
     return Table(
         [[titled(PASSES, s.act), s.said, "; ".join(s.left) or "none", f"{s.seconds:.1f} s"] for s in steps],
-        ("Act", "What it changed", "Left as it was", "Time"),
-        f"Acts applied before post-training quantization, in this order, on the {facts.ranges.images:,} calibration "
-        "images; none uses a label.",
+        ("Tuning pass", "What it changed", "Not changed", "Time"),
+        f"Tuning passes applied before post-training quantization, in this order, on the {facts.ranges.images:,} "
+        "calibration images. None uses labels.",
     )
 
 
 def _training(facts: Facts) -> list[list[str]]:
-    """How the integers were trained."""
+    """How the int8 model was trained (QAT)."""
     if facts.trained is None:
         return []
     recipe, history = facts.recipe.qat, facts.trained
@@ -239,12 +239,12 @@ def _training(facts: Facts) -> list[list[str]]:
     if recipe.weight_averaging:
         said.append(f"weights averaged ({recipe.weight_averaging:g})")
     if recipe.distill:
-        said.append(f"{recipe.distill:.0%} of the loss from the float model's outputs")
+        said.append(f"{recipe.distill:.0%} of the loss is the distance to the float model's outputs")
     return [["Training", ", ".join(said)]]
 
 
 def _precision(facts: Facts) -> list[list[str]]:
-    """How many ops compute otherwise, by the user's wish."""
+    """How many ops have another precision than int8, as the recipe asks."""
     given = Counter(facts.proof.precision.values())
     said = [
         f"{count(given[name], 'op')}: {found.meaning}"
@@ -264,7 +264,7 @@ def _left(facts: Facts) -> Table:
     return Table(
         [[item.op, tensor(item.tensor), item.reason] for item in facts.proof.float_left],
         ("Op", "Tensor", "Why"),
-        "What stays in float, and why.",
+        "Ops that stay in float, and why.",
     )
 
 
@@ -284,8 +284,8 @@ def _sizes(facts: Facts) -> Table:
     sizes = (files.keras_with_optimizer, files.keras, files.float_tflite, files.int8_tflite)
     for row, total in zip(rows, [total for total in sizes if total], strict=True):
         row.append(times(total / files.int8_tflite))
-    head = ("File", "Size", "Weights", "Scales, zero points", "Names", "Rest", "Of int8")
-    return Table(rows, head, "Every file of the model, and what the .tflite files hold.", numbers=True)
+    head = ("File", "Size", "Weights", "Scales, zero points", "Names", "Rest", "Times int8")
+    return Table(rows, head, "Every file of the model, and the parts of the .tflite files.", numbers=True)
 
 
 def _classes(facts: Facts) -> Table:
@@ -307,7 +307,8 @@ def _classes(facts: Facts) -> Table:
     return Table(
         rows,
         ("Class", "Images", *pairs),
-        "Recall: share of the class's images that were found. Precision: share of its answers that were right.",
+        "Recall: the share of the class's images that the model recognizes. Precision: the share of the model's "
+        "answers for this class that are right.",
         numbers=True,
     )
 
@@ -323,7 +324,7 @@ def _disagreements(facts: Facts) -> Table:
             ]
             for row in facts.compared.disagreements
         ],
-        ("Image", "Truth", "Float says", "Int8 says"),
+        ("Image", "True class", "Float", "Int8"),
     )
 
 
@@ -337,7 +338,7 @@ def _checks(facts: Facts) -> Table:
             ]
             for check in facts.proof.checks
         ],
-        ("Check", "Looked at", "Result"),
+        ("Check", "Items checked", "Result"),
     )
 
 
@@ -364,23 +365,23 @@ def _implementation(facts: Facts) -> Table:
     rows += [
         [
             "Calibration",
-            f"{facts.ranges.images:,} of the training images, in one pass; their order has no influence, and no "
-            "test image takes part",
+            f"{facts.ranges.images:,} training images, in one pass. Their order has no effect, and no test image is "
+            "used",
         ],
         [
             "Optimization",
             "batch norms folded and activations fused in the float graph, one weight scale per output channel, "
-            f"{count(channels, 'channel')} widened against bias overflow",
+            f"the weight scale of {count(channels, 'channel')} enlarged to prevent bias overflow",
         ],
     ]
     return Table(rows)
 
 
 def _approach(recipe: Recipe) -> str:
-    """What sets this training apart, in words."""
+    """The choices of this training, in words."""
     train = recipe.train
     start = {None: "from scratch", "imagenet": "from ImageNet weights"}.get(recipe.model.weights, "from given weights")
-    which = {None: "all layers", "head": "the classifier alone"}.get(
+    which = {None: "all layers", "head": "the classifier only"}.get(
         train.unfreeze_from, f"the layers from {train.unfreeze_from} on"
     )
     momentum = f" with momentum {train.batch_norm_momentum:g}" if train.batch_norm_momentum else ""
@@ -389,11 +390,11 @@ def _approach(recipe: Recipe) -> str:
         f"batch norms {'frozen' if train.batch_norm == 'frozen' else f'updated{momentum}'}",
     ]
     if train.gradual_unfreezing:
-        said.append(f"classifier alone for {count(train.gradual_unfreezing, 'epoch')}")
+        said.append(f"only the classifier for {count(train.gradual_unfreezing, 'epoch')}")
     if train.backbone_rate != 1:
-        said.append(f"backbone at {train.backbone_rate:g} of the rate")
+        said.append(f"learning rate of the backbone times {train.backbone_rate:g}")
     if train.layer_decay != 1:
-        said.append(f"rate times {train.layer_decay:g} each block down")
+        said.append(f"learning rate times {train.layer_decay:g} for each earlier block")
     if train.adapt_batch_norm:
         said.append("batch norms re-estimated before training")
     if train.reestimate_batch_norm:
@@ -413,7 +414,7 @@ def _approach(recipe: Recipe) -> str:
 
 
 def _benchmark(facts: Facts) -> Table:
-    """Float and int8 side by side, kernel family by kernel family."""
+    """Float and int8 side by side, for each kernel family."""
     found = facts.deployed
     if found is None or found.benchmark is None:
         return Table([])
@@ -427,29 +428,29 @@ def _benchmark(facts: Facts) -> Table:
     if facts.timed:
         total = f"of {sum(facts.proof.ops.values())}"
         rows.append(
-            ["Ops that XNNPACK leaves", f"{len(facts.timed[0].left)}", f"{len(facts.timed[1].left)} {total}", ""]
+            ["Ops that XNNPACK does not take", f"{len(facts.timed[0].left)}", f"{len(facts.timed[1].left)} {total}", ""]
         )
     return Table(
         rows,
         ("", "Float", "Int8", "Int8 over float"),
-        f"Batch 1 on one thread, run in turns: float, int8, float, int8. The ratio of times is taken pair by pair, and "
-        "has its 95% interval. Memory is peak resident memory of a fresh process beyond that of LiteRT itself. "
-        f"{machine.cpu}, {machine.architecture}, {machine.cores} cores, LiteRT {machine.litert}.",
+        "Batch 1 on one thread, run in turns: float, int8, float, int8. The ratio of times is the median over pairs "
+        "of runs, with its 95% interval. Memory is the peak resident memory of a fresh process, beyond that of "
+        f"LiteRT itself. {machine.cpu}, {machine.architecture}, {machine.cores} cores, LiteRT {machine.litert}.",
         numbers=True,
     )
 
 
 def _family(name: str, pair: tuple[Timing, Timing]) -> list[list[str]]:
-    """A kernel family's rows: time, rate, loading and memory."""
+    """A kernel family's rows: latency, throughput, time to load and memory."""
     before, after = pair
     rows = [
         [f"{name}: latency, median", *(milliseconds(item.latency.median_ms) for item in pair), ratio(after.ratio)],
-        [f"{name}: nine of ten below", *(milliseconds(item.latency.p90_ms) for item in pair), ""],
-        [f"{name}: fastest", *(milliseconds(item.latency.min_ms) for item in pair), ""],
+        [f"{name}: latency, 90th percentile", *(milliseconds(item.latency.p90_ms) for item in pair), ""],
+        [f"{name}: latency, minimum", *(milliseconds(item.latency.min_ms) for item in pair), ""],
     ]
     if before.throughput and after.throughput:
         many = [f"{rate:,.0f}" for rate in (before.throughput, after.throughput)]
-        rows.append([f"{name}: images a second, all cores", *many, f"{after.throughput / before.throughput:.3f}"])
+        rows.append([f"{name}: images per second, all cores", *many, f"{after.throughput / before.throughput:.3f}"])
     loads = [item.footprint.load_ms for item in pair]
     rows.append([f"{name}: time to load", *map(milliseconds, loads), f"{loads[1] / loads[0]:.3f}"])
     memory = [item.footprint.memory for item in pair]
@@ -459,7 +460,7 @@ def _family(name: str, pair: tuple[Timing, Timing]) -> list[list[str]]:
 
 
 def _targets(facts: Facts) -> Table:
-    """Every target's answers; a blank where one follows from another."""
+    """Every target's answers; a dash if a question does not apply."""
     found = facts.deployed
     answers = ({True: "yes", False: "no", None: "unknown"}, {True: "measured", False: "estimate", None: "unknown"})
 
@@ -472,8 +473,8 @@ def _targets(facts: Facts) -> Table:
             for item in (found.targets if found else None) or []
         ],
         ("Target", "Can it take the model?", "Did it run here?", "What does it cost?"),
-        f"What each target makes of the int8 model, asked with {count(found.images if found else 0, 'image')} of the "
-        "validation split (of the training split where there is none).",
+        f"The int8 model on each target, checked with {count(found.images if found else 0, 'image')} of the validation "
+        "split (of the training split if there is none).",
     )
 
 
@@ -503,5 +504,7 @@ def _stages(facts: Facts) -> Table:
         made = ", ".join(f"{file} {digest[:12]}" for file, digest in stage.outputs.items())
         rows.append([name, f"{stage.seconds:,.1f} s", stage.commit or "", Code(made)])
     return Table(
-        rows, ("Stage", "Time", "Commit", "Files and the start of their SHA-256"), "What each stage took and wrote."
+        rows,
+        ("Stage", "Time", "Commit", "Files and the start of their SHA-256"),
+        "The time of each stage, and the files that it wrote.",
     )

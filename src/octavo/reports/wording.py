@@ -1,4 +1,4 @@
-"""Numbers as people read them, the same in every part of the report."""
+"""Numbers as text, formatted alike in every part of the report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from octavo.base.stats import Interval
 
 
 def percent(share: float) -> str:
-    """A share.
+    """A share, in percent.
 
     Example:
         >>> percent(0.9731)
@@ -16,7 +16,7 @@ def percent(share: float) -> str:
 
 
 def points(share: float) -> str:
-    """A difference of shares, in percentage points with its sign; a difference of nothing has none.
+    """A difference of shares in percentage points, with its sign; a difference of zero has no sign.
 
     Example:
         >>> points(-0.003), points(0.0), points(0.0125)
@@ -47,7 +47,7 @@ def span(difference: Interval) -> str:
 
 
 def number(value: float) -> str:
-    """A number of which three digits matter.
+    """A number with three significant digits.
 
     Example:
         >>> number(-6.4531), number(0.05)
@@ -79,7 +79,7 @@ def size(count: float) -> str:
 
 
 def count(many: float, what: str) -> str:
-    """So many of something.
+    """A number and its noun, in the plural where needed.
 
     Example:
         >>> count(1, "image"), count(1200, "image"), count(3, "class")
@@ -90,7 +90,7 @@ def count(many: float, what: str) -> str:
 
 
 def about(value: float) -> str:
-    """A number of which two digits matter.
+    """A number rounded to two significant digits.
 
     Example:
         >>> about(4802.0), about(37.4)

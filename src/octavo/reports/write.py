@@ -22,11 +22,11 @@ PICTURES = "report_files"
 
 
 class Report(Artefact):
-    """Every fact of a run as its stage wrote it, and what follows from them.
+    """Every fact of a run as its stage wrote it, and the findings.
 
     Args:
         recipe: `recipe.yaml`.
-        manifest: `manifest.json`, with the schema that it has. So are the others; null where the run has no such file.
+        manifest: `manifest.json`, with its own schema, as are the files below; null if the run has no such file.
         data: `data.json`.
         ranges: `ranges.json`.
         proof: `proof.json`.
@@ -38,7 +38,7 @@ class Report(Artefact):
         qat: `qat.json`.
         tuning: `tuning.json`.
         deployment: `deployment.json`.
-        findings: Sentences that follow from the figures.
+        findings: The conclusions from the figures.
     """
 
     file = "report.json"
@@ -64,17 +64,17 @@ class Report(Artefact):
 def write(run_dir: Path | str) -> Facts:
     """Writes `report.html`, `report.md` and `report.json` into a run directory.
 
-    The page is one file without any outside reference, and opens offline. The Markdown has its pictures beside it in
+    The HTML page is one file, without references to other files, and opens offline. The Markdown has its pictures in
     `report_files/`. The JSON holds the facts as the stages wrote them, and the findings with their figures.
 
     Args:
-        run_dir: A directory that `octavo run` filled.
+        run_dir: A run directory of `octavo run`.
 
     Returns:
         The facts that the reports show.
 
     Raises:
-        OctavoError: The directory holds no finished run, or cannot be written to.
+        OctavoError: The directory is not a finished run, or cannot be written to.
 
     Example:
         >>> import octavo
@@ -88,7 +88,7 @@ def write(run_dir: Path | str) -> Facts:
     context = _context(facts, found, made, drawn)
     for name, plot in drawn.items():
         write_text(run_dir / PICTURES / f"{name}.svg", plot.svg)
-    # An earlier report may have drawn what this run has no figures for.
+    # Pictures of an earlier report, for which this run has no figures.
     for file in (run_dir / PICTURES).glob("*.svg"):
         if file.stem not in drawn:
             file.unlink()
@@ -122,9 +122,11 @@ def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: 
 
 
 def _nothing(facts: Facts) -> str:
-    """Why the report says nothing of deployment, where it does not."""
+    """The sentence in place of the deployment section, if the run has no figures for it."""
     why = "no deployment.json" if facts.deployment is None else "a deployment.json of other models than it has now"
-    return f"The run has {why}, so nothing is said of latency, memory and targets here; the same `octavo run` adds it."
+    return (
+        f"The run has {why}, so this section has no latency, memory or targets. Repeat the same `octavo run` to add it."
+    )
 
 
 def _render(template: str, context: dict[str, Any]) -> str:
@@ -144,7 +146,7 @@ def _render(template: str, context: dict[str, Any]) -> str:
 
 
 def _plain(text: object) -> str:
-    r"""Text that Markdown shows as it is, on one line: names come from a user's folders.
+    r"""Text on one line, escaped for Markdown, since names come from a user's folders.
 
     Example:
         >>> _plain("a|b <i> snake_case __init__")
@@ -156,7 +158,7 @@ def _plain(text: object) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell of a Markdown table; code where it is for machines."""
+    """A cell of a Markdown table; a `Code` is set as code."""
     if not isinstance(text, Code):
         return _plain(text)
     safe = " ".join(text.split()).replace("|", "\\|")
@@ -166,7 +168,7 @@ def _cell(text: str) -> str:
 
 
 def _report(run_dir: Path, found: list[Finding]) -> Report:
-    """Every fact as its stage wrote it, but for the gallery's pictures, which are for eyes."""
+    """Every fact as its stage wrote it, without the pictures of the gallery."""
     import yaml
 
     value: dict[str, Any] = {}

@@ -1,1 +1,1 @@
-"""A whole run: its stages, its manifest, several runs of one recipe."""
+"""Runs: the stages of a run, its manifest, and sweeps of one recipe."""

@@ -1,4 +1,4 @@
-"""Every JSON file that runs, searches and sweeps write; docs/artefacts.md and the tests go by this list."""
+"""The list of all JSON files that runs, searches and sweeps write; docs/artefacts.md and the tests use it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from octavo.tflite.size import Sizes
 from octavo.training.history import BaselineRecord, QatRecord, TrainingRecord
 from octavo.tuning.tune import TuningRecord
 
-# In the order in which they come to be.
+# In the order in which they are written.
 ARTEFACTS: tuple[type[Artefact], ...] = (
     Provenance,
     DataSummary,

@@ -1,4 +1,4 @@
-"""The manifest of a run: for each stage, what went in and what came out, so that only what changed is redone."""
+"""The manifest of a run: inputs and outputs of each stage, so that only stages with changed inputs are repeated."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Manifest:
 
     Args:
         folder: The run directory.
-        facts: What is the same for the whole run: recipe name, seed, command.
+        facts: Facts of the whole run: recipe name, seed, command.
 
     Raises:
-        OctavoError: The folder holds a `manifest.json` that is none.
+        OctavoError: The folder holds a `manifest.json` that is not a manifest.
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -56,7 +56,7 @@ class Manifest:
         return next(stage.outputs[name] for stage in self._stages.values() if name in stage.outputs)
 
     def stage(self, name: str, inputs: Mapping[str, Any], outputs: list[str], work: Callable[[], None]) -> bool:
-        """Does a stage's work, unless the same inputs have already made the outputs that are there.
+        """Does a stage's work, unless its outputs were already made from the same inputs.
 
         Args:
             name: The stage.
@@ -98,7 +98,7 @@ class Manifest:
 
 
 def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
-    """The installed versions of what a result depends on; a package that is missing is left out."""
+    """The installed versions of the packages that results depend on, without those that are missing."""
     found = {}
     for package in packages:
         try:
@@ -109,7 +109,7 @@ def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
 
 
 def fingerprint(path: Path | None) -> str | None:
-    """What a source of images holds, without decoding it: a hash of the file, or of a folder's listing."""
+    """The identity of a source of images, without decoding it: a hash of the file, or of a folder's listing."""
     if path is None:
         return None
     path = path.expanduser()

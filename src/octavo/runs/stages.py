@@ -51,17 +51,17 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound=Artefact)
 # How many images on which float and int8 disagree the report shows.
 GALLERY = 24
-# On how many images a run compares float and int8 tensor by tensor: the figures are sums over all values of each.
+# On how many images a run compares float and int8 tensor by tensor; each has many values, so few are enough.
 COMPARED = 16
-# How many images every target runs.
+# How many images run on every target.
 TRIED = 8
 
 
 def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
     """Runs a recipe: images to float baseline to int8 model to report.
 
-    Every stage writes its artefact and a manifest into `out`. A second run redoes only what changed; a run that
-    was killed goes on at the stage, and the training epoch, that it had reached.
+    Every stage writes its artefact and a manifest into `out`. A second run repeats only what changed. A run that
+    was stopped resumes at the stage, and the training epoch, that it had reached.
 
     Args:
         recipe: A recipe, or the name or path of one.
@@ -73,7 +73,7 @@ def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None 
         The path of the report, `report.html`.
 
     Raises:
-        OctavoError: Something that the user can mend.
+        OctavoError: A problem that the user can fix.
 
     Example:
         >>> import octavo
@@ -278,7 +278,7 @@ class _Run:
 
     @property
     def _models(self) -> list[str]:
-        """The models that are evaluated: what is delivered, and what it is to be compared with."""
+        """The evaluated models: the one that is delivered, and those to compare it with."""
         recipe = self.recipe
         if recipe.quantize.method == "ptq":
             return ["float", "int8"]
@@ -293,7 +293,7 @@ class _Run:
         Sidecar(self.preprocess, self.splits.train.classes).write(self.out / name)
 
     def _tuned(self) -> tuple[Tuning, Quantized]:
-        """Post-training quantization: the float graph after the recipe's acts, and its int8 form."""
+        """Post-training quantization: the float graph after the recipe's tuning passes, and its int8 form."""
         graph, ranges = self._start()
         wanted = self.recipe.quantize
         plan = partial(build, allow_float=wanted.allow_float, precision=wanted.precision)
@@ -349,7 +349,7 @@ class _Run:
         )
 
     def _deliver(self, graph: Graph, int8: Quantized, proof: Proof) -> None:
-        """Writes the int8 model, made from `graph`, with its proof and what the report shows of it."""
+        """Writes the int8 model, made from `graph`, with its proof and the data for the report."""
         self._write_model("int8.tflite", int8.content)
         self._write(proof)
         feed = self._feed(self.calibration, graph)
@@ -373,7 +373,7 @@ class _Run:
         self.progress.say(f"quantize: {len(int8.content):,} bytes, {len(proof.checks)} checks passed")
 
     def _others(self, count: int) -> ImageSet:
-        """Images to look at: of validation, which did not set the ranges, else of training; never test images."""
+        """Images for measurements: validation images, else training images; never test images."""
         others = self.splits.validation or self.splits.train
         return others.take(np.linspace(0, len(others) - 1, min(count, len(others))).astype(int))
 
@@ -430,7 +430,7 @@ class _Run:
 
 
 def _shown(test: ImageSet, scores: dict[str, Scores], place: int) -> Disagreement:
-    """An image that float and int8 call differently, for the report's gallery."""
+    """An image to which float and int8 give different classes, for the report's gallery."""
     before, after = scores["float"], scores["int8"]
     names = test.classes
     return Disagreement(
@@ -445,7 +445,7 @@ def _shown(test: ImageSet, scores: dict[str, Scores], place: int) -> Disagreemen
 
 
 def _picture(image: np.ndarray[Any, Any]) -> str | None:
-    """An image as a data URI; None for float inputs, which are no pictures."""
+    """An image as a data URI; None for float inputs, which are not pictures."""
     from PIL import Image
 
     if image.dtype != np.uint8:

@@ -1,7 +1,7 @@
-"""Accuracy per millisecond: one recipe at several input sizes and widths, and which of them nothing else beats.
+"""Sweep: accuracy against time of one recipe at several input sizes and widths, with their Pareto front.
 
-An image of 32 pixels gains nothing in detail from 224, and costs 49 times the arithmetic. What it gains is found by
-trying: every variant is a run of its own, in a folder of its own, and resumes as any run does.
+Enlarging an image from 32 to 224 pixels adds no detail, but costs 49 times the arithmetic. Whether it helps accuracy
+has to be measured. Every variant is a separate run in its own folder, and resumes like any run.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from octavo.runs.stages import run
 from octavo.runtime.litert import latency
 from octavo.tflite.graph import Graph
 
-# What a list of values may be given for: what trades accuracy for time.
+# The keys that can have a list of values: they trade accuracy for time.
 SWEPT = {"preprocess.size": "size", "model.alpha": "width"}
-# What the picture of a sweep shows accuracy against.
+# The costs in the picture of a sweep.
 _COSTS = ("median_ms", "bytes", "arena")
 
 
@@ -35,7 +35,7 @@ class VariantRecord(Part):
     """The int8 model of one variant.
 
     Args:
-        name: What is special about the variant.
+        name: The values that distinguish the variant.
         kind: What kind of model it is: ``int8``.
         run: Its run directory.
         images: How many held-out images evaluated it.
@@ -44,8 +44,8 @@ class VariantRecord(Part):
         float_accuracy: The float model's accuracy on them, as a share.
         bytes: The size of its file.
         median_ms: Median time of one image on one thread, in milliseconds, all variants in turns.
-        p90_ms: Nine of ten runs took no longer, in milliseconds.
-        arena: Bytes of activations that TFLite Micro plans.
+        p90_ms: 90th percentile of the same, in milliseconds.
+        arena: Size of TFLite Micro's arena for activations, in bytes.
         front: Whether no other variant is faster and no less accurate.
     """
 
@@ -67,7 +67,7 @@ class Sweep(Artefact):
     """The int8 models of a sweep side by side.
 
     Args:
-        variants: One row a variant.
+        variants: One row per variant.
         recommended: The fastest variant whose accuracy lies inside the interval of the most accurate one.
     """
 
@@ -110,7 +110,7 @@ class Variant:
     """One recipe of a sweep.
 
     Args:
-        name: What is special about it, and its folder: ``size 96, width 0.5``.
+        name: The values that distinguish it, also the name of its folder: ``size 96, width 0.5``.
         settings: All settings, with one value for each key.
     """
 
@@ -119,7 +119,7 @@ class Variant:
 
 
 def variants(settings: list[str]) -> list[Variant]:
-    """The variants that lists of values make: all of their combinations; one without a name where no list is given.
+    """The variants for lists of values: all their combinations; one variant without a name if there is no list.
 
     Args:
         settings: ``key=value`` texts; ``preprocess.size`` and ``model.alpha`` can have several values.
@@ -160,15 +160,15 @@ def sweep(
     Args:
         recipe: The name or path of a recipe.
         settings: ``key=value`` texts; see `variants`.
-        out: Where the runs go; made if missing.
+        out: The folder for the runs; made if missing.
         progress: Where progress goes.
         command: The command line, for the record.
 
     Returns:
-        What ``sweep.json`` holds: a row for every variant, and the recommended one.
+        The content of ``sweep.json``: a row for every variant, and the recommended one.
 
     Raises:
-        OctavoError: Something that the user can mend; no variant is run before all recipes are read.
+        OctavoError: A problem that the user can fix; all recipes are read before the first variant runs.
 
     Example:
         >>> import octavo
@@ -191,7 +191,7 @@ def compare_variants(runs: list[tuple[str, Path]]) -> Sweep:
     """The int8 models of finished runs side by side.
 
     Args:
-        runs: What each is called, and its run directory.
+        runs: The name of each run, and its directory.
     """
     contents = [(path / "int8.tflite").read_bytes() for _, path in runs]
     times = latency(contents, seconds=1.0 * len(contents))

@@ -1,7 +1,7 @@
-"""The benchmark: models timed side by side on this machine, with what the figures depend on.
+"""The benchmark: times models side by side on this machine, and records the conditions.
 
-One run of each model in turn, A B A B, so that whatever else the machine does falls on all alike; a ratio is taken
-from each such pair, and its median is what two models are compared by.
+The models run in turn, A B A B, so that other load on the machine affects all of them equally. Each pair of runs gives
+a ratio; two models are compared by the median of these ratios.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Timing:
         kernels: The kernel family.
         threads: Threads inside a run.
         latency: Milliseconds of a run at batch 1.
-        ratio: Its time over the first model's, pair by pair: the median, and its 95% interval.
-        throughput: Images a second, one image a time on each core; None where not measured (threads above 1).
+        ratio: Its time divided by the first model's: the median over pairs of runs, and its 95% interval.
+        throughput: Images per second, one image at a time on each core; None if not measured (threads above 1).
         footprint: Time to load, and memory.
         left: Ops that the delegate does not take, by index and kind; all of them without a delegate.
     """
@@ -59,16 +59,16 @@ class Timing:
 
 @dataclass(frozen=True)
 class Cost:
-    """One op of a profile: the runtime's event, and the op of the file it stands for, where that can be told.
+    """One op of a profile: the runtime's event, and the op of the file that it belongs to, if that is known.
 
     Args:
-        name: What the runtime calls it.
+        name: Its name in the runtime.
         delegated: Whether the delegate runs it.
         microseconds: Mean time of a run.
         share: Of the time of all ops.
-        op: The op of the file; None where it cannot be told.
+        op: The op of the file; None if unknown.
         macs: Its multiply-accumulates.
-        gmacs: Multiply-accumulates a second, in thousand millions; None below 2 µs, which the profiler rounds away.
+        gmacs: Multiply-accumulates per second, in thousand millions; None below 2 µs, the profiler's resolution.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a benchmark ran on.
+    """The machine of a benchmark.
 
     Args:
         cpu: The processor's name.
@@ -101,7 +101,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Timed:
-    """A file that was timed.
+    """A timed file.
 
     Args:
         bytes: Its size.
@@ -118,7 +118,7 @@ class Benchmark:
 
     Args:
         seconds: How long each kernel family and number of threads was measured.
-        machine: What it ran on.
+        machine: The machine.
         files: The files by their paths.
         timings: One row for each model, kernel family and number of threads.
         peak_int8_gmacs: The machine's int8 peak, in thousand million multiply-accumulates a second; None where it was
@@ -160,7 +160,7 @@ def benchmark(
         families: Kernel families, each timed by itself.
         seconds: About how long each of these takes, after warm-up.
         profiled: Measure each op too, on XNNPACK with one thread, and the machine's int8 peak.
-        say: Told what comes next.
+        say: Called with a line before each step.
 
     Raises:
         ModelError: A model can not run, or there are none.
@@ -183,7 +183,7 @@ def benchmark(
 
 
 def machine() -> Machine:
-    """What the figures were measured on."""
+    """The machine and the versions."""
     from importlib.metadata import version
 
     cpu = Path("/proc/cpuinfo")
@@ -252,8 +252,8 @@ def undelegated(graph: Graph, family: Kernels = "xnnpack") -> list[Op]:
 def costs(graph: Graph, events: Sequence[Event]) -> list[Cost]:
     """Joins a profile with the file's ops.
 
-    A delegate fuses and splits ops but keeps the order of those that multiply, so these are matched one by one. If
-    their numbers or kinds differ, none is, rather than one wrongly.
+    A delegate fuses and splits ops but keeps the order of those with multiplications, so these are matched one by one.
+    If their numbers or kinds differ, none is matched, to avoid wrong matches.
     """
     total = sum(event.microseconds for event in events) or 1.0
     heavy = [op for op in graph.ops if op.kind in WEIGHING]

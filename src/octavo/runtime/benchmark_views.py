@@ -1,4 +1,4 @@
-"""The benchmark as a table for people."""
+"""The benchmark as a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADS = (
 
 
 def headline(made: Benchmark, most: int = 5) -> str:
-    """What was timed on what, in one line: the first few medians, each with its ratio to the first model."""
+    """The benchmark in one line: the machine, and the first few medians, each with its ratio to the first model."""
     names, shown = _names(made), made.timings[:most]
     times = [
         f"{names[item.model]} {item.kernels} x{item.threads} {item.latency.median_ms:.3g} ms ({item.ratio.value:.2f})"
@@ -29,7 +29,7 @@ def headline(made: Benchmark, most: int = 5) -> str:
 
 
 def notebook(made: Benchmark) -> str:
-    """The benchmark as an HTML table, a row a timing."""
+    """The benchmark as an HTML table, one row per timing."""
     title = f"{made.machine.cpu}, {made.machine.cores} cores, LiteRT {made.machine.litert}"
     return page.table(_HEADS, [_cells(made, item) for item in made.timings], title, texts=2)
 
@@ -58,7 +58,7 @@ def table(made: Benchmark) -> str:
 
 
 def _names(made: Benchmark) -> dict[str, str]:
-    """What each file is called: by its name, where that tells them apart, and else by its path."""
+    """The name of each file, or its path if names are equal."""
     names = {path: Path(path).name for path in made.files}
     return names if len(set(names.values())) == len(names) else {path: path for path in names}
 

@@ -1,4 +1,4 @@
-"""What a model takes before and beside its arithmetic: time to load, and memory, in a process of its own."""
+"""The time to load a model, and its memory, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from octavo.runtime.litert import Kernels, interpreter
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one process saw.
+    """The measurements of one process.
 
     Args:
         load_ms: Milliseconds from the bytes of the file to an allocated interpreter.
         first_ms: Milliseconds of the first run.
         memory: Peak resident bytes of loading and running, above those of the process with LiteRT imported; None
-            where the system does not tell.
+            if the system does not provide it.
     """
 
     load_ms: float
@@ -32,7 +32,7 @@ class Footprint:
 
 
 def footprint(path: Path, kernels: Kernels = "xnnpack", threads: int = 1, processes: int = 3) -> Footprint:
-    """Loads and runs a model in fresh processes, and gives the medians.
+    """Loads and runs a model in fresh processes, and returns the medians.
 
     Raises:
         ModelError: LiteRT can not run the model.
@@ -51,7 +51,7 @@ def footprint(path: Path, kernels: Kernels = "xnnpack", threads: int = 1, proces
 
 
 def _resident(field: str) -> int | None:
-    """A line of Linux' account of this process, in bytes; the peak of getrusage would be the parent's too."""
+    """A line of Linux' status of this process, in bytes; the peak of getrusage would include the parent's."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return None

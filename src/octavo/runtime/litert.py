@@ -1,4 +1,4 @@
-"""LiteRT: batches through a model, on one interpreter per core, with the kernel family named."""
+"""LiteRT: runs a model on a batch, with one interpreter per core and a chosen kernel family."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from octavo.tflite.graph import Graph
 Array = npt.NDArray[Any]
 Kernels = Literal["xnnpack", "builtin", "reference"]
 
-# What each family is called where people read it.
+# The name of each family for people.
 KERNEL_NAMES: dict[Kernels, str] = {
     "xnnpack": "LiteRT with XNNPACK",
     "builtin": "LiteRT built-in kernels",
@@ -42,7 +42,7 @@ def interpreter(
         content: The bytes of a `.tflite` file.
         kernels: ``xnnpack`` is the runtime's default; ``reference`` equals TFLite Micro bit for bit.
         threads: Threads inside one run.
-        shapes: Shapes of inputs, by tensor index, where they are not to be the file's.
+        shapes: Shapes of inputs, by tensor index, if they differ from the file's.
 
     Raises:
         ModelError: LiteRT refuses the model.
@@ -84,7 +84,7 @@ class Port:
         shape: Its shape, with the batch axis.
         dtype: NumPy's name of its element type.
         qparams: Its quantization, if it has one.
-        argument: What the model's signature calls it, if it has a signature.
+        argument: Its name in the model's signature, if there is a signature.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Port:
 
     @property
     def label(self) -> str:
-        """What people call it: the signature's name, else the tensor's without TensorFlow's additions.
+        """Its name for people: the signature's name, or else the tensor's without TensorFlow's additions.
 
         Example:
             >>> Port("serving_default_speed:0", (1, 1), "float32", None).label
@@ -105,30 +105,30 @@ class Port:
 
     @property
     def real(self) -> Port:
-        """The same port as a float model has it: what is fed to it before any encoding."""
+        """The same port of a float model, before any encoding."""
         return self if self.qparams is None else replace(self, dtype="float32", qparams=None)
 
     def encode(self, real: Array) -> Array:
-        """Reals as the model takes them: codes of this port, or float32, or the whole numbers that they are."""
+        """Reals as the model takes them: codes of this port, float32, or unchanged whole numbers."""
         if self.qparams is None:
             return real.astype(self.dtype)
         codes = self.qparams.quantize(real)
         return (codes.astype(np.int16) + 128 if self.dtype == "uint8" else codes).astype(self.dtype)
 
     def decode(self, raw: Array) -> Array:
-        """What the model gave, as float32 reals."""
+        """The model's output as float32 reals."""
         if self.qparams is None:
             return raw.astype(np.float32)
         return self.qparams.dequantize(raw.astype(np.int16) - 128 if self.dtype == "uint8" else raw)
 
 
 class Model:
-    """A `.tflite` model ready to run: one image a time on each core, which beats threads inside one image.
+    """A `.tflite` model ready to run: one image at a time on each core, which is faster than several threads per image.
 
     Args:
         graph: The model.
         kernels: Which kernel family runs it.
-        workers: Interpreters at work at once; all cores when left out.
+        workers: How many interpreters run at the same time; as many as there are cores when left out.
 
     Raises:
         ModelError: LiteRT refuses it.
@@ -176,7 +176,7 @@ class Model:
 
         def work(worker: int) -> None:
             made = self._interpreters[worker]
-            # The orders of get_input_details and get_output_details can differ from the file's; indices decide.
+            # The orders of get_input_details and get_output_details can differ from the file's, so indices are used.
             exits = [made.tensor(index) for index in self.graph.outputs]
             for place in range(worker, len(batch), count):
                 item = batch[place]
@@ -236,7 +236,7 @@ class Latency:
 
     Args:
         median_ms: Median of all runs, in milliseconds.
-        p90_ms: Nine of ten runs took no longer, in milliseconds.
+        p90_ms: 90th percentile of all runs, in milliseconds.
         min_ms: The fastest run, in milliseconds.
         runs: How many runs were timed.
     """
@@ -248,7 +248,7 @@ class Latency:
 
     @classmethod
     def of(cls, milliseconds: Array) -> Self:
-        """What many runs' times come to."""
+        """The latency from the times of many runs."""
         median, p90 = np.median(milliseconds), np.percentile(milliseconds, 90)
         return cls(float(median), float(p90), float(np.min(milliseconds)), len(milliseconds))
 
@@ -261,7 +261,7 @@ def latency(contents: Sequence[bytes], seconds: float = 1.0, kernels: Kernels = 
 def interleaved(
     contents: Sequence[bytes], seconds: float = 1.0, kernels: Kernels = "xnnpack", threads: int = 1
 ) -> Array:
-    """Times models side by side: A B A B, so that the machine's drift falls on all alike.
+    """Times models side by side, A B A B, so that drift of the machine affects all equally.
 
     Args:
         contents: The models' bytes.
@@ -300,15 +300,15 @@ def vet(
     name: str | None = None,
     also: Sequence[Kernels] = (),
 ) -> None:
-    """Allocates and runs a stranger's model once in a child process, so that a crash there is not ours.
+    """Allocates and runs an untrusted model once in a child process, so that a crash does not end this process.
 
     Damaged flatbuffers can crash the runtime instead of failing cleanly.
 
     Args:
         path: The file.
         shapes: Shapes of inputs, by tensor index, where they are not to be the file's.
-        name: What errors call the model; its path when left out.
-        also: Kernel families beside XNNPACK that will run it here; what they refuse cleanly is not said.
+        name: The model's name in errors; its path when left out.
+        also: Other kernel families that will run it here; a clean refusal by one of them is no error.
 
     Raises:
         ModelError: LiteRT refused the model, or crashed on it.
@@ -335,7 +335,7 @@ def _vet_here(path: str, wanted: str, *also: Any) -> int:
 
 
 def _refused(content: bytes, shapes: Mapping[int, Sequence[int]], kernels: Kernels) -> str:
-    """Why LiteRT cannot run a model on zeros; empty when it can."""
+    """Why LiteRT cannot run a model on zeros; empty if it can."""
     try:
         made = interpreter(content, kernels, shapes=shapes)
         with quiet():

@@ -1,7 +1,7 @@
-"""What each operator costs: LiteRT's own profiler, through the C library inside its wheel.
+"""The time of each operator, from LiteRT's own profiler, through the C library in its wheel.
 
-The Python interpreter has no switch for it, the C library has. Its structures are read as version 2.3 lays them out,
-and in a child process, so that another layout is an error message and not a crash.
+The Python interpreter does not offer the profiler, but the C library does. Its structures are read in the layout of
+version 2.3, in a child process, so that another layout gives an error message and not a crash.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Event:
     """One operator as the runtime ran it; a delegate may have fused or split those of the file.
 
     Args:
-        name: What the runtime calls it, such as ``Convolution (NHWC, QC8) IGEMM``.
+        name: Its name in the runtime, such as ``Convolution (NHWC, QC8) IGEMM``.
         delegated: Whether the delegate ran it.
         microseconds: Median of the profiled runs.
     """
@@ -44,7 +44,7 @@ class Event:
 def profile(path: Path, runs: int = 20) -> list[Event]:
     """Profiles a model on XNNPACK and one thread, operator by operator in the order they run.
 
-    Microseconds are whole numbers in each run; the medians say little of an op that takes less than two.
+    Microseconds are whole numbers in each run; the medians say little about an op that takes less than two.
 
     Args:
         path: A `.tflite` file.
@@ -87,7 +87,7 @@ class _Library:
         import ai_edge_litert
 
         self._functions = ctypes.CDLL(str(Path(ai_edge_litert.__file__).parent / _LIBRARY))
-        # What the library keeps pointers to has to outlive it.
+        # Objects that the library points to must live longer than the library.
         self._kept: list[Any] = []
 
     def keep(self, thing: Any) -> Any:
@@ -102,7 +102,7 @@ class _Library:
             raise RuntimeError(f"LiteRt{name} answered {status}")
 
     def make(self, name: str, *arguments: Any) -> ctypes.c_void_p:
-        """What a function writes into its last argument."""
+        """The value that a function writes into its last argument."""
         made = ctypes.c_void_p()
         self.call(name, *arguments, ctypes.byref(made))
         return made
@@ -126,7 +126,7 @@ def _buffers(library: _Library, environment: Any, compiled: Any, signature: Any,
     made = []
     for place in range(count.value):
         tensor = library.make(f"GetSignature{kind}TensorByIndex", signature, ctypes.c_size_t(place))
-        # Larger than the structure, whose size this need not know.
+        # Larger than the structure, whose exact size is not needed.
         layout = ctypes.create_string_buffer(512)
         library.call("GetRankedTensorType", tensor, layout)
         first, index = ctypes.c_size_t(0), ctypes.c_size_t(place)

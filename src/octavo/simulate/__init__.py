@@ -1,11 +1,11 @@
-"""The simulation: a float `.tflite` graph as a Keras model, in float or rounded as int8 will round it.
+"""The simulation: a float `.tflite` graph as a Keras model, in float or with the rounding of int8.
 
-The only package beside `octavo.training.baseline` that needs Keras; it runs on each of Keras' backends.
+Besides `octavo.training` this is the only package that needs Keras. It runs on all Keras backends.
 """
 
 from octavo.base.backend import load
 
-# First, so that a missing Keras is one clear message, and TensorFlow does not greet.
+# First, so that a missing Keras gives one clear message, and TensorFlow prints no notices.
 load("keras")
 
 from octavo.simulate.model import FloatModel  # noqa: E402

@@ -1,8 +1,9 @@
-"""Fake quantization: values rounded to the grid that int8 will have, with gradients that train both value and grid.
+"""Fake quantization: rounds values to the int8 grid, with gradients for both the values and the grid.
 
-The straight-through estimator lets gradients pass the rounding (Bengio et al. 2013, arXiv 1308.3432). The range of an
-activation learns as LSQ+ has it (Bhalgat et al. 2020, arXiv 2004.09576, equations 4 and 5, written for the two ends of
-a range in place of scale and offset): values beyond an end pull it, and values inside feel their own rounding.
+The straight-through estimator treats rounding as the identity in the backward pass (Bengio et al. 2013, arXiv
+1308.3432). The range of an activation is learned as in LSQ+ (Bhalgat et al. 2020, arXiv 2004.09576, equations 4 and 5,
+written for the two bounds of a range instead of scale and offset): clipped values move the bound that clips them, and
+values inside the range contribute the gradient of their rounding error.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from octavo.base.formats import DEFAULT, FORMATS
 from octavo.simulate.precise import precise, wide
 
 Tensor = Any
-# All formats that are simulated have its activations and biases.
+# All simulated formats have the activations and biases of this one.
 _USUAL = FORMATS[DEFAULT]
 STEPS = 255.0
 HIGHEST = float(_USUAL.largest_weight)
 
 
 def round_through(value: Tensor) -> Tensor:
-    """Half away from zero, as `QParams.quantize` rounds; the gradient passes as if nothing were rounded."""
+    """Rounds half away from zero, as `QParams.quantize` does; the gradient is that of the identity."""
     rounded = ops.sign(value) * ops.trunc(ops.abs(value) + 0.5)
     return value + ops.stop_gradient(rounded - value)
 
 
 @wide()
 def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Ranges moved so that 0.0 is a code, as `QParams.from_range` does it.
+    """Ranges shifted so that 0.0 is exactly a code, as in `QParams.from_range`.
 
     Args:
         low: Lowest reals, any shape.
@@ -48,7 +49,7 @@ def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def fake_quantize(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Rounds to 256 codes between two nudged ends.
+    """Rounds to 256 codes between two nudged bounds.
 
     Args:
         value: Any shape.
@@ -61,16 +62,16 @@ def fake_quantize(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def formula(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """`fake_quantize` where there is no kernel for it: the same values and gradients, in more steps."""
+    """`fake_quantize` for backends without a fused kernel: the same values and gradients, in more steps."""
     scale = (high - low) / STEPS
     bounded = ops.minimum(ops.maximum(value, low), high)
     ideal = (bounded - low) / scale
-    # The last factor is not held back: through it the scale feels the rounding of the values inside.
+    # The last factor has a gradient: through it the scale learns from the rounding error of the values inside.
     return bounded + ops.stop_gradient(ops.floor(ideal + 0.5) - ideal) * scale
 
 
 def _fused() -> Any:
-    """TensorFlow's one-pass kernel, and its gradient with the rounding's own share in it."""
+    """TensorFlow's fused kernel, with the rounding error's share added to its gradient."""
     import tensorflow as tf
 
     kernels = tf.quantization
@@ -99,7 +100,7 @@ def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, high
     Args:
         weights: The weights, any shape.
         bias: The bias, one per channel, or none.
-        input_scale: The scale of the activation that they meet.
+        input_scale: The scale of the op's input.
         highest: Their highest code: 127, or 7 with 4 bits.
     """
     largest = precise(ops.max(ops.abs(weights), axis=tuple(range(len(weights.shape) - 1))))
@@ -113,7 +114,7 @@ def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, high
 def fake_quantize_weights(weights: Tensor, scale: Tensor, highest: float = HIGHEST) -> Tensor:
     """Rounds to codes -`highest` to `highest` at one scale per channel, the last axis.
 
-    No value lies beyond its channel's range, which is that of the weights themselves: the gradient is 1.
+    No value is clipped, since a channel's range is that of its weights; so the gradient is 1.
     """
     codes = ops.clip(ops.stop_gradient(round_through(weights / scale)), -highest, highest)
     return weights + ops.stop_gradient(codes * scale - weights)

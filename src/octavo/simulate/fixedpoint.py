@@ -1,6 +1,6 @@
-"""Kernels of int8 that compute in fixed point: XNNPACK's sums, and what LiteRT's own kernels compute.
+"""Int8 kernels that compute in fixed point: XNNPACK's sums, and some of LiteRT's built-in kernels.
 
-All take and give codes less their zero point, float32 holding whole numbers.
+All take and return codes minus their zero point, as whole numbers in float32.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ Value = Any
 # Bits of the larger multiplier in XNNPACK's sums (`xnn_init_qs8_add_minmax_scalar_params`).
 SUM_BITS = 20
 LARGEST_INT16 = 32767
-# Bits after the point of LiteRT's differences before they are squared, and of its reciprocal roots.
+# Fractional bits of LiteRT's differences before they are squared, and of its reciprocal square roots.
 DIFFERENCE_BITS = 7
 RSQRT_BITS = 20
-# And of XNNPACK's weights for resizing, along either axis.
+# Fractional bits of XNNPACK's weights for resizing, along each axis.
 RESIZE_BITS = 11
-# More than any code: where LiteRT's kernel answers with the highest one.
+# More than any code: LiteRT's kernel returns the highest code here.
 BEYOND = 1024
-# Averages of codes are further from a tie than this, or on it, for windows of up to 1,000 pixels.
+# For windows of up to 1,000 pixels, an average of codes is either a tie or farther from one than this.
 NO_TIE = 1e-4
 
 
 def weighted_sum(
     combine: Callable[[Value, Value], Value], first: Value, second: Value, ratio: Value, other: Value
 ) -> Value:
-    """``combine(first * ratio, second * other)`` with multipliers of 21 bits, ties up.
+    """``combine(first * ratio, second * other)`` with 21-bit multipliers; ties round up.
 
     Args:
         combine: Adds or subtracts two tensors.
         first: Codes.
         second: Codes.
-        ratio: The first's scale by the result's.
-        other: The second's scale by the result's.
+        ratio: The first's scale divided by the result's.
+        other: The second's scale divided by the result's.
     """
     # The exponent of the larger ratio, read from its bits, so that no logarithm can be off by one.
     shift = SUM_BITS + 127 - ops.right_shift(_bits(ops.maximum(ratio, other)), 23)
@@ -54,7 +54,7 @@ def weighted_sum(
 
 
 def hard_swish(codes: Value, scale: Value, out: Value) -> Value:
-    """``x * relu6(x + 3) / 6`` in 16 bits, as LiteRT's `reference_ops::HardSwish` has it.
+    """``x * relu6(x + 3) / 6`` in 16 bits, as in LiteRT's `reference_ops::HardSwish`.
 
     Args:
         codes: The input's codes.
@@ -79,7 +79,7 @@ def hard_swish(codes: Value, scale: Value, out: Value) -> Value:
 def squared_difference(
     subtract: Callable[[Value, Value], Value], first: Value, second: Value, scale: Value, other: Value, out: Value
 ) -> Value:
-    """The square of a difference that has 7 bits after the point, as LiteRT's `SquaredDifference` has it.
+    """The square of a difference with 7 fractional bits, as in LiteRT's `SquaredDifference`.
 
     Args:
         subtract: Subtracts two tensors.
@@ -101,21 +101,21 @@ def squared_difference(
 
 @wide()
 def rsqrt(codes: Value, scale: Value, out: Value) -> Value:
-    """``1 / sqrt(x)`` with 20 bits after the point, as LiteRT's `RsqrtEvalQuantizedInt8` has it; of 0 the highest code.
+    """``1 / sqrt(x)`` with 20 fractional bits, as in LiteRT's `RsqrtEvalQuantizedInt8`; the highest code for 0.
 
     Args:
         codes: The input's codes.
         scale: The input's scale.
         out: The output's scale.
     """
-    # LiteRT's root is Newton's, in fixed point; to 20 bits it is the rounded one for all 255 codes.
+    # LiteRT uses Newton's method in fixed point; to 20 bits it gives the rounded root for all 255 codes.
     root = ops.trunc(float(1 << RSQRT_BITS) / ops.sqrt(precise(ops.maximum(codes, 1.0))) + 0.5)
     made = _multiplied(ops.cast(root, "int64"), 1.0 / precise(ops.sqrt(scale) * out), RSQRT_BITS)
     return ops.where(codes > 0, ops.cast(made, "float32"), BEYOND)
 
 
 def square_root(codes: Value, scale: Value, out: Value) -> Value:
-    """``sqrt(x)``, cut off and not rounded, as LiteRT's `SqrtEvalQuantized` has it.
+    """``sqrt(x)``, truncated and not rounded, as in LiteRT's `SqrtEvalQuantized`.
 
     Args:
         codes: The input's codes.
@@ -126,24 +126,24 @@ def square_root(codes: Value, scale: Value, out: Value) -> Value:
 
 
 def leaky_relu(codes: Value, ratio: Value, slope: float) -> Value:
-    """Both slopes with 8 bits after the point, as XNNPACK's `qs8_vlrelu` has them.
+    """A leaky ReLU whose two slopes have 8 fractional bits, as in XNNPACK's `qs8_vlrelu`.
 
     Args:
         codes: The input's codes.
-        ratio: The input's scale by the output's.
-        slope: What values below 0 are multiplied by.
+        ratio: The input's scale divided by the output's.
+        slope: The factor for values below 0.
     """
     slopes = [ops.round(each * 256.0) for each in (ratio, ratio * slope)]
     return ops.floor((codes * ops.where(codes < 0, slopes[1], slopes[0]) + 128.0) / 256.0)
 
 
 def mean(total: Value, count: int, ratio: Value, zero_point: Value, out: Value) -> Value:
-    """A mean as XNNPACK rounds it: half to even, of the code itself, its zero point in it.
+    """A mean as in XNNPACK: rounded half to even, after the zero point is added.
 
     Args:
         total: The sum of codes.
         count: How many they are.
-        ratio: The input's scale by the output's.
+        ratio: The input's scale divided by the output's.
         zero_point: The input's.
         out: The output's zero point.
     """
@@ -154,7 +154,7 @@ def mean(total: Value, count: int, ratio: Value, zero_point: Value, out: Value) 
 
 @wide()
 def bilinear(resample: Callable[[Value, Value, Value], Value], codes: Value, *weights: npt.NDArray[Any]) -> Value:
-    """Resizing with weights of 11 bits, ties up, as XNNPACK's `s8_ibilinear` has it.
+    """Resizing with 11-bit weights, ties rounded up, as in XNNPACK's `s8_ibilinear`.
 
     Args:
         resample: Resamples a tensor by two matrices.
@@ -167,7 +167,7 @@ def bilinear(resample: Callable[[Value, Value, Value], Value], codes: Value, *we
 
 
 def away_from_zero(codes: Value, zero_point: Value) -> Value:
-    """Averages of codes rounded as integer pools round them: halves away from the code 0, wherever the real 0 is."""
+    """Averages of codes, rounded as in integer pooling: halves away from code 0, independent of the zero point."""
     raw = codes + zero_point
     return ops.sign(raw) * ops.floor(ops.abs(raw) + (0.5 + NO_TIE)) - zero_point
 
@@ -178,7 +178,7 @@ def _multiplied(value: Value, ratio: Value, places: int = 0) -> Value:
     Args:
         value: int64, within 32 bits.
         ratio: float64, positive; made a multiplier of 31 bits and an exponent (`QuantizeMultiplier`).
-        places: Bits after the point of `value`.
+        places: The fractional bits of `value`.
     """
     exponent = ops.right_shift(ops.view(ratio, "int64"), 52) - 1022
     power = ops.view(ops.left_shift(1023 + 31 - exponent, 52), "float64")
@@ -201,7 +201,7 @@ def _half_multiplier(ratio: Value) -> tuple[Value, Value]:
 
 
 def _half_product(first: Value, second: Value, rounded: bool) -> Value:
-    """``first * second / 2^15`` of 16-bit numbers, cut towards 0, after half a step's addition if rounded."""
+    """``first * second / 2^15`` of 16-bit numbers, truncated towards 0; half a step is added first if rounded."""
     whole = first * second
     if rounded:
         whole = whole + ops.where(whole >= 0, 1 << 14, 1 - (1 << 14))

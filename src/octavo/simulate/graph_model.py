@@ -1,4 +1,4 @@
-"""A float `.tflite` graph as a Keras model in some arithmetic: what the float model and the simulations share."""
+"""A float `.tflite` graph as a Keras model in some arithmetic: the base of the float model and the simulations."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ Value = Any
 # What whole numbers are computed in; reals in float32.
 _TYPES = {"int32": "int32", "int64": "int32", "bool": "bool"}
 
-# For training that goes on from trained weights; Keras' defaults are for training from nothing.
+# For fine-tuning of trained weights; Keras' defaults are for training from scratch.
 FINE_TUNING_RATE = 1e-4
 
 
 class Arithmetic(Protocol):
-    """What happens to numbers on their way through the graph, beside the ops themselves."""
+    """How values are rounded on their way through the graph, besides the ops themselves."""
 
     def stored(self, tensor: Tensor, value: Value) -> Value:
-        """A tensor as its producer leaves it."""
+        """A tensor after the op that makes it."""
 
     def read(self, op: Op, tensor: Tensor, value: Value) -> Value:
-        """A tensor as `op` gets it."""
+        """A tensor as `op` reads it."""
 
     def weights(self, op: Op, weights: Value, bias: Value | None) -> tuple[Value, Value | None]:
-        """Trained constants as `op` gets them."""
+        """Trained constants as `op` reads them."""
 
     def run(self, site: Site, arguments: list[Value]) -> Value:
-        """What an op makes of its inputs."""
+        """The output of an op for its inputs."""
 
 
 class GraphModel(keras.Model, ABC):  # type: ignore[misc]
     """A float `.tflite` graph as a trainable Keras model, whose `call` says in which arithmetic it runs.
 
-    Its weights and biases are variables; other constants stay as they are. Inputs have the graph's shapes with any
-    batch in place of the first axis; several inputs come as a list in the graph's order, or as a dict by name. Several
-    outputs are a list. Where the graph ends in Softmax (or Logistic), its outputs are probabilities, and a Keras loss
-    made for probabilities is computed from the logits, on the TensorFlow backend.
+    Its weights and biases are variables; other constants do not change. Inputs have the graph's shapes, with any batch
+    size as the first axis. Several inputs are a list in the graph's order, or a dict by name; several outputs are a
+    list. If the graph ends in Softmax (or Logistic), its outputs are probabilities; on the TensorFlow backend a Keras
+    loss for probabilities is then computed from the logits.
 
     Args:
         graph: The float graph.
@@ -93,12 +93,12 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
 
     @property
     def ends(self) -> list[str]:
-        """The kind of the op that makes each output; ``INPUT`` where none does."""
+        """The kind of the op that makes each output; ``INPUT`` if none does."""
         producers = [self.source.producers.get(index) for index in self.source.outputs]
         return ["INPUT" if op is None else op.kind for op in producers]
 
     def _fitted(self, optimizer: Any, loss: Any) -> tuple[Any, Any]:
-        """The optimizer and loss of a `compile` for a graph that is trained already, and for what it ends in.
+        """The optimizer and loss for `compile`, adapted to fine-tuning and to the last op of the graph.
 
         Raises:
             ModelError: The loss was made for logits where the outputs are probabilities, or the other way round.
@@ -109,7 +109,7 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
         return optimizer, fitting(loss, self.ends)
 
     def _recompile(self, config: dict[str, Any], **kept: Any) -> None:
-        """What Keras does for a model with its own `compile`, when a saved one is loaded.
+        """Compiles a loaded model as it was saved, as Keras does for models with their own `compile`.
 
         Args:
             config: The arguments of `compile` as they were saved.
@@ -119,7 +119,7 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
         self.optimizer.build(self.trainable_variables)
 
     def build(self, input_shape: Any = None) -> None:
-        """Nothing is left to build: the graph knows its shapes."""
+        """Does nothing: the graph knows its shapes."""
 
     @abstractmethod
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -127,12 +127,12 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
 
         Args:
             inputs: ``(batch, height, width, channels)``, or a list or dict of the graph's several inputs.
-            training: Whether a gradient will be taken.
+            training: Whether a gradient will be computed.
         """
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
-        """All but the variables, as a JSON value."""
+        """Everything except the variables, as a JSON value."""
 
     def execute(self, inputs: Any, arithmetic: Arithmetic, training: bool) -> Any:
         """Runs the graph with some arithmetic; shapes as in `call`."""
@@ -149,7 +149,7 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
             made = arguments[0] if takes_bytes(graph, op) else arithmetic.run(self._sites[op.index], arguments)
             for index, value in zip(op.outputs, made if isinstance(made, list) else [made], strict=True):
                 if training and op.kind in PROBABILITIES and index in graph.outputs:
-                    # Training sees the probabilities unrounded: in steps of 1/256, most would have no gradient.
+                    # Training does not round probabilities: in steps of 1/256, most would have no gradient.
                     logits[index], values[index] = arguments[0], value
                 else:
                     values[index] = arithmetic.stored(graph.tensors[index], value)
@@ -199,7 +199,7 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
         return arguments
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The outputs' shapes, with an open batch."""
+        """The outputs' shapes, with any batch size."""
         shapes = [_result_shape(self.source.tensors[index]) for index in self.source.outputs]
         return shapes[0] if len(shapes) == 1 else shapes
 
@@ -218,7 +218,7 @@ def unpack(packed: str) -> Graph:
 
 
 class _Plain(dict[str, Any]):
-    """A dict that Keras does not wrap: what it holds is tracked already."""
+    """A dict that Keras does not wrap, since its values are tracked already."""
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
@@ -234,7 +234,7 @@ def _result(tensor: Tensor, value: Value, logits: Value | None, sites: Mapping[i
     shape = _result_shape(tensor)[1:]
     made = ops.reshape(value, (-1, *shape))
     if logits is not None and keras.backend.backend() == "tensorflow":
-        # Where Keras' own softmax layer leaves them, for losses that are exact where a probability rounds to 0 or 1.
+        # As in Keras' own softmax layer, so that losses are exact if a probability rounds to 0 or 1.
         made._keras_logits = ops.reshape(logits, (-1, *shape))
     return made
 
@@ -255,7 +255,7 @@ def _check(graph: Graph) -> None:
 
 
 def _unknown(graph: Graph, op: Op) -> str | None:
-    """What the simulation cannot do about an op, for the end of a line; None where it can."""
+    """Why the simulation does not support an op, as the end of a line; None if it does."""
     if takes_bytes(graph, op):
         return None
     if op.kind not in KERNELS:

@@ -1,4 +1,4 @@
-"""The grids that a graph's tensors are rounded to: one for each group of the layout."""
+"""The grids (codes, scale, zero point) of a graph's tensors: one for each group of the layout."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from octavo.quantization.table import Layout, Slot
 from octavo.tflite.graph import Graph, Op, Tensor
 
 Value = Any
-# Of a group: the reals of its lowest and highest code, and its scale.
+# A group's grid: the reals of its lowest and highest code, and its scale.
 Grid = tuple[Value, Value, Value]
 
 
 @final
 class Grids:
-    """Which grid every tensor of a graph is on, at some ranges.
+    """The grid of every tensor of a graph, for given ranges.
 
     Args:
         graph: The graph.
@@ -32,7 +32,7 @@ class Grids:
         self.graph = graph
         self._layout = layout
         self._of = of
-        # What an op that only moves values makes of rounded values is rounded already.
+        # An op that only moves values leaves rounded values rounded.
         self.moved = frozenset(
             index for op, rules in layout.integer if rules.shares and not rules.blends for index in op.outputs
         )
@@ -51,19 +51,19 @@ class Grids:
         return QParams(scale, np.rint(-128 - low / scale))
 
     def stored(self, tensor: Tensor) -> Grid | None:
-        """The grid that a tensor is stored on; None where it is stored in float."""
+        """The grid of a tensor as it is stored; None if it is stored in float."""
         slot = self._layout.stored.get(tensor.name)
         return None if slot is None else self._of[self._layout.group[slot]]
 
     def read(self, op: Op, tensor: Tensor) -> Grid | None:
-        """The grid that an op reads a tensor on; None where it reads floats."""
+        """The grid of a tensor as an op reads it; None if the op reads floats."""
         group = self._layout.at(op, tensor)
         return None if group is None else self._of[group]
 
     def anew(self, op: Op, tensor: Tensor) -> Grid | None:
-        """The grid that a tensor is rounded to when an op reads it; None where it is on it, or stays in float.
+        """The grid to which a tensor is rounded when an op reads it; None if it is on that grid already, or in float.
 
-        That of a constant, or of a tensor that is stored on another, as before a QUANTIZE op.
+        Constants need this, and tensors that are stored on another grid, as before a QUANTIZE op.
         """
         slot = self._layout.requantized.get(Slot(tensor.name, op.index))
         if slot is None and tensor.constant is not None:
@@ -71,7 +71,7 @@ class Grids:
         return None if slot is None else self._of[self._layout.group[slot]]
 
     def image(self, op: Op) -> Value | None:
-        """The scale of what an op's weights meet; None where they are not rounded."""
+        """The scale of an op's input; None if its weights are not rounded."""
         group = self._images.get(op.index)
         return None if group is None else self._of[group][2]
 

@@ -1,9 +1,9 @@
-"""The arithmetic of the int8 file itself, bit for bit where that can be had: for outputs, not for gradients.
+"""The integer arithmetic of the int8 file, bit for bit where possible: for outputs, not for gradients.
 
-A network of hard-rounded tensors magnifies: one code that falls on the other side of a tie moves its neighbours, and
-after fifty layers one value in two. So outputs are computed as XNNPACK computes them: on codes, whose products and
-sums float32 holds exactly below 2^24, with the one rounding to a code where XNNPACK has it. What is not here (tables
-of Softmax and its like) rounds as in training.
+A network of rounded tensors amplifies differences: one code that is rounded the other way changes the values that
+depend on it, and after fifty layers every second value. So outputs are computed as in XNNPACK: from codes, whose
+products and sums float32 represents exactly below 2^24, with one rounding to a code in the same place as XNNPACK. Other
+ops (such as Softmax, which uses tables) round as in training.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from octavo.tflite.op_table import TABLE, clips
 
 Value = Any
 
-# Beside the ops with weights; and how many of their inputs are values.
+# The exact ops besides those with weights, and how many of their inputs are values.
 EXACT: Mapping[str, int] = {
     **dict.fromkeys(("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE"), 2),
     **dict.fromkeys(("MEAN", "AVERAGE_POOL_2D", "HARD_SWISH", "LEAKY_RELU", "RSQRT", "SQRT", "RESIZE_BILINEAR"), 1),
@@ -37,7 +37,7 @@ EXACT: Mapping[str, int] = {
 
 @final
 class Integer:
-    """What weights, `EXACT` and inputs make, as LiteRT computes it with XNNPACK; all else as `Rounded`.
+    """Computes inputs, ops with weights and the ops of `EXACT` as LiteRT with XNNPACK does; all others as `Rounded`.
 
     Args:
         grids: The grid of every tensor.
@@ -48,11 +48,11 @@ class Integer:
         self._rounded = Rounded(grids)
         self._channels: dict[int, Value] = {}
         self._made: set[int] = set()
-        # Codes by the identity of the value made of them, which is kept so that no other can take its place.
+        # Codes by the `id` of the value made from them. The value is kept too, so that its `id` is not reused.
         self._known: dict[int, tuple[Value, Value]] = {}
 
     def stored(self, tensor: Tensor, value: Value) -> Value:
-        """As in `Rounded`; what is on its grid already stays, and inputs are rounded as their writer rounds them."""
+        """As in `Rounded`, but values on their grid are not rounded again, and inputs are rounded as `QParams` does."""
         if tensor.index in self._made:
             return value
         grid = self._grids.stored(tensor)
@@ -91,7 +91,7 @@ class Integer:
         if weighted:
             place, image = TABLE[op.kind].image, self._grids.image(op)
             given = [self._codes(v, image) if i == place else v for i, v in enumerate(arguments)]
-            # Rounded, since a fast convolution (Winograd) is not exact on integers.
+            # Rounded, since a fast convolution (Winograd) is not exact for integers.
             total = ops.round(KERNELS[op.kind](bare, *given))
             made = ops.round(total * quotient(image * self._channels[op.index], scale))
         else:
@@ -108,20 +108,20 @@ class Integer:
         return value
 
     def _codes(self, value: Value, scale: Value) -> Value:
-        """Codes less their zero point, of a value on its grid."""
+        """The codes of a value on its grid, minus the zero point."""
         found = self._known.get(id(value))
         return ops.round(value / scale) if found is None else found[1]
 
 
 def _made(site: Site, codes: list[Value], rest: list[Value], grids: list[Grid], grid: Grid) -> Value:
-    """The codes that an op of `EXACT` makes, not bounded yet.
+    """The output codes of an op of `EXACT`, not clipped yet.
 
     Args:
         site: The op, without its activation function.
-        codes: Of its values.
+        codes: The codes of its values.
         rest: Its other inputs.
-        grids: Its values' grids.
-        grid: Its output's.
+        grids: The grids of its values.
+        grid: The grid of its output.
     """
     kind, scales, (_, _, out) = site.op.kind, [scale for _, _, scale in grids], grid
     kernel = partial(KERNELS[kind], site)
@@ -157,12 +157,12 @@ def _zero_point(grid: Grid) -> Value:
 
 @wide()
 def _codes_of(value: Value, scale: Value) -> Value:
-    """Codes less their zero point, rounded as the file's writer rounds them."""
+    """Codes minus the zero point, rounded as the writer of the file does."""
     return ops.cast(round_through(precise(value) / precise(scale)), "float32")
 
 
 def _bounded(codes: Value, low: Value, high: Value, scale: Value) -> Value:
-    """Codes less their zero point, kept in the grid."""
+    """Codes minus the zero point, clipped to the grid."""
     return ops.minimum(ops.maximum(codes, ops.round(low / scale)), ops.round(high / scale))
 
 

@@ -1,10 +1,10 @@
-"""How each operator computes, in Keras' backend-neutral ops: one function a kind, in one table.
+"""The float kernels of all operators in Keras' backend-neutral ops: one function per kind, in one table.
 
-A graph is written for a batch of 1; here it runs on any batch. Every activation therefore has one axis more than in
+A graph is written for a batch of 1, but here it runs on any batch. Every activation therefore has one more axis than in
 the file, in front: ``(batch, *shape)``. An op on axis ``a`` of the file works on axis ``a + 1`` here, whatever it does
-with the file's own first axis. Constants stay as they are in the file and broadcast from the right.
+with the file's own first axis. Constants have the file's shape and broadcast from the right.
 
-What an op computes is the float kernel's formula (TFLite's reference kernels); what int8 makes of it is not here.
+The formulas are those of TFLite's float reference kernels. Rounding to int8 is not done here.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Tensor = Any
 
 @dataclass(frozen=True)
 class Site:
-    """One op where it stands in a graph: all that its kernel needs beside the values.
+    """One op in its graph: all that its kernel needs besides the values.
 
     Args:
         op: The op.
         inputs: Static shapes of its inputs in the file, ``()`` for an absent one.
         outputs: Static shapes of its outputs in the file.
-        constants: For each input, its values where the file holds them, else None.
+        constants: For each input, its values if it is a constant, else None.
     """
 
     op: Op
@@ -76,7 +76,7 @@ Kernel = Callable[..., Tensor]
 
 
 def batched(value: Tensor, shape: Sequence[int]) -> Tensor:
-    """A value of any layout as ``(batch, *shape)``."""
+    """A value of another shape as ``(batch, *shape)``."""
     return ops.reshape(value, (-1, *shape))
 
 
@@ -96,7 +96,7 @@ def add_bias(value: Tensor, bias: Tensor) -> Tensor:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # Its gradient is one fused sum; that of a broadcast + is a good part of a training step.
+        # Its gradient is one fused sum. The gradient of a broadcast + takes a large part of a training step.
         return tf.nn.bias_add(value, bias)
     return value + bias
 
@@ -106,7 +106,7 @@ def _padding(options: Any) -> str:
 
 
 def _window(kernel: Callable[..., Tensor]) -> Kernel:
-    """An op on images: `kernel` sees ``(batch, height, width, channels)`` and its result is put back."""
+    """An op on images: `kernel` gets ``(batch, height, width, channels)``; its result gets the original axes again."""
 
     def run(site: Site, value: Tensor, *rest: Tensor) -> Tensor:
         return batched(kernel(site, images(value), *rest), site.outputs[0])
@@ -181,7 +181,7 @@ def _transpose_pads(size: int, stride: int, kernel: int, inner: int, same: bool)
 
 
 def _dense(site: Site, value: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Constant weights ``(in, out)``; computed ones as in the file, batched, ``(out, in)``."""
+    """Constant weights are ``(in, out)``; computed ones, as in the file and batched, ``(out, in)``."""
     depth = site.inputs[1][-1]
     if site.constants[1] is None:
         made = ops.matmul(ops.reshape(value, (-1, _count(site.inputs[0]) // depth, depth)), ops.swapaxes(weights, 1, 2))
@@ -238,7 +238,7 @@ def _hard_swish(value: Tensor) -> Tensor:
 
 
 def _l2(site: Site, value: Tensor) -> Tensor:
-    # The reference kernel bounds the norm, not its square, from below.
+    # The reference kernel applies the lower bound to the norm, not to its square.
     norm = ops.sqrt(ops.sum(ops.square(value), axis=-1, keepdims=True))
     return fused(site, value / ops.maximum(norm, 1e-6))
 
@@ -271,7 +271,7 @@ def _mirror_pad(site: Site, value: Tensor, paddings: Any) -> Tensor:
 
 
 def _to_output(site: Site, value: Tensor, *shape: Any) -> Tensor:
-    """Reshape, squeeze and their like: the file says what comes out."""
+    """Reshape, squeeze and similar ops: the output shape is in the file."""
     return batched(value, site.outputs[0])
 
 
@@ -290,7 +290,7 @@ def _pack(site: Site, *values: Tensor) -> Tensor:
 
 
 def _all_batched(site: Site, values: Sequence[Tensor]) -> list[Tensor]:
-    """Constants among the values given the others' batch."""
+    """Gives constants among the values the batch of the others."""
     like = next(v for v, constant in zip(values, site.constants, strict=True) if constant is None)
     count = ops.shape(like)[0]
     return [

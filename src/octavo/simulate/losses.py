@@ -1,7 +1,7 @@
-"""Losses that fit what a graph ends in: probabilities, as after Softmax or Logistic, or logits.
+"""Losses that fit a graph's outputs: probabilities, as after Softmax or Logistic, or logits.
 
-What is trained on is always the logits. Where the graph ends in probabilities, Keras on TensorFlow takes the loss
-from what goes into the last op; on the other backends it takes it from the probabilities, kept off 0 and 1.
+The loss depends on the logits. If the graph ends in probabilities, Keras on TensorFlow computes the loss from the input
+of the last op. Other backends compute it from the probabilities, clipped away from 0 and 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from octavo.base.errors import ModelError
 
 Tensor = Any
 
-# What a classifier's last op may be when its loss wants what goes into it.
+# The last ops whose inputs are the logits of a classifier.
 PROBABILITIES = ("SOFTMAX", "LOGISTIC")
 
 _CLASSES = {
@@ -29,12 +29,12 @@ _CLASSES = {
 
 
 def fitting(loss: Any, ends: Sequence[str]) -> Any:
-    """A loss (or a list or dict of them) as the graph's outputs need it.
+    """Adapts a loss (or a list or dict of losses) to the graph's outputs.
 
-    A loss given by its name says nothing about logits, and gets what the graph has; one given as an object does.
+    A loss given by its name is set to logits or probabilities as the graph needs; a loss object is only checked.
 
     Args:
-        loss: What `compile` was given.
+        loss: The argument of `compile`.
         ends: For each output the op that makes it.
 
     Raises:
@@ -70,10 +70,10 @@ def _check(loss: Any, logits: bool, end: str) -> None:
 
 
 def distillation(taught: Tensor, made: Tensor, end: str) -> Tensor:
-    """How far a student's output is from its teacher's, for each example.
+    """The distance of a student's output from its teacher's, for each example.
 
     The cross-entropy to the teacher's probabilities (Hinton et al. 2015, arXiv 1503.02531, at temperature 1, where
-    its gradient is that of the Kullback-Leibler divergence); the squared error where the outputs are no classifier's.
+    its gradient is that of the Kullback-Leibler divergence); the squared error if the outputs are not a classifier's.
 
     Args:
         taught: The teacher's output, ``(batch, ...)``.

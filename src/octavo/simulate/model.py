@@ -15,7 +15,7 @@ Value = Any
 
 @final
 class Exact:
-    """Float arithmetic: nothing happens."""
+    """Float arithmetic: no rounding."""
 
     def stored(self, tensor: Tensor, value: Value) -> Value:
         """The value."""
@@ -30,14 +30,14 @@ class Exact:
         return weights, bias
 
     def run(self, site: Site, arguments: list[Value]) -> Value:
-        """What the op's kernel computes."""
+        """The output of the op's kernel."""
         return KERNELS[site.op.kind](site, *arguments)
 
 
 @final
 @keras.saving.register_keras_serializable("octavo")
 class FloatModel(GraphModel):
-    """A float `.tflite` graph in float arithmetic, as `octavo.simulate.graph_model.GraphModel` has it.
+    """A float `.tflite` graph in float arithmetic; see `octavo.simulate.graph_model.GraphModel`.
 
     Args:
         graph: The float graph.
@@ -48,7 +48,7 @@ class FloatModel(GraphModel):
     """
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **keywords: Any) -> None:
-        """Keras' `compile`, with the loss fitted to what the graph ends in.
+        """Keras' `compile`, with the loss adapted to the graph's last op.
 
         Args:
             optimizer: As in Keras; one given by its name gets a learning rate for fine-tuning, 1e-4.
@@ -61,7 +61,7 @@ class FloatModel(GraphModel):
         super().compile(*self._fitted(optimizer, loss), **keywords)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """What Keras calls when a compiled model is loaded."""
+        """Called by Keras when a compiled model is loaded."""
         self._recompile(config)
 
     def call(self, inputs: Any, training: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""The weights and biases of a graph as Keras variables, in the layout that Keras' ops want.
+"""The weights and biases of a graph as Keras variables, in the layout of Keras' ops.
 
 In the file the output channels of weights come first (or, depthwise, last behind a 1); here they are always the last
 axis, which is also where TensorFlow's per-channel kernels look for them.
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How weights lie: from the file to Keras, and back."""
+    """Converts weights from the file's layout to Keras' layout, and back."""
 
     to_keras: Callable[[Array], Array]
     to_file: Callable[[Array], Array]
@@ -51,7 +51,7 @@ class Parameter:
 
     Args:
         tensor: The constant.
-        arrangement: How it lies; None where it lies the same in both, as a bias does.
+        arrangement: Its layouts; None if both are the same, as for a bias.
         name: What its variable is called.
     """
 
@@ -79,7 +79,7 @@ class Weighted:
 
 
 def weighted(graph: Graph) -> dict[int, Weighted]:
-    """For each op with constant weights, by its index, what trains in it."""
+    """The trained constants of each op with constant weights, by its index."""
     found: dict[int, Weighted] = {}
     for op in graph.ops:
         rules = row(op)

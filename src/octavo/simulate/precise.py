@@ -1,8 +1,8 @@
-"""Numbers of 64 bits on every backend, for what has to be the file's own to the last bit.
+"""64-bit arithmetic on every backend, for values that must equal the file's in every bit.
 
-Codes are the file's own only if what they are rounded from is not rounded before. And a compiler is free with float32:
-TensorFlow's graph optimizer and XLA divide by a scalar with its reciprocal, and XLA may fuse a product with the sum
-after it.
+Codes equal the file's only if the values are not rounded to float32 before they are rounded to codes. And compilers
+change float32 arithmetic: TensorFlow's graph optimizer and XLA replace division by a scalar with multiplication by its
+reciprocal, and XLA may fuse a product with the sum after it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LARGEST = 3e38
 
 @contextmanager
 def wide() -> Iterator[None]:
-    """Where numbers may have 64 bits: on JAX inside of this block, or of a function decorated with it, and no further.
+    """Enables 64-bit numbers on JAX inside this block, or inside a function decorated with it.
 
-    What leaves it must have 32.
+    Values that leave it must have 32 bits.
     """
     if keras.backend.backend() != "jax":
         yield
@@ -36,20 +36,21 @@ def wide() -> Iterator[None]:
 def precise(value: Tensor) -> Tensor:
     """The value in float64; in a `wide` block.
 
-    On torch and JAX, `keras.ops.maximum`, `minimum`, `floor` and `ceil` make float32 of it again (Keras 3.15).
+    On torch and JAX, `keras.ops.maximum`, `minimum`, `floor` and `ceil` convert it back to float32 (Keras 3.15).
     """
     return ops.cast(value, "float64")
 
 
 def product(first: Tensor, second: Tensor) -> Tensor:
-    """``first * second`` of float32 numbers, rounded to float32 before anything else is done with it."""
-    # No product is so large, and no compiler knows: what is compared is not fused with a sum.
+    """``first * second`` of float32 numbers, rounded to float32 and not fused with later operations."""
+    # No product is so large, but the compiler does not know that; because of the comparison it does not fuse the
+    # product.
     return ops.minimum(first * second, LARGEST)
 
 
 @wide()
 def quotient(first: Tensor, second: Tensor) -> Tensor:
     """``first / second`` of float32 numbers, rounded to float32 once."""
-    # Twice in fact, which makes no difference where the first has 53 bits (Figueroa, "When is double rounding
-    # innocuous?", 1995).
+    # It is rounded twice, which makes no difference if the first rounding is to 53 bits (Figueroa, "When is double
+    # rounding innocuous?", 1995).
     return ops.cast(precise(first) / precise(second), "float32")

@@ -1,4 +1,4 @@
-"""The graph rounded as int8 will round it: every tensor on its grid in the table, and that grid trainable."""
+"""The graph with the rounding of int8: tensors are rounded to their grids in the table, and the grids are trainable."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ Value = Any
 
 
 class RoundedModel(GraphModel):
-    """A float graph as its int8 form will compute it, trainable in weights and in activation ranges.
+    """A float graph that computes as its int8 file will; its weights and activation ranges are trainable.
 
     `octavo.quantization.table.layout` decides which tensors share a range, have a fixed one, or are requantized, as it
     does for the writer.
 
     Args:
         graph: The float graph.
-        allow_float: Leave in float what has no int8 form, instead of raising.
+        allow_float: Leave ops without an int8 form in float, instead of raising.
         precision: Ops that are not int8, as `octavo.quantization.precision.resolve` takes it.
         name: What Keras calls the model.
 
     Raises:
         ModelError: The graph has ops that the simulation does not know; each is listed.
-        QuantizationError: The graph has ops without an int8 form and `allow_float` is off, or not the one that
-            `precision` asks for; each is listed. Or that is one that is not simulated.
+        QuantizationError: The graph has ops without an int8 form and `allow_float` is off, or ops that do not
+            support their `precision`; each is listed. Or training does not simulate a precision.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class RoundedModel(GraphModel):
                 f"Train with {trainable()}, or quantize without training.",
             )
         self._learned = [group for group in self._layout.members if group not in self._layout.fixed]
-        # One variable for all: in units of the calibrated width, so that one learning rate fits every tensor.
+        # One variable for all ranges, in units of their calibrated widths, so that one learning rate suits every
+        # tensor.
         count = len(self._learned)
         self.range_ends = self.add_weight(shape=(count, 2), initializer="zeros", trainable=True, name="range_ends")
         self.range_widths = self.add_weight(shape=(count, 1), initializer="zeros", trainable=False, name="range_widths")
@@ -78,7 +79,7 @@ class RoundedModel(GraphModel):
 
     @property
     def precision(self) -> Mapping[str, Precision]:
-        """The precision of the ops that were given one, by name."""
+        """The precision of the ops with a chosen precision, by name."""
         return self._layout.precision
 
     @property
@@ -87,7 +88,7 @@ class RoundedModel(GraphModel):
         return self._observed is not None
 
     def set_ranges(self, ranges: Ranges) -> None:
-        """Starts every range from what calibration found: the union over the tensors that share it."""
+        """Starts every range from calibration: the union over the tensors that share it."""
         params = tables.parameters(self._layout, ranges)
         self._observed = (ranges.observer, ranges.images)
         self._assign([params[group] for group in self._learned])
@@ -100,7 +101,7 @@ class RoundedModel(GraphModel):
 
     @property
     def ranges(self) -> Ranges:
-        """The ranges as they are now: for every tensor of the table, and every copy of one that an op reads."""
+        """The current ranges, for every tensor of the table and every requantized copy that an op reads."""
         observer, images = self._observed or ("none", 0)
         ends = keras.ops.convert_to_numpy(self.range_ends) * keras.ops.convert_to_numpy(self.range_widths)
         by_group = {g: (float(low), float(high)) for g, (low, high) in zip(self._learned, ends, strict=True)}
@@ -122,12 +123,12 @@ class RoundedModel(GraphModel):
 
         Args:
             optimizer: As in `FloatModel.compile`.
-            loss: As in `FloatModel.compile`; may be left out where there is a teacher, and then no labels are needed.
+            loss: As in `FloatModel.compile`; may be left out with a teacher; then no labels are needed.
             range_rate: The ranges' learning rate as a share of the optimizer's. Ranges train in units of their
                 calibrated width.
-            freeze_ranges_after: The step from which the ranges stay as they are.
-            teacher: A Keras model whose outputs are learned from, or ``"float"``: this graph in float, as it is now.
-            teacher_share: How much of the loss is the distance to the teacher, where there is a `loss` too.
+            freeze_ranges_after: The step after which the ranges no longer change.
+            teacher: A Keras model to learn from, or ``"float"``: this graph in float, as it is now.
+            teacher_share: The share of the distance to the teacher in the loss, if there is a `loss` too.
             keywords: Keras' other arguments.
 
         Raises:
@@ -153,7 +154,7 @@ class RoundedModel(GraphModel):
     def _learn_from(self, teacher: Any) -> None:
         if teacher is not None:
             teacher.trainable = False
-        # Keras closes a built model to new parts; this one is no part of what is computed.
+        # Keras does not allow new parts in a built model, but this one takes no part in the computation.
         self._tracker.unlock()
         self.teacher = teacher
         self._tracker.lock()
@@ -174,11 +175,11 @@ class RoundedModel(GraphModel):
         return (1.0 - share) * super().compute_loss(x, y, y_pred, sample_weight, training) + share * soft
 
     def get_compile_config(self) -> dict[str, Any]:
-        """Keras' own, and what `compile` adds to it."""
+        """Keras' own configuration, and what `compile` adds to it."""
         return {**super().get_compile_config(), **self._extra}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """What Keras calls when a compiled model is loaded."""
+        """Called by Keras when a compiled model is loaded."""
         self._recompile(config, teacher=self.teacher)
 
     def as_int8(self, inputs: Any, training: bool) -> Any:
@@ -186,14 +187,14 @@ class RoundedModel(GraphModel):
 
         Args:
             inputs: As in `GraphModel.call`.
-            training: Whether a gradient will be taken. Without, integers are computed as XNNPACK computes them,
-                which has no gradient and differs from training by rare codes on ties.
+            training: Whether a gradient will be computed. If not, integers are computed as XNNPACK computes them,
+                which has no gradient and differs from training only in rare ties.
         """
         grids = self.grids()
         return self.execute(inputs, Rounded(grids) if training else Integer(grids), training)
 
     def grids(self) -> Grids:
-        """The grid of every tensor at the ranges as they are now.
+        """The grid of every tensor for the current ranges.
 
         Raises:
             ModelError: There are no ranges yet.
@@ -214,7 +215,7 @@ class RoundedModel(GraphModel):
         return Grids(self.source, self._layout, grid)
 
     def numbers(self) -> Numbers:
-        """The integers that the simulation works with: what an int8 file of it must hold."""
+        """The integers that the simulation computes with, which an int8 file of it must hold."""
         grids = self.grids()
         arithmetic = Integer(grids)
         codes: dict[str, npt.NDArray[Any]] = {}
@@ -229,15 +230,15 @@ class RoundedModel(GraphModel):
         return Numbers(codes, {slot: grids.params(group) for slot, group in self._layout.places.items()})
 
     def _trained(self, found: Weighted) -> tuple[Value, Value | None]:
-        """Weights and bias as they are now."""
+        """The current weights and bias."""
         bias = None if found.bias is None else self._variables_of[found.bias.tensor.name].value
         return self._variables_of[found.weights.tensor.name].value, bias
 
     def snap(self) -> None:
-        """Moves weights and biases onto the grid that they are rounded to, which changes no code of theirs.
+        """Rounds weights and biases to their grid, which changes none of their codes.
 
-        The numbers are then the int8 file's own, whoever rounds them. Ranges stay: moved to their nudged ends they
-        would give scales that differ in float32's last bit.
+        Then the int8 file gets the same codes, whatever rounds them. Ranges are not changed: rounded to their nudged
+        bounds, they would give scales that differ in the last bit of float32.
         """
         arithmetic = Rounded(self.grids())
         for index, found in self._weighted.items():
@@ -247,7 +248,7 @@ class RoundedModel(GraphModel):
                 self._variables_of[found.bias.tensor.name].assign(bias)
 
     def _rounded_config(self) -> dict[str, Any]:
-        """The graph, from what its ranges started, and its teacher; the ranges themselves are variables."""
+        """The graph, its initial ranges and its teacher; the current ranges are variables."""
         teacher = None if self.teacher is None else keras.saving.serialize_keras_object(self.teacher)
         return {
             **self._graph_config(),
@@ -258,26 +259,26 @@ class RoundedModel(GraphModel):
         }
 
     def _take(self, config: dict[str, Any], custom_objects: Any) -> None:
-        """Takes over from a `_rounded_config` what is no argument of a model."""
+        """Restores from a `_rounded_config` what is not an argument of the constructor."""
         self._observed = tuple(config["observed"]) if config["observed"] else None
         if config["teacher"] is not None:
             self._learn_from(keras.saving.deserialize_keras_object(config["teacher"], custom_objects))
 
 
 def arguments(config: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a model with some saved configuration."""
-    # Files from before there was a choice of precisions have none.
+    """The constructor's arguments for a saved configuration."""
+    # Files of versions without precisions have none.
     keywords = {"allow_float": config["allow_float"], "precision": config.get("precision"), "name": config["name"]}
     return {"graph": unpack(config["graph"]), **keywords}
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a simulation computes with, as integers.
+    """The integers that a simulation computes with.
 
     Args:
-        codes: Of every weight and bias, by tensor name, in the file's layout.
-        params: Scale and zero point of every activation as it is stored, and as an op reads it where that is another.
+        codes: The codes of every weight and bias, by tensor name, in the file's layout.
+        params: Scale and zero point of every activation as it is stored, and as an op reads it if it is requantized.
     """
 
     codes: dict[str, npt.NDArray[Any]]

@@ -16,7 +16,7 @@ Value = Any
 
 @final
 class Rounded:
-    """The arithmetic of int8: every tensor rounded to its grid as it is stored, or as it is read.
+    """The arithmetic of int8: every tensor is rounded to its grid when it is stored, or when it is read.
 
     Args:
         grids: The grid of every tensor.
@@ -34,7 +34,7 @@ class Rounded:
         return fake_quantize(value, low, high)
 
     def read(self, op: Op, tensor: Tensor, value: Value) -> Value:
-        """Rounded again where the op reads it at another scale, as a QUANTIZE op does; constants are rounded here."""
+        """Rounded again if the op reads it at another scale, as a QUANTIZE op does; constants are rounded here."""
         grid = self._grids.anew(op, tensor)
         if grid is None:
             return value
@@ -52,5 +52,5 @@ class Rounded:
         return rounded, None if bias is None else fake_quantize_bias(bias, channels * ops.stop_gradient(scale))
 
     def run(self, site: Site, arguments: list[Value]) -> Value:
-        """What the op's kernel computes."""
+        """The output of the op's kernel."""
         return KERNELS[site.op.kind](site, *arguments)

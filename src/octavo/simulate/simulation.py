@@ -1,4 +1,4 @@
-"""`Simulation`: a float graph as its int8 form will compute it, from a graph and its ranges."""
+"""`Simulation`: a float graph that computes as its int8 file will, from a graph and its ranges."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from octavo.tflite.graph import Graph
 @final
 @keras.saving.register_keras_serializable("octavo")
 class Simulation(RoundedModel):
-    """A float graph as its int8 form will compute it, trainable in weights and in activation ranges.
+    """A float graph that computes as its int8 file will; its weights and activation ranges are trainable.
 
     Args:
         graph: The float graph.
-        ranges: Where its activations' ranges start; `set_ranges` gives them later.
-        allow_float: Leave in float what has no int8 form, instead of raising.
+        ranges: The initial ranges of its activations; `set_ranges` can set them later.
+        allow_float: Leave ops without an int8 form in float, instead of raising.
         precision: Ops that are not int8, as `octavo.quantization.precision.resolve` takes it.
         name: What Keras calls the model.
 
     Raises:
         ModelError: The graph has ops that the simulation does not know; each is listed.
-        QuantizationError: The graph has ops without an int8 form and `allow_float` is off, or not the one that
-            `precision` asks for; each is listed. Or that is one that is not simulated.
+        QuantizationError: The graph has ops without an int8 form and `allow_float` is off, or ops that do not
+            support their `precision`; each is listed. Or training does not simulate a precision.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Simulation(RoundedModel):
         return self.as_int8(inputs, training)
 
     def get_config(self) -> dict[str, Any]:
-        """The graph, from what its ranges started, and its teacher; the ranges themselves are variables."""
+        """The graph, its initial ranges and its teacher; the current ranges are variables."""
         return self._rounded_config()
 
     @classmethod

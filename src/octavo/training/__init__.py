@@ -1,1 +1,1 @@
-"""Training: the float baseline, training for int8, and what both share."""
+"""Training: the float baseline, quantization-aware training, and the code that both share."""

@@ -1,4 +1,4 @@
-"""Augmentation by Keras' own layers, as a function of seed, epoch and step and of nothing that came before."""
+"""Augmentation with Keras' layers; it depends only on seed, epoch and step, not on earlier batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Augment:
 
     Args:
         recipe: Which changes.
-        seed: With the epoch and step it decides every draw, so that a resumed run sees what an unbroken one does.
+        seed: Together with epoch and step it decides every draw, so a resumed run gets the same images as an
+            uninterrupted one.
     """
 
     def __init__(self, recipe: AugmentRecipe, seed: int) -> None:
@@ -28,7 +29,7 @@ class Augment:
         if recipe.flip:
             self._layers.append(layers.RandomFlip("horizontal"))
         if recipe.crop:
-            # A random resized crop is a zoom into the image and a shift of what is seen.
+            # A random resized crop is a zoom into the image and a shift.
             self._layers.append(layers.RandomZoom((-recipe.crop, 0.0), fill_mode="reflect"))
             self._layers.append(layers.RandomTranslation(recipe.crop / 2, recipe.crop / 2, fill_mode="reflect"))
         if recipe.shift:

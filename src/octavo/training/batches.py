@@ -1,4 +1,4 @@
-"""Training batches: shuffled by seed and epoch, resized, augmented, normalized, in a thread of their own."""
+"""Training batches: shuffled by seed and epoch, resized, augmented and normalized, in a separate thread."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def one_hot(images: ImageSet) -> Array:
 def training_batches(pixels: Pixels, labels: Array, batch: int, seed: int, epoch: int, augment: Augment) -> Any:
     """One epoch of training batches, as a `keras.utils.PyDataset`.
 
-    The images of a last batch that would not be full wait for another epoch's order: a batch norm's statistics of
-    a few images are poor.
+    A last batch that would not be full is dropped in this epoch, because a batch norm's statistics of few images are
+    poor. Other epochs have another order.
     """
     keras = load("keras")
     order = np.random.default_rng([seed, epoch]).permutation(len(labels))

@@ -1,4 +1,4 @@
-"""From a trained simulation to the int8 file, and the proof that the file runs what was trained."""
+"""Converts a trained simulation to the int8 file, and proves that the file holds the trained integers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from octavo.quantization.table import Slot
 if TYPE_CHECKING:
     from octavo.simulate.rounded import Numbers, RoundedModel
 
-# Where the backend has no float64 (JAX), the last bits of a scale may differ from the table's, and with them the last
-# digits of a bias code beyond 2**20.
+# On a backend without float64 (JAX), the last bits of a scale may differ from the table's, and so the last digits of
+# bias codes beyond 2**20.
 PRECISION = 2.0**-21
 
 
 @dataclass(frozen=True)
 class Converted:
-    """An int8 model made from a simulation, and what was proved of it."""
+    """An int8 model made from a simulation, with its proof."""
 
     quantized: Quantized
     proof: Proof
@@ -33,12 +33,12 @@ class Converted:
 def convert(simulation: RoundedModel) -> Converted:
     """Writes a calibrated, perhaps trained, simulation as int8.
 
-    The simulation's weights, biases and ranges are moved onto the grid that they are rounded to, which changes none
-    of its outputs.
+    The simulation's weights, biases and ranges are rounded to their grids, which changes none of its
+    outputs.
 
     Raises:
-        ModelError: The simulation has no ranges yet, or its weights are no numbers.
-        ProofError: The file is not what was trained; it must then not be used.
+        ModelError: The simulation has no ranges yet, or its weights are NaN or infinite.
+        ProofError: The file does not hold the trained integers, and must not be used.
     """
     simulation.snap()
     quantized = quantize(simulation.graph, simulation.ranges, simulation.allow_float, simulation.precision)
@@ -48,7 +48,7 @@ def convert(simulation: RoundedModel) -> Converted:
 
 
 def _checks(numbers: Numbers, quantized: Quantized) -> Iterator[Check]:
-    """What was trained, against the table that the file was proved to equal."""
+    """Compares the trained integers with the table, to which the file was proved equal."""
     table = quantized.table
     constants = {t.name: t.constant for t in quantized.source.tensors if t.constant is not None}
     wrong = [

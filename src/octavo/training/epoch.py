@@ -1,4 +1,4 @@
-"""One epoch of `fit`, with a learning rate for each of its steps."""
+"""One epoch of `fit`, with a separate learning rate for each step."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def epoch(
 
     Args:
         title: What is trained, for people.
-        model: A compiled Keras model; where its optimizer averages weights, validation sees the averaged ones.
+        model: A compiled Keras model; if its optimizer averages weights, validation uses the averaged ones.
         batches: One epoch of training batches.
         seen: Validation batches, or None.
-        number: Of the epoch, counted from 0.
+        number: The epoch's number, counted from 0.
         epochs: In the whole training.
         rate: ``(step, steps) -> learning rate``, over all epochs.
         progress: Where progress goes.
-        remedy: What to do if the loss is no number.
+        remedy: What to do if the loss becomes NaN or infinite.
 
     Returns:
         The epoch's row of the history.
@@ -63,8 +63,8 @@ def epoch(
 def prepare(model: Any, labels: Array) -> None:
     """Makes the variables of a compiled model's optimizer and metrics.
 
-    Keras makes them in the first step otherwise, and TensorFlow then traces that step twice, which for a network of 158
-    variables takes as long as several epochs on a small set of images.
+    Otherwise Keras makes them in the first step, and TensorFlow then traces that step twice. For a network of 158
+    variables this takes as long as several epochs on a small set of images.
 
     Args:
         model: A compiled Keras model with one output.
@@ -85,7 +85,7 @@ def _watch(
     advance: Advance,
     remedy: str,
 ) -> Any:
-    """Sets the learning rate of every step, tells progress, and stops at a loss that is no number."""
+    """Sets the learning rate of every step, reports progress, and stops if the loss becomes NaN or infinite."""
 
     class Watch(callbacks.Callback):  # type: ignore[misc]
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -102,7 +102,7 @@ def _watch(
 
 
 def averaged(model: Any) -> list[Array]:
-    """A model's weights as they would be kept: the averaged ones where its optimizer averages."""
+    """The weights of a model that would be kept: the averaged ones if its optimizer averages."""
     values = {variable.path: np.array(variable.numpy()) for variable in model.weights}
     if model.optimizer.use_ema:
         averages = model.optimizer._model_variables_moving_average

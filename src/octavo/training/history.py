@@ -1,4 +1,4 @@
-"""What happened in a training, epoch by epoch."""
+"""The history of a training, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from octavo.quantization.ranges import TensorRanges
 
 @dataclass
 class History:
-    """What happened in training.
+    """The history of a training.
 
     Args:
-        epochs: One row an epoch: loss, accuracy, validation loss and accuracy, learning rate, seconds.
+        epochs: One row per epoch: loss, accuracy, validation loss and accuracy, learning rate, seconds.
         parameters: How many numbers the network has, and how many of them trained.
-        best_epoch: The epoch whose weights were kept, where validation images chose.
-        seconds: Of all epochs and of what belongs to them, such as re-estimating batch norms.
-        images_per_second: Trained in the last epoch, its validation included in the time.
-        resumed: How often training was taken up again.
-        peak_rate: The peak learning rate, where it was searched for.
+        best_epoch: The epoch whose weights were kept; None without validation images.
+        seconds: The time of all epochs, including work such as re-estimating batch norms.
+        images_per_second: Training images per second in the last epoch, including the time of validation.
+        resumed: How often the training was resumed.
+        peak_rate: The peak learning rate, if it was found by search.
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -32,7 +32,7 @@ class History:
     peak_rate: float | None = None
 
     def add(self, row: dict[str, Any], images: int) -> None:
-        """Takes in an epoch and how many images it trained on."""
+        """Adds an epoch and how many images it trained on."""
         self.epochs.append(row)
         self.seconds += row["seconds"]
         self.images_per_second = round(images / row["seconds"], 1)
@@ -71,16 +71,16 @@ class Epoch(Part):
 
 
 class TrainingRecord(Artefact):
-    """What happened in the training of the float control.
+    """The training of the float control.
 
     Args:
-        epochs: One row an epoch.
+        epochs: One row per epoch.
         parameters: How many numbers the network has (`total`), and how many of them trained (`trainable`).
-        best_epoch: The epoch whose weights were kept, where validation images chose.
-        seconds: Of all epochs and of what belongs to them, such as re-estimating batch norms.
-        images_per_second: Trained in the last epoch, its validation included in the time.
-        resumed: How often training was taken up again.
-        peak_rate: The peak learning rate, where it was searched for.
+        best_epoch: The epoch whose weights were kept; None without validation images.
+        seconds: The time of all epochs, including work such as re-estimating batch norms.
+        images_per_second: Training images per second in the last epoch, including the time of validation.
+        resumed: How often the training was resumed.
+        peak_rate: The peak learning rate, if it was found by search.
     """
 
     file = "control.json"
@@ -99,7 +99,7 @@ class TrainingRecord(Artefact):
         """The record of a training.
 
         Args:
-            history: What happened.
+            history: The history.
             more: The fields that this record has beyond those of the history.
         """
         return cls.model_validate({**history.to_json(), **more})
@@ -118,7 +118,7 @@ class KerasBytes(Part):
 
 
 class BaselineRecord(TrainingRecord):
-    """What happened in the training of the float baseline.
+    """The training of the float baseline.
 
     Args:
         bytes: Of the `.keras` file.
@@ -130,7 +130,7 @@ class BaselineRecord(TrainingRecord):
 
 
 class QatRecord(TrainingRecord):
-    """What happened in quantization-aware training.
+    """The quantization-aware training.
 
     Args:
         ranges: The ranges that it learned.
@@ -142,7 +142,7 @@ class QatRecord(TrainingRecord):
 
 
 def line(row: dict[str, Any], epochs: int) -> str:
-    """An epoch's row for people."""
+    """An epoch's row as text."""
     text = f"epoch {row['epoch']} of {epochs}, loss {row['loss']:.4f}"
     if row["accuracy"] is not None:
         text += f", accuracy {row['accuracy']:.2%}"

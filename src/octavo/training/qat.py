@@ -1,6 +1,6 @@
-"""Quantization-aware training: the simulation trained on images until its int8 form is as good as float, or better.
+"""Quantization-aware training: trains the simulation so that the int8 model is as accurate as the float model.
 
-A float control is the same function on the float graph: `octavo.simulate.FloatModel` in place of `Simulation`.
+The float control is trained by the same function, with `octavo.simulate.FloatModel` instead of `Simulation`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from octavo.training.state import State, identity, parameters
 if TYPE_CHECKING:
     from octavo.simulate.graph_model import GraphModel
 
-# Tried where the recipe leaves the learning rate out, each for so many steps on the same batches.
+# Learning rates to try if the recipe has none, each for this many steps on the same batches.
 CANDIDATES = (1e-5, 3e-5, 1e-4, 3e-4)
 TRIAL_STEPS = 24
 
@@ -57,14 +57,14 @@ def fit(
         preprocess: From image to input.
         recipe: How to train.
         seed: Of order and augmentation.
-        workdir: Where the state after each epoch is kept; a second call with the same arguments goes on from it.
+        workdir: Where the state after each epoch is kept; a second call with the same arguments resumes from it.
         progress: Where progress goes.
         title: What is trained, for people.
 
     Raises:
         RecipeError: The recipe asks for augmentation, and the images are float inputs.
-        DataError: The graph's outputs are not as many as the images' classes; or the images are unlabelled, and the
-            recipe does not learn from the float graph alone.
+        DataError: The number of the graph's outputs is not that of the images' classes; or the images are unlabelled,
+            and the recipe does not learn from the float graph alone.
         OctavoError: The loss became NaN or infinite.
     """
     progress = progress or Silent()
@@ -79,7 +79,7 @@ def fit(
     )
     augment = Augment(recipe.augment, seed)
     batches = partial(training_batches, pixels, labels, recipe.batch, seed, augment=augment)
-    # A teacher becomes part of the model, and so of its state.
+    # A teacher becomes a part of the model, and so of its state.
     compiled = partial(_compile, model, recipe, len(batches(epoch=0)), train.labels is not None)
     compiled(CANDIDATES[0])
     state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__))
@@ -151,7 +151,7 @@ def _compile(model: GraphModel, recipe: QatRecipe, steps: int, labelled: bool, p
 
 
 def _is_single(model: GraphModel) -> bool:
-    """Whether one number, a probability or a logit, tells two classes apart."""
+    """Whether the output is one number, a probability or a logit, for two classes."""
     return bool(model.compute_output_shape(None) == (None, 1))
 
 
@@ -194,7 +194,7 @@ def _search(
 
 
 def _labels(images: ImageSet, single: bool) -> npt.NDArray[np.float32]:
-    """One-hot labels, or 0 and 1 for a single output; of unlabelled images, zeros that no loss looks at."""
+    """One-hot labels, or 0 and 1 for a single output; zeros for unlabelled images, which no loss uses."""
     if images.labels is None:
         return np.zeros((len(images), 1), np.float32)
     return images.labels[:, None].astype(np.float32) if single else one_hot(images)

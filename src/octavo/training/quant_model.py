@@ -29,27 +29,27 @@ from octavo.training.convert import convert
 
 Array = npt.NDArray[Any]
 
-# How many images `calibrate` takes from a dataset; more change the ranges little.
+# The most images that `calibrate` takes from a dataset; more images hardly change the ranges.
 CALIBRATION_IMAGES = 500
 
 
 @final
 @keras.saving.register_keras_serializable("octavo")
 class QuantModel(RoundedModel):
-    """A float model as its int8 form will compute it: calibrate, compile, fit, then write int8.
+    """A float model that computes as its int8 file will: calibrate, compile, fit, then write int8.
 
-    What is trained is the float `.tflite` graph, in which batch norms are folded and every tensor is one place where
-    the runtime will quantize; so any model will do, nested, subclassed or with custom layers. A Keras model is
+    The trained graph is the float `.tflite` graph. Its batch norms are folded, and the runtime quantizes each of its
+    tensors in exactly one place. So any model works: nested, subclassed or with custom layers. A Keras model is
     exported first, and is not changed itself.
 
     Args:
         model: The path of a float `.tflite` file, a `Graph`, or a built `keras.Model`.
-        allow_float: Leave in float what has no int8 form, instead of raising.
-        precision: What is to be other than int8, as in `octavo.simulate.Simulation`.
+        allow_float: Leave ops without an int8 form in float, instead of raising.
+        precision: Ops that are not int8, as in `octavo.simulate.Simulation`.
         name: What Keras calls the model.
 
     Raises:
-        ModelError: The model cannot be read, converted or simulated; each op that is in the way is listed.
+        ModelError: The model cannot be read, converted or simulated; each op that prevents it is listed.
         QuantizationError: An op has no int8 form and `allow_float` is off; each one is listed.
 
     Example:
@@ -85,17 +85,17 @@ class QuantModel(RoundedModel):
         self._belongs = belongs
 
     def calibrate(self, images: Any, observer: str = "minmax", limit: int = CALIBRATION_IMAGES) -> None:
-        """Starts the activations' ranges from images, which should be training images.
+        """Sets the initial ranges of the activations from images, which should be training images.
 
         Args:
             images: Inputs as the model takes them: an array ``(N, height, width, channels)``; for several inputs a
                 list or dict of arrays; or a dataset of batches (`tf.data`, `keras.utils.PyDataset`, or any iterable),
-                whose labels are passed over.
+                whose labels are ignored.
             observer: A name in `octavo.quantization.observers.OBSERVERS`.
             limit: How many images are taken at most.
 
         Raises:
-            DataError: There are no images, or they do not have the shape that the model wants.
+            DataError: There are no images, or they do not have the model's input shape.
             ModelError: The graph computes NaN or infinity on them.
         """
         graph = self.graph
@@ -125,17 +125,17 @@ class QuantModel(RoundedModel):
         return [np.concatenate(parts)[:limit] for parts in zip(*batches, strict=True)]
 
     def to_int8(self, path: Path | str) -> Proof:
-        """Writes the model as full-integer int8, reads it back and proves that it is what was trained.
+        """Writes the model as full-integer int8, reads it back and proves that it holds the trained integers.
 
-        Weights, biases and ranges move onto the grid that they are rounded to, which changes no output. A sidecar is
-        written beside the file where the model came from a file with one.
+        Weights, biases and ranges are rounded to their grids, which changes no output. If the model came from a file
+        with a sidecar, one is written beside the new file.
 
         Args:
-            path: Of the `.tflite` file; replaced if it is there.
+            path: The path of the `.tflite` file; an existing file is replaced.
 
         Raises:
             ModelError: The model has not been calibrated, or training has made its weights NaN.
-            ProofError: The file is not what was trained; nothing is written then.
+            ProofError: The file does not hold the trained integers; then nothing is written.
         """
         made = convert(self)
         write_bytes(Path(path), made.quantized.content)
@@ -148,7 +148,7 @@ class QuantModel(RoundedModel):
         return self.as_int8(inputs, training)
 
     def get_config(self) -> dict[str, Any]:
-        """As a simulation's, with the sidecar of the file that the model came from."""
+        """A simulation's configuration, with the sidecar of the file that the model came from."""
         return {**self._rounded_config(), "belongs": None if self._belongs is None else self._belongs.to_json()}
 
     @classmethod
@@ -181,7 +181,7 @@ def _batches(images: Any) -> Iterable[Any]:
     if isinstance(images, Iterable):
         return images
     raise DataError(
-        f"Calibration got a {type(images).__name__}, and wants images.",
+        f"Calibration needs images, and got a {type(images).__name__}.",
         "Give an array (N, height, width, channels) or a dataset of batches.",
     )
 
@@ -190,7 +190,7 @@ def _fits(values: Array, port: Port) -> Array:
     """The values in the type that the input takes: float32, or the whole numbers that they are."""
     if values.shape[1:] != tuple(port.shape[1:]):
         raise DataError(
-            f"The model's input '{port.name}' wants values of shape {('N', *port.shape[1:])}, and got {values.shape}.",
+            f"The model's input '{port.name}' needs values of shape {('N', *port.shape[1:])}, and got {values.shape}.",
             "Preprocess the images to the model's size first.",
         )
     # Bytes come as float32 too, and the graph takes them as they are.

@@ -1,4 +1,4 @@
-"""Epoch by epoch, a training is a function of the last one's state and of the seed, so that it resumes."""
+"""The state of a training after each epoch. The next epoch depends only on it and the seed, so training can resume."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 
 def identity(model: Any, train: ImageSet, validation: ImageSet | None, *rest: Any) -> str:
-    """What a kept state belongs to: the same network, images and recipe, or it is not taken up."""
+    """The identity of a training; a kept state is used only for the same network, images and recipe."""
     # By name, not path: Keras numbers models of one kind within a process.
     shapes = [(v.name, tuple(v.shape)) for v in model.weights]
     digests = [train.digest(), validation.digest() if validation else ""]
@@ -37,11 +37,11 @@ def parameters(model: Any) -> dict[str, int]:
 
 
 class State:
-    """What a killed training goes on from: all variables after the last whole epoch, in one file.
+    """The state from which a stopped training resumes: all variables after the last complete epoch, in one file.
 
     Args:
         workdir: Where the file is.
-        identity: What the state belongs to, from `identity`.
+        identity: The training's identity, from `identity`.
     """
 
     def __init__(self, workdir: Path, identity: str) -> None:
@@ -72,7 +72,7 @@ class State:
                     for part in ("model", "optimizer", "best")
                 }
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            # A state that cannot be read is worth no more than none: training starts over.
+            # If the state cannot be read, training starts from the beginning.
             return History(), 0, None
         model.set_weights(arrays["model"])
         self._optimizer = arrays["optimizer"]
@@ -81,7 +81,7 @@ class State:
         return history, len(history.epochs), arrays["best"] or None
 
     def restore_optimizer(self, model: Any) -> None:
-        """Sets the optimizer, once it is built, to the kept state, where there is one."""
+        """Sets the optimizer, once it is built, to the kept state, if there is one."""
         if self._optimizer:
             for variable, value in zip(model.optimizer.variables, self._optimizer, strict=True):
                 variable.assign(value)

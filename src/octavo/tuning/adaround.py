@@ -1,13 +1,14 @@
-"""AdaRound: whether each weight is rounded up or down is learned, op after op, from the op's outputs.
+"""AdaRound: learns op by op whether to round each weight up or down, so that the op's output error is lowest.
 
-Nagel et al. 2020, "Up or down? Adaptive rounding for post-training quantization" (arXiv 2004.10568, section 3.3): what
-an op gives with rounded weights, on what the ops before it give with theirs, is to come nearest to what the float
-network gives, behind the activation function (equation 25). A weight is its lower code plus a learned share of a step,
-the rectified sigmoid of a variable (equation 23), which a penalty drives to 0 or to 1 (equation 24).
+Nagel et al. 2020, "Up or down? Adaptive rounding for post-training quantization" (arXiv 2004.10568, section 3.3). An op
+with rounded weights gets as inputs the outputs of the ops before it with their rounded weights. Learning minimizes the
+squared difference of its output, after the activation function, from the float network's (equation 25). A weight is its
+lower code plus a learned share of a step, the rectified sigmoid of a variable (equation 23). A penalty drives that
+share to 0 or 1 (equation 24).
 
-`octavo.tuning.compensate` lowers a simpler error in a fraction of the time: that of each op by itself, on the float
-network's inputs, before the activation function. At 8 bits the two are about equal. At 4 bits AdaRound is better,
-because later ops make up for what earlier ones lost.
+`octavo.tuning.compensate` minimizes a simpler error in a fraction of the time: that of each op alone, on the float
+network's inputs, before the activation function. At 8 bits the two are about equally good. At 4 bits AdaRound is
+better, because later ops compensate for the error of earlier ones.
 """
 
 from __future__ import annotations
@@ -33,35 +34,35 @@ from octavo.tuning.tuning_pass import Plan, Tuned, error_left
 
 Array = npt.NDArray[Any]
 
-# How many places of an op's output are learned from, over all images together, and how many in one step.
+# How many output positions of an op learning uses, over all images together, and how many of them in one step.
 _PLACES = 16384
 _BATCH = 256
 _STEPS = 1000
-# Adam's rate, and the first share of the steps, in which there is no penalty yet.
+# Adam's learning rate, and the share of the steps at the start without the penalty.
 _RATE = 1e-2
 _WARM = 0.2
-# The penalty's weight, beside an error of which rounding to nearest makes 1, and its exponent, first and last.
+# The penalty's weight, relative to an error of 1 for rounding to nearest; and its exponent at the start and the end.
 _PENALTY = 1.0
 _EXPONENTS = (20.0, 2.0)
-# A squared error that counts as none.
+# A squared error below this counts as zero.
 _NOTHING = 1e-18
-# The ends to which the sigmoid is stretched, so that it reaches 0 and 1 (equation 23).
+# The bounds to which the sigmoid is stretched, so that it reaches 0 and 1 (equation 23).
 _LOW, _HIGH = -0.1, 1.1
-# Weights that are learned at once: as many as a core's cache holds with all that belongs to them.
+# How many weights are learned at once: as many as fit into a core's cache with their gradients and moments.
 _AT_ONCE = 32768
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the rounding of some output channels' weights is learned from.
+    """The data from which the rounding of some output channels' weights is learned.
 
     The channels of a depthwise convolution are groups of one output each; any other op is one group.
 
     Args:
-        met: What the weights meet when the ops before are rounded, ``(groups, places, columns)``, float32.
-        wanted: The float network's outputs there, ``(groups, places, outputs)``.
-        offset: What is added to the products, ``(groups, 1, outputs)``.
-        caps: Where the activation function clips.
+        met: The op's input rows (im2col) when the ops before it are rounded, ``(groups, places, columns)``, float32.
+        wanted: The float network's outputs at the same positions, ``(groups, places, outputs)``.
+        offset: Added to the products of inputs and weights, ``(groups, 1, outputs)``.
+        caps: The bounds at which the activation function clips.
     """
 
     met: Array
@@ -70,7 +71,7 @@ class Lesson:
     caps: tuple[float, float]
 
     def part(self, channels: slice) -> Lesson:
-        """The lesson of some of the channels."""
+        """The same data for some of the channels."""
         if len(self.met) > 1:
             return Lesson(self.met[channels], self.wanted[channels], self.offset[channels], self.caps)
         return Lesson(self.met, self.wanted[..., channels], self.offset[..., channels], self.caps)
@@ -85,7 +86,7 @@ class Lesson:
         return np.asarray(np.square(off).mean(axis=1, dtype=np.float64)[..., None])
 
     def slope(self, weights: Array, places: slice) -> Array:
-        """The gradient of the error at some places by the weights, in their shape."""
+        """The gradient of the error at some positions with respect to the weights, in their shape."""
         off, inside = self._off(weights, places)
         return np.asarray(2 / off.shape[1] * ((off * inside).transpose(0, 2, 1) @ self.met[:, places]))
 
@@ -96,16 +97,17 @@ class Lesson:
 
 
 def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
-    """Moves the weights of a float graph to the codes, of the two next to each, that are learned to serve best.
+    """Rounds each weight of a float graph up or down, whichever learning found to lower the output error.
 
-    The weights of the graph then are what the codes stand for, and quantization finds the codes again; scales stay as
-    they were. Images are learned from in batches, in an order of their own, so that the order they come in is nothing.
+    The new weights are exactly the values of the chosen codes, so quantization finds the same codes again; scales do
+    not change. Learning uses the images in an order that depends only on their content, so the order of `images` has no
+    effect.
     """
     images, table = Ordered(images), plan(graph, ranges)
     ops, left = known(graph, table)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}
-    # A part of the weights a core: BLAS on several cores besides would have them wait for each other.
+    # One part of the weights per core. BLAS would use several cores too, and they would wait for each other.
     with progress.track("adaround", len(ops)) as advance, threadpool_limits(1, "blas"):
         for op in ops:
             weights, bias = graph.tensors[op.inputs[1]], bias_of(graph, op)
@@ -115,7 +117,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
             now = entry.dequantize(entry.quantize(_met(graph.replaced(changed), op, images)))
             real = _grouped(op, kernels(op, weights.constant))
             nearest = _grouped(op, kernels(op, stored.quantize(weights.constant)))
-            # One scale a channel, or one for all.
+            # One scale per channel, or one for all.
             scale = np.broadcast_to(stored.scale.astype(np.float64).reshape(-1, 1), (real[..., 0].size, 1))
             scale = scale.reshape(*real.shape[:2], 1)
             lesson = _lesson(op, real, None if bias is None else bias.constant, met, now)
@@ -123,7 +125,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
             made = codes * scale
             changed[weights.name] = from_kernels(op, made.reshape(-1, made.shape[2]), weights.shape).astype(np.float32)
             if bias is not None and bias.constant is not None:
-                # The bias takes out what the weights shift on average.
+                # The bias corrects the mean shift that the rounded weights cause.
                 shift = (made * _mean(now) - real * _mean(met)).sum(axis=2)
                 changed[bias.name] = (bias.constant - shift.ravel()).astype(np.float32)
             least = lesson.error((nearest * scale).astype(np.float32)).sum()
@@ -132,7 +134,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
                 "error_left": float(lesson.error(made.astype(np.float32)).sum() / max(least, 1e-300)),
             }
             advance(1)
-    said = f"Learned which way to round the weights of {len(ops)} ops"
+    said = f"Learned whether to round up or down the weights of {len(ops)} ops"
     return Tuned(graph.replaced(changed), ranges, f"{said}{error_left(figures)}", tuple(left), figures)
 
 
@@ -142,12 +144,12 @@ def _grouped(op: Op, rows: Array) -> Array:
 
 
 def _mean(met: Array) -> Array:
-    """What weights meet on average, ``(groups, 1, columns)``."""
+    """The mean of the input rows, ``(groups, 1, columns)``."""
     return np.asarray(met.mean(axis=1, keepdims=True, dtype=np.float64))
 
 
 def _met(graph: Graph, op: Op, images: Images) -> Array:
-    """What an op's weights meet, ``(groups, places, columns)``: at the same places whatever the graph's constants."""
+    """An op's input rows, ``(groups, places, columns)``; the positions do not depend on the graph's constants."""
     each: list[Array] = [np.empty(0)] * len(images)
     most, seen = max(1, _PLACES // len(images)), windows(graph, op)
 
@@ -159,7 +161,7 @@ def _met(graph: Graph, op: Op, images: Images) -> Array:
 
     Model(graph.exposed([graph.tensors[op.inputs[0]]])).each(images, look)
     met = np.concatenate(each)
-    # Shuffled once, so that each batch is of many images.
+    # Shuffled once, so that each batch has rows of many images.
     met = met[np.random.default_rng(0).permutation(len(met))]
     return np.ascontiguousarray(met.transpose(2, 0, 1)) if met.ndim == 3 else met[None]
 
@@ -169,20 +171,20 @@ def _lesson(op: Op, real: Array, bias: Array | None, met: Array, now: Array) -> 
     offset = np.zeros((len(real), 1, real.shape[1]), np.float32)
     if bias is not None:
         products += bias.reshape(offset.shape)
-        # A bias will make the mean right, whatever the weights.
+        # The bias corrects the mean later, whatever the weights are, so it is left out of the error.
         now, offset = now - _mean(now).astype(np.float32), products.mean(axis=1, keepdims=True)
     caps = clips(op)
     return Lesson(now, np.clip(products, *caps), offset, caps)
 
 
 def learn(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, largest: int) -> Array:
-    """Learns codes, each of the two next to a weight, that lower every output's error.
+    """Learns for each weight which of its two neighbouring codes lowers the error of its output.
 
-    Outputs are learned apart; where learning did not help one, its nearest codes stay. So does a channel's largest
-    code: by it quantization will find the channel's scale again.
+    Every output is learned separately. An output that learning did not improve keeps its nearest codes. A channel's
+    largest code is also kept, because quantization computes the channel's scale from it.
 
     Args:
-        lesson: What to learn from.
+        lesson: The data to learn from.
         wanted: The weights in units of their scale, ``(groups, outputs, columns)``.
         nearest: The nearest codes, of the same shape.
         scale: Of every output, ``(groups, outputs, 1)``.
@@ -192,7 +194,7 @@ def learn(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, largest: 
         The codes, float64.
 
     Example:
-        Two inputs that are always equal, so that one weight can make up for the other:
+        Two inputs that are always equal, so that one weight can compensate for the other:
 
         >>> met = np.random.default_rng(0).normal(size=(1, 512, 1)).astype(np.float32) * np.array([1, 1, 0], np.float32)
         >>> wanted, scale = np.array([[[0.3, 0.4, 7.0]]]), np.ones((1, 1, 1))
@@ -200,7 +202,7 @@ def learn(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, largest: 
         >>> learn(lesson, wanted, np.rint(wanted), scale, largest=7)
         array([[[0., 1., 7.]]])
     """
-    # Outputs are parted alike on any number of cores: the result is the same.
+    # The outputs are divided in the same way for any number of cores, so the result is the same.
     size = max(1, _AT_ONCE // wanted.shape[2])
     axis = 0 if len(wanted) > 1 else 1
     parts = [slice(first, first + size) for first in range(0, wanted.shape[axis], size)]
@@ -222,10 +224,10 @@ def _learned(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, before
     held = np.abs(wanted) >= np.abs(wanted).max(axis=2, keepdims=True)
     held |= (lower < -largest) | (lower >= largest)
     share = np.clip((wanted - lower - _LOW) / (_HIGH - _LOW), 1e-3, 1 - 1e-3)
-    # Equation 23: a weight starts where it is.
+    # Equation 23: each share starts at the weight's own value.
     variables = np.log(share / (1 - share)).astype(np.float32)
     base = lower.astype(np.float32)
-    # Where rounding to nearest makes no error, such as in a channel that is always clipped, there is nothing to learn.
+    # If rounding to nearest has no error, as in a channel that is always clipped, there is nothing to learn.
     unit = np.where(before > _NOTHING, scale / np.maximum(before, _NOTHING), 0.0).astype(np.float32)
     first, second = np.zeros_like(variables), np.zeros_like(variables)
     batches = [slice(start, start + _BATCH) for start in range(0, lesson.met.shape[1], _BATCH)]
@@ -244,7 +246,7 @@ def _learned(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, before
 
 
 def _pull(soft: Array, done: float) -> Array:
-    """The slope of ``|2 soft - 1| ** exponent``, which equation 24 wants to be 1; none while learning warms up."""
+    """The gradient of ``|2 soft - 1| ** exponent``, which equation 24 drives to 1; zero during the warm-up."""
     if done < _WARM:
         return np.zeros_like(soft)
     exponent = float(np.interp(done, (_WARM, 1), _EXPONENTS))

@@ -1,8 +1,8 @@
-"""Bias correction: rounded weights shift an op's outputs on average, and its bias can take the shift out.
+"""Bias correction: rounded weights shift the mean of an op's outputs, and a change of the bias removes that shift.
 
 Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction" (arXiv 1906.04721, section
-4.2, equation 17): weights that are off by e shift an output channel by ``e E[x]``, with the mean of what they meet.
-Here that mean is over the calibration images. (The paper's data-free form takes it from the batch norms, which a
+4.2, equation 17): weight errors e shift an output channel by ``e E[x]``, where ``E[x]`` is the mean of the op's
+inputs. Here the mean is over the calibration images. (The paper's data-free form takes it from the batch norms, which a
 `.tflite` graph no longer has.)
 """
 
@@ -25,12 +25,13 @@ from octavo.tuning.tuning_pass import Plan, Tuned
 
 Array = npt.NDArray[Any]
 
-# Means of single images are kept as integers of this share of a code, so that no order of summing changes their sum.
+# Means of single images are stored as integers, in units of this share of a code. So the order of summation does not
+# change the sum.
 _FINE = 2.0**-24
 
 
 def correct_biases(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
-    """Changes the biases of a float graph so that its int8 form's outputs are right on average, op by op."""
+    """Changes the biases of a float graph so that the mean outputs of every op are right in int8."""
     table = plan(graph, ranges)
     ops, left = known(graph, table)
     biased = [op for op in ops if bias_of(graph, op) is not None]
@@ -50,7 +51,7 @@ def correct_biases(graph: Graph, ranges: Ranges, images: Images, plan: Plan, pro
         shift = (off * (sums * (_fine(at) / len(images)))).sum(axis=1)
         changed[bias.name] = (bias.constant - shift).astype(np.float32)
         figures[bias.name] = {"largest": float(np.abs(shift).max()), "mean": float(np.abs(shift).mean())}
-    said = f"Corrected the biases of {len(biased)} ops for what their rounded weights shift on average."
+    said = f"Corrected the biases of {len(biased)} ops for the mean shift that their rounded weights cause."
     return Tuned(graph.replaced(changed), ranges, said, tuple(left), figures)
 
 
@@ -59,7 +60,7 @@ def _fine(params: QParams) -> float:
 
 
 def _observer(graph: Graph, op: Op, params: QParams) -> Observer:
-    """Sums over images of the mean of what every weight meets: ``(columns,)``, or ``(output channels, taps)``."""
+    """For every op, the sum over images of its mean input row: ``(columns,)``, or ``(output channels, taps)``."""
     look = windows(graph, op)
 
     def update(state: Array, values: Array) -> Array:

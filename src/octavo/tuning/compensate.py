@@ -1,13 +1,13 @@
-"""Compensation: weights are rounded so that an op's outputs, not its weights, come out nearest.
+"""Compensation: rounds weights so that the error of an op's outputs, not of its weights, is small.
 
-Rounding each weight to the nearest code is best for the weights, and seldom for what they compute: the errors of
-weights that meet correlated values can make up for one another. The squared output error of weights that are off by e
-is ``e H e^T``, with ``H = E[x x^T]`` over the values x that they meet (Nagel et al. 2020, AdaRound, arXiv 2004.10568,
-equation 20). It is lowered as GPTQ does it (Frantar et al. 2022, arXiv 2210.17323, section 3): weights are rounded in
-turn, and those still to come make up for what the rounded ones are off. No gradients, no training. Inputs make up for
-each other in groups of up to 128, which a few hundred places tell apart.
+Rounding each weight to the nearest code gives the smallest error of the weights, but seldom of the outputs: if two
+inputs are correlated, the errors of their weights can cancel. With weight errors e the squared output error is
+``e H e^T``, with ``H = E[x x^T]`` over input rows x (Nagel et al. 2020, AdaRound, arXiv 2004.10568, equation 20). It is
+lowered as in GPTQ (Frantar et al. 2022, arXiv 2210.17323, section 3): weights are rounded one after the other, and each
+rounding takes into account the error made so far. There are no gradients and no training. Compensation runs within
+groups of at most 128 input columns: a few hundred positions are enough to estimate their covariance.
 
-What the weights shift on average the bias takes out, so that H is the covariance of x.
+The bias corrects the mean shift that the rounded weights cause, so H is the covariance of x.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from octavo.tuning.tuning_pass import Plan, Tuned, error_left
 
 Array = npt.NDArray[Any]
 
-# How many images are looked at, drawn by what they hold, and at how many places of an op's output in each. Few tell
-# enough of what varies with what (docs/results.md); the ranges are those of all images.
+# How many images are used, chosen by a hash of their content, and how many positions of an op's output in each. Few
+# are enough to estimate the covariance (docs/results.md). The ranges still come from all images.
 _IMAGES = 16
 _PLACES = 25
-# How many inputs make up for each other, at most. Of more, so few places could not tell what varies with what.
+# The most input columns in a group. For more, so few positions could not estimate the covariance.
 _TOGETHER = 128
-# Added to the diagonal of H, as a share of its mean: what is left undetermined stays near the weights (GPTQ, section
-# 3.3, step 3, has 0.01 for many more places). More where fewer places were seen than there are columns.
+# Added to the diagonal of H, as a share of its mean, so that undetermined directions stay near the weights (GPTQ,
+# section 3.3, step 3, has 0.01 for many more positions). Larger if there are fewer positions than columns.
 _DAMPING = 0.1
-# How many products of two codes, each at most 255, float32 sums exactly: up to 2**24.
+# How many products of two codes, each at most 255, float32 can sum exactly: the sum must stay below 2**24.
 _EXACT = 258
-# Columns that are rounded before all others are told: few enough for a core's cache (GPTQ, section 3.3, step 2).
+# How many columns are rounded before the others are updated: few enough for a core's cache (GPTQ, section 3.3, step 2).
 _BLOCK = 16
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What an op's weights meet, in codes, group by group of inputs that are told from each other.
+    """Mean and covariance of an op's input rows, in codes, for each group of input columns.
 
     Args:
         mean: ``(groups, columns)``.
         covariance: ``(groups, columns, columns)``.
-        count: At how many places.
+        count: The number of positions.
     """
 
     mean: Array
@@ -65,7 +65,7 @@ class Moments:
 
     @classmethod
     def of(cls, met: Array) -> Moments:
-        """Of what was met, integers: ``(groups, places, columns)``."""
+        """The moments of input rows of integers, ``(groups, places, columns)``."""
         rows = np.ascontiguousarray(met, np.float32)
         count = rows.shape[1]
         parts = [rows[:, start : start + _EXACT] for start in range(0, count, _EXACT)]
@@ -75,28 +75,28 @@ class Moments:
 
     @property
     def damped(self) -> Array:
-        """The covariance, safe to decompose."""
+        """The covariance, made positive definite for the Cholesky decomposition."""
         places = np.arange(self.covariance.shape[-1])
         made = self.covariance.copy()
         diagonal = made[:, places, places]
         diagonal += _DAMPING * max(1.0, len(places) / self.count) * diagonal.mean(axis=1, keepdims=True)
-        # A column that never varies is rounded to the nearest code.
+        # The weight of a column that never varies is rounded to the nearest code.
         made[:, places, places] = np.where(diagonal > 0, diagonal, 1.0)
         return made
 
     def error(self, off: Array) -> Array:
-        """What a group adds to every output's squared error, ``(groups, outputs)``, by weights that are off.
+        """The squared error of every output that each group causes, ``(groups, outputs)``, for given weight errors.
 
         Args:
-            off: By how much, ``(groups, outputs, columns)``.
+            off: The weight errors, ``(groups, outputs, columns)``.
         """
         return np.asarray(((off @ self.covariance) * off).sum(axis=-1))
 
 
 def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
-    """Moves the weights of a float graph to the codes that bring its ops' outputs nearest.
+    """Rounds the weights of a float graph to the codes that keep its ops' output error small.
 
-    The weights of the graph then are what the codes stand for, and quantization finds the codes again.
+    The new weights are exactly the values of the chosen codes, so quantization finds the same codes again.
     """
     table = plan(graph, ranges)
     ops, left = known(graph, table)
@@ -112,15 +112,15 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
         assert weights.constant is not None
         stored, moments = table.stored[weights.name], Moments.of(_grouped(op, np.concatenate(met[place])))
         met[place].clear()
-        # One scale a channel, or one for all.
+        # One scale per channel, or one for all.
         scale = stored.scale.astype(np.float64)[:, None]
         nearest, wanted = kernels(op, stored.quantize(weights.constant)), kernels(op, weights.constant) / scale
-        # The channel's largest code stays: by it quantization will find the channel's scale again.
+        # The channel's largest code is kept, because quantization computes the channel's scale from it.
         held = np.abs(nearest).argmax(axis=1)[:, None] == np.arange(nearest.shape[1])
         goal, alone, kept = (_grouped(op, each) for each in (wanted, nearest, held))
         turned = round_in_turn(goal, alone, kept, moments.damped, stored.qmax)
         before, after = moments.error(alone - goal), moments.error(turned - goal)
-        # Rounding in turn is no search of all codes: where it did not help, the nearest ones stay.
+        # Rounding in turn does not search all codes. If it did not lower the error, the nearest codes are kept.
         turned = np.where((after < before)[..., None], turned, alone)
         codes = _flat(op, turned, nearest.shape)
         changed[weights.name] = stored.dequantize(from_kernels(op, codes.astype(np.int8), weights.shape))
@@ -134,7 +134,7 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
         }
         advance(1)
 
-    # An op a core: matrices this small lose time on several cores, and all of it where others want those too.
+    # One op per core: on several cores matrices this small are slower, and much slower if the cores are busy.
     with (
         progress.track("compensation: weights", len(ops)) as advance,
         threadpool_limits(1, "blas"),
@@ -142,16 +142,16 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
     ):
         for done in [pool.submit(one, place) for place in range(len(entries))]:
             done.result()
-    said = f"Moved the weights of {len(entries)} ops to the codes that bring their outputs nearest"
+    said = f"Rounded the weights of {len(entries)} ops to the codes that keep their output error small"
     return Tuned(graph.replaced(changed), ranges, f"{said}{error_left(figures)}", tuple(left), figures)
 
 
 def _grouped(op: Op, rows: Array) -> Array:
-    """Rows of an op's inputs, ``(rows, columns)``, as groups of inputs that are told from each other.
+    """Rows of weights or inputs, ``(rows, columns)``, divided into groups of columns.
 
-    Those of a depthwise convolution are its channels: ``(channels, 1, taps)``, or of what they meet, ``(places, taps,
-    channels)``, ``(channels, places, taps)``. Those of any other op lie side by side: ``(groups, rows, columns)``, with
-    columns of 0 where the last one has fewer.
+    The groups of a depthwise convolution are its channels: weights become ``(channels, 1, taps)``, and input rows,
+    ``(places, taps, channels)``, become ``(channels, places, taps)``. For any other op a group is a block of columns:
+    ``(groups, rows, columns)``, where the last group is filled up with columns of 0.
     """
     if TABLE[op.kind].depthwise:
         return rows[:, None] if rows.ndim == 2 else rows.transpose(2, 0, 1)
@@ -168,7 +168,7 @@ def _flat(op: Op, groups: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _met(graph: Graph, entries: list[tuple[Op, QParams]], images: Images, progress: Progress) -> list[list[Array]]:
-    """What every op's weights meet, image by image, in codes less their zero point, int16."""
+    """Every op's input rows, image by image, as codes minus zero point, int16."""
     seen: list[list[Array]] = [[np.empty(0)] * len(images) for _ in entries]
     looks = [windows(graph, op, _PLACES) for op, _ in entries]
 
@@ -179,24 +179,24 @@ def _met(graph: Graph, entries: list[tuple[Op, QParams]], images: Images, progre
             rows[place] = codes.clip(params.qmin - zero_point, params.qmax - zero_point).astype(np.int16)
         advance(1)
 
-    with progress.track("compensation: what weights meet", len(images)) as advance:
+    with progress.track("compensation: inputs of the weights", len(images)) as advance:
         Model(graph.exposed([graph.tensors[op.inputs[0]] for op, _ in entries])).each(images, look)
     return seen
 
 
 def round_in_turn(wanted: Array, nearest: Array, held: Array, metric: Array, largest: int) -> Array:
-    """Rounds weights one input after the other, each so as to make up for what those before it are off.
+    """Rounds weights one input column after the other, each time taking the error made so far into account.
 
     With ``H = R^T R`` and R upper triangular, the error ``e H e^T`` is the sum of the squares of R's rows times e. The
-    last row holds the last input alone, the one before it two inputs, and so on. So the last input is rounded first,
-    and each other one to the integer that brings its own row nearest to 0, given those after it. Those that vary most
-    come first, while many are left to make up for them (GPTQ's "act-order").
+    last row depends only on the last input, the row before it on two inputs, and so on. So the last input is rounded
+    first. Each other input is rounded to the integer that brings its row nearest to 0, given the inputs after it.
+    Inputs that vary most are rounded first, while many others can still compensate for them (GPTQ's "act-order").
 
     Args:
-        wanted: The weights in units of their scale, ``(groups, outputs, columns)``: inputs make up for each other in
-            their group.
+        wanted: The weights in units of their scale, ``(groups, outputs, columns)``; compensation runs within a
+            group.
         nearest: Their nearest codes, of the same shape.
-        held: Where the nearest code is to stay, of the same shape.
+        held: Where the nearest code is kept, of the same shape.
         metric: H, positive definite, ``(groups, columns, columns)``.
         largest: The largest code; the smallest is its negative.
 
@@ -204,7 +204,7 @@ def round_in_turn(wanted: Array, nearest: Array, held: Array, metric: Array, lar
         The codes, float32.
 
     Example:
-        Two inputs that are nearly equal: the second weight makes up for the first.
+        Two inputs that are nearly equal: the second weight compensates for the first.
 
         >>> wanted = np.array([[[0.4, 0.4, 127.0]]])
         >>> metric = np.array([[[1.1, 1.0, 0.0], [1.0, 1.2, 0.0], [0.0, 0.0, 1.0]]])
@@ -214,7 +214,7 @@ def round_in_turn(wanted: Array, nearest: Array, held: Array, metric: Array, lar
     order = np.argsort(np.diagonal(metric, axis1=1, axis2=2), axis=1, kind="stable")
     each = np.arange(len(metric))[:, None]
     goal, alone, kept = (rows.swapaxes(1, 2)[each, order] for rows in (wanted.astype(np.float32), nearest, held))
-    # NumPy's factor is the lower one, R^T. Rows are divided by their diagonal.
+    # NumPy returns the lower factor, R^T. Rows are divided by their diagonal.
     lower = np.linalg.cholesky(metric[each[..., None], order[:, :, None], order[:, None, :]])
     rows = (lower / np.diagonal(lower, axis1=1, axis2=2)[:, None]).swapaxes(1, 2).astype(np.float32)
     size = goal.shape[1]

@@ -1,4 +1,4 @@
-"""Images in an order of their own: by what they hold, in whatever order they come."""
+"""Images in an order that depends only on their content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from octavo.quantization.observers import Images
 
 
 class Ordered(Sequence[Any]):
-    """The first of some images in the order of their contents' hashes, as good as drawn by chance.
+    """Images sorted by a hash of their content, so that the first ones are as good as a random sample.
 
     Args:
         images: Raw inputs.

@@ -1,11 +1,11 @@
-"""Cross-layer equalization: channels that share a tensor's one range get magnitudes that suit it alike.
+"""Cross-layer equalization: scales channels that share one range, so that all of them use it well.
 
 Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction" (arXiv 1906.04721, section
-4.1): where only ops that commute with a positive scale lie between two layers, channel i of what flows there can be
-divided by any s_i > 0 and the weights that read it multiplied by s_i, and the outputs stay as they were.
+4.1): if only ops that commute with a positive scale lie between two layers, channel i of the tensors between them can
+be divided by any s_i > 0, and the weights that read it multiplied by s_i. The outputs do not change.
 
-There weights have one range a tensor. Here they have one a channel, so that the ranges to be balanced are those of the
-activations (one a tensor) and of the input channels of the weights that read them. Scales are powers of two: every
+In the paper weights have one range per tensor. Here they have one per channel, so the pass balances the ranges of the
+activations (one per tensor) and of the input channels of the weights that read them. Scales are powers of two: every
 product is then exact in floating point, and the equalized graph computes the same outputs bit for bit.
 """
 
@@ -29,19 +29,19 @@ from octavo.tuning.tuning_pass import Plan, Tuned
 Array = npt.NDArray[Any]
 
 _SIX = 6.0
-# How far below 6 a channel that is scaled up must stay: other images will pass what the calibration images reach.
+# A channel that is scaled up must stay below 6 by this factor, since other images may reach higher values.
 _HEADROOM = 2.0
 
 
 @dataclass(frozen=True)
 class Region:
-    """Tensors whose channel i can only be scaled together, between the ops that write and read them.
+    """Tensors whose channels must be scaled together, with the ops that write and read them.
 
     Args:
         tensors: The tensors, in order.
-        capped: Those that come out of a ReLU6.
-        writers: Ops whose weights make the channels.
-        readers: Ops whose weights read them.
+        capped: Those that are outputs of a ReLU6.
+        writers: Ops with weights that compute the channels.
+        readers: Ops with weights that read the channels.
     """
 
     tensors: tuple[Tensor, ...]
@@ -51,11 +51,11 @@ class Region:
 
 
 def equalize(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
-    """Balances the channels of every region of a float graph, and measures its ranges anew.
+    """Balances the channels of every region of a float graph, and measures the ranges again.
 
-    A channel that reaches 6 in a ReLU6 on any image keeps its scale, and no other is scaled beyond 6: on the images the
-    outputs are those of before, bit for bit. Beyond them a ReLU6 may cut at another value, where the range of int8 cuts
-    too.
+    A channel that reaches 6 in a ReLU6 on any image keeps its scale, and no other channel is scaled beyond 6. So on
+    these images the outputs stay the same, bit for bit. On other images a ReLU6 may clip at another value, but there
+    the int8 range clips too.
     """
     found, left = regions(graph)
     with progress.track("equalize: channels", len(images)) as advance:
@@ -72,7 +72,7 @@ def equalize(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
         if np.any(scale != 1)
     }
     if not figures:
-        said = "Nothing to equalize: no channel is off by a factor of two."
+        said = "Nothing to equalize: every channel is within a factor of two of its best scale."
         return Tuned(graph, ranges, said, tuple(left), exact=True)
     made = rescaled(graph, found, scales)
     with progress.track("equalize: ranges", len(images)) as advance:
@@ -84,7 +84,7 @@ def equalize(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
 
 
 def rescaled(graph: Graph, found: Sequence[Region], scales: Sequence[Array]) -> Graph:
-    """The same function with the channels of some regions divided by scales, and what reads them multiplied.
+    """The same function with the channels of some regions divided by scales, and the weights that read them multiplied.
 
     Args:
         graph: A float graph in which no two ops share a constant.
@@ -103,13 +103,13 @@ def rescaled(graph: Graph, found: Sequence[Region], scales: Sequence[Array]) -> 
 
 
 def regions(graph: Graph) -> tuple[list[Region], list[str]]:
-    """Where channels can be scaled, and why not elsewhere.
+    """The regions whose channels can be scaled, and the reasons why others cannot.
 
     Args:
         graph: A float graph in which no two ops share a constant.
 
     Returns:
-        The regions, and a sentence for every tensor between weights that has none.
+        The regions, and a sentence for every tensor between weights that is in none.
     """
     found: list[Region] = []
     left: list[str] = []
@@ -136,7 +136,7 @@ def regions(graph: Graph) -> tuple[list[Region], list[str]]:
 
 
 def _flood(graph: Graph, start: int) -> tuple[set[int], str | None]:
-    """The tensors that must be scaled with one of them, and what forbids it."""
+    """The tensors that must be scaled together with one of them, and what prevents it."""
     inside, border, why = {start}, [start], None
     channels = graph.tensors[start].shape[-1]
     while border:
@@ -145,7 +145,7 @@ def _flood(graph: Graph, start: int) -> tuple[set[int], str | None]:
         if index in graph.outputs:
             why = why or "it is an output of the model"
         if maker is None:
-            why = why or "an input of the model flows into it"
+            why = why or "it depends on an input of the model without weights between"
         for op in (*([maker] if maker is not None else []), *graph.consumers.get(index, ())):
             if _weights(graph, op) is not None:
                 reads = _image(op) == index
@@ -165,7 +165,7 @@ def _flood(graph: Graph, start: int) -> tuple[set[int], str | None]:
 
 
 def _weights(graph: Graph, op: Op) -> Tensor | None:
-    """The constant weights of an op that has some."""
+    """The constant weights of an op; None if it has none."""
     rules = row(op)
     if rules is None or rules.weight is None:
         return None
@@ -174,7 +174,7 @@ def _weights(graph: Graph, op: Op) -> Tensor | None:
 
 
 def _image(op: Op) -> int:
-    """What the weights of an op meet."""
+    """The input that the weights of an op multiply."""
     rules = row(op)
     assert rules is not None
     return op.inputs[rules.image]
@@ -196,7 +196,7 @@ def _unscalable_writer(op: Op) -> str | None:
 
 
 def _reads_channels(graph: Graph, op: Op, channels: int) -> bool:
-    """Whether every input channel has weights of its own: not so in grouped convolutions and after a flattening."""
+    """Whether every input channel has its own weights, unlike in grouped convolutions and after a flattening."""
     weights = _weights(graph, op)
     assert weights is not None
     return weights.shape[-1] % channels == 0 if TABLE[op.kind].depthwise else weights.shape[-1] == channels
@@ -205,7 +205,7 @@ def _reads_channels(graph: Graph, op: Op, channels: int) -> bool:
 def _commutes(graph: Graph, op: Op, tensors: list[int], channels: int) -> bool:
     if not (_scales_with(op.kind) and _scales_with(activation(op))):
         return False
-    # A constant summand would have to be scaled with the rest, and a mean must not run over channels.
+    # A constant summand would have to be scaled too, and a mean must not run over channels.
     return all(graph.tensors[i].constant is None and graph.tensors[i].shape[-1] == channels for i in tensors)
 
 
@@ -228,11 +228,11 @@ def channel_peaks(graph: Graph, found: Sequence[Region], images: Images, advance
 
 
 def _scales(graph: Graph, region: Region, peaks: dict[str, Array]) -> Array:
-    """What to divide every channel by: powers of two, 1 where it is to stay.
+    """The scale of every channel, a power of two; 1 if it is not scaled.
 
     ``s_i = sqrt(r1_i / r2_i)`` (equation 11 of the paper), with r1 the magnitude of activation channel i and r2 the
-    largest share that a weight of it has of its kernel's range. A depthwise kernel has a range for every channel, so
-    that only r1 counts.
+    largest ratio of one of its weights to the range of the weight's kernel. A depthwise kernel has a range for every
+    channel, so only r1 counts.
     """
     largest = np.max([peaks[t.name].astype(np.float64) for t in region.tensors], axis=0)
     reading = [_share_of_range(graph, op) for op in region.readers if not TABLE[op.kind].depthwise]
@@ -240,10 +240,10 @@ def _scales(graph: Graph, region: Region, peaks: dict[str, Array]) -> Array:
     alive = largest > 0
     if not alive.any():
         return np.ones_like(largest)
-    # The largest channel keeps about its magnitude: a factor common to all would change nothing.
+    # The largest channel keeps about its magnitude, since a factor common to all channels changes nothing.
     safe = np.where(alive, wanted, 1.0)
     safe = safe * (largest[alive] / safe[alive]).max() / largest.max()
-    # Rounded up, so that no channel comes to lie beyond the largest.
+    # Rounded up, so that no channel becomes larger than the largest.
     scale = np.where(alive, 2.0 ** np.ceil(np.log2(safe) - 1e-9), 1.0)
     for tensor in region.capped:
         lowest = 2.0 ** np.ceil(np.log2(np.maximum(peaks[tensor.name], 1e-9) * _HEADROOM / _SIX))
@@ -261,7 +261,7 @@ def _share_of_range(graph: Graph, op: Op) -> Array:
 
 
 def _parts(graph: Graph, region: Region, scale: Array) -> Iterator[tuple[Tensor, int, Array]]:
-    """Every constant to change: which axis, and by which factors."""
+    """Every constant to change, with its channel axis and its factors."""
     for op in region.writers:
         weights, rules = _weights(graph, op), row(op)
         assert weights is not None and rules is not None and rules.axis is not None and rules.bias is not None
@@ -271,5 +271,5 @@ def _parts(graph: Graph, region: Region, scale: Array) -> Iterator[tuple[Tensor,
     for op in region.readers:
         weights = _weights(graph, op)
         assert weights is not None
-        # Input channel i of a depthwise kernel makes the outputs from i * multiplier on.
+        # Input channel i of a depthwise kernel computes `multiplier` outputs, from i * multiplier on.
         yield weights, len(weights.shape) - 1, np.repeat(scale, weights.shape[-1] // len(scale))

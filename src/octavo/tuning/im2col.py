@@ -1,4 +1,4 @@
-"""What the weights of an op meet: rows of its input, one for each place of its output (im2col)."""
+"""im2col: the rows of an op's input that its weights multiply, one for each position of its output."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from octavo.tflite.op_table import TABLE, row, same_padding
 
 Array = npt.NDArray[Any]
 
-# How many places of an op's output are looked at in an image: those of a 14 x 14 map. Neighbouring places see much
-# the same, and another image tells more than another place.
+# How many output positions of an op are used in each image: as many as in a 14 x 14 map. Neighbouring positions have
+# similar inputs, so another image adds more information than another position.
 PLACES = 196
 
 
 def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
-    """The ops whose weights' surroundings `windows` knows, and why not those of the others.
+    """The ops that `windows` supports, and the reasons why it does not support the others.
 
     Args:
         graph: A float graph.
-        table: Its table: ops that stay in float are none of them.
+        table: Its table; ops that stay in float are not supported.
     """
     ops, left = [], []
     for op in graph.ops:
@@ -40,7 +40,7 @@ def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
         if weights.constant is None or weights.name not in table.stored:
             left.append(f"{op} has no weights that are rounded")
         elif rules.transposed or grouped:
-            left.append(f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which is left as it is")
+            left.append(f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which tuning leaves alone")
         else:
             ops.append(op)
     return ops, left
@@ -65,18 +65,18 @@ def _axis(op: Op) -> int:
 
 
 def windows(graph: Graph, op: Op, most: int = PLACES) -> Callable[[Array], Array]:
-    """How to see the values that the weights of an op meet: one row for each of some places of its output.
+    """A function that returns the input rows of an op (im2col) at some positions of its output.
 
-    Padding is 0, as in the kernels. The places are drawn once for each op: they are the same in every image.
+    Padding is 0, as in the kernels. The positions are drawn once for each op, so they are the same in every image.
 
     Args:
         graph: The graph of the op.
         op: A CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED that is `known`.
-        most: How many places, at most; a quarter of them for a depthwise kernel, which has few weights a channel.
+        most: The most positions; a quarter of that for a depthwise kernel, which has few weights per channel.
 
     Returns:
         A function of the op's input for one image, ``(1, height, width, channels)``, or ``(…, columns)`` for a dense
-        layer. It returns ``(places, columns)``; of a depthwise convolution ``(places, taps, output channels)``.
+        layer. It returns ``(places, columns)``, and for a depthwise convolution ``(places, taps, output channels)``.
     """
     weights = graph.tensors[op.inputs[1]]
     shape = [abs(n) for n in graph.tensors[op.inputs[0]].shape]
@@ -100,10 +100,10 @@ def windows(graph: Graph, op: Op, most: int = PLACES) -> Callable[[Array], Array
 
 
 def _taps(op: Op, size: Sequence[int], kernel: Sequence[int], most: int) -> tuple[Array, Array]:
-    """Which pixels the taps of a kernel lie on, at some places of the output.
+    """The pixels that the taps of a kernel read at some positions of the output.
 
     Returns:
-        Places in the input, row by row, ``(places, taps)``, and which of them are padding.
+        Positions in the input, row by row, ``(places, taps)``, and which of them are padding.
     """
     strides = (op.options.strideH, op.options.strideW)
     spread = (op.options.dilationHFactor, op.options.dilationWFactor)

@@ -1,4 +1,4 @@
-"""Tuning: the acts of a recipe, one after the other."""
+"""Tuning: runs the tuning passes of a recipe, one after the other."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from octavo.quantization.quantize import check_float
 from octavo.quantization.ranges import Ranges
 from octavo.recipe import choices
 from octavo.tflite.graph import Graph
-from octavo.tuning.tuning_pass import Act, Plan, Tuned
+from octavo.tuning.tuning_pass import Plan, Tuned, TuningPass
 
-ACTS: Mapping[str, Act] = choices.Loaded(choices.PASSES)
+TUNING_PASSES: Mapping[str, TuningPass] = choices.Loaded(choices.PASSES)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one act did.
+    """One tuning pass that was run.
 
     Args:
-        act: Its name in `ACTS`.
+        act: The pass's name in `TUNING_PASSES`.
         seconds: How long it took.
-        tuned: What it made.
+        tuned: Its result.
     """
 
     act: str
@@ -52,7 +52,7 @@ class Step:
 
 
 class StepRecord(Part):
-    """What one tuning act changed.
+    """What one tuning pass changed.
 
     Args:
         act: Its name.
@@ -70,10 +70,10 @@ class StepRecord(Part):
 
 
 class TuningRecord(Artefact):
-    """The tuning acts before post-training quantization.
+    """The tuning passes before post-training quantization.
 
     Args:
-        steps: What every act changed, in their order.
+        steps: What every pass changed, in their order.
     """
 
     file = "tuning.json"
@@ -84,13 +84,13 @@ class TuningRecord(Artefact):
 
 @dataclass(frozen=True)
 class Tuning:
-    """A tuned graph, and how it came to be.
+    """A tuned graph, and the passes that made it.
 
     Args:
         graph: The float graph.
         ranges: The ranges of its activations.
-        reference: The float graph to compare int8 with, tensor by tensor: before any act that changed the outputs.
-        steps: What every act did, in their order.
+        reference: The float graph to compare int8 with, tensor by tensor: before any pass that changed the outputs.
+        steps: The passes, in their order.
     """
 
     graph: Graph
@@ -102,24 +102,24 @@ class Tuning:
 def tune(
     graph: Graph, ranges: Ranges, images: Images, acts: Sequence[str], plan: Plan, progress: Progress | None = None
 ) -> Tuning:
-    """Applies tuning acts to a float graph, in the order given.
+    """Runs tuning passes on a float graph, in the order given.
 
     Args:
         graph: A float graph.
         ranges: The ranges of its activations.
         images: Calibration images: raw inputs, float32.
-        acts: Names in `ACTS`; none leaves the graph as it is.
+        acts: Names in `TUNING_PASSES`; none leaves the graph unchanged.
         plan: Makes the table that quantization will write, such as `octavo.quantization.table.build`.
         progress: Where progress goes.
 
     Raises:
-        QuantizationError: There is no such act.
+        QuantizationError: There is no such pass.
         ModelError: The graph is quantized already, or its weights hold NaN or infinity.
     """
     progress = progress or Silent()
-    unknown = [name for name in acts if name not in ACTS]
+    unknown = [name for name in acts if name not in TUNING_PASSES]
     if unknown:
-        raise QuantizationError(f"There is no tuning act '{unknown[0]}'.", f"Use {', '.join(ACTS)}.")
+        raise QuantizationError(f"There is no tuning pass '{unknown[0]}'.", f"Use {', '.join(TUNING_PASSES)}.")
     check_float(graph)
     if not acts:
         return Tuning(graph, ranges, graph)
@@ -127,7 +127,7 @@ def tune(
     steps = []
     for name in acts:
         start = perf_counter()
-        made = ACTS[name](graph, ranges, images, plan, progress)
+        made = TUNING_PASSES[name](graph, ranges, images, plan, progress)
         graph, ranges = made.graph, made.ranges
         reference = graph if made.exact else reference
         steps.append(Step(name, perf_counter() - start, made))

@@ -1,7 +1,7 @@
-"""What a tuning act is: it changes a float graph and its ranges so that int8 loses less, and says what it changed.
+"""Tuning passes: each changes a float graph and its ranges so that int8 loses less, and reports what it changed.
 
-Acts need no training and no labels. Each gives what the next one takes, so that they compose in any order; what they
-change are constants of the float graph, which quantization then rounds as it rounds all others.
+Tuning passes need no training and no labels. Each returns what the next one takes, so they compose in any order. They
+change only constants of the float graph, which quantization then rounds like all others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Plan = Callable[[Graph, Ranges], Table]
 
 @dataclass(frozen=True)
 class Tuned:
-    """What an act made.
+    """The result of a tuning pass.
 
     Args:
         graph: The float graph, with other constants.
@@ -31,7 +31,7 @@ class Tuned:
         said: What was changed, in a sentence.
         left: What could not be changed, each with its reason.
         figures: What was changed, by the name of a tensor, as JSON values.
-        exact: The graph computes what it did before, so that its activations are what int8 is to come near.
+        exact: Whether the outputs are unchanged, so that int8 can be compared with this graph's activations.
     """
 
     graph: Graph
@@ -43,14 +43,15 @@ class Tuned:
 
 
 def error_left(figures: Mapping[str, Any]) -> str:
-    """The end of a sentence: how much of the squared error acts that round weights left, by their figures."""
+    """The end of a sentence about a pass that rounds weights: the share of the squared error that remains."""
     if not figures:
         return "."
-    return f": {median(figure['error_left'] for figure in figures.values()):.0%} of the squared error is left (median)."
+    left = median(figure["error_left"] for figure in figures.values())
+    return f": {left:.0%} of the squared error of nearest rounding remains (median)."
 
 
-class Act(Protocol):
-    """A tuning act."""
+class TuningPass(Protocol):
+    """A tuning pass."""
 
     def __call__(self, graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
         """Tunes a graph.

@@ -1,1 +1,1 @@
-"""Targets: what each kind of device makes of a model; one file a target."""
+"""Targets: checks of a model for each kind of device; one file per target."""

@@ -1,7 +1,7 @@
 """The memory that a microcontroller needs for activations: TFLite Micro's greedy plan.
 
-Tensors are placed one by one, the largest first, each at the lowest offset where it overlaps none that is alive at the
-same time (David et al. 2021, "TensorFlow Lite Micro", section 4.4.2; Pisarchyk and Lee 2020, 2001.03288).
+Tensors are placed one by one, the largest first, each at the lowest offset where it overlaps no tensor that is alive at
+the same time (David et al. 2021, "TensorFlow Lite Micro", section 4.4.2; Pisarchyk and Lee 2020, 2001.03288).
 """
 
 from __future__ import annotations
@@ -71,6 +71,6 @@ def peak(placed: list[Placed]) -> int:
 
 
 def least(tensors: list[Placed]) -> int:
-    """Bytes of the tensors alive at the fullest moment, which no plan can go below."""
+    """The largest sum of bytes of tensors alive at the same time, a lower bound for every plan."""
     moments = {item.first for item in tensors}
     return max((sum(t.size for t in tensors if t.first <= now <= t.last) for now in moments), default=0)

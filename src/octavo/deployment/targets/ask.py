@@ -1,4 +1,4 @@
-"""Every target, and one model before each of them."""
+"""Checks a model on every target."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def every() -> list[Target]:
 
 
 def ask(trial: Trial, targets: Sequence[Target], say: Callable[[str], None] = lambda text: None) -> list[Verdict]:
-    """Puts a model before targets, one after the other.
+    """Checks a model on targets, one after the other.
 
-    A target that fails says so in its answer, and ends nothing: it is other people's software, and the next target
-    does not depend on it.
+    If a target fails, its answer says so and the next one is checked: targets are other people's software and do not
+    depend on each other.
 
     Args:
-        trial: The model, and what it is tried with.
+        trial: The model and its inputs.
         targets: Which targets.
-        say: Told what comes next.
+        say: Called with a line before each target.
     """
     verdicts = []
     for target in targets:
         say(f"asking {target.name}")
         with warnings.catch_warnings():
-            # Other runtimes' deprecations are not the user's to mend.
+            # The user cannot fix deprecation warnings of other runtimes.
             warnings.simplefilter("ignore")
             takes = _answer(target.takes, trial, None)
             runs = _answer(target.runs, trial, False) if takes.answer else None

@@ -1,6 +1,6 @@
-"""A browser: the model's twin on LiteRT.js in a headless Chromium, and its outputs against XNNPACK's, bit for bit.
+"""A browser: runs the model on LiteRT.js in a headless Chromium, and compares outputs with XNNPACK's bit for bit.
 
-Nothing is fetched: LiteRT.js has to be in npm's cache, where `octavo deploy --web` puts it.
+Nothing is downloaded: LiteRT.js has to be in npm's cache, where `octavo deploy --web` puts it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NO_BROWSER = Answer(None, "Chromium is not installed, or can not be driven here
 _PAGE = """<!doctype html><title>Octavo</title><body>
 <script type="importmap">{"imports":{"@litertjs/wasm-utils":"./litert/wasm-utils.js"}}</script>
 """
-# Bytes go in as they are: the twin's byte is the int8 code plus 128.
+# Bytes go in unchanged: the uint8 copy's byte is the int8 code plus 128.
 _LOAD = """
 (async () => {
   const { Classifier, start } = await import("./classifier.js");
@@ -58,7 +58,7 @@ class Browser:
         self._times: dict[Path, list[float]] = {}
 
     def takes(self, trial: Trial) -> Answer:
-        """Whether it has, or its twin has, ports that LiteRT.js takes."""
+        """Whether LiteRT.js supports the input and output types of the model or of its uint8 copy."""
         if command() is None:
             return _NO_BROWSER
         if len(trial.graph.inputs) > 1:
@@ -67,8 +67,10 @@ class Browser:
         if kinds[0] not in ("int8", "uint8"):
             return Answer(None, f"only int8 and uint8 inputs are tried here, and this is {kinds[0]}")
         if "int8" in kinds:
-            return Answer(True, "LiteRT.js takes no int8: two QUANTIZE ops give a twin behind uint8")
-        return Answer(True, "LiteRT.js takes its inputs and outputs as they are")
+            return Answer(
+                True, "LiteRT.js does not support int8: a copy with two QUANTIZE ops has uint8 input and output"
+            )
+        return Answer(True, "LiteRT.js supports its input and output types")
 
     def runs(self, trial: Trial) -> Answer:
         """Runs every image, and compares all outputs with XNNPACK's."""

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by its DevTools protocol over a pipe: needs no package and opens no port."""
+"""A headless Chromium, driven by its DevTools protocol over a pipe; this needs no package and opens no port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from octavo.base import child
 from octavo.base.errors import OctavoError
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Chromium reads its orders from file 3 and answers on file 4; either number can be one of those that came.
+# Chromium reads commands from file 3 and answers on file 4; the pipe's own file numbers can be 3 or 4 too.
 _WIRE = """
 import os, sys
 ends = [os.dup(os.dup(os.dup(int(end)))) for end in sys.argv[1:3]]
@@ -36,7 +36,7 @@ _OPTIONS = (
 
 
 class BrowserError(OctavoError):
-    """A browser that ended, or does not do what it is told."""
+    """A browser ended, or does not do what it is told."""
 
 
 class PageError(BrowserError):
@@ -44,7 +44,7 @@ class PageError(BrowserError):
 
 
 def command() -> str | None:
-    """The path of an installed Chromium; None where there is none, or where pipes can not drive it."""
+    """The path of an installed Chromium; None if there is none, or if pipes cannot drive it."""
     if os.name != "posix":
         return None
     return next(filter(None, map(shutil.which, _NAMES)), None)
@@ -102,7 +102,7 @@ class Chromium:
             self._process.wait()
         os.close(self._in)
         os.close(self._out)
-        # Its children may still be putting the profile away.
+        # Its child processes may still be writing the profile.
         with contextlib.suppress(OSError):
             self._profile.cleanup()
 
@@ -113,7 +113,7 @@ class Chromium:
         self.close()
 
     def send(self, method: str, seconds: float = 120, **parameters: Any) -> dict[str, Any]:
-        """One command of the protocol, and its answer; what comes between is kept in `events`.
+        """Sends one command of the protocol and returns its answer; messages in between are kept in `events`.
 
         Args:
             method: Such as ``Page.navigate``.
@@ -152,7 +152,7 @@ class Chromium:
         return dict(json.loads(first))
 
     def evaluate(self, expression: str, seconds: float = 120) -> Any:
-        """The JSON value of an expression in the page, or of what it promises.
+        """The JSON value of an expression in the page, after waiting for a promise.
 
         Raises:
             PageError: The expression threw.
@@ -184,7 +184,7 @@ class Chromium:
         raise BrowserError(f"{expression} never was true; the page says: {self.evaluate('document.body.innerText')}")
 
     def go(self, url: str, before: str = "") -> None:
-        """Opens a page afresh; it is not waited for.
+        """Opens a page, and does not wait for it.
 
         Args:
             url: Its address.

@@ -1,15 +1,15 @@
-"""Coral's Edge TPU: a pre-flight by its published rules. Only its own compiler can say that a model compiles.
+"""Coral's Edge TPU: checks a model against the published rules. Only Coral's compiler can tell whether it compiles.
 
 Rules: https://coral.ai/docs/edgetpu/models-intro/, model requirements and supported operations, for the compiler 16.0.
-The compiler maps the graph up to the first op that it does not support; from there on all run on the CPU. They were
-compared (November 2026) with two copies of that page's table:
+The compiler maps the graph up to the first op that it does not support; all later ops run on the CPU. The
+rules were compared (November 2026) with two copies of that page's table:
 
 - Axis, whose ARTPEC-7 holds an Edge TPU, from Add to ResizeBilinear:
   https://developer.axis.com/computer-vision/on-device/system-on-chip/artpec-7/supported-ops/
 - an older table, whole, for Slice, Softmax, SpaceToDepth, Split, StridedSlice and ResizeNearestNeighbor:
   https://github.com/dgist-datalab/Datalab_Intern/blob/6b78cf3fa7a87a239f365386846c1059a4ed9227/Edge_TPU/convert_model_for_Edge_TPU.md
 
-Rsqrt, SquaredDifference, Sum, Transpose, TransposeConv, a Squeeze without limits and the batch of Split were found in
+Rsqrt, SquaredDifference, Sum, Transpose, TransposeConv, an unlimited Squeeze and the batch of Split were found in
 neither. That a TRANSPOSE_CONV of version 4 is refused with the whole model is
 https://github.com/google-coral/edgetpu/issues/845.
 """
@@ -131,33 +131,37 @@ SUPPORTED: dict[str, Rule] = {
 
 
 class EdgeTPU:
-    """The pre-flight for Coral's Edge TPU."""
+    """The check for Coral's Edge TPU."""
 
     id = "edge-tpu"
     name = "Edge TPU (pre-flight)"
 
     def takes(self, trial: Trial) -> Answer:
-        """Where the first unsupported op would cut the graph."""
+        """The first unsupported op, at which the compiler would cut the graph."""
         graph = trial.graph
         for tensor in graph.tensors:
             if any(n < 0 for n in tensor.shape):
-                return Answer(False, f"the size of '{tensor.name}' is open, and it wants static ones")
+                return Answer(False, f"the size of '{tensor.name}' is dynamic, and the Edge TPU needs static sizes")
             if tensor.dtype.startswith(("float", "int4", "int16")):
-                return Answer(False, f"'{tensor.name}' is {tensor.dtype}, and it wants 8-bit models")
+                return Answer(False, f"'{tensor.name}' is {tensor.dtype}, and the Edge TPU needs 8-bit models")
         for op in graph.ops:
             reason = _reason(graph, op)
             if reason:
                 mapped = op.index / len(graph.ops)
-                about = f"{op} {reason}: it and all after it would run on the CPU, {mapped:.0%} of the ops before it"
+                about = (
+                    f"{op} {reason}: it and all later ops would run on the CPU; {mapped:.0%} of the ops come before it"
+                )
                 return Answer(False, about, {"first": str(op), "reason": reason, "mapped": op.index})
-        return Answer(True, f"all {len(graph.ops)} ops keep the published rules; only its compiler can tell for sure")
+        return Answer(
+            True, f"all {len(graph.ops)} ops follow the published rules; only Coral's compiler can tell for sure"
+        )
 
     def runs(self, trial: Trial) -> Answer:
         """Never here."""
         return Answer(False, "not run: it needs the device, and `edgetpu_compiler` from Coral")
 
     def costs(self, trial: Trial) -> Answer:
-        """What its 8 MB of memory hold."""
+        """How much of the constants fits into its 8 MB of memory."""
         weights = sum(t.constant.nbytes for t in trial.graph.tensors if t.constant is not None)
         fits = "fit" if weights <= 8_000_000 else "do not all fit, and would be streamed,"
         about = f"{weights:,} bytes of constants, which {fits} into its about 8 MB; time is unknown"

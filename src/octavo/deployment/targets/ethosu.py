@@ -1,6 +1,6 @@
-"""Arm's Ethos-U: what Vela, its compiler, makes of a model; cycles and memory are Vela's own estimates.
+"""Arm's Ethos-U: compiles a model with Vela, Arm's compiler; cycles and memory are Vela's estimates.
 
-Vela is an optional package. Its exit code is 0 also when it could map nothing, so its printed summary is read.
+Vela is an optional package. It exits with 0 even if it could not map any op, so its printed summary is read.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _VELA = "import sys; from ethosu.vela.vela import main; sys.exit(main(sys.argv[1
 
 @dataclass(frozen=True)
 class Compiled:
-    """What Vela said.
+    """Vela's output.
 
     Args:
         cpu: Ops left to the CPU.
         npu: Ops for the Ethos-U, as Vela counts them.
         reasons: For each op that Vela does not support, its name and why.
         summary: The row of its summary file; empty where it wrote none.
-        error: Its last words where it failed, else empty.
+        error: Its last lines if it failed, else empty.
     """
 
     cpu: int
@@ -105,7 +105,7 @@ def estimates(row: Mapping[str, str]) -> dict[str, Any]:
 
 
 def compiled(path: Path, accelerator: str) -> Compiled:
-    """Compiles a file, in a process of its own and a folder that is thrown away."""
+    """Compiles a file in a separate process and a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--output-dir", folder, "--accelerator-config", accelerator]
         done = child.run(child.code_command(_VELA, path, *options))
@@ -115,7 +115,7 @@ def compiled(path: Path, accelerator: str) -> Compiled:
 
 
 def read(text: str, summary: dict[str, str]) -> Compiled:
-    """Reads what Vela printed.
+    """Parses Vela's printed output.
 
     Example:
         >>> read("CPU operators = 1 (50.0%) NPU operators = 1 (50.0%)", {}).cpu

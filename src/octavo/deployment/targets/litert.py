@@ -17,7 +17,7 @@ class LiteRT:
 
     Args:
         kernels: The family.
-        known: Milliseconds that a benchmark has found already; measured when left out.
+        known: Milliseconds that a benchmark has already measured; measured here when left out.
     """
 
     def __init__(self, kernels: Kernels, known: Latency | None = None) -> None:
@@ -27,7 +27,7 @@ class LiteRT:
         self.name = f"LiteRT CPU, {kernels}"
 
     def takes(self, trial: Trial) -> Answer:
-        """Whether tensors could be allocated, and what the delegate leaves."""
+        """Whether tensors could be allocated, and which ops the delegate does not take."""
         try:
             interpreter(trial.graph.content, self.kernels)
         except ModelError as error:

@@ -1,10 +1,10 @@
-"""Microcontrollers with TFLite Micro: which ops it has, and how much memory a model takes.
+"""Microcontrollers with TFLite Micro: whether it has a model's ops, and how much memory the model takes.
 
-Its build for this machine (PyPI's `tflite-micro`) runs a model where it is installed, with the portable kernels;
-elsewhere LiteRT's reference kernels stand for them. On 20 random inputs of every op that Octavo quantizes and it has,
-the two were bit-equal (build for x86 of October 2026), as was LiteRT's built-in kernel for ELU and DEPTH_TO_SPACE, of
-which it has no reference. Not bit-equal were SUM, where LiteRT's reference kernel is wrong (its built-in one was within
-a code), and a RELU6 between two scales, which `takes` refuses.
+If its build for this machine (PyPI's `tflite-micro`) is installed, it runs the model with the portable kernels.
+Otherwise LiteRT's reference kernels replace them. The two were bit-equal on 20 random inputs of every op that Octavo
+quantizes and TFLite Micro has (build for x86 of October 2026). For ELU and DEPTH_TO_SPACE, which have no reference
+kernel in LiteRT, LiteRT's built-in kernel was bit-equal. Not bit-equal were SUM, where LiteRT's reference kernel is
+wrong (its built-in one was within a code), and a RELU6 between two scales, which `takes` refuses.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFE
 SVDF TANH TRANSPOSE TRANSPOSE_CONV UNPACK ZEROS_LIKE
 """
 OPS = frozenset(_OPS.split())
-# Those whose kernels compute floats alone (kernels/*.cc of the same commit). EXP, LOG and SQRT were also tried in int8,
+# Ops that have only float kernels (kernels/*.cc of the same commit). EXP, LOG and SQRT were also tried in int8,
 # and were refused.
 _FLOAT_ONLY = "CEIL COS EXP FLOOR FLOOR_DIV FLOOR_MOD L2_POOL_2D LOG NEG ROUND SIN SQRT SQUARE"
 FLOAT_ONLY = frozenset(_FLOAT_ONLY.split())
@@ -43,7 +43,7 @@ _TENSOR, _NODE, _OP_DATA, _FIXED = 12, 60, 64, 2048
 
 
 def _kept(graph: Graph) -> int:
-    """About how many bytes the runtime keeps beside activations."""
+    """About how many bytes the runtime needs besides activations."""
     channels = sum(
         graph.tensors[op.inputs[rules.weight]].shape[rules.axis or 0]
         for op in graph.ops
@@ -61,7 +61,7 @@ def _run(trial: Trial) -> Any:
     """
     from tflite_micro.python.tflite_micro import runtime
 
-    # Pointers have twice a device's size here, and room that is not used costs nothing.
+    # Pointers here have twice the size of a device's, and unused memory costs nothing.
     arena = peak(plan(lifetimes(trial.graph))) + 4 * _kept(trial.graph) + (1 << 20)
     interpreter = runtime.Interpreter.from_bytes(trial.graph.content, arena_size=arena)
     found = []
@@ -85,7 +85,7 @@ class Micro:
     name = "TFLite Micro"
 
     def takes(self, trial: Trial) -> Answer:
-        """Whether it has every op, and every tensor is of a static size."""
+        """Whether it has every op, and every tensor has a static size."""
         graph = trial.graph
         missing = sorted({op.kind for op in graph.ops} - OPS)
         floats = sum(t.dtype == "float32" for t in graph.tensors)
@@ -97,10 +97,10 @@ class Micro:
                 return Answer(False, f"it has {op.kind} in float only, and {op} is {dtype}", {"float_only": str(op)})
             if op.kind == "RELU6" and not _one_scale(graph, op):
                 return Answer(
-                    False, f"its RELU6 keeps codes as they are, and {op} changes their scale", {"relu6": str(op)}
+                    False, f"its RELU6 keeps the codes unchanged, and {op} changes the scale", {"relu6": str(op)}
                 )
         if any(n < 0 for t in trial.graph.tensors for n in t.shape):
-            return Answer(False, "a tensor's size is open: export with a fixed batch of 1")
+            return Answer(False, "a tensor's size is dynamic: export with a fixed batch of 1")
         kinds = len({op.kind for op in trial.graph.ops})
         note = f", {floats} tensors in float" if floats else ""
         return Answer(True, f"it has all {kinds} kinds of ops{note}", {"kinds": kinds})
@@ -108,7 +108,7 @@ class Micro:
     def runs(self, trial: Trial) -> Answer:
         """Runs every image on its build for this machine, and compares all codes with LiteRT's reference kernels'."""
         if importlib.util.find_spec("tflite_micro") is None:
-            return Answer(False, "not run (pip install tflite-micro); LiteRT's reference kernels stand in for its own")
+            return Answer(False, "not run (pip install tflite-micro); LiteRT's reference kernels replace its own")
         try:
             codes = _run(trial)
         except RuntimeError as error:
@@ -120,7 +120,7 @@ class Micro:
         return Answer(True, f"{about}, bit-equal to LiteRT's reference kernels on {same}", facts | {"bit_equal": same})
 
     def costs(self, trial: Trial) -> Answer:
-        """Arena and flash: the plan of activations is exact, what the runtime keeps beside it an estimate."""
+        """Arena and flash: the plan of activations is exact, the runtime's other data are an estimate."""
         graph = trial.graph
         tensors = lifetimes(graph)
         activations, kept = peak(plan(tensors)), _kept(graph)

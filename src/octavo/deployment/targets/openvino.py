@@ -51,7 +51,7 @@ class OpenVINO:
             start = time.perf_counter()
             compiled(values)
             times.append((time.perf_counter() - start) * 1e3)
-        # The first runs still prepare.
+        # The first runs include preparation.
         found = Latency.of(np.array(times[5:]))
         about = f"{found.median_ms:.2f} ms an image on one thread (median of {found.runs} runs)"
         return Answer(True, about, vars(found))

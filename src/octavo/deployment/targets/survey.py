@@ -1,4 +1,4 @@
-"""The targets' answers: as a sequence that shows itself, as JSON, and as text."""
+"""The targets' answers: as a sequence, as JSON, and as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MEASURED = {True: "measured", False: "estimate", None: "unknown"}
 
 @dataclass(frozen=True, repr=False)
 class Survey(Sequence[Verdict]):
-    """One model before every target: the verdicts, in the order of the targets.
+    """The verdicts of all targets on one model, in the order of the targets.
 
     Args:
         verdicts: A verdict for each target.
@@ -47,7 +47,7 @@ class Survey(Sequence[Verdict]):
                 (v.target, *_said(v.takes, _YES_OR_NO), *_said(v.runs, _YES_OR_NO), *_said(v.costs, _MEASURED))
                 for v in self.verdicts
             ],
-            f"One model before {len(self)} targets",
+            f"One model on {len(self)} targets",
             texts=7,
         )
 
@@ -75,5 +75,5 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def _said(answer: Answer | None, words: dict[bool | None, str]) -> tuple[str, str]:
-    """An answer in a word and in a sentence; nothing where the question was not asked."""
+    """An answer in a word and in a sentence; empty if the question does not apply."""
     return ("", "") if answer is None else (words[answer.answer], answer.about)

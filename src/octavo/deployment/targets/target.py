@@ -1,4 +1,4 @@
-"""What every target answers: can it take this model, did it run, and what will it cost?"""
+"""The questions to every target: can it take this model, did the model run, and what does it cost?"""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Trial:
-    """What targets are tried with.
+    """The model and inputs for checking targets.
 
     Args:
         path: The model's file.
         graph: The same, read.
         inputs: Raw inputs, ``(N, height, width, channels)``; tuples of them where the model has several.
-        classes: What LiteRT with XNNPACK answers for each, ``(N,)``.
+        classes: The class that LiteRT with XNNPACK gives for each, ``(N,)``.
         labels: True classes, ``(N,)``, where images are labelled.
     """
 
@@ -34,7 +34,7 @@ class Trial:
     labels: Array | None
 
     def fed(self, place: int) -> tuple[Array, ...]:
-        """What one run takes, an array with its batch axis for each input; beyond the last the first comes again."""
+        """The inputs of one run, with batch axis; after the last image the first comes again."""
         item = self.inputs[place % len(self.inputs)]
         return tuple(values[None] for values in (item if isinstance(item, tuple) else (item,)))
 
@@ -44,9 +44,9 @@ class Answer:
     """One of the three answers.
 
     Args:
-        answer: Yes, no, or None where it can not be told here.
-        about: One sentence: what was found, or what is missing and how to get it.
-        facts: The figures behind it.
+        answer: Yes, no, or None if it cannot be determined here.
+        about: One sentence: the result, or what is missing and how to get it.
+        facts: The figures.
     """
 
     answer: bool | None
@@ -56,14 +56,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One target's three answers; the later two are None where it can not take the model, or that is unknown.
+    """One target's three answers; the last two are None if it cannot take the model, or if that is unknown.
 
     Args:
         id: The target, for programs: it never changes.
         target: The target, for people.
         takes: Whether it can take the model, judged without running it.
-        runs: Whether it ran here, and whether it answered as LiteRT does.
-        costs: Time and memory; `answer` is true where they were measured, false where they are estimated.
+        runs: Whether the model ran here, and whether the outputs are LiteRT's.
+        costs: Time and memory; `answer` is true if they were measured, false if they are estimated.
     """
 
     id: str
@@ -93,7 +93,7 @@ class Target(Protocol):
 
 
 def agreement(trial: Trial, classes: Array) -> tuple[str, dict[str, Any]]:
-    """How often a target's classes are XNNPACK's, and right."""
+    """How many of a target's classes equal XNNPACK's, and how many are right."""
     same, count = int((classes == trial.classes).sum()), len(classes)
     facts: dict[str, Any] = {"images": count, "agree": same, "distinct": len(np.unique(trial.classes))}
     text = f"same class as XNNPACK on {same} of {count} images"

@@ -11,7 +11,7 @@ from octavo.base.progress import Advance
 
 
 def reestimate(model: Any, batches: Any, advance: Advance = lambda done: None) -> None:
-    """Sets every batch norm's mean and variance to those of the images, for the weights as they are.
+    """Sets every batch norm's mean and variance to those of the images, for the current weights.
 
     Every batch is normalized by its own statistics, as in training; over the batches the means are averaged and
     the variances pooled: the mean of the variances plus the variance of the means.
@@ -25,7 +25,7 @@ def reestimate(model: Any, batches: Any, advance: Advance = lambda done: None) -
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     before = [(layer.momentum, layer.trainable) for layer in norms]
     for layer in norms:
-        # With no momentum the stored statistics are the last batch's, where they can be read.
+        # Without momentum the stored statistics are those of the last batch, so they can be read from there.
         layer.momentum, layer.trainable = 0.0, True
 
     @tensorflow.function  # type: ignore[untyped-decorator]

@@ -1,4 +1,4 @@
-"""The training loop: epoch by epoch, each one a function of the last and of seed and epoch, so that it resumes."""
+"""The training loop. Each epoch depends only on the last state, the seed and its number, so training can resume."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def fit(
     Args:
         model: From `octavo.training.baseline.build`.
         train: Training images.
-        validation: Images that early stopping and the curves look at, or None.
+        validation: Images for early stopping and the training curves, or None.
         preprocess: From image to input.
         recipe: How to train.
         seed: Of order and augmentation.
-        workdir: Where the state after each epoch is kept; a second call with the same arguments goes on from it.
+        workdir: Where the state after each epoch is kept; a second call with the same arguments resumes from it.
         progress: Where progress goes.
 
     Raises:
-        RecipeError: The recipe asks for what cannot be, such as early stopping without validation images.
+        RecipeError: The recipe asks for something impossible, such as early stopping without validation images.
         OctavoError: The loss became NaN or infinite.
     """
     progress = progress or Silent()
@@ -71,7 +71,7 @@ def fit(
     history, start, best = state.read(model)
     if recipe.adapt_batch_norm and start == 0:
         _reestimate("adapt batch norms", model, recipe, seed, pixels, labels, history, progress)
-    # As it was when the state was kept, so that the kept optimizer fits; also when no epoch is left to train.
+    # The same layers train as when the state was kept, so that the kept optimizer fits; also if no epoch is left.
     _compile(keras, model, recipe, max(start - 1, 0))
     prepare(model, labels)
     state.restore_optimizer(model)
@@ -101,14 +101,14 @@ def fit(
 
 
 def _compile(keras: Any, model: Any, recipe: TrainRecipe, epoch: int) -> None:
-    """Freezes what an epoch leaves alone and gives the rest a fresh optimizer.
+    """Freezes the layers that do not train in an epoch, and gives the others a new optimizer.
 
-    Fresh to its step count: Adam's bias correction and the average of the weights both begin at step 0.
+    Its step count starts at 0 too, because Adam's bias correction and the average of the weights begin at step 0.
     """
     freeze(model, recipe, epoch)
     made = optimizer(model, recipe)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    # XLA is 20 to 30 times slower than TensorFlow's own kernels on a CPU, and all that JAX has.
+    # On a CPU XLA is 20 to 30 times slower than TensorFlow's own kernels; JAX has only XLA.
     jit = "auto" if keras.backend.backend() == "jax" else False
     model.compile(made, loss, metrics=["accuracy"], jit_compile=jit)
 
@@ -138,8 +138,8 @@ def _reestimate(
     history: History,
     progress: Progress,
 ) -> None:
-    # In training's own order, un-augmented: image folders come class by class, and the statistics of a batch of one
-    # class are not those of the images.
+    # In training order and without augmentation: image folders are sorted by class, and a batch of one class does not
+    # have the statistics of all images.
     untouched = Augment(type(recipe.augment)(), seed)
     batches = training_batches(pixels, labels, recipe.batch, seed, 0, untouched)
     began = time.perf_counter()

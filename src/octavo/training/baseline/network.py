@@ -1,4 +1,4 @@
-"""The network: MobileNetV2 with a new classifier, and which of its layers train."""
+"""The network: MobileNetV2 with a new classifier, and the choice of the layers that train."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from octavo.base.errors import ModelError, RecipeError
 from octavo.recipe.schema import ModelRecipe, TrainRecipe
 
 CLASSIFIER = "classifier"
-# The smallest width and height that keras.applications admits.
+# The smallest width and height that keras.applications allows.
 SMALLEST = 32
 
 
 def build(recipe: ModelRecipe, input_shape: tuple[int, int, int], classes: int, seed: int) -> Any:
-    """A classifier with an ImageNet backbone, or with none of its weights.
+    """A classifier with a MobileNetV2 backbone, with ImageNet weights or without.
 
     Args:
         recipe: The network.
         input_shape: Height, width and channels.
-        classes: How many classes to tell apart.
+        classes: The number of classes.
         seed: Of the initial weights.
 
     Returns:
@@ -105,7 +105,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _finer(keras: Any, backbone: Any, stride: int) -> Any:
-    """The same layers and weights, with the first down-samplings left out until the output stride is reached."""
+    """The same layers and weights, without the first down-samplings, so that the output stride is the one given."""
     halvings = [layer.name for layer in backbone.layers if getattr(layer, "strides", (1, 1)) == (2, 2)]
     kept = halvings[: {16: 1, 8: 2}[stride]]
 
@@ -114,7 +114,7 @@ def _finer(keras: Any, backbone: Any, stride: int) -> Any:
         if layer.name in kept:
             config["strides"] = (1, 1)
         if any(layer.name == f"{name.removesuffix('depthwise')}pad" for name in kept):
-            # Padding for a stride of 2 is lopsided; without the stride it is one pixel all around.
+            # Padding for a stride of 2 is asymmetric; without the stride it is one pixel on every side.
             config["padding"] = ((1, 1), (1, 1))
         return type(layer).from_config(config)
 
@@ -142,7 +142,7 @@ def block(layer: Any) -> int:
 
 
 def freeze(model: Any, recipe: TrainRecipe, epoch: int) -> None:
-    """Sets which layers train in an epoch, and whether batch norms follow the images.
+    """Sets which layers train in an epoch, and whether batch norms update their statistics.
 
     Raises:
         RecipeError: `train.unfreeze_from` names no layer.

@@ -1,4 +1,4 @@
-"""The optimizer: warm-up and decay over the steps, and a rate of its own for every block of the network."""
+"""The optimizer: warm-up and decay of the learning rate, and a separate rate for every block of the network."""
 
 from __future__ import annotations
 
