@@ -99,10 +99,14 @@ class Feed(Sequence[Inputs]):
             wanted = port.shape[1:]
             if len(wanted) != values.ndim or any(n not in (-1, m) for n, m in zip(wanted, values.shape, strict=True)):
                 which = f" for '{port.label}'" if len(self._ports) > 1 else ""
+                todo = (
+                    "Give arrays of that shape, with the samples along their first axis."
+                    if self._preprocess is None
+                    else "Set the preprocessing's size and channels to the model's, or give the arrays that it was trained "
+                    "on."
+                )
                 raise DataError(
-                    f"The model wants inputs of {_by(wanted)}{which}, and the data become {_by(values.shape)}.",
-                    "Set the preprocessing's size and channels to the model's, or give the arrays that it was trained "
-                    "on.",
+                    f"The model wants inputs of {_by(wanted)}{which}, and the data become {_by(values.shape)}.", todo
                 )
 
 
