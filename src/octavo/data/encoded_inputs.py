@@ -102,8 +102,8 @@ class Feed(Sequence[Inputs]):
                 todo = (
                     "Give arrays of that shape, with the samples along their first axis."
                     if self._preprocess is None
-                    else "Set the preprocessing's size and channels to the model's, or give the arrays that it was trained "
-                    "on."
+                    else "Set the preprocessing's size and channels to the model's, or give the arrays that it was "
+                    "trained on."
                 )
                 raise DataError(
                     f"The model wants inputs of {_by(wanted)}{which}, and the data become {_by(values.shape)}.", todo
