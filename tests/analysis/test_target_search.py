@@ -82,6 +82,7 @@ def test_training_is_the_last_resort_and_may_be_missing() -> None:
     assert _search(wish).trials[-1].way != "training for int8"
 
 
+@pytest.mark.slow
 def test_a_size_is_met_by_stripping_and_then_by_int4() -> None:
     plain = len(_search(Wish(size=10**6)).chosen.content)  # type: ignore[union-attr]
     stripped = _search(Wish(size=plain - 1))

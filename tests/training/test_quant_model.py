@@ -76,7 +76,7 @@ def subclassed() -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize("build", [nested, mobilenet_v3, subclassed])
+@pytest.mark.parametrize("build", [nested, pytest.param(mobilenet_v3, marks=pytest.mark.slow), subclassed])
 def test_models_of_every_build_train_and_become_int8(build: Callable[[], keras.Model], tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     inputs, labels = images(12), np.arange(12) % 10
