@@ -104,4 +104,6 @@ def write(out: Path) -> None:
 if __name__ == "__main__":
     with warnings.catch_warnings():
         warnings.filterwarnings("error", module="pdoc")
+        # The keys of a TypedDict are no attributes: pdoc cannot find the class that one was inherited from.
+        warnings.filterwarnings("ignore", r"Cannot determine where octavo\.recipe\.options\.\w*Fields\.", module="pdoc")
         write(Path(sys.argv[1]) if len(sys.argv) > 1 else OUT)
