@@ -176,7 +176,7 @@ def test_npm_is_missing_or_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     tools = tmp_path / "bin"
     tools.mkdir()
     monkeypatch.setenv("PATH", str(tools))
-    with pytest.raises(MissingDependencyError, match=r"no npm here\. Install Node\.js with npm"):
+    with pytest.raises(MissingDependencyError, match=r"npm is not installed\. Install Node\.js with npm"):
         litertjs.vendor(tmp_path / "litert")
     (tools / "npm").write_text("#!/bin/sh\necho 'npm error network down' >&2\nexit 1\n")
     (tools / "npm").chmod(0o755)
