@@ -156,8 +156,9 @@ def answers(before: Graph, after: Graph, samples: Images) -> Answers:
     """
     places = np.unique(np.linspace(0, len(samples) - 1, min(SAMPLES, len(samples))).astype(int))
     chosen = [samples[int(place)] for place in places]
-    said, got = _outputs(Model(before), chosen), _outputs(Model(after), chosen)
-    names = [port.label for port in Model(before, workers=1).outputs]
+    model = Model(before)
+    said, got = _outputs(model, chosen), _outputs(Model(after), chosen)
+    names = [port.label for port in model.outputs]
     found: list[OutputAnswer] = []
     for index, name, real, int8 in zip(before.outputs, names, said, got, strict=True):
         parts = _parts(before, index)

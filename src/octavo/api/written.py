@@ -68,7 +68,7 @@ def slowdown(before: bytes, made: Quantized, undelegated: list[str]) -> float | 
     """
     if not undelegated:
         return None
-    times = np.median(interleaved([before, made.content], 0.3), axis=1)
+    times = np.median(interleaved([before, made.content], 0.1), axis=1)
     return float(times[1] / times[0])
 
 
