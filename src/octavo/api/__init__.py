@@ -1,1 +1,1 @@
-"""The functions behind the commands, one file each: `octavo.quantize` is `octavo quantize`."""
+"""The Python functions of the commands, one per file: `octavo.quantize` is `octavo quantize`."""

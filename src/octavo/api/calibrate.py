@@ -29,18 +29,18 @@ def calibrate(
     progress: Progress | None = None,
     **fields: Unpack[Fields],
 ) -> Study:
-    """Measures what more calibration images bring a float model file: see `octavo.analysis.calibration_study.study`.
+    """Measures how the number of calibration images affects a model: see `octavo.analysis.calibration_study.study`.
 
     Args:
         model: A float `.tflite` or `.keras` classifier.
-        data: A folder, archive or `.npz` of labelled images; its training images calibrate and, others of them, judge.
-            Its test images are not touched.
+        data: A folder, archive or `.npz` of labelled images; some of its training images calibrate and others evaluate.
+            Its test images are not used.
         quantization: Observer, tuning passes (none when left out), precision of ops, and whether one may stay in float.
-        sizes: How many images to calibrate with; those of `SIZES` that the training images allow, when left out.
-        draws: How many choices of them.
-        judges: How many images judge; a tenth, and 1,000 at most, when left out.
+        sizes: The numbers of calibration images. By default those of `SIZES` that the training images allow.
+        draws: The number of random draws for each size.
+        judges: The number of images to evaluate on. By default a tenth, and at most 1,000.
         progress: Where progress goes.
-        **fields: Fields of `Inputs` and `Quantization`, given one by one, but for `images`: it is `sizes` here.
+        **fields: Fields of `Inputs` and `Quantization`, given one by one, except `images`: use `sizes` here.
 
     Raises:
         OctavoError: The model or the images are not as they should be.

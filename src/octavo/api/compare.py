@@ -28,7 +28,7 @@ def compare(
 ) -> Compared:
     """Compares two model files tensor by tensor on training images: see `octavo.analysis.compare.compare`.
 
-    What this shows is used to tune a model, so test images are not touched.
+    The result is used to tune a model, so test images are not used.
 
     Args:
         before: The model to measure against: float, or another int8 model.

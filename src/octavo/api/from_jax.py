@@ -17,9 +17,10 @@ def from_jax(function: Callable[..., Any], *examples: Any, out: Path | str) -> G
     It needs the extra ``jax``, and no TensorFlow.
 
     Args:
-        function: Its weights are what it closes over: `functools.partial(model.apply, variables)` in Flax.
-        *examples: Its arguments, arrays or trees of arrays, with a batch of 1 in front; images are
-            ``(1, height, width, channels)``. Only shapes and types are looked at.
+        function: The function. The values that it closes over are its weights. In Flax, use
+            `functools.partial(model.apply, variables)`.
+        *examples: Its arguments, arrays or trees of arrays, with a leading batch of 1. Images are
+            ``(1, height, width, channels)``. Only shapes and types are used.
         out: The file to write.
 
     Returns:
@@ -27,7 +28,7 @@ def from_jax(function: Callable[..., Any], *examples: Any, out: Path | str) -> G
 
     Raises:
         MissingDependencyError: The extra is not installed.
-        ModelError: The function cannot be converted, or what it is converted to computes something else.
+        ModelError: The function cannot be converted, or the converted model computes something else.
 
     Example:
         >>> import jax, octavo  # doctest: +SKIP

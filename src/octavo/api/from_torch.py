@@ -13,12 +13,12 @@ from octavo.tflite.graph import Graph
 def from_torch(module: Any, *examples: Any, out: Path | str) -> Graph:
     """Writes a float `.tflite` of a PyTorch module, after comparing the two on a few inputs.
 
-    It needs the extra ``torch``, and no TensorFlow. Images, ``(1, channels, height, width)`` in PyTorch, are
-    ``(1, height, width, channels)`` in the file, as everywhere in LiteRT; so are outputs of four dimensions.
+    It needs the extra ``torch``, and no TensorFlow. Images are ``(1, channels, height, width)`` in PyTorch and
+    ``(1, height, width, channels)`` in the file, as everywhere in LiteRT. So are outputs with four dimensions.
 
     Args:
-        module: An `nn.Module` after `module.eval()`, or an exported program, such as `torch.export.load` gives.
-        *examples: Its inputs, tensors with a batch of 1 in front; an exported program knows them itself.
+        module: An `nn.Module` after `module.eval()`, or an exported program, such as the result of `torch.export.load`.
+        *examples: Example inputs: tensors with a leading batch of 1. An exported program does not need them.
         out: The file to write.
 
     Returns:
@@ -26,7 +26,7 @@ def from_torch(module: Any, *examples: Any, out: Path | str) -> Graph:
 
     Raises:
         MissingDependencyError: The extra is not installed.
-        ModelError: The module is in training mode or cannot be converted, or what it is converted to computes
+        ModelError: The module is in training mode or cannot be converted, or the converted model computes
             something else.
 
     Example:

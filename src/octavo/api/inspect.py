@@ -1,4 +1,4 @@
-"""`octavo inspect`: what a model file is."""
+"""`octavo inspect`: the properties of a model file."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from octavo.source.load import load_float
 
 
 def inspect(model: Path | str, signature: str | None = None, size: tuple[int, int] | None = None) -> Inspection:
-    """What a model file is, without images: see `octavo.analysis.inspect.inspect`.
+    """Describes a model file, without images: see `octavo.analysis.inspect.inspect`.
 
     Args:
         model: A `.tflite` or `.keras` model.
-        signature: Which graph of a file with several signatures.
-        size: Height and width of the images, where the file leaves them open.
+        signature: The signature to read from a file with several.
+        size: Height and width of the images, if the file leaves them open.
 
     Raises:
-        ModelError: The file cannot be read, or it leaves something open that no argument says.
+        ModelError: The file cannot be read, or it has an open size that no argument gives.
 
     Example:
         >>> import octavo

@@ -1,4 +1,4 @@
-"""`octavo pareto`: accuracy against size and latency over what was tried."""
+"""`octavo pareto`: accuracy against size and latency of several models."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from octavo.base.files import check_file, write_bytes
 
 
 def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> Tried:
-    """Reads what was tried, and says which of it nothing else beats.
+    """Reads the results of searches and runs, and finds the Pareto-optimal models.
 
     Args:
         tried: Records of target searches (``.search.json``), or run directories.
-        out: A `.png` to draw.
+        out: The path of a `.png` chart to write.
 
     Returns:
-        A row for each model: ``name``, ``kind``, ``accuracy`` (a share), ``bytes``, ``median_ms``, and under ``front``
-        whether nothing of no more bytes, or no more milliseconds, is more accurate.
+        A row for each model: ``name``, ``kind``, ``accuracy`` (a fraction), ``bytes``, ``median_ms``, and ``front``.
+        ``front`` tells, for bytes and for milliseconds, whether no model of equal or lower cost is more accurate.
 
     Raises:
-        OctavoError: A path is neither.
+        OctavoError: A path is neither a search record nor a run directory.
 
     Example:
         >>> import octavo

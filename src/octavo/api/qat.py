@@ -36,7 +36,7 @@ def qat(
 ) -> Written:
     """Trains a `.keras` or float `.tflite` classifier for int8 on labelled images, proves it, and writes it.
 
-    A call that was interrupted goes on after the last whole epoch when it is made again.
+    Repeating an interrupted call resumes after the last complete epoch.
 
     Args:
         model: The float model; it is not changed.
@@ -44,10 +44,10 @@ def qat(
             images. They may be unlabelled where the recipe learns from the float model alone. `images` of them
             calibrate; 100, or all where there are fewer, when left out.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
-        quantization: Observer of the first ranges, precision of ops, and whether an op may stay in float. Training
+        quantization: Observer of the initial ranges, precision of ops, and whether an op may stay in float. Training
             takes the place of tuning passes.
         recipe: How to train.
-        validation: How many training images are set apart to choose the best epoch by; a tenth when left out.
+        validation: The number of training images held out to choose the best epoch. A tenth by default.
         progress: Where progress goes.
         **fields: Fields of `Inputs` and `Quantization`, given one by one. `seed` seeds the order of the images and
             their augmentation too.

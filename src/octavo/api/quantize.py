@@ -51,9 +51,8 @@ def quantize(
             of them; 100, or all where there are fewer, when left out.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         quantization: Observer, tuning passes, precision of ops, and whether an op may stay in float.
-        strict: Refuse to write a model whose answers are not those of the float model, instead of saying so.
-        split_outputs: Make an output of each part of every output that is a concatenation, so that each has a scale of
-            its own.
+        strict: Raise an error, instead of a warning, if the outputs differ from those of the float model.
+        split_outputs: Split every output that is a concatenation into one output per part, each with its own scale.
         progress: Where progress goes.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 

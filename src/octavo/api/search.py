@@ -42,23 +42,23 @@ def search(
 ) -> Search:
     """Finds the cheapest int8 form of a model that meets a target, and writes it; see `octavo.analysis.target_search`.
 
-    What was tried is written beside it, as ``OUT.search.json``, whether or not the wish was met.
+    All trials are recorded beside it, in ``OUT.search.json``, whether or not the target was met.
 
     Args:
         model: A `.keras` or float `.tflite` classifier.
-        data: A folder, archive or `.npz` of labelled images. Its training images calibrate and judge (others of them),
-            never its test images. Where the model has been trained on them, they judge it too kindly. `images`
-            calibrate; 100, or all where there are fewer, when left out.
+        data: A folder, archive or `.npz` of labelled images. Some of its training images calibrate and others
+            evaluate; its test images are not used. The accuracy is optimistic if the model was trained on these images.
+            `images` calibrate: by default 100, or all if there are fewer.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
-        wish: What the model is to meet.
+        wish: The target to meet.
         quantization: Whether an op may stay in float; the search chooses the rest.
-        validation: How many images judge; a tenth of the training images, and 1,000 at most, when left out.
-        train: Whether training for int8 may be tried when all else fails.
+        validation: The number of images to evaluate on. By default a tenth of the training images, at most 1,000.
+        train: Whether to try quantization-aware training if nothing else meets the target.
         progress: Where progress goes.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
     Raises:
-        QuantizationError: Nothing that was tried meets the wish; the message says how near it came.
+        QuantizationError: No trial meets the target. The message gives the best results.
         OctavoError: The model or the images are not as they should be; nothing is written then.
 
     Example:
@@ -93,7 +93,7 @@ def search(
 
         feed = Feed(calibrating, preprocess, inputs_of(loaded.graph))
         simulation = Simulation(loaded.graph, calibrate(loaded.graph, feed), wanted.allow_float)
-        # The judges choose no epoch: they would then judge their own choice.
+        # The evaluation images do not choose the epoch, so that the measured accuracy stays unbiased.
         qat.fit(simulation, training, None, pictures, QatRecipe(), inputs.seed, workdir, progress)
         return convert(simulation).quantized
 

@@ -22,7 +22,7 @@ from octavo.runtime.litert import Kernels, inputs_of
 from octavo.source.load import load_float, preprocess_for
 from octavo.tuning.tune import tune as run_passes
 
-# How many images are run through every file where no number is asked for.
+# The default number of images to run through every file.
 IMAGES = 32
 
 
@@ -39,7 +39,7 @@ def sensitivity(
 ) -> Sensitivity:
     """Measures what every op of a float model file costs in int8: see `octavo.analysis.sensitivity.sensitivity`.
 
-    The ranges come from the images that `octavo quantize` calibrates with; test images are not touched.
+    The ranges come from the images that `octavo quantize` calibrates with. Test images are not used.
 
     Args:
         model: A float `.tflite` or `.keras` model.
@@ -48,7 +48,7 @@ def sensitivity(
         quantization: Observer, tuning passes (they change ops in int8 alone), and whether an op may stay in float. Each
             op is measured in int8 and in float: `precision` has no use here.
         calibration: How many images calibrate; 100, or all where there are fewer, when left out.
-        budget: Seconds after which no new file is begun; None for no limit.
+        budget: The time in seconds after which no new file is started. None for no limit.
         kernels: Which of LiteRT's kernel families runs the files.
         progress: Where progress goes.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.

@@ -1,4 +1,4 @@
-"""`octavo slim`: the same model in a smaller file."""
+"""`octavo slim`: makes a model file smaller without changing its function."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from octavo.tflite.size import breakdown
 
 @dataclass(frozen=True)
 class Slimmed:
-    """What `slim` wrote.
+    """The result of `slim`.
 
     Args:
         path: The file.
         before: Bytes of the model that was read.
         content: The file's bytes.
-        preprocess: From image to input; None where the model takes no image.
-        images: What the proof ran.
+        preprocess: The preprocessing of an image. None if the model takes no image.
+        images: A description of the images that the proof ran on.
         steps: Every change, with its proof.
         left: What could not be fused, and why.
     """
@@ -79,21 +79,21 @@ def slim(
     progress: Progress | None = None,
     **fields: Unpack[InputFields],
 ) -> Slimmed:
-    """Writes a smaller file of a model, after proving on all kernel families that it says the same.
+    """Writes a smaller file of a model, after comparing the outputs on all kernel families.
 
     Args:
         model: A `.tflite` model.
         out: The file to write; a sidecar goes beside it.
         pixels: Make the input raw pixels: ``int8`` takes the byte less 128, ``uint8`` the byte itself.
         logits: Give logits instead of probabilities.
-        fuse: Let kernels do as one what the exporter left apart.
+        fuse: Fuse ops that one kernel can compute.
         data: Images for the proof (test images, where there is a split); made-up ones when left out. `images` of
             them; 16, or all where there are fewer, when left out.
         progress: Where progress goes.
         **fields: Fields of `Inputs`, given one by one.
 
     Raises:
-        ProofError: A change that has to be exact changed an output; nothing is written.
+        ProofError: A change that must be exact changed an output. Nothing is written.
         OctavoError: The model or the images are not as they should be.
 
     Example:

@@ -1,4 +1,4 @@
-"""`octavo targets`: a model file before every target."""
+"""`octavo targets`: checks which targets accept a model file."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def targets(
     progress: Progress | None = None,
     **fields: Unpack[InputFields],
 ) -> Survey:
-    """Asks every target what it makes of a model.
+    """Checks on every target whether it accepts a model.
 
     Args:
         model: An int8 `.tflite` classifier.
         data: Images to run, test images where there is a split; made-up ones when left out. `images`
             of them; 16, or all where there are fewer, when left out.
-        targets: Which targets; `every` when left out.
+        targets: The targets to check. All of them by default.
         progress: Where progress goes.
         **fields: Fields of `Inputs`, given one by one.
 

@@ -1,4 +1,4 @@
-"""What a model is tried with where no calibration or test is meant: a few samples, the user's or made up."""
+"""A few samples, from the user or synthetic, to run a model on outside of calibration and testing."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Tried:
     """A few samples.
 
     Args:
-        seen: For a model that takes an image, uint8 ``(N, height, width, channels)`` of its size, in its order of
-            channels; else its raw inputs.
-        labels: The class of each, where known.
-        about: What they are, for people.
+        seen: For a model that takes an image, uint8 ``(N, height, width, channels)`` of the input's size, in the
+            model's channel order. For other models, raw inputs.
+        labels: The class of each sample, or None if not known.
+        about: A description of the samples for display.
     """
 
     seen: Raw
@@ -33,15 +33,15 @@ class Tried:
 
 
 def draw_tried(graph: Graph, preprocess: Preprocess | None, inputs: Inputs) -> Tried:
-    """The samples that a caller asked for; made-up ones where `data` is left out.
+    """Draws samples from the given data, or makes synthetic ones if there is none.
 
     Args:
         graph: The model.
-        preprocess: From image to its input; None where it takes no image.
-        inputs: Which data, and how many: 16, or all where there are fewer, when left out.
+        preprocess: The preprocessing of an image. None if the model takes no image.
+        inputs: The data and the number of samples. By default 16, or all if there are fewer.
 
     Raises:
-        DataError: The data are not what the model takes.
+        DataError: The data do not fit the model.
     """
     count = equality.IMAGES if inputs.images is None else inputs.images
     if inputs.data is None and preprocess is None:

@@ -1,4 +1,4 @@
-"""What the functions that write an int8 file share: their result, and the check of where it goes."""
+"""Shared by the functions that write an int8 file: their result, and the check of the output path."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Written:
     """An int8 file that was written and proved.
 
     Args:
-        path: The file; its sidecar lies beside it.
+        path: The file. Its sidecar is beside it.
         quantized: The model and every scale, zero point and code in it.
-        proof: What was checked when the file was read back.
+        proof: The checks that were made when the file was read back.
         float_bytes: Bytes of the float graph.
         undelegated: Ops that XNNPACK leaves to LiteRT's slower kernels.
         steps: What each tuning pass did.
-        answers: Whether the int8 model says what the float model says; None where training made another model of it.
-        slowdown: Time of an int8 run over that of a float run, measured side by side on one thread of this machine;
-            None where XNNPACK takes every op, and nothing was measured.
+        answers: The comparison of the int8 and float outputs. None after training, which changes the model.
+        slowdown: The time of an int8 run divided by that of a float run, measured side by side on one thread of this
+            machine. None if XNNPACK runs every op: nothing is measured then.
     """
 
     path: Path
@@ -59,7 +59,7 @@ def left_by_xnnpack(made: Quantized) -> list[str]:
 
 
 def slowdown(before: bytes, made: Quantized, undelegated: list[str]) -> float | None:
-    """How many times as long int8 takes as float, where XNNPACK leaves ops to slower kernels; else None.
+    """The int8 run time divided by the float run time, or None if XNNPACK runs every op.
 
     Args:
         before: The float model.
@@ -73,7 +73,7 @@ def slowdown(before: bytes, made: Quantized, undelegated: list[str]) -> float | 
 
 
 def check_output(out: Path, *models: Path | str) -> None:
-    """Refuses, before any work, to write over a model that is read, or to where no file can be written.
+    """Checks, before any work, that the output overwrites no input model and that its path can be written.
 
     Raises:
         ModelError: `out` is one of the models.

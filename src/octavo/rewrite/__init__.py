@@ -1,1 +1,1 @@
-"""The same model in another file: fused, stripped, with raw pixels in; and whether two files say the same."""
+"""Rewrites of a model that keep its function (fusing, stripping, raw pixel input), and the check that two are equal."""

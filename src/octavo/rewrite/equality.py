@@ -1,4 +1,4 @@
-"""Two files of one model: do they say the same, bit for bit, on every kernel family?"""
+"""Compares the outputs of two files of one model, bit for bit, on every kernel family."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from octavo.runtime.litert import Kernels, Model, Port
 from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
-# Raw inputs, one a sample; tuples for a model of several inputs.
+# Raw inputs, one per sample. A sample is a tuple for a model with several inputs.
 Raw = Array | Sequence[Array | tuple[Array, ...]]
 
 
 @dataclass(frozen=True)
 class Equality:
-    """What two models said of the same inputs on one kernel family.
+    """The outputs of two models compared on the same inputs and one kernel family.
 
     Args:
-        kernels: The family.
-        inputs: How many inputs both saw.
-        distinct: How many different outputs the first model gave: 1 would hide most differences.
-        steps: The largest difference between two outputs, in codes (or reals, for float outputs).
-        agreement: The share of inputs for which both name the same class; the lowest index wins a tie.
+        kernels: The kernel family.
+        inputs: The number of inputs that both models ran.
+        distinct: The number of different outputs of the first model. A count of 1 would hide most differences.
+        steps: The largest difference between two outputs, in codes (or in real values, for float outputs).
+        agreement: The share of inputs for which both predict the same class. The lowest index wins a tie.
     """
 
     kernels: Kernels
@@ -43,17 +43,19 @@ class Equality:
         return self.steps == 0
 
 
-# How many images a comparison runs where no number is asked for.
+# The default number of images in a comparison.
 IMAGES = 16
 
 
 def pictures(shape: Sequence[int], count: int, seed: int = 0) -> Array:
-    """Made-up photographs: smooth shading, a few edges, and noise, which drive a network apart more than noise alone.
+    """Synthetic photographs with smooth shading, a few edges and noise.
+
+    Their outputs vary more than those of noise alone.
 
     Args:
         shape: Height, width and channels.
-        count: How many.
-        seed: Of their choice.
+        count: The number of images.
+        seed: The random seed.
 
     Returns:
         uint8, ``(count, height, width, channels)``.
@@ -72,16 +74,18 @@ def pictures(shape: Sequence[int], count: int, seed: int = 0) -> Array:
 
 
 def samples(ports: Sequence[Port], count: int, seed: int = 0) -> list[tuple[Array, ...]]:
-    """Made-up raw inputs for a model that takes no image: every code alike, or normal reals.
+    """Synthetic raw inputs for a model that takes no image.
+
+    Quantized inputs are uniform over all codes, and float inputs are standard normal.
 
     Args:
         ports: The model's inputs.
-        count: How many.
-        seed: Of their choice.
+        count: The number of samples.
+        seed: The random seed.
 
     Returns:
-        For each sample a tuple with an array for each input. Whole numbers that are no codes are 0 or 1, which every
-        table has a row for.
+        A tuple per sample, with one array per input. Integers that are not codes are 0 or 1, which are valid indices
+        of any lookup table.
     """
     random = np.random.default_rng(seed)
 
@@ -98,19 +102,20 @@ def samples(ports: Sequence[Port], count: int, seed: int = 0) -> list[tuple[Arra
 
 
 def prove(before: Graph, after: Graph, preprocess: Preprocess, name: str, images: int = 8) -> None:
-    """Runs two models on made-up images, on every kernel family: the reals that they say have to be bit-equal.
+    """Runs two models on synthetic images, on every kernel family, and requires bit-equal dequantized outputs.
 
-    A byte and its int8 code stand for the same real, so that models with other ports can be compared.
+    A uint8 value and its int8 code represent the same real value, so models with different input and output types can
+    be compared.
 
     Args:
-        before: A model.
-        after: Its twin.
-        preprocess: What both do to an image.
-        name: What an error calls the twin.
-        images: How many images.
+        before: The original model.
+        after: The rewritten model.
+        preprocess: The preprocessing of both models.
+        name: The name of the rewritten model in error messages.
+        images: The number of images.
 
     Raises:
-        ProofError: They said something else.
+        ProofError: The outputs differ.
     """
     seen = preprocess.normalize(pictures(preprocess.shape, images))
     for family in get_args(Kernels):
@@ -125,10 +130,10 @@ def compare(
     """Runs two models on the same images and compares their raw outputs.
 
     Args:
-        before: A model.
-        after: Its twin; its output has the same shape and type.
-        first: Raw inputs of the first model.
-        second: Raw inputs of the second, of the same images.
+        before: The original model.
+        after: The rewritten model. Its output has the same shape and type.
+        first: Raw inputs of the original model.
+        second: Raw inputs of the rewritten model, for the same images.
         families: The kernel families to run both on.
     """
     return [_compare(before, after, first, second, family) for family in families]

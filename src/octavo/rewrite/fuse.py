@@ -1,8 +1,9 @@
-"""Ops that an exporter left apart and kernels do as one: padding, activation functions, steps between equal scales.
+"""Fuses ops that one kernel can compute: PAD, activation functions, and QUANTIZE between equal scales.
 
-Nothing is computed anew: a fused op does to every number what the two did. So only what is exact is fused, and what
-looks alike and is not is left, with the reason. Integers are equal bit for bit. So are floats on LiteRT's own kernels;
-XNNPACK adds the products of a convolution in another order when it pads, which shows in the last bits.
+No constant is recomputed: a fused op does the same arithmetic as the two ops did. Only exact fusions are made. A
+candidate that would not be exact is kept, and the reason is reported. Integer results are bit-equal. Float results are
+bit-equal on LiteRT's own kernels. XNNPACK sums the products of a convolution in another order when it pads, so its
+floats may differ in the last bits.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class Fused:
     """A graph after fusing.
 
     Args:
-        graph: The graph; the one that was given where nothing could be fused.
-        kinds: How many ops of each kind are gone.
-        left: What looks like it could be fused and can not, with the reason.
+        graph: The fused graph, or the given graph if nothing could be fused.
+        kinds: The number of removed ops, by kind.
+        left: Candidates that could not be fused, each with the reason.
     """
 
     graph: Graph
@@ -35,7 +36,7 @@ class Fused:
 
 
 def fuse(graph: Graph) -> Fused:
-    """Takes PAD into convolutions and activation functions into the ops before them, and drops QUANTIZE without effect.
+    """Fuses PAD into convolutions and activation functions into the ops before them, and removes no-op QUANTIZE ops.
 
     Args:
         graph: A float or quantized graph.
@@ -44,7 +45,7 @@ def fuse(graph: Graph) -> Fused:
 
 
 def fuse_activations(graph: Graph) -> Fused:
-    """Takes activation functions into the ops before them, and nothing else: floats stay equal bit for bit.
+    """Fuses only activation functions into the ops before them. Float results stay bit-equal.
 
     Args:
         graph: A float or quantized graph.
@@ -59,7 +60,7 @@ def _fused(graph: Graph, rules: Sequence[Callable[[_Draft, Op], None]]) -> Fused
         for draft, rule in zip(drafts, rules, strict=True):
             for op in graph.ops:
                 rule(draft, op)
-        # One rule at a time, since one may change what another has seen.
+        # Only one rule is applied at a time: its changes may invalidate what another rule found.
         done = next((draft for draft in drafts if draft.dropped), None)
         if done is None:
             return Fused(graph, dict(gone), tuple(reason for draft in drafts for reason in draft.left))
@@ -68,7 +69,7 @@ def _fused(graph: Graph, rules: Sequence[Callable[[_Draft, Op], None]]) -> Fused
 
 
 class _Draft:
-    """Changes of a graph, noted by one rule and made at once."""
+    """The changes that one rule makes to a graph, collected first and applied together."""
 
     def __init__(self, graph: Graph) -> None:
         self.before = graph
@@ -77,28 +78,28 @@ class _Draft:
 
     @cached_property
     def model(self) -> Any:
-        """The file to be changed, read when the first change is noted."""
+        """The model that is changed, copied at the first change."""
         return self.before.copied()
 
     @property
     def ops(self) -> list[Any]:
-        """Its ops, in the order of the graph's."""
+        """The ops of `model`, in the order of the graph's ops."""
         operators: list[Any] = self.model.subgraphs[0].operators
         return operators
 
     def alone(self, tensor: int) -> bool:
-        """Whether one op alone reads a tensor, and nobody outside."""
+        """Whether a tensor has exactly one reader and is not an output of the graph."""
         return len(self.before.consumers.get(tensor, ())) == 1 and tensor not in self.before.outputs
 
     def graph(self) -> Graph:
-        """The graph with all changes made."""
+        """The graph with all changes applied."""
         places = {op.index for op in self.dropped}
         self.model.subgraphs[0].operators = [raw for place, raw in enumerate(self.ops) if place not in places]
         return Graph(serialize(self.model), self.before.name)
 
 
 def _padding(draft: _Draft, op: Op) -> None:
-    """PAD before convolutions with padding VALID, where SAME pads alike."""
+    """Fuses PAD into convolutions with padding VALID, if padding SAME adds the same zeros."""
     if op.kind != "PAD":
         return
     graph = draft.before
@@ -134,7 +135,7 @@ def _why_not_same(graph: Graph, op: Op, source: Tensor, made: Tensor, readers: t
         weight, made_of, options = graph.tensors[reader.inputs[1]], graph.tensors[reader.outputs[0]], reader.options
         ways = ((options.strideH, options.dilationHFactor), (options.strideW, options.dilationWFactor))
         for axis, (stride, dilation) in enumerate(ways, start=1):
-            # Where windows begin and how many there are says what they see: zeros that none reaches do not matter.
+            # The start and the number of windows decide what they read. Zeros that no window reaches do not matter.
             steps, before, after = same_padding(source.shape[axis], weight.shape[axis], stride, dilation)
             if (steps, before) != (made_of.shape[axis], amounts[axis][0]):
                 given = " and ".join(str(int(n)) for n in amounts[axis])
@@ -143,7 +144,7 @@ def _why_not_same(graph: Graph, op: Op, source: Tensor, made: Tensor, readers: t
 
 
 def _activation(draft: _Draft, op: Op) -> None:
-    """An activation function after an op that clips and that nothing else reads."""
+    """Fuses an activation function into an op that supports one and whose output nothing else reads."""
     rules, code = row(op), FUSED.get(op.kind)
     if rules is None or rules.bounds is None or code is None:
         return
@@ -167,7 +168,7 @@ def _activation(draft: _Draft, op: Op) -> None:
 
 
 def _identity(draft: _Draft, op: Op) -> None:
-    """QUANTIZE that gives back what there was: the same scale, zero point and type, also behind a DEQUANTIZE."""
+    """Removes a QUANTIZE that restores the type, scale and zero point of an earlier tensor, also past a DEQUANTIZE."""
     graph = draft.before
     made = graph.tensors[op.outputs[0]] if op.outputs else None
     if op.kind != "QUANTIZE" or made is None or made.qparams is None or draft.dropped:
@@ -186,7 +187,7 @@ def _identity(draft: _Draft, op: Op) -> None:
         raw = draft.ops[reader.index]
         raw.inputs = [source.index if int(i) == made.index else int(i) for i in raw.inputs]
     draft.dropped.append(op)
-    # What it read may have been for it alone.
+    # The ops before it are removed too if they have no other reader.
     before = op
     while draft.alone(before.inputs[0]) and before.inputs[0] != source.index:
         before = graph.producers[before.inputs[0]]

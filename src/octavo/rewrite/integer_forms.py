@@ -1,7 +1,7 @@
-"""Integer forms: ops without an int8 kernel become ops that have one and give the same reals.
+"""Replaces float ops that have no int8 kernel by equivalent ops that have one.
 
-Each op stays one op, and every tensor keeps its name: what is known of a tensor by name, such as its range, holds for
-both graphs. Only a CAST that makes reals of an input is dropped, and the input takes these reals itself.
+Each op is replaced by one op, and every tensor keeps its name. Data stored by tensor name, such as ranges, is valid for
+both graphs. The only op that is removed is a CAST of an integer input to float: the input becomes float32 itself.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Formed:
-    """A graph whose ops have integer forms as far as an exact rewrite gives them one.
+    """A graph in which ops without an int8 kernel were replaced wherever an equivalent exists.
 
     Args:
-        graph: The graph; the one that was given where nothing had to be done.
-        said: What was done, for people, one sentence each.
+        graph: The rewritten graph, or the given graph if nothing had to be replaced.
+        said: What was changed, one sentence per change, for display.
     """
 
     graph: Graph
@@ -36,13 +36,13 @@ class Formed:
 
 @dataclass(frozen=True)
 class _Form:
-    """The op that another becomes.
+    """The replacement of an op.
 
     Args:
-        kind: Its kind.
-        inputs: What it reads: tensors by index, and new constants.
+        kind: The kind of the new op.
+        inputs: Its inputs: indices of existing tensors, or values of new constants.
         options: Its options in the schema.
-        said: What it is, for people.
+        said: A description for display.
     """
 
     kind: str
@@ -52,13 +52,14 @@ class _Form:
 
 
 def integer_forms(graph: Graph) -> Formed:
-    """The same float graph, bit for bit, in ops that int8 has kernels of; a quotient may differ in its last bit.
+    """Rewrites a float graph with ops that have int8 kernels. Float results are bit-equal, except for DIV.
 
-    NEG becomes a product by -1, SQUARE one of a tensor by itself, DIV by a constant one by its reciprocal, and CAST of
-    truth values a selection of 1 and 0. An input of int32 or int64 that is read as reals alone becomes one of float32.
+    NEG becomes MUL by -1. SQUARE becomes MUL of a tensor by itself. DIV by a constant becomes MUL by the reciprocal,
+    and its result may differ in the last bit. CAST of a bool tensor becomes SELECT_V2 of 1 and 0. An int32 or int64
+    input that is only cast to float becomes a float32 input.
 
     Args:
-        graph: A float graph; a quantized one stays as it is.
+        graph: A float graph. A quantized graph is returned unchanged.
 
     Example:
         >>> graph = Graph.read("float.tflite")
@@ -71,7 +72,7 @@ def integer_forms(graph: Graph) -> Formed:
     forms = {op.index: form for op in graph.ops if (form := _form(graph, op)) is not None}
     if not forms:
         return Formed(graph, real)
-    # No other op reads the constants that are exchanged.
+    # Each op gets its own constants, so that a replaced constant has no other reader.
     graph = graph.unshared()
     model = graph.copied()
     for index, form in forms.items():
@@ -82,9 +83,9 @@ def integer_forms(graph: Graph) -> Formed:
 
 
 def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
-    """The graph with float32 inputs where all that reads an input makes reals of its whole numbers; and what was said.
+    """Makes integer inputs float32 if all their readers cast them to float. Also returns sentences for display.
 
-    Numbers up to 2^24 are the same in float32. Images stay: what a pixel is, their preprocessing says.
+    float32 holds integers up to 2^24 exactly. Image inputs are kept: their preprocessing defines the pixel type.
     """
     casts: dict[int, tuple[Op, ...]] = {}
     for index in graph.inputs:
@@ -167,7 +168,7 @@ def _apply(model: Any, op: Op, form: _Form) -> None:
             inputs.append(value)
             continue
         if place < len(op.inputs) and op.inputs[place] != op.inputs[0]:
-            # In place of the constant that was there, which nobody reads any more.
+            # Reuses the tensor of the old constant, which has no other reader.
             inputs.append(op.inputs[place])
         else:
             inputs.append(len(subgraph.tensors))
@@ -185,13 +186,13 @@ def _apply(model: Any, op: Op, form: _Form) -> None:
 
 
 def _code(model: Any, kind: str) -> int:
-    """The place of a kind among the file's operator codes, at the version that float has."""
+    """The index of an op kind's operator code at version 1, the version for float. The code is added if missing."""
     builtin = getattr(schema.BuiltinOperator, kind)
     for place, code in enumerate(model.operatorCodes):
         if code.builtinCode == builtin and (code.version or 1) == 1:
             return place
     made = schema.OperatorCodeT()
-    # Readers from before 2020 know only the first 127 codes, in their own field.
+    # Readers from before 2020 use the deprecated field, which holds codes up to 127.
     made.builtinCode, made.deprecatedBuiltinCode, made.version = builtin, min(builtin, 127), 1
     model.operatorCodes.append(made)
     return len(model.operatorCodes) - 1

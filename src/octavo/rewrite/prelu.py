@@ -1,9 +1,9 @@
-"""PRELU as ops that LiteRT computes fast in int8: a product, and the larger or the smaller of two.
+"""Replaces PRELU by ops that LiteRT computes fast in int8: MUL, and MAXIMUM or MINIMUM.
 
 XNNPACK has no int8 PRELU, and LiteRT's own kernel takes several times as long as the rest of such a network. For slopes
-up to 1, ``prelu(x) = max(x, slope * x)``; for slopes from 1 on, the minimum. Where a tensor has channels of both kinds,
-one form follows the other, and leaves the other's channels alone by a slope of 1. All of it is exact: every value is
-either x or the product that PRELU computes.
+of at most 1, ``prelu(x) = max(x, slope * x)``. For slopes of at least 1, ``prelu(x) = min(x, slope * x)``. If a tensor
+has channels of both kinds, MAXIMUM comes first and MINIMUM second. Each uses a slope of 1 for the channels of the
+other, which leaves them unchanged. The rewrite is exact: every result is either x or the product that PRELU computes.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from octavo.tflite.graph import Graph, Op, serialize
 
 Array = npt.NDArray[Any]
 
-# Value, product and result have one scale in int8, which a steeper product would make too coarse for the value.
+# In int8 the value, product and result share one scale. A steeper slope would make it too coarse for the value.
 _STEEP = 2.0
 
 
 def without_prelu(graph: Graph) -> Graph:
-    """The same function with PRELU as MUL and MAXIMUM or MINIMUM, where its slopes are constants of at most 2.
+    """Replaces each PRELU by MUL and MAXIMUM or MINIMUM, if its slopes are constants of magnitude at most 2.
 
     Args:
         graph: A float graph.
 
     Returns:
-        The graph that was given where there is none such.
+        The rewritten graph, or the given graph if it has no such PRELU.
     """
     slopes = {op.index: found for op in graph.ops if op.kind == "PRELU" and (found := _slopes(graph, op)) is not None}
     if not slopes:
@@ -46,7 +46,7 @@ def without_prelu(graph: Graph) -> Graph:
 
 
 def _slopes(graph: Graph, op: Op) -> Array | None:
-    """Constant slopes, float32; None where the op stays as it is."""
+    """The constant float32 slopes of a PRELU, or None if it is not replaced."""
     tensor = graph.tensors[op.inputs[1]]
     found = tensor.constant
     if found is None or tensor.dtype != "float32" or not np.all(np.abs(found) <= _STEEP):
@@ -55,7 +55,7 @@ def _slopes(graph: Graph, op: Op) -> Array | None:
 
 
 class _Draft:
-    """A model to which ops, tensors and constants are added."""
+    """A copy of a model to which ops, tensors and constants are added."""
 
     def __init__(self, graph: Graph) -> None:
         self._before = graph
@@ -65,10 +65,10 @@ class _Draft:
         self.ops: list[Any] = []
 
     def replace(self, op: Op, slopes: Array) -> None:
-        """Adds what computes the same as a PRELU."""
+        """Adds the ops that replace a PRELU."""
         value, result = op.inputs[0], op.outputs[0]
         name = self._before.tensors[result].name
-        # Slopes of 1 give the value itself: those channels are the other form's.
+        # A slope of 1 leaves a channel unchanged; the other form handles that channel.
         forms = [("MAXIMUM", np.minimum(slopes, 1)), ("MINIMUM", np.maximum(slopes, 1))]
         needed = [(kind, factors) for kind, factors in forms if np.any(factors != 1)] or forms[:1]
         for place, (kind, factors) in enumerate(needed):
@@ -116,7 +116,7 @@ class _Draft:
     def _code(self, builtin: int) -> int:
         codes = self._model.operatorCodes
         for index, code in enumerate(codes):
-            # Old files have the code in another field.
+            # Old files store the code in another field.
             if flatbuffer_utils.get_builtin_code_from_operator_code(code) == builtin and code.version == 1:
                 return index
         code = schema.OperatorCodeT()

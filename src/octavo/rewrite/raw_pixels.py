@@ -1,14 +1,14 @@
-"""Raw pixels in: an int8 model whose input code is the image's byte, less 128, so that a device computes nothing.
+"""Makes an int8 model take raw pixels: the input code is the pixel less 128, so a device does no preprocessing.
 
-An int8 kernel reads int8. A byte becomes its code by flipping its top bit: either the device does that, or a QUANTIZE
-op does (`unsigned`), which XNNPACK leaves to the built-in kernels.
+Int8 kernels read int8. Flipping the top bit of a byte gives its code. Either the device does that, or a QUANTIZE op in
+the model does (`unsigned`), which XNNPACK leaves to the built-in kernels.
 
-Pixels become reals as ``x = step * pixel + low``, so the code of real 0 would be ``-128 - low / step``. Where that is
-a whole number and calibration saw black and white, the model takes raw pixels already (pixels scaled to [0, 1]).
-Scaled to [-1, 1], real 0 lies at pixel 127.5: the ordinary int8 input then rounds, and gives two pixels one code.
-Taking the byte itself loses nothing, and the half step that zero points can not say is folded into the first
-convolution's bias: ``sum(w * (x + d)) + b = sum(w * x) + (b + d * sum(w))``. Only padding, which is real 0, is off by
-that half step.
+A pixel represents the real value ``x = step * pixel + low``, so the zero point should be ``-128 - low / step``. If that
+is an integer and the calibrated range covers black and white, the model takes raw pixels already. This is the case for
+pixels scaled to [0, 1]. For pixels scaled to [-1, 1], real 0 is pixel 127.5. An ordinary int8 input then rounds, and
+two pixels share one code. Taking the byte itself loses nothing. The remaining half step, which an integer zero point
+cannot express, is folded into the first convolution's bias: ``sum(w * (x + d)) + b = sum(w * x) + (b + d * sum(w))``.
+Only padding, which is real 0, is off by that half step.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class RawPixels:
 
     Args:
         graph: The model.
-        preprocess: Its preprocessing, by which pixel ``p`` becomes code ``p - 128``.
-        folded: The fraction of an input step that went into the first convolution's bias; None where the model took
-            raw pixels already and nothing was changed.
+        preprocess: Its preprocessing, which maps pixel ``p`` to code ``p - 128``.
+        folded: The fraction of an input step that was folded into the first convolution's bias. None if the model took
+            raw pixels already and was not changed.
     """
 
     graph: Graph
@@ -64,8 +64,8 @@ def raw_pixels(graph: Graph, preprocess: Preprocess) -> RawPixels:
         preprocess: The preprocessing that belongs to it.
 
     Raises:
-        QuantizationError: The input is not int8, pixels do not straddle 0, or the input is read by something else
-            than convolutions with a constant bias.
+        QuantizationError: The input is not int8, the range of the scaled pixels does not include 0, or an op other
+            than a convolution with a constant bias reads the input.
     """
     entry = graph.tensors[graph.inputs[0]]
     if entry.dtype != "int8" or entry.qparams is None:
@@ -94,7 +94,7 @@ def raw_pixels(graph: Graph, preprocess: Preprocess) -> RawPixels:
         codes = np.round(bias.constant * (float(entry.qparams.scale[0]) / step) + (zero_point - ideal) * total)
         raw = model.subgraphs[0].tensors[bias.index]
         _set(raw, QParams.bias(params.scale, weight.qparams.scale))
-        # Buffers can be shared; the changed one gets its own.
+        # Tensors may share a buffer, so the changed bias gets a new one.
         model.buffers.append(schema.BufferT())
         model.buffers[-1].data = codes.astype(np.int32).view(np.uint8)
         raw.buffer = len(model.buffers) - 1
@@ -103,7 +103,7 @@ def raw_pixels(graph: Graph, preprocess: Preprocess) -> RawPixels:
 
 
 def unsigned(graph: Graph) -> Graph:
-    """The same int8 model behind a uint8 input: its byte is the int8 code plus 128, and one QUANTIZE op moves it.
+    """Gives an int8 model a uint8 input. A byte is the int8 code plus 128, and one QUANTIZE op converts it.
 
     Args:
         graph: A model with one int8 input.
@@ -121,7 +121,7 @@ def unsigned(graph: Graph) -> Graph:
 
 
 def unsigned_output(graph: Graph) -> Graph:
-    """The same int8 model before a uint8 output: its byte is the int8 code plus 128, and one QUANTIZE op moves it.
+    """Gives an int8 model a uint8 output. A byte is the int8 code plus 128, and one QUANTIZE op converts it.
 
     Args:
         graph: A model with one int8 output.
@@ -139,7 +139,7 @@ def unsigned_output(graph: Graph) -> Graph:
 
 
 def _as_bytes(model: Any, codes: int) -> int:
-    """A new uint8 tensor that stands for an int8 one; returns its place."""
+    """Adds a uint8 tensor with the same real values as an int8 tensor, and returns its index."""
     made = copy.deepcopy(model.subgraphs[0].tensors[codes])
     made.type = schema.TensorType.UINT8
     made.quantization.zeroPoint = np.asarray(made.quantization.zeroPoint, np.int64) + 128
@@ -150,7 +150,7 @@ def _as_bytes(model: Any, codes: int) -> int:
 def _quantize(model: Any, source: int, target: int) -> Any:
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
-    # Version 2 is the first that takes one integer type to another.
+    # QUANTIZE converts between integer types from version 2 on.
     code.version = 2
     model.operatorCodes.append(code)
     op = schema.OperatorT()
@@ -161,7 +161,7 @@ def _quantize(model: Any, source: int, target: int) -> Any:
 
 
 def _first_convolutions(graph: Graph) -> tuple[list[Op], list[int]]:
-    """The convolutions that read the input, and the padded images between."""
+    """The convolutions that read the input, and the tensors of PAD ops between."""
     readers: list[Op] = []
     between: list[int] = []
     ways = list(graph.consumers.get(graph.inputs[0], ()))

@@ -1,4 +1,4 @@
-"""The same model in a smaller file, nearer to the device, and what proves that it is the same."""
+"""Makes a model file smaller and easier to use on a device, and proves each change."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Step:
-    """One change of a model, and what both files said of the same images.
+    """One change of a model, and the comparison of the outputs before and after it.
 
     Args:
         name: ``fuse``, ``pixels``, ``uint8``, ``logits`` or ``strip``.
-        about: What was changed, for people.
-        exact: Whether the outputs have to be bit-equal.
+        about: What was changed, for display.
+        exact: Whether the outputs must be bit-equal.
         equality: The comparison on every kernel family.
-        loose: Families on which it may differ all the same: XNNPACK sums floats in another order with SAME than it does
-            after PAD.
+        loose: Kernel families on which an exact change may still differ. With padding SAME, XNNPACK sums floats in
+            another order than after PAD.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Slim:
-    """What `slim` made of a model.
+    """The result of `slim`.
 
     Args:
-        graph: The same model, smaller.
-        preprocess: From image to its input, which `pixels` changes; None where it takes no image.
+        graph: The smaller model.
+        preprocess: The preprocessing of an image, which `pixels` changes. None if the model takes no image.
         steps: Every change, with its proof.
         left: What could not be fused, and why.
     """
@@ -68,20 +68,20 @@ def slim(
     logits: bool = False,
     fuse: bool = True,
 ) -> Slim:
-    """The same model in fewer bytes, proved on every kernel family to say the same of some images.
+    """Makes a model file smaller, and compares the outputs on some images on every kernel family.
 
     Args:
         graph: The model, int8 or float.
-        preprocess: From image to its input; None where it takes no image.
-        seen: uint8 ``(N, height, width, channels)`` of the input's size, in the model's order of channels; the raw
-            inputs themselves for a model that takes no image.
+        preprocess: The preprocessing of an image. None if the model takes no image.
+        seen: The images to compare on: uint8 ``(N, height, width, channels)`` of the input's size, in the model's
+            channel order. For a model that takes no image, its raw inputs.
         pixels: Make the input raw pixels: ``int8`` takes the byte less 128, ``uint8`` the byte itself.
-        logits: Leave the final Softmax out.
-        fuse: Let kernels do as one what the exporter left apart.
+        logits: Remove the final Softmax.
+        fuse: Fuse ops that one kernel can compute.
 
     Raises:
-        ProofError: A change that has to be exact changed an output.
-        ModelError: The model has no final Softmax to leave out, or no input that can take pixels.
+        ProofError: A change that must be exact changed an output.
+        ModelError: The model has no final Softmax to remove, or no input that can take pixels.
     """
     at = graph
     steps: list[Step] = []
@@ -134,7 +134,7 @@ def _pixels(graph: Graph, preprocess: Preprocess, seen: Array, pixels: Pixels) -
 
 
 def _encoded(graph: Graph, preprocess: Preprocess | None, seen: Raw) -> Raw:
-    """Raw inputs; pixels are in the model's order of channels already."""
+    """The raw inputs of the model. Images are in the model's channel order already."""
     return seen if preprocess is None else inputs_of(graph)[0].encode(preprocess.normalize(np.asarray(seen)))
 
 

@@ -1,7 +1,7 @@
-"""Outputs that are concatenations, taken apart: each part becomes an output of its own, with a scale of its own.
+"""Splits outputs that are concatenations: each part becomes an output with its own scale.
 
-A detector that writes boxes from 0 to 320 beside scores from 0 to 1 into one tensor leaves its scores one or two of the
-256 codes. Apart, both have all of them.
+If a detector writes boxes from 0 to 320 and scores from 0 to 1 into one tensor, the scores use only one or two of the
+256 codes. As separate outputs, both use all of them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _RESHAPED = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of an output.
+    """The parts of an output that is a concatenation.
 
     Args:
-        axis: Of the output, along which they lie; never that of the batch.
-        sizes: How much of the axis each part has.
-        tensors: The tensor of each part, before the concatenation.
+        axis: The axis of the output along which the parts are concatenated. It is never the batch axis.
+        sizes: The size of each part along that axis.
+        tensors: The index of each part's tensor, before the concatenation.
     """
 
     axis: int
@@ -31,7 +31,9 @@ class Parts:
 
 
 def parts_of(graph: Graph, output: int) -> Parts | None:
-    """The parts of an output that is a concatenation, also behind a reshape that keeps its axis; None for others.
+    """The parts of an output that is a concatenation, or None for any other output.
+
+    A reshape after the concatenation is allowed if it keeps the concatenated axis.
 
     Args:
         graph: The graph.
@@ -47,7 +49,7 @@ def parts_of(graph: Graph, output: int) -> Parts | None:
         return None
     axis = op.options.axis % len(inner)
     if inner != shape:
-        # Of a reshape only the last axis is known to be what it was.
+        # A reshape is only known to keep the last axis.
         if axis != len(inner) - 1 or not shape or shape[-1] != inner[-1]:
             return None
         axis = len(shape) - 1
@@ -58,13 +60,13 @@ def parts_of(graph: Graph, output: int) -> Parts | None:
 
 
 def split_outputs(graph: Graph) -> Graph:
-    """The same model with an output for each part of every output that is a concatenation.
+    """Replaces every output that is a concatenation by one output per part.
 
     Args:
         graph: A float graph.
 
     Returns:
-        The graph that was given where no output is one.
+        The rewritten graph, or the given graph if no output is a concatenation.
     """
     found = {index: parts for index in graph.outputs if (parts := parts_of(graph, index)) is not None}
     if not found:
@@ -75,7 +77,7 @@ def split_outputs(graph: Graph) -> Graph:
     model = graph.copied()
     subgraph = model.subgraphs[0]
     subgraph.outputs = list(dict.fromkeys(outputs))
-    # What only the concatenations computed for is gone; ops lie in an order in which readers follow makers.
+    # Ops that only the concatenations needed are removed. Ops are in execution order, so readers come after producers.
     needed = set(subgraph.outputs)
     kept = []
     for op, raw in reversed(list(zip(graph.ops, subgraph.operators, strict=True))):

@@ -1,10 +1,10 @@
-"""A slimmer file of the same model: what no kernel reads is left out, and what is equal is stored once.
+"""Makes a model file smaller: data that no kernel reads is removed, and equal data is stored once.
 
-LiteRT 2.3 decides how far this can go. It refuses a tensor with fewer zero points than scales, and XNNPACK refuses a
-convolution whose bias does not have one scale per channel, so neither vector can be left out or cut to one entry,
-though both follow from other numbers in the file. But a flatbuffer may point at one vector or table from many places:
-the zero points of all weights and biases with as many channels are one vector of zeros, convolutions with the same
-options share them, and activations of one shape and scale are one entry.
+LiteRT 2.3 limits what can be removed. It refuses a tensor with fewer zero points than scales, and XNNPACK refuses a
+convolution whose bias does not have one scale per channel. Neither vector can be removed or cut to one entry, although
+both follow from other numbers in the file. But a flatbuffer may refer to one vector or table from many places. All
+weights and biases with the same number of channels share one vector of zero points, convolutions with equal options
+share one options table, and activations with the same shape and scale share their entries.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from octavo.tflite.dedup import Sharing
 from octavo.tflite.graph import Graph, Tensor, serialize
 from octavo.tflite.metadata import NAME
 
-# The converter's notes about itself, and the description of the file that was, whose packed labels lay behind it;
-# metadata of other names belongs to somebody.
+# Metadata that is dropped: the converter's notes about itself, and the TFLite metadata of the original file, whose
+# label files were packed behind the model. Other metadata belongs to other tools and is kept.
 _NOTES = {b"min_runtime_version", b"CONVERSION_METADATA", NAME.encode()}
 
 
 def strip(graph: Graph) -> Graph:
-    """The same model in fewer bytes: no names but those of inputs and outputs, nothing unused, nothing twice.
+    """Removes internal tensor names and unused data, and stores equal data once.
 
-    Every number that a kernel reads stays, so outputs are equal bit for bit.
+    Every number that a kernel reads is kept, so outputs are bit-equal.
 
     Args:
         graph: A float or int8 model. Signatures and the metadata of other tools are kept. TFLite metadata is dropped,
-            since its files lie behind the model: `octavo deploy` writes it anew.
+            since its files are stored after the model. `octavo deploy` writes new metadata.
     """
     model = graph.copied()
     sweep(model)
@@ -42,7 +42,7 @@ def strip(graph: Graph) -> Graph:
         if raw.shapeSignature is not None and np.array_equal(raw.shapeSignature, raw.shape):
             raw.shapeSignature = None
         if raw.shape is not None and len(raw.shape):
-            # It tells a scalar from an unknown rank, which a shape with dimensions leaves no doubt of.
+            # `hasRank` only distinguishes a scalar from an unknown rank; a shape with dimensions does not need it.
             raw.hasRank = False
         if (found := raw.quantization) is not None:
             found.min = found.max = None
@@ -68,7 +68,7 @@ def logits_of(graph: Graph) -> Tensor:
 
 
 def logits(graph: Graph) -> Graph:
-    """The same model without its final Softmax: the class with the largest output is the same.
+    """Removes the final Softmax. The class with the largest output stays the same.
 
     Raises:
         ModelError: The model does not end with a Softmax.
@@ -77,7 +77,7 @@ def logits(graph: Graph) -> Graph:
     model = graph.copied()
     subgraph = model.subgraphs[0]
     dropped = graph.outputs[0]
-    # The output keeps its name and place in the file, and takes over what it now holds.
+    # The new output tensor takes over the name of the old one.
     old, new = subgraph.tensors[dropped], subgraph.tensors[kept.index]
     new.name, old.name = old.name, new.name
     subgraph.outputs = [kept.index]

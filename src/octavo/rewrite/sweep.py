@@ -1,4 +1,4 @@
-"""Tensors that nothing uses, taken out of a file's tables."""
+"""Removes unused tensors from a model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def sweep(model: Any) -> None:
-    """Takes out tensors that nothing uses, which moves all later ones up.
+    """Removes unused tensors and renumbers the others.
 
     Args:
-        model: A schema `ModelT` with one subgraph, which is changed.
+        model: A schema `ModelT` with one subgraph. It is changed in place.
     """
     subgraph = model.subgraphs[0]
     lists = [subgraph.inputs, subgraph.outputs]

@@ -1,1 +1,1 @@
-"""Models as users have them: `.tflite` and Keras files, their sidecars, the export to a float graph."""
+"""Reads the models that users have: `.tflite` and Keras files, their sidecars, and the export to a float graph."""

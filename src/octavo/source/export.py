@@ -1,4 +1,4 @@
-"""Export: a Keras model becomes the float `.tflite` graph that everything else works on."""
+"""Exports a Keras model to the float `.tflite` graph that all other rooms work on."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from octavo.tflite.graph import Graph
 def to_float_tflite(model: Any) -> bytes:
     """Converts a Keras model to a float `.tflite` with a fixed batch of 1, and compares the two on a few inputs.
 
-    A batch left open would put shape arithmetic around every reshape of the graph. A model of another float than
+    An open batch would add shape arithmetic around every reshape of the graph. A model in another float type than
     float32 is rebuilt in float32.
 
     Args:
-        model: A built `keras.Model`, functional, sequential or subclassed; nested and with custom layers as it likes.
+        model: A built `keras.Model`: functional, sequential or subclassed. It may be nested and have custom layers.
 
     Raises:
-        ModelError: The model has an open size, TensorFlow cannot convert it, or what it converts it to computes
-            something else.
+        ModelError: The model has an open size, TensorFlow cannot convert it, or the converted model computes something
+            else.
     """
     made = in_float32(model)
     return convert(
@@ -36,22 +36,22 @@ def to_float_tflite(model: Any) -> bytes:
 
 
 def convert(run: Callable[..., Any], inputs: Sequence[tuple[str, tuple[int, ...], str]], what: str) -> bytes:
-    """A float `.tflite` of what a function computes, compared with it on a few inputs.
+    """Converts a TensorFlow function to a float `.tflite`, and compares the two on a few inputs.
 
     Args:
-        run: Called with one TensorFlow tensor for each input.
-        inputs: Name, shape without batch, and type, of each of its inputs.
-        what: What error messages call it.
+        run: The function. It is called with one TensorFlow tensor per input.
+        inputs: The name, the shape without the batch, and the type of each input.
+        what: The name of the model in error messages.
 
     Raises:
-        ModelError: TensorFlow cannot convert it, or what it converts it to computes something else.
+        ModelError: TensorFlow cannot convert the function, or the converted model computes something else.
     """
     tensorflow = load("tensorflow")
     signature = [tensorflow.TensorSpec([1, *shape], dtype, name=name) for name, shape, dtype in inputs]
     try:
         with quiet():
             function = tensorflow.function(run, signature).get_concrete_function()
-            # Without the model as a second argument: with it the converter keeps variables apart from constants.
+            # The model is not passed as a second argument: the converter would then not turn variables into constants.
             content = bytes(tensorflow.lite.TFLiteConverter.from_concrete_functions([function]).convert())
     except Exception as error:  # TensorFlow's converter raises its own kind, not exported
         raise ModelError(
@@ -67,7 +67,7 @@ def convert(run: Callable[..., Any], inputs: Sequence[tuple[str, tuple[int, ...]
 
 
 def _cause(error: Exception) -> str:
-    """What went wrong, without the places in TensorFlow's and Keras' own sources that its text is full of."""
+    """The cause of an error, without the paths of TensorFlow's and Keras' source files that its text contains."""
     if ops := sorted(set(re.findall(r"^(?:Custom|Flex|TF Select) ops: (.*)$", str(error), re.MULTILINE))):
         return f"{', '.join(ops)} {'has' if len(ops) == 1 and ',' not in ops[0] else 'have'} no form in .tflite."
     text = re.sub(r"\S*/\S+\.py\S*", "", str(error))
@@ -75,10 +75,10 @@ def _cause(error: Exception) -> str:
 
 
 def _inputs(model: Any) -> list[tuple[str, tuple[int, ...], str]]:
-    """Name, shape without batch, and type, of each of a model's inputs."""
+    """The name, the shape without the batch, and the type of each input of a model."""
     found = [(tuple(entry.shape[1:]), str(entry.dtype)) for entry in getattr(model, "inputs", None) or []]
     if not found and (built := model.get_build_config()) and "input_shape" in built:
-        # A subclassed model keeps only the shape that it was first called on.
+        # A subclassed model stores only the input shape of its first call.
         found = [(tuple(built["input_shape"][1:]), "float32")]
     if not found:
         raise ModelError(
@@ -97,7 +97,7 @@ def _inputs(model: Any) -> list[tuple[str, tuple[int, ...], str]]:
 
 
 def _arranged(model: Any, given: Any) -> Any:
-    """Inputs in the structure that the model was built on: one, a list, a dict."""
+    """Inputs in the structure that the model was built with: one tensor, a list, or a dict."""
     if len(given) == 1 and not hasattr(model, "_inputs_struct"):
         return given[0]
     return load("keras").tree.pack_sequence_as(getattr(model, "_inputs_struct", list(given)), list(given))

@@ -1,6 +1,6 @@
-"""After an export: does the float graph compute what the model computed?
+"""Checks after an export that the float graph computes the same as the model.
 
-TensorFlow's converter is known to write some ops wrongly, and everything after it would be measured against the wrong
+TensorFlow's converter is known to convert some ops wrongly. All later results would then be measured against a wrong
 model.
 """
 
@@ -18,19 +18,20 @@ from octavo.tflite.graph import Graph, Tensor
 
 Array = npt.NDArray[Any]
 
-# What float32 in another order costs, with much room: 50 layers differ by some 1e-6 of the largest output.
+# The allowed float32 rounding difference, with a wide margin: 50 layers differ by some 1e-6 of the largest output.
 TOLERANCE = 1e-3
-# Inputs as networks are trained on: scaled to [-1, 1] or [0, 1], or pixels as they are.
+# The usual input ranges of networks: pixels scaled to [-1, 1] or [0, 1], or unscaled.
 _ENDS = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 
 
 def check_export(graph: Graph, run: Callable[[Sequence[Array]], Sequence[Array]], what: str) -> None:
-    """Compares a float graph with the model it was exported from, on a few random inputs of its own types.
+    """Compares a float graph with the model it was exported from, on a few random inputs.
 
     Args:
         graph: The exported graph.
-        run: The model: its inputs in the graph's order, with a batch of 1, to its outputs in the graph's order.
-        what: What error messages call the model.
+        run: A function that runs the model. It takes inputs with a batch of 1 and returns the outputs, both in the
+            graph's order.
+        what: The name of the model in error messages.
 
     Raises:
         ModelError: An output differs by more than float32 rounding.
@@ -50,7 +51,7 @@ def differs(difference: float, largest: float) -> bool:
     """Whether outputs differ by more than float32 rounding.
 
     Args:
-        difference: The largest difference of two values.
+        difference: The largest difference between two values.
         largest: The largest value.
     """
     return difference > TOLERANCE * largest + 1e-6
@@ -64,7 +65,7 @@ def _values(tensor: Tensor, random: np.random.Generator, low: float, high: float
         return random.integers(*((0, 256) if tensor.dtype == "uint8" else (-128, 128)), tensor.shape).astype(
             tensor.dtype
         )
-    # Numbers of words or categories: any table has the first two rows.
+    # Indices of words or categories: 0 and 1 are valid for any lookup table.
     return random.integers(0, 2, tensor.shape).astype(tensor.dtype)
 
 
@@ -76,7 +77,7 @@ def _compare(name: str, found: Array, wanted: Array, what: str) -> None:
     if found.shape != wanted.shape:
         raise ModelError(f"{expected} differ in the shape of '{name}': {wanted.shape} and {found.shape}.", todo)
     first, second = found.astype(np.float64), wanted.astype(np.float64)
-    # A logarithm of a negative input has no answer, before and after.
+    # Some results are not finite in either model, such as the logarithm of a negative input.
     usable = np.isfinite(second)
     if found.dtype.kind != "f" or not usable.any():
         return

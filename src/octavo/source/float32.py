@@ -1,4 +1,4 @@
-"""Keras models of other floats (float16, bfloat16, float64, mixed precision) as the same model in float32."""
+"""Rebuilds Keras models of other float types (float16, bfloat16, float64, mixed precision) in float32."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _OTHER = {"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"}
 
 
 def in_float32(model: Any) -> Any:
-    """A Keras model that computes in float32: the model itself where it does, else the same one rebuilt.
+    """Returns the model itself if it computes in float32, and otherwise a copy rebuilt in float32.
 
-    Weights of 16 bits become float32 without loss, and those of 64 bits are rounded once. LiteRT's int8 kernels stand
-    for float32 ones, and TensorFlow's converter takes no other floats.
+    16-bit weights become float32 without loss, and 64-bit weights are rounded once. LiteRT's int8 kernels correspond to
+    float32 kernels, and TensorFlow's converter accepts no other float type.
 
     Args:
-        model: A built `keras.Model`; it is not changed.
+        model: A built `keras.Model`. It is not changed.
 
     Raises:
         ModelError: The model cannot be rebuilt from its configuration, or a weight is too large for float32.
@@ -53,7 +53,7 @@ def in_float32(model: Any) -> Any:
 
 
 def _floats(model: Any) -> Iterator[str]:
-    """Every type that the model's layers compute in, keep weights in, or take."""
+    """The compute types and variable types of the model's layers, and the types of its weights and inputs."""
     for part in model._flatten_layers():
         yield from (str(part.compute_dtype), str(part.variable_dtype))
     yield from (str(weight.dtype) for weight in model.weights)
@@ -61,7 +61,7 @@ def _floats(model: Any) -> Iterator[str]:
 
 
 def _replaced(value: Any) -> Any:
-    """A configuration with float32 wherever it names another float."""
+    """A configuration in which float32 replaces every other float type."""
     if isinstance(value, dict):
         return {key: _replaced(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

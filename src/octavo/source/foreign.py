@@ -1,7 +1,7 @@
-"""Model files of other frameworks: ONNX by its maintained converter, the rest by the lines that convert them.
+"""Handles model files of other frameworks: converts ONNX, and tells the user how to convert the others.
 
-A PyTorch file is a pickle, or may hold some, and reading one runs what its author wrote: Octavo opens none. Whoever
-trusts such a file loads it in Python and hands over the module.
+A PyTorch file is a pickle or may contain pickles. Reading a pickle runs code from its author, so Octavo does not open
+such files. A user who trusts a file can load it in Python and pass the module to Octavo.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TORCH = (
     "octavo.from_torch(module.eval(), torch.zeros(1, 3, 224, 224), out='{stem}.tflite')"
 )
 
-# What a file is, and what to do with it, by its ending.
+# The description of a file and the advice for it, by file extension.
 _KINDS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
         (".pt", ".pth"),
@@ -55,10 +55,10 @@ _KINDS: dict[str, tuple[str, str]] = {
 
 
 def refuse(path: Path) -> None:
-    """Refuses a model file that Octavo does not open, with the lines that convert it.
+    """Refuses a model file that Octavo does not open, and says how to convert it.
 
     Raises:
-        ModelError: It is one.
+        ModelError: The file is of such a kind.
     """
     found = _KINDS.get(path.suffix.lower())
     if found is not None:
@@ -67,13 +67,13 @@ def refuse(path: Path) -> None:
 
 
 def of_onnx(path: Path) -> bytes:
-    """A float `.tflite` of an ONNX model, made and compared with it by the program ``onnx2tf``.
+    """Converts an ONNX model to a float `.tflite` with the program ``onnx2tf``, which also compares the two.
 
-    The program is a process of its own: it pins other versions of NumPy and LiteRT than Octavo uses.
+    The program runs as a separate process, because it pins other versions of NumPy and LiteRT than Octavo uses.
 
     Raises:
-        MissingDependencyError: There is no such program.
-        ModelError: It cannot convert the model, or what it makes computes something else.
+        MissingDependencyError: The program is not installed.
+        ModelError: The program cannot convert the model, or the converted model computes something else.
     """
     program = shutil.which("onnx2tf")
     if program is None:
@@ -93,19 +93,19 @@ def of_onnx(path: Path) -> bytes:
             f"'{path}' takes inputs with open sizes ({shapes}, where -1 is open); an edge model needs fixed ones.",
             f"Fix them by hand, onnx2tf -i {path} -ois NAME:1,3,224,224 -o converted, and give the .tflite.",
         )
-    # onnx2tf leaves an open batch open, whatever `-b` says.
+    # onnx2tf keeps an open batch open, even with `-b`.
     return _converted(program, path, ("-ois", *(f"{t.name}:{','.join(map(str, _of_onnx(t.shape)))}" for t in opened)))
 
 
 def _of_onnx(shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of a `.tflite` input in the ONNX model, with a batch of 1: channels come first there."""
+    """The shape of a `.tflite` input in the ONNX model, with a batch of 1 and channels first."""
     return (1, shape[-1], *shape[1:-1]) if len(shape) > 2 else (1, *shape[1:])
 
 
 def _converted(program: str, path: Path, options: Sequence[str]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         command = [program, "-i", str(path.resolve()), "-o", folder, *options, "-n", "-v", "error", "-ewo"]
-        # Another Python, which no module of the current folder or of PYTHONPATH may reach.
+        # onnx2tf runs in another Python, which must not import modules from the current folder or PYTHONPATH.
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, cwd=folder, env=clean, stdin=subprocess.DEVNULL

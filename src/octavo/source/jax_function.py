@@ -1,4 +1,4 @@
-"""JAX functions, by way of StableHLO: a float graph without TensorFlow."""
+"""Converts JAX functions to a float graph through StableHLO, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from octavo.tflite.graph import Graph
 
 
 def to_float_tflite(function: Callable[..., Any], examples: Sequence[Any]) -> bytes:
-    """A float `.tflite` of what a JAX function computes, compared with it on a few inputs.
+    """Converts a JAX function to a float `.tflite`, and compares the two on a few inputs.
 
     Args:
-        function: Its weights are what it closes over.
-        examples: One argument each, an array or a tree of arrays, with a batch of 1 in front; only their shapes and
-            types are looked at.
+        function: The function. The values that it closes over are its weights.
+        examples: One example per argument: an array or a tree of arrays, with a leading batch of 1. Only shapes and
+            types are used.
 
     Raises:
         MissingDependencyError: The extra ``jax`` is not installed.
-        ModelError: The function cannot be traced or converted, or what it is converted to computes something else.
+        ModelError: The function cannot be traced or converted, or the converted model computes something else.
     """
     jax = load("jax")
     leaves, structure = jax.tree.flatten(tuple(examples))
@@ -59,7 +59,7 @@ def to_float_tflite(function: Callable[..., Any], examples: Sequence[Any]) -> by
 
 
 def _names(jax: Any, function: Callable[..., Any], examples: Sequence[Any]) -> list[str]:
-    """What the inputs are called: as the function's arguments, and a place in a tree by its path."""
+    """The names of the inputs: the name of the function's argument, followed by the path inside a tree."""
     try:
         arguments = list(inspect.signature(function).parameters)
     except (TypeError, ValueError):
@@ -73,7 +73,7 @@ def _names(jax: Any, function: Callable[..., Any], examples: Sequence[Any]) -> l
 
 
 def _converted(module: str, names: Sequence[str]) -> bytes:
-    """StableHLO as a float `.tflite`, by the converter that LiteRT's PyTorch way uses."""
+    """Converts StableHLO to a float `.tflite` with the converter that litert-torch uses."""
     load("litert_converter")
     ir, passes = load("litert_converter.mlir.ir"), load("litert_converter.mlir.passmanager")
     converter = load("litert_converter.mlir._mlir_libs.converter_api_ext")

@@ -1,4 +1,4 @@
-"""Keras files: saved whole, loaded without running anything that a stranger put into them."""
+"""Saves whole Keras models, and loads Keras files without executing code stored in them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from octavo.base.errors import ModelError
 from octavo.base.files import replacing
 from octavo.source import keras_h5
 
-# Endings of whole-model HDF5 files.
+# File extensions of whole-model HDF5 files.
 H5 = {".h5", ".hdf5"}
-# Where a .keras file has its weights.
+# The name of the weights file inside a .keras archive.
 _WEIGHTS = "model.weights.h5"
-# How Keras says that it does not know a class.
+# Parts of the error messages of Keras for an unknown class.
 _UNKNOWN_CLASS = ("Could not locate", "Unknown layer", "custom_object", "register_keras_serializable")
 
 
 def save(model: Any, path: Path) -> dict[str, int]:
-    """Writes a `.keras` file with its optimizer's state, as Keras does by default.
+    """Writes a `.keras` file with the state of the optimizer, as Keras does by default.
 
     Returns:
-        Bytes with the optimizer's state (``keras_with_optimizer``) and without (``keras``).
+        The file size in bytes with the state of the optimizer (``keras_with_optimizer``) and without (``keras``).
     """
-    # Keras leaves the optimizer out only of a model that was never compiled, and its `clone_model` compiles the copy.
+    # Keras omits the optimizer only if a model was never compiled, and its `clone_model` compiles the copy.
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     with replacing(path) as temporary:
@@ -41,11 +41,11 @@ def save(model: Any, path: Path) -> dict[str, int]:
 def load_keras(path: Path) -> Any:
     """Reads a `.keras` (or Keras `.h5`) model, without its optimizer, for inference.
 
-    Nothing in the file is executed: a Lambda layer, which is stored code, is refused.
+    No code from the file is executed: a Lambda layer, which is stored code, is refused.
 
     Raises:
-        ModelError: The file is missing, damaged, no Keras model, holds stored code or custom layers, or has NaN
-            weights.
+        ModelError: The file is missing, damaged or not a Keras model, it contains stored code or custom layers, or its
+            weights are NaN or infinite.
     """
     if not path.is_file():
         raise ModelError(f"There is no file '{path}'.", "Give the path of a .keras model.")
@@ -72,7 +72,7 @@ def _whole_keras(path: Path) -> Any:
             with load("h5py").File(stream, "r") as file:
                 keras_h5.check_sizes(file, held, path)
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile):
-        # Weights of another kind, or none: Keras says what is wrong with them.
+        # The weights are missing or not HDF5. Keras reports the problem below.
         pass
     return _loaded(path, path)
 
@@ -94,7 +94,7 @@ def _whole_h5(path: Path) -> Any:
 
 
 def _loaded(file: Path, path: Path) -> Any:
-    """What Keras reads from a file, which messages call `path`."""
+    """Loads a Keras model from `file`. Error messages name `path`."""
     try:
         return load("keras").models.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # zipfile, h5py, json and Keras raise many kinds
@@ -116,12 +116,12 @@ def _loaded(file: Path, path: Path) -> Any:
 
 
 def _unknown(text: str) -> str:
-    """The class or function that Keras misses, by its name where Keras says it."""
+    """Describes the class or function that Keras does not know, by name if Keras gives one."""
     found = re.search(r"(?:Could not locate|Unknown) (\w+):? '([^']+)'", text)
     return "a class of its own" if found is None else f"the {found[1]} '{found[2]}'"
 
 
 def _cause(error: BaseException) -> str:
-    """What Keras says, without the layer's whole configuration, which comes first."""
+    """The error message of Keras, without the configuration of the layer, which comes first."""
     text = str(error).rpartition("Exception encountered:")[2]
     return f"{type(error).__name__}: {' '.join(text.split())[:200]}"

@@ -1,4 +1,4 @@
-"""Whole-model `.h5` files, of Keras 2 too: what Keras 3 no longer knows and what meant nothing is left out."""
+"""Reads whole-model `.h5` files, also of Keras 2: arguments without effect that Keras 3 does not know are removed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import Any
 from octavo.base.backend import load
 from octavo.base.errors import ModelError
 
-# Arguments that layers of Keras 2 had, with the value by which they did nothing.
+# Arguments of Keras 2 layers, each with the value that has no effect.
 _DROPPED: dict[str, Any] = {"groups": 1, "time_major": False, "virtual_batch_size": None, "adjustment": None}
-# How many bytes of weights any file may declare, and how many more for each of its own: zeros compress well.
+# The bytes of weights that any file may declare, and the additional bytes per byte of its size: zeros compress well.
 _FREE, _EXPANSION = 1 << 26, 100
-# What only training reads.
+# Suffixes of arguments that only training reads.
 _OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[Path]:
-    """A file that Keras 3 can read: the `.h5` file itself, or a copy without arguments that Keras 3 has dropped.
+    """Yields a file that Keras 3 can read: the `.h5` file itself, or a copy without arguments that Keras 3 dropped.
 
     Raises:
-        ModelError: It is no HDF5 file, declares more weights than it can hold, holds weights alone, or TensorFlow
-            functions as Keras 2 stored them.
+        ModelError: The file is not HDF5, declares more weights than it can hold, has weights without a network, or has
+            TensorFlow functions in the format of Keras 2.
     """
     h5py = load("h5py")
     try:
@@ -61,15 +61,15 @@ def readable(path: Path) -> Iterator[Path]:
 
 
 def check_sizes(file: Any, held: int, path: Path) -> None:
-    """Refuses a file whose weights would be far larger than itself: a few bytes can declare terabytes.
+    """Refuses a file that declares far more weights than its size allows: a few bytes can declare terabytes.
 
     Args:
         file: An open HDF5 file.
-        held: Bytes that it has.
-        path: What messages call it.
+        held: The size of the file in bytes.
+        path: The path for error messages.
 
     Raises:
-        ModelError: They would be.
+        ModelError: The declared weights are too large.
     """
     h5py = load("h5py")
     declared = 0
@@ -87,7 +87,7 @@ def check_sizes(file: Any, held: int, path: Path) -> None:
 
 
 def version(path: Path) -> str:
-    """The Keras version that wrote an `.h5` file; empty where it does not say."""
+    """The Keras version that wrote an `.h5` file, or an empty string if the file does not state it."""
     with load("h5py").File(path, "r") as file:
         said = file.attrs.get("keras_version", "")
     return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
@@ -105,7 +105,7 @@ def _refuse_functions(config: Any, path: Path) -> None:
 
 
 def _entries(value: Any) -> Iterator[dict[str, Any]]:
-    """Every class with its configuration, at any depth."""
+    """All entries with a class and its configuration, at any depth."""
     if isinstance(value, dict):
         if isinstance(value.get("config"), dict) and isinstance(value.get("class_name"), str):
             yield value
@@ -117,7 +117,7 @@ def _entries(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _mended(value: Any) -> Any:
-    """A configuration without dropped arguments, and with types as Keras 3 says them."""
+    """A configuration without dropped arguments, and with types in the form of Keras 3."""
     if isinstance(value, list):
         return [_mended(inner) for inner in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A model from a path: any way in ends in a float or int8 graph, with what belongs to the model."""
+"""Loads a model from a path, in any supported format, as a float or int8 graph with its sidecar."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from octavo.source.notes import notes_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph, Tensor, read_bytes
 
-# The scale of a model that takes pixels as they are.
+# The scale of a model that takes unscaled pixels.
 _PIXELS = (0.0, 255.0)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model from a file, as a float or int8 graph, with what belongs to it.
+    """A model from a file, as a float or int8 graph, with its sidecar.
 
     Args:
         graph: The model.
-        belongs: Its sidecar, if it has one.
-        content: The bytes of the file; of a model in another form those of the graph that it was exported to.
-        canonical: What was done to bring the file's graph into this form, for people, one sentence each.
+        belongs: Its sidecar, or None if it has none.
+        content: The bytes of the `.tflite` file. For a model in another format, the bytes of the exported graph.
+        canonical: What was changed to bring the graph into this form, one sentence per change, for display.
     """
 
     graph: Graph
@@ -51,22 +51,22 @@ def load_model(
     images: Callable[[], Size | None] | None = None,
     progress: Progress | None = None,
 ) -> Loaded:
-    """Reads a model as it is, but with one graph, a batch of 1 and static sizes.
+    """Reads a model without changing its computation, as one graph with a batch of 1 and static sizes.
 
-    A Keras file, a SavedModel folder or an ONNX file is exported to a float graph. A `.tflite` file is first tried in a
-    child process, since a damaged one can crash the runtime.
+    A Keras file, a SavedModel folder or an ONNX file is exported to a float graph. A `.tflite` file first runs in a
+    child process, because a damaged file can crash the runtime.
 
     Args:
         path: The file, or the folder of a SavedModel.
-        signature: Which graph of a `.tflite` file with several signatures.
-        size: Height and width of the images, where the file leaves them open.
-        images: Gives height and width of the user's images, None where they differ: asked where the file leaves them
-            open and `size` is left out.
-        progress: Told what was done to bring the graph into this form.
+        signature: The signature to load from a `.tflite` file with several.
+        size: Height and width of the images, if the file leaves them open.
+        images: Returns the height and width of the user's images, or None if they differ. Called only if the file
+            leaves them open and `size` is not given.
+        progress: Receives the sentences about changes to the graph.
 
     Raises:
-        ModelError: There is no such file, it is not a model that can be read, or it leaves something open that no
-            argument says.
+        ModelError: The file does not exist, is not a model that can be read, or has an open size that no argument
+            gives.
     """
     loaded = _read(Path(path), signature, Sizes(size, images))
     _tell(loaded.canonical, progress)
@@ -80,10 +80,10 @@ def load_float(
     images: Callable[[], Size | None] | None = None,
     progress: Progress | None = None,
 ) -> Loaded:
-    """Reads a model that is to be changed: as `load_model`, with plain float32 constants and ops that int8 has.
+    """Reads a model that is to be changed: like `load_model`, with plain float32 constants and ops that int8 supports.
 
-    Float16, sparse and dynamic-range constants become what they stand for; ops without an int8 kernel become others
-    that have one, where that is exact. A quantized model stays as it is.
+    Float16, sparse and dynamic-range constants become dense float32. Ops without an int8 kernel are replaced by
+    equivalent ops that have one, if there are any. A quantized model is left unchanged.
 
     Args:
         path: The file.
@@ -132,7 +132,7 @@ def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
 
 
 def _exported(path: Path) -> bytes | None:
-    """The float `.tflite` of a model in another form; None for a `.tflite` file."""
+    """The float `.tflite` of a model in another format, or None for a `.tflite` file."""
     if path.is_dir():
         from octavo.source import saved_model
 
@@ -149,7 +149,7 @@ def _exported(path: Path) -> bytes | None:
 
 
 def _vet(path: Path, chosen: Chosen, graph: Graph, sizes: Sizes) -> None:
-    """Runs in a child process first what will run in this one."""
+    """Runs the model in a child process before it runs in this one."""
     shapes = sizes.shapes(graph)
     also: tuple[Kernels, ...] = ("builtin",) if chosen.said or concerns(graph) else ()
     if not chosen.said:
@@ -163,13 +163,13 @@ def _vet(path: Path, chosen: Chosen, graph: Graph, sizes: Sizes) -> None:
 
 
 def takes_an_image(graph: Graph) -> bool:
-    """Whether a model has one input, of shape (N, height, width, 1 or 3), which an image can become."""
+    """Whether a model has a single input, and it is an image of shape (N, height, width, 1 or 3)."""
     shape = graph.tensors[graph.inputs[0]].shape if len(graph.inputs) == 1 else ()
     return len(shape) == 4 and shape[3] in (1, 3)
 
 
 def _takes_pixels(entry: Tensor) -> bool:
-    """Whether an input takes an image's bytes as they are."""
+    """Whether an input takes the unscaled bytes of an image."""
     if entry.dtype != "uint8":
         return False
     params = entry.qparams
@@ -177,13 +177,17 @@ def _takes_pixels(entry: Tensor) -> bool:
 
 
 def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progress | None = None) -> Preprocess | None:
-    """The preprocessing that a model's images need: what was said, else its sidecar's, else a stated guess.
+    """The preprocessing of a model's images.
+
+    Options in `inputs` come first, then the sidecar, then the file's TFLite metadata, then a default. Unless `scale` is
+    given or the model takes unscaled pixels, a scale that is not from a sidecar is reported to `progress`.
 
     Returns:
-        None for a model that does not take one image: its data are arrays, used as they are.
+        The preprocessing. None for a model that does not take one image: its data are arrays, used unchanged.
 
     Raises:
-        ModelError: Image options were given for such a model, or another scale for one that takes pixels as they are.
+        ModelError: Image options were given for a model that does not take one image, or another scale was given for a
+            model that takes unscaled pixels.
     """
     said = inputs or Inputs()
     given = {
@@ -222,7 +226,7 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
 
 
 def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progress | None = None) -> Preprocess:
-    """As `preprocess_for`, for what works on images only.
+    """Like `preprocess_for`, for features that need a model with one image input.
 
     Raises:
         ModelError: The model does not take one image.
@@ -236,9 +240,9 @@ def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: 
 
 
 def classes_for(loaded: Loaded, images: ImageSet) -> tuple[str, ...]:
-    """The names of a model's classes: its sidecar's, else its TFLite metadata's, else those of its training images.
+    """The class names of a model: from its sidecar, else from its TFLite metadata, else from `images`.
 
-    Images that calibrate name the classes only where they have as many as the model has outputs.
+    The class names of `images` are used only if their number matches the model's outputs.
     """
     if loaded.belongs is not None:
         return loaded.belongs.classes
@@ -249,10 +253,10 @@ def classes_for(loaded: Loaded, images: ImageSet) -> tuple[str, ...]:
 
 
 def check_classes(loaded: Loaded, images: ImageSet) -> None:
-    """Refuses images whose classes are not the model's, where both are known.
+    """Refuses images whose class names differ from the model's, if both are known.
 
     Raises:
-        DataError: They are not.
+        DataError: The class names differ.
     """
     if images.labels is None or loaded.belongs is None or not loaded.belongs.classes:
         return

@@ -1,4 +1,4 @@
-"""What a file's own TFLite metadata say of its images and classes, where it has such metadata."""
+"""Reads the image scale and class names from the TFLite metadata of a file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from octavo.tflite import metadata
 
 @dataclass(frozen=True)
 class Notes:
-    """What TFLite metadata say.
+    """The image scale and class names from TFLite metadata.
 
     Args:
-        scale: What pixel values 0 and 255 become; None where they do not say, or say it for each channel apart.
-        classes: Labels of the first output; empty where they do not say.
+        scale: The values that pixels 0 and 255 are scaled to. None if it is not given, or differs by channel.
+        classes: The labels of the first output. Empty if they are not given.
     """
 
     scale: tuple[float, float] | None = None
@@ -22,7 +22,7 @@ class Notes:
 
 
 def notes_of(content: bytes) -> Notes:
-    """What a model's metadata say; nothing where it has none, or where they are damaged.
+    """Reads the TFLite metadata of a model. The result is empty if they are missing or damaged.
 
     Args:
         content: The bytes of the model file.
@@ -31,7 +31,7 @@ def notes_of(content: bytes) -> Notes:
         found = metadata.read(content) if content else None
         labels = None if found is None else metadata.labels(content, found)
     except ModelError:
-        # `octavo inspect` shows what is wrong with them; the model works without.
+        # `octavo inspect` reports damaged metadata. The model works without them.
         return Notes()
     if found is None:
         return Notes()
@@ -39,7 +39,7 @@ def notes_of(content: bytes) -> Notes:
 
 
 def _scale(found: dict[str, object]) -> tuple[float, float] | None:
-    """Where the normalization ``(pixel - mean) / std`` of the first input takes 0 and 255."""
+    """The values of pixels 0 and 255 after the normalization ``(pixel - mean) / std`` of the first input."""
     match found:
         case {"subgraph_metadata": [{"input_tensor_metadata": [{"process_units": [*units]}, *_]}, *_]}:
             pass

@@ -1,4 +1,4 @@
-"""TensorFlow's SavedModel folders: the serving signature becomes a float graph, and nothing in them reaches a file."""
+"""Converts the serving signature of a SavedModel folder to a float graph, and refuses ops that access files."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _REACHES_OUT = (
 
 
 def to_float_tflite(path: Path) -> bytes:
-    """A float `.tflite` of a SavedModel's serving signature, with a fixed batch of 1.
+    """Converts the serving signature of a SavedModel to a float `.tflite` with a fixed batch of 1.
 
     Raises:
-        ModelError: The folder is no SavedModel, or damaged; TensorFlow 1 wrote it; its functions reach files; it has no
-            signature to take, or one with an open size; or TensorFlow cannot convert it.
+        ModelError: The folder is not a SavedModel or is damaged, TensorFlow 1 wrote it, its functions access files or
+            call Python, it has no usable signature, an input has an open size, or TensorFlow cannot convert it.
     """
     if not (path / "saved_model.pb").is_file():
         raise ModelError(
@@ -43,7 +43,7 @@ def to_float_tflite(path: Path) -> bytes:
     _refuse_what_reaches_out(path)
     try:
         with quiet():
-            # Kept here: its functions work only as long as it lives.
+            # This reference is kept: the functions work only while the loaded object exists.
             loaded = load("tensorflow").saved_model.load(str(path))
     except Exception as error:  # TensorFlow raises many kinds
         raise ModelError(
@@ -70,7 +70,7 @@ def _signature(path: Path, signatures: Mapping[str, Any]) -> Any:
 
 
 def _input(path: Path, name: str, spec: Any) -> tuple[str, tuple[int, ...], str]:
-    """Name, shape without batch, and type, of one input."""
+    """The name, the shape without the batch, and the type of one input."""
     shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
     if not shape or shape[0] not in (None, 1) or any(size is None for size in shape[1:]):
         said = "any shape" if shape is None else tuple("any" if size is None else size for size in shape)
@@ -89,10 +89,10 @@ def _input(path: Path, name: str, spec: Any) -> tuple[str, tuple[int, ...], str]
 
 
 def _refuse_what_reaches_out(path: Path) -> None:
-    """Refuses a SavedModel with functions that could reach beyond it; loading it runs some of them.
+    """Refuses a SavedModel whose functions could access files or call Python: loading it runs some of them.
 
     Raises:
-        ModelError: It has such functions, cannot be parsed, or TensorFlow 1 wrote it.
+        ModelError: The SavedModel has such functions, cannot be parsed, or was written by TensorFlow 1.
     """
     saved = load("tensorflow.core.protobuf.saved_model_pb2").SavedModel()
     try:
@@ -125,7 +125,7 @@ def _reaches_out(op: str) -> bool:
 
 
 def _ops(start: Iterable[str], library: Mapping[str, Any]) -> Iterator[str]:
-    """Every op in some functions, and in those that they call."""
+    """All ops in the given functions, and in the functions that they call."""
     seen: set[str] = set()
     ways = list(start)
     while ways:

@@ -1,7 +1,7 @@
-"""The sidecar: what a model file cannot say of itself, in a JSON file beside it (``model.tflite.json``).
+"""The sidecar: a JSON file beside a model file (``model.tflite.json``) with the data that the model cannot store.
 
-It carries the preprocessing and the class names that belong to the model, and its SHA-256: most random damage
-to a `.tflite` file still loads and runs, so only the hash can tell.
+It holds the preprocessing, the class names and the SHA-256 of the model file. Most damaged `.tflite` files still load
+and run, so only the hash detects the damage.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from octavo.data.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What belongs to a model.
+    """The preprocessing and class names of a model.
 
     Args:
-        preprocess: How an image becomes its input; None for a model that does not take one image.
-        classes: Class names in the order of its outputs; empty when they are not known.
+        preprocess: The preprocessing of an image. None for a model that does not take one image.
+        classes: Class names in the order of the outputs. Empty if they are not known.
     """
 
     preprocess: Preprocess | None
@@ -36,14 +36,14 @@ class Sidecar:
         """The preprocessing of a model that takes one image.
 
         Raises:
-            ModelError: It takes none.
+            ModelError: The model does not take one image.
         """
         if self.preprocess is None:
             raise ModelError("The model does not take one image, and only such models can be given here.")
         return self.preprocess
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value from which `from_json` makes an equal object."""
+        """A JSON value that `from_json` turns back into an equal object."""
         return {
             "classes": list(self.classes),
             "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
@@ -57,23 +57,23 @@ class Sidecar:
         return cls(preprocess, tuple(str(name) for name in value["classes"]))
 
     def write(self, model: Path) -> None:
-        """Writes the sidecar of a model file that is already there."""
+        """Writes the sidecar beside an existing model file."""
         made = SidecarRecord(sha256=sha256(model), classes=self.classes, preprocess=self.preprocess)
         made.write(path_of(model))
 
 
 def _preprocess(value: Any) -> Preprocess | None:
-    """Nothing may be left out: a default would be taken for what the model was trained with."""
+    """Parses the preprocessing. All fields are required: a default could differ from the training of the model."""
     return value if value is None or isinstance(value, Preprocess) else Preprocess.from_json(value)
 
 
 class SidecarRecord(Artefact):
-    """What belongs to a model file.
+    """The preprocessing, class names and hash of a model file.
 
     Args:
-        sha256: Of the model file.
-        classes: Class names in the order of its outputs; empty when they are not known.
-        preprocess: How an image becomes its input; None for a model that does not take one image.
+        sha256: The SHA-256 of the model file.
+        classes: Class names in the order of the outputs. Empty if they are not known.
+        preprocess: The preprocessing of an image. None for a model that does not take one image.
     """
 
     file = ".json"
@@ -86,7 +86,7 @@ class SidecarRecord(Artefact):
 
 
 def path_of(model: Path) -> Path:
-    """Where a model's sidecar lies.
+    """The path of a model's sidecar.
 
     Example:
         >>> path_of(Path("runs/model.tflite")).name
@@ -96,10 +96,10 @@ def path_of(model: Path) -> Path:
 
 
 def read(model: Path) -> Sidecar | None:
-    """The sidecar of a model file, or None when it has none.
+    """Reads the sidecar of a model file. Returns None if there is none.
 
     Raises:
-        ModelError: The sidecar cannot be read, or the model is not the file it was written for.
+        ModelError: The sidecar cannot be read, or it was written for another model file.
     """
     path = path_of(model)
     if not path.is_file():

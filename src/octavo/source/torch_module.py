@@ -1,4 +1,4 @@
-"""PyTorch modules and exported programs, by LiteRT's own converter for them."""
+"""Converts PyTorch modules and exported programs with litert-torch, LiteRT's own converter."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from octavo.tflite.graph import Graph
 
 
 def to_float_tflite(module: Any, examples: Sequence[Any]) -> bytes:
-    """A float `.tflite` of a PyTorch module, compared with it on a few inputs.
+    """Converts a PyTorch module to a float `.tflite`, and compares the two on a few inputs.
 
-    Images, which PyTorch has as ``(1, channels, height, width)``, are ``(1, height, width, channels)`` in the file, as
-    everywhere in LiteRT; so are outputs of four dimensions.
+    Images are ``(1, channels, height, width)`` in PyTorch and ``(1, height, width, channels)`` in the file, as
+    everywhere in LiteRT. Outputs with four dimensions are converted in the same way.
 
     Args:
         module: An `nn.Module` in evaluation mode, or an `ExportedProgram`.
-        examples: Its inputs, tensors with a batch of 1 in front; those that a program was exported with when empty.
+        examples: Example inputs: tensors with a leading batch of 1. An exported program may leave them empty, and then
+            its own example inputs are used.
 
     Raises:
         MissingDependencyError: The extra ``torch`` is not installed.
-        ModelError: The module is in training mode, litert-torch cannot convert it, or what it converts it to computes
+        ModelError: The module is in training mode, litert-torch cannot convert it, or the converted model computes
             something else.
     """
     torch, converter = load("torch"), load("litert_torch")
@@ -67,7 +68,7 @@ def to_float_tflite(module: Any, examples: Sequence[Any]) -> bytes:
 
 
 def _last(value: Any) -> Any:
-    """An example with its channels last, where it is an image."""
+    """An example with its channels last, if it is an image."""
     return value.permute(0, 2, 3, 1).contiguous() if value.ndim == 4 else value
 
 

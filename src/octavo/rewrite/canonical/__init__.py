@@ -1,1 +1,1 @@
-"""The canonical form: between a file and the graph that is worked on, exact rewrites, each proved on LiteRT."""
+"""Rewrites a graph from a file into the canonical form that the other rooms work on. LiteRT checks every rewrite."""

@@ -1,7 +1,8 @@
-"""Activation functions in the form that LiteRT computes fastest in int8, exact in float.
+"""Rewrites activation functions into the form that LiteRT computes fastest in int8. The rewrite is exact in float.
 
-An activation function that an op can compute itself becomes part of it, before calibration: afterwards the two have
-scales of their own, and it is too late. XNNPACK leaves bare RELU and PRELU in int8 to slower kernels.
+An activation function is fused into the op before it if that op supports one. This must happen before calibration:
+afterwards the two ops have different scales and can no longer be fused. XNNPACK leaves separate int8 RELU and PRELU ops
+to slower kernels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _KINDS = {"PRELU", "RELU", "RELU6", "RELU_N1_TO_1"}
 
 
 def activations(graph: Graph) -> Change | None:
-    """Fuses activation functions into the ops before them, and rewrites PRELU; a rewrite of the canonical form."""
+    """Fuses activation functions into the ops before them, and rewrites PRELU. A rewrite of the canonical form."""
     if not has_activations(graph):
         return None
     fused = fuse_activations(graph)
@@ -36,5 +37,5 @@ def activations(graph: Graph) -> Change | None:
 
 
 def has_activations(graph: Graph) -> bool:
-    """Whether a graph has activation functions that stand alone."""
+    """Whether a graph has activation functions that are separate ops."""
     return any(op.kind in _KINDS for op in graph.ops)

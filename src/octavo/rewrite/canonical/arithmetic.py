@@ -1,4 +1,4 @@
-"""Shape arithmetic: SHAPE, STRIDED_SLICE, PACK and their like, which static sizes have made constants."""
+"""Folds shape arithmetic (SHAPE, STRIDED_SLICE, PACK and similar ops), which is constant once sizes are static."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INTEGERS = {"int32", "int64", "bool"}
 
 
 def arithmetic(graph: Graph) -> Change | None:
-    """Folds the integers that a graph works out from shapes alone; a rewrite of the canonical form."""
+    """Folds the integers that a graph computes from shapes alone. A rewrite of the canonical form."""
     found = {
         index
         for index in Known.of(graph).values

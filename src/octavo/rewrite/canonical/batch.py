@@ -1,4 +1,4 @@
-"""A batch that the file fixes at N becomes 1, also where a shape inside of the graph names it."""
+"""Changes a fixed batch of N to 1, also in the shape constants inside the graph."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from octavo.tflite.op_table import row
 
 Array = npt.NDArray[Any]
 
-# Ops that are told the whole shape of their result, and at which input.
+# Ops that read the whole shape of their result, and the input that holds it.
 _TOLD = {"RESHAPE": 1, "BROADCAST_TO": 1, "FILL": 0, "TRANSPOSE_CONV": 0, "SLICE": 2, "STRIDED_SLICE": 2}
 
 
 def batch(graph: Graph) -> Change | None:
-    """Makes a fixed batch one of 1; a rewrite of the canonical form.
+    """Changes a fixed batch to 1. A rewrite of the canonical form.
 
-    What looks like a batch and is none is left as it is: in inputs that are no images, the first axis may be time.
+    If the inputs are not images, the first axis may be something other than a batch, such as time. The graph is then
+    left unchanged when its items cannot be computed one by one.
 
     Raises:
         ModelError: The images of a batch depend on each other.
@@ -55,7 +56,7 @@ def batch(graph: Graph) -> Change | None:
 
 
 def _named_as_one(graph: Graph, count: int) -> Graph:
-    """The same graph with the batch taken out of the shapes that its ops are told."""
+    """Divides the batch out of the shape constants that ops read."""
     model = graph.copied()
     subgraph = model.subgraphs[0]
     for op in graph.ops:
@@ -77,7 +78,7 @@ def _named_as_one(graph: Graph, count: int) -> Graph:
 
 
 def _one_row(graph: Graph, count: int) -> Graph:
-    """The same graph with one row of each constant that holds the same row for every item, such as a first state."""
+    """Keeps one row of each constant that repeats the same row for every item, such as an initial state."""
     model = graph.copied()
     for op in graph.ops:
         rules = row(op)
@@ -95,7 +96,7 @@ def _one_row(graph: Graph, count: int) -> Graph:
 
 
 def _read_instead(model: Any, op: Op, place: int, tensor: Tensor, values: Array) -> None:
-    """Gives one op other values to read than a constant holds; others may read the constant as something else."""
+    """Gives one op a new constant in place of an old one. Other ops may still read the old constant."""
     subgraph = model.subgraphs[0]
     fresh = schema.TensorT()
     fresh.name = f"{tensor.name};{op.index}.{place}".encode()
@@ -108,7 +109,7 @@ def _read_instead(model: Any, op: Op, place: int, tensor: Tensor, values: Array)
 
 
 def _holds_batch(graph: Graph, op: Op, count: int) -> bool:
-    """Whether an op's result has the batch in its first dimension, as one of what it reads has."""
+    """Whether the first dimension of an op's result, and of one of its inputs, is a multiple of the batch."""
     shapes = [graph.tensors[i].shape for i in op.inputs if i >= 0 and graph.tensors[i].constant is None]
     made = graph.tensors[op.outputs[0]].shape
     return made[0] % count == 0 and (op.kind == "FILL" or any(shape and shape[0] % count == 0 for shape in shapes))

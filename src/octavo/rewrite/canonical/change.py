@@ -1,4 +1,4 @@
-"""What a rewrite of the canonical form is: a graph becomes another that answers alike, or there is nothing to do."""
+"""The type of a rewrite of the canonical form: a function from a graph to an equivalent graph, or to None."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from octavo.tflite.graph import Graph
 
 @dataclass(frozen=True)
 class Change:
-    """What a rewrite did.
+    """The result of a rewrite.
 
     Args:
-        graph: The graph that it made.
-        said: What it did, for people, one sentence each.
-        tolerance: How far its floats may lie from those of the old one, as a share of the largest in an output.
-        doubt: What it means, for people, when they lie further apart, and what to do then.
+        graph: The rewritten graph.
+        said: What was changed, one sentence per change, for display.
+        tolerance: The largest allowed difference of a float output, as a fraction of its largest value.
+        doubt: The error message and the remedy for a larger difference.
     """
 
     graph: Graph
@@ -28,5 +28,5 @@ class Change:
     )
 
 
-# None where a graph has nothing of the kind.
+# A rewrite returns None if it has nothing to change in a graph.
 Rewrite = Callable[[Graph], Change | None]

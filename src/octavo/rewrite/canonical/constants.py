@@ -1,4 +1,4 @@
-"""Plain constants: float16 behind DEQUANTIZE, sparse ones behind DENSIFY, and what is computed from constants."""
+"""Makes constants plain: float16 constants with DEQUANTIZE, sparse ones with DENSIFY, and values computed from them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from octavo.tflite.graph import Graph
 
 
 def constants(graph: Graph) -> Change | None:
-    """Stores what a graph computes from constants; a rewrite of the canonical form.
+    """Folds the ops that a graph computes from constants alone. A rewrite of the canonical form.
 
-    A graph with quantized activations is left as it is: there a DEQUANTIZE keeps a constant small on purpose.
+    A graph with quantized activations is left unchanged: there a DEQUANTIZE keeps a constant small on purpose.
     """
     if weights(graph) is None:
         return None
@@ -46,7 +46,7 @@ def constants(graph: Graph) -> Change | None:
 
 
 def _dense(graph: Graph) -> Graph:
-    """The same graph with its sparse constants stored whole where an op reads them itself, without a DENSIFY."""
+    """Stores a sparse constant as dense if an op reads it directly, without a DENSIFY."""
     readers = graph.consumers
     direct = [i for i in graph.sparse if any(op.kind != "DENSIFY" for op in readers.get(i, ()))]
     if not direct:

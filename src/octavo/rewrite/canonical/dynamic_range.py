@@ -1,4 +1,4 @@
-"""Dynamic-range files: integer weights in a float graph, which become the float32 values that they stand for."""
+"""Converts the integer weights of dynamic-range quantized files to the float32 values that they represent."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from octavo.rewrite.canonical.change import Change
 from octavo.rewrite.sweep import sweep
 from octavo.tflite.graph import Graph
 
-# LiteRT rounds activations to 8 bits before it multiplies them with integer weights, so answers are alike, not equal.
+# LiteRT rounds activations to 8 bits before it multiplies them by integer weights, so outputs are close but not equal.
 NOISE = 0.25
-# Ops that take values out of weights, as an embedding does, and leave them what they are.
+# Ops that select or rearrange weights, as an embedding lookup does, without changing their values.
 _MOVES = {"EXPAND_DIMS", "GATHER", "GATHER_ND", "RESHAPE", "SLICE", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE"}
 
 
 def weights(graph: Graph) -> frozenset[int] | None:
-    """The integer tensors that are weights, or values taken out of weights; None where activations are quantized."""
+    """The integer tensors that are weights or values selected from weights. None if activations are quantized."""
     found: set[int] = set()
     quantized = {t.index for t in graph.tensors if t.qparams is not None}
     found |= {index for index in quantized if graph.tensors[index].constant is not None}
@@ -29,9 +29,10 @@ def weights(graph: Graph) -> frozenset[int] | None:
 
 
 def dynamic_range(graph: Graph) -> Change | None:
-    """Makes the integer weights of a float graph float32; a rewrite of the canonical form.
+    """Converts the integer weights of a float graph to float32. A rewrite of the canonical form.
 
-    It is the one that is not exact. A graph with quantized activations is quantized already, and left as it is.
+    This is the only rewrite that is not exact. A graph with quantized activations is quantized already, and is left
+    unchanged.
     """
     found = weights(graph)
     ends = [op for op in graph.ops if op.kind == "DEQUANTIZE" and op.inputs[0] in (found or ())]
@@ -45,12 +46,12 @@ def dynamic_range(graph: Graph) -> Change | None:
         if tensor.constant is None:
             continue
         assert tensor.qparams is not None
-        # A uint8 tensor's parameters are those of the codes 128 below: see `Tensor`.
+        # The parameters of a uint8 tensor apply to its codes less 128: see `Tensor`.
         codes = tensor.constant.astype(np.int16) - (128 if tensor.dtype == "uint8" else 0)
         raw.buffer, raw.sparsity = len(model.buffers), None
         model.buffers.append(schema.BufferT())
         model.buffers[-1].data = tensor.qparams.dequantize(codes).view(np.uint8).ravel()
-    # What was made float on the way to its readers is float already.
+    # The readers of a removed DEQUANTIZE read its input, which is float now.
     behind = {op.outputs[0]: op.inputs[0] for op in ends}
     dropped = {op.index for op in ends}
     subgraph.operators = [raw for place, raw in enumerate(subgraph.operators) if place not in dropped]

@@ -1,4 +1,4 @@
-"""The proof that a rewrite is exact: both graphs on LiteRT's own kernels, on the same random inputs."""
+"""Checks that a rewrite is exact: runs both graphs on LiteRT's own kernels, on the same random inputs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
 
-# Kernels sum floats in another order where a batch has another size, or where a constant is sparse no longer.
+# Kernels sum floats in another order if the batch size changes, or if a sparse constant becomes dense.
 ROUNDING = 1e-5
 DRAWS = 2
-# Items of a batch that are looked at: they are many where a file has no batch, and its first axis is something else.
+# The largest number of batch items to compare. There can be many if the first axis is not really a batch.
 MOST_ITEMS = 16
 
 
 def difference(before: Graph, after: Graph, tolerance: float = 0.0) -> str | None:
-    """Where two graphs answer differently, for people; None where they answer alike.
+    """Describes the first difference between the outputs of two graphs, or returns None if they agree.
 
     Args:
-        before: A graph. Open sizes of its inputs become those of `after`.
-        after: The same model with static inputs; where `before` takes N items, it is run on each.
-        tolerance: How far floats may lie apart, as a share of the largest in an output. Integers have to be equal.
+        before: The original graph. Open sizes of its inputs become those of `after`.
+        after: The rewritten graph, with static inputs. If `before` takes N items, `after` is run on each.
+        tolerance: The largest allowed difference of a float output, as a fraction of its largest value. Integers must
+            be equal.
 
     Raises:
         ModelError: LiteRT cannot run one of them.
@@ -42,7 +43,7 @@ def difference(before: Graph, after: Graph, tolerance: float = 0.0) -> str | Non
         try:
             wanted = whole(_stacked(items))
         except ModelError:
-            # Not every model takes any value, as where one is a place in a table; all that come here ran on zeros.
+            # Some models refuse random values, such as an index out of range. Every model here has run on zeros before.
             items = [[np.zeros_like(value) for value in given] for given in items]
             wanted = whole(_stacked(items))
         for place in sorted({int(place) for place in np.linspace(0, batch - 1, min(batch, MOST_ITEMS))}):
@@ -57,7 +58,7 @@ def difference(before: Graph, after: Graph, tolerance: float = 0.0) -> str | Non
 
 
 def started(content: bytes, shapes: Mapping[int, Sequence[int]] | None = None) -> Any:
-    """An interpreter of LiteRT's own kernels, which no delegate fuses; with XNNPACK for custom ops that it alone runs.
+    """An interpreter on LiteRT's own kernels, where no delegate fuses ops. Models that these refuse run on XNNPACK.
 
     Args:
         content: The bytes of a `.tflite` file.
@@ -73,7 +74,7 @@ def started(content: bytes, shapes: Mapping[int, Sequence[int]] | None = None) -
 
 
 def invoked(graph: Graph) -> Any:
-    """An interpreter of a graph that has run once, on zeros: shapes, and what depends on no input, can be read off it.
+    """An interpreter that has run a graph once, on zeros. It provides tensor shapes and values that need no input.
 
     Raises:
         ModelError: LiteRT cannot run the graph.
@@ -89,14 +90,14 @@ def invoked(graph: Graph) -> Any:
 
 
 def runner(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Callable[[list[Array]], list[Array]]:
-    """A graph on LiteRT: one array for each input in, one for each output out.
+    """A function that runs a graph on LiteRT. It takes one array per input and returns one array per output.
 
     Args:
         graph: The graph.
         shapes: The shape of each input.
 
     Raises:
-        ModelError: LiteRT cannot run the graph, at these shapes or on what it is then given.
+        ModelError: LiteRT cannot run the graph at these shapes. The returned function raises it for its arguments.
     """
     made = started(graph.content, dict(zip(graph.inputs, shapes, strict=True)))
 
@@ -114,12 +115,12 @@ def runner(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Callable[[list[Ar
 
 
 def _stacked(items: Sequence[list[Array]]) -> list[Array]:
-    """The inputs of one run of a batch; of one item they are its own, whatever their rank."""
+    """The inputs of one run on a batch. A single item is returned unchanged, whatever its rank."""
     return [np.concatenate(given) for given in zip(*items, strict=True)] if len(items) > 1 else items[0]
 
 
 def _batch(before: Graph, after: Graph) -> int:
-    """How many items of `after` one run of `before` takes."""
+    """The number of items of `after` that one run of `before` takes."""
     for index in before.inputs:
         old, new = before.tensors[index].shape, after.tensors[index].shape
         if old != new and old[0] > 1:
@@ -136,7 +137,7 @@ def inputs(graph: Graph, random: np.random.Generator) -> list[Array]:
             limits = np.iinfo(tensor.dtype)
             made.append(random.integers(limits.min, limits.max + 1, tensor.shape).astype(tensor.dtype))
         elif "int" in tensor.dtype or tensor.dtype == "bool":
-            # Two places that every table has.
+            # 0 and 1 are valid indices of any lookup table.
             made.append(random.integers(0, 2, tensor.shape).astype(tensor.dtype))
         else:
             made.append(random.uniform(-1, 1, tensor.shape).astype(tensor.dtype))
@@ -144,7 +145,7 @@ def inputs(graph: Graph, random: np.random.Generator) -> list[Array]:
 
 
 def apart(one: Array, two: Array, tolerance: float = 0.0) -> str | None:
-    """How far one output lies from another, for people; None where they are equal, up to `tolerance`."""
+    """Describes the difference between two outputs, or returns None if they are equal up to `tolerance`."""
     if one.shape != two.shape:
         return f"has the shape {two.shape} instead of {one.shape}"
     if not np.issubdtype(one.dtype, np.floating):

@@ -1,4 +1,4 @@
-"""Constant folding: LiteRT itself computes what depends on no input, and the values take the place of the ops."""
+"""Constant folding: LiteRT computes the values that depend on no input, and these values replace the ops."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Array = npt.NDArray[Any]
 
 
 def fold(graph: Graph, wanted: Collection[int]) -> Graph:
-    """The same graph with some tensors stored instead of computed.
+    """Stores some tensors as constants instead of computing them.
 
     Args:
         graph: A graph whose inputs have static shapes.
-        wanted: Tensors, by index, whose values depend on no input: see `Known`. Those that ops outside of `wanted` read
-            become constants; what is then read by nobody goes, ops and all.
+        wanted: Indices of tensors whose values depend on no input: see `Known`. A tensor becomes a constant if a
+            remaining op reads it. The ops that computed these tensors are removed, with all unused tensors.
     """
-    # What the model gives stays computed: an output that is a constant is nothing that other tools know.
+    # Outputs of the model stay computed: other tools do not expect a constant output.
     wanted = set(wanted) - set(graph.outputs)
     gone = [op for op in graph.ops if op.outputs and set(op.outputs) <= wanted]
     kept = [op for op in graph.ops if not (op.outputs and set(op.outputs) <= wanted)]
@@ -47,7 +47,7 @@ def fold(graph: Graph, wanted: Collection[int]) -> Graph:
 
 
 def _values(graph: Graph, wanted: list[int]) -> dict[int, Array]:
-    """What LiteRT computes for tensors that depend on no input; the ops that they need are all that runs."""
+    """The values that LiteRT computes for tensors that depend on no input. Only the ops they need are run."""
     needed = _needed(graph, wanted)
     model = graph.copied()
     subgraph = model.subgraphs[0]
@@ -55,12 +55,12 @@ def _values(graph: Graph, wanted: list[int]) -> dict[int, Array]:
     subgraph.outputs = wanted
     model.signatureDefs = None
     made = exact.invoked(Graph.of(model, graph.name))
-    # A copy: what the interpreter hands out for a constant may be its own memory.
+    # A copy: for a constant, the interpreter may return its own memory.
     return {index: np.array(made.get_tensor(index)) for index in wanted}
 
 
 def _needed(graph: Graph, wanted: list[int]) -> list[Op]:
-    """The ops behind some tensors, in execution order."""
+    """The ops that some tensors depend on, in execution order."""
     reached = set(wanted)
     needed = []
     for op in reversed(graph.ops):

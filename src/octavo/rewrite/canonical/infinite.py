@@ -1,4 +1,4 @@
-"""Infinite constants of bounds, paddings and masks become the largest float, which integers can stand for."""
+"""Replaces infinite bounds, padding values and masks by the largest float, which can be quantized."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 from octavo.rewrite.canonical.change import Change
 from octavo.tflite.graph import Graph
 
-# What these ops do with an infinite operand is not an infinite answer of its own: a bound, a padding, a mask.
+# Ops that use an infinite constant as a bound, a padding value or a mask.
 _KINDS = {"PADV2", "MAXIMUM", "MINIMUM", "ADD", "SELECT", "SELECT_V2"}
 _LARGEST = np.finfo(np.float32).max
 
 
 def infinite(graph: Graph) -> Change | None:
-    """Replaces infinity in bounds, paddings and masks; a rewrite of the canonical form."""
+    """Replaces infinity in bounds, paddings and masks. A rewrite of the canonical form."""
     found = {
         tensor.name: np.clip(tensor.constant, -_LARGEST, _LARGEST)
         for tensor in graph.tensors

@@ -1,4 +1,4 @@
-"""What is known of a graph before it sees data: values that depend on no input, and shapes that never change."""
+"""Finds the tensors of a graph whose values depend on no input, and those whose shapes never change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from octavo.tflite.graph import Graph, Op
 
-# Inputs whose values, not only their shapes, say what shape an op gives.
+# Op inputs whose values, not only their shapes, determine the shape of the op's result.
 SHAPED_BY: dict[str, tuple[int, ...]] = {
     "ARG_MAX": (1,),
     "ARG_MIN": (1,),
@@ -43,9 +43,9 @@ SHAPED_BY: dict[str, tuple[int, ...]] = {
     "TRANSPOSE": (1,),
     "TRANSPOSE_CONV": (0,),
 }
-# Ops that give what a shape is, whatever the values.
+# Ops that read only the shape of their input, not its values.
 _ASKS_SHAPE = {"SHAPE", "RANK"}
-# Ops whose result's shape follows from values, or whose result is another one each time, or is kept between runs.
+# Ops whose result shape depends on values, whose result is random, or which keep state between runs.
 _UNKNOWN = {
     "ASSIGN_VARIABLE",
     "BIDIRECTIONAL_SEQUENCE_LSTM",
@@ -74,7 +74,7 @@ _UNKNOWN = {
     "WHERE",
     "WHILE",
 }
-# Of these the shape is known all the same: that of their input and weights.
+# Stateful ops whose result shape is still known, from the shapes of their input and weights.
 _KEEPS_SHAPE = {
     "BIDIRECTIONAL_SEQUENCE_LSTM",
     "BIDIRECTIONAL_SEQUENCE_RNN",
@@ -88,11 +88,11 @@ _KEEPS_SHAPE = {
 
 @dataclass(frozen=True)
 class Known:
-    """Tensors, by index, of which something is known whatever the inputs hold.
+    """Indices of tensors whose values or shapes do not depend on the values of the inputs.
 
     Args:
-        values: Those whose values depend on no input, only on constants and on shapes.
-        shapes: Those whose shape is always the same, with inputs of static shapes.
+        values: Tensors whose values depend only on constants and shapes.
+        shapes: Tensors whose shape is always the same if the inputs have static shapes.
     """
 
     values: frozenset[int]
@@ -100,9 +100,9 @@ class Known:
 
     @classmethod
     def of(cls, graph: Graph) -> Known:
-        """What is known of a graph whose inputs have static shapes."""
+        """Finds the known tensors of a graph whose inputs have static shapes."""
         made = {out for op in graph.ops for out in op.outputs}
-        # What no op makes is an input, a constant, or a state that an op keeps; a constant without content is empty.
+        # A tensor that no op computes is an input, a constant, or the state of an op. An empty constant has no content.
         shapes = {t.index for t in graph.tensors if t.index not in made}
         values = {i for i in shapes if graph.tensors[i].constant is not None or 0 in graph.tensors[i].shape}
         values -= set(graph.inputs)
@@ -123,7 +123,7 @@ def _has_known_shape(op: Op, values: set[int], shapes: set[int]) -> bool:
         return False
     if op.kind in _ASKS_SHAPE:
         return True
-    # A custom op's kernel is not known; it is believed to be as static as nearly all are, which the proof sees.
+    # The kernel of a custom op is unknown. Its shape is assumed static, as nearly all are; `exact` would find an error.
     if op.kind in _UNKNOWN:
         return op.kind in _KEEPS_SHAPE
     places = SHAPED_BY.get(op.kind, ())

@@ -1,4 +1,4 @@
-"""The rewrites in their order, each proved when it did something."""
+"""Applies the rewrites in order, and checks every rewrite that changed something."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Canonical:
     """A graph in canonical form.
 
     Args:
-        graph: The graph; the one that was given where nothing had to be done.
-        said: What was done, for people, one sentence each.
+        graph: The rewritten graph, or the given graph if nothing had to be changed.
+        said: What was changed, one sentence per change, for display.
     """
 
     graph: Graph
@@ -35,22 +35,22 @@ class Canonical:
 
 
 def static(graph: Graph, sizes: Sizes | None = None) -> Canonical:
-    """The same graph with a batch of 1 and static sizes, for whatever runs a model as its file has it.
+    """Gives a graph a batch of 1 and static sizes. This is the form for running a model without changing it.
 
     Args:
         graph: A float or integer graph.
-        sizes: What open sizes become.
+        sizes: The sizes for open dimensions.
 
     Raises:
-        ModelError: A size is open that nothing says, or the graph cannot take one item at a time.
+        ModelError: An open size is not given, or the graph cannot take one item at a time.
     """
     return _done(graph, (sizes or Sizes(), batch, arithmetic))
 
 
 def plain(graph: Graph) -> Canonical:
-    """The same graph with plain, finite float32 constants, nothing unused, and activation functions fused.
+    """Makes constants plain, finite float32, removes unused tensors, and fuses activation functions.
 
-    This is the form of a float model that is to be changed. A quantized graph stays as it is.
+    This is the form of a float model that is to be changed. A quantized graph is left unchanged.
 
     Args:
         graph: A graph of static sizes.
@@ -62,7 +62,7 @@ def plain(graph: Graph) -> Canonical:
 
 
 def concerns(graph: Graph) -> bool:
-    """Whether a rewrite may have something to do, and so may run the graph on LiteRT's own kernels; runs nothing."""
+    """Whether a rewrite may change the graph, and so may run it on LiteRT's own kernels. This check runs nothing."""
     inputs = [graph.tensors[index].shape for index in graph.inputs]
     known = Known.of(graph).values
     used = {*graph.inputs, *graph.outputs, *(index for op in graph.ops for index in (*op.inputs, *op.outputs))}
@@ -92,7 +92,7 @@ def _done(graph: Graph, rewrites: Sequence[Rewrite]) -> Canonical:
 
 
 def _refusal(graph: Graph, changes: Sequence[Change]) -> ModelError:
-    """What to say when the answers are others: the first rewrite that made them so is named."""
+    """The error for changed outputs. It names the first rewrite that changed them."""
     found, at = None, graph
     for change in changes:
         found = exact.difference(at, change.graph, change.tolerance)

@@ -1,4 +1,4 @@
-"""One graph of a file that holds several: the signature that was asked for, or the only one."""
+"""Extracts one graph from a file with several: that of the requested signature, or of the only one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Chosen:
     """One graph of a file.
 
     Args:
-        content: A `.tflite` file with that graph alone; the one that was read where it holds no other.
-        key: The name of its signature, where the file was cut to it.
-        said: What was done, for people.
+        content: The bytes of a `.tflite` file with only that graph. The given bytes if the file has no other graph.
+        key: The name of the signature that the file was reduced to, or None.
+        said: What was changed, for display.
     """
 
     content: bytes
@@ -32,16 +32,16 @@ class Chosen:
 
 
 def choose(content: bytes, name: str, signature: str | None = None) -> Chosen:
-    """Takes the graph of one signature out of a file.
+    """Extracts the graph of one signature from a file.
 
     Args:
         content: The bytes of a `.tflite` file.
-        name: What errors call it.
-        signature: Which; needed where a file has several.
+        name: The name of the file in error messages.
+        signature: The name of the signature. Required if the file has several.
 
     Raises:
-        ModelError: The file has several signatures and none was named, or not the one that was, or it has control flow,
-            or it is damaged.
+        ModelError: The file has several signatures and none was named, it does not have the named one, it has control
+            flow, or it is damaged.
     """
     if signature is None and _is_single(content):
         return Chosen(content)
@@ -71,15 +71,15 @@ def _choose(content: bytes, model: Any, name: str, signature: str | None) -> Cho
 
 
 def check(content: bytes, chosen: Chosen, graph: Graph) -> None:
-    """Proves on LiteRT that the graph of a signature answers as the whole file does for that signature.
+    """Checks on LiteRT that an extracted graph gives the same outputs as its signature in the whole file.
 
     Args:
         content: The bytes of the whole file.
-        chosen: What was taken out of it.
-        graph: The graph of it, with inputs of static shapes.
+        chosen: The extracted graph.
+        graph: The graph of `chosen`, with inputs of static shapes.
 
     Raises:
-        ModelError: It answers otherwise.
+        ModelError: The outputs differ.
     """
     if chosen.key is None or chosen.content == content:
         return
@@ -104,7 +104,7 @@ def check(content: bytes, chosen: Chosen, graph: Graph) -> None:
 
 
 def _is_single(content: bytes) -> bool:
-    """Whether a file holds one graph and nothing to choose from; also where it is damaged, which its reader says."""
+    """Whether a file has one graph and at most one signature. True for a damaged file, which its reader reports."""
     try:
         model = schema.Model.GetRootAs(content, 0)
         return bool(model.SubgraphsLength() == 1 and model.SignatureDefsLength() <= 1 and not _keeps_state(model))
@@ -153,12 +153,12 @@ def _described(model: Any, key: str, entry: Any) -> str:
 
 
 def _is_whole(subgraph: Any, entry: Any) -> bool:
-    """Whether a signature gives all that its subgraph does."""
+    """Whether a signature has all outputs of its subgraph."""
     return {item.tensorIndex for item in entry.outputs} == {int(index) for index in subgraph.outputs}
 
 
 def _cut(subgraph: Any, entry: Any) -> None:
-    """Leaves of a subgraph what one signature gives and takes."""
+    """Reduces a subgraph to the inputs, outputs and ops of one signature."""
     if _is_whole(subgraph, entry):
         return
     given = {item.tensorIndex for item in entry.outputs}

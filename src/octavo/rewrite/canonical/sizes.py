@@ -1,4 +1,4 @@
-"""Static sizes: an open batch is 1, an open height and width are as asked, and every shape follows on LiteRT."""
+"""Makes sizes static: batch 1, and the requested height and width. LiteRT computes all other shapes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes that a model is to have where its file leaves them open.
+    """The sizes for dimensions that a model file leaves open.
 
     Args:
-        size: Height and width, as the user set them.
-        images: Gives height and width of the user's images, None where they differ; asked where something is open and
-            `size` is None.
+        size: Height and width, as set by the user.
+        images: Returns the height and width of the user's images, or None if they differ. Called only if a height or
+            width is open and `size` is None.
     """
 
     size: Size | None = None
     images: Callable[[], Size | None] | None = None
 
     def __call__(self, graph: Graph) -> Change | None:
-        """Closes what is open; a rewrite of the canonical form."""
+        """Sets the open dimensions of a graph. A rewrite of the canonical form."""
         shapes = self.shapes(graph)
         said = []
         batch = any(graph.tensors[index].shape[0] < 1 for index in shapes)
@@ -50,7 +50,7 @@ class Sizes:
         """The static shape of each input that has an open dimension, by the input's index.
 
         Raises:
-            ModelError: A dimension is open that nothing says the size of, or `size` is not the model's.
+            ModelError: The size of an open dimension is not given, or the model has no image input of the given `size`.
         """
         found = {}
         for index in graph.inputs:
@@ -62,7 +62,7 @@ class Sizes:
         return found
 
     def _check(self, graph: Graph, found: Mapping[int, Shape]) -> None:
-        """Refuses a size that was asked for and that no image of the model has."""
+        """Refuses a `size` that no image input of the model has."""
         have = []
         for index in graph.inputs:
             shape = found.get(index, graph.tensors[index].shape)
@@ -77,7 +77,7 @@ class Sizes:
 
     def _closed(self, graph: Graph, tensor: Tensor) -> Shape:
         shape = list(tensor.shape)
-        # The one axis of a vector is no batch: it may be a sound of any length.
+        # The only axis of a vector is not a batch: it may be the length of an audio signal.
         if len(shape) > 1 and shape[0] < 1:
             shape[0] = 1
         places = _image(tensor)
@@ -98,14 +98,14 @@ class Sizes:
 
 
 def _image(tensor: Tensor) -> tuple[int, ...]:
-    """Where an image has its height and width: (N, H, W, C), or (N, C, H, W) where those are open."""
+    """The axes of height and width of an image: (N, H, W, C), or (N, C, H, W) if H and W are open and C is not."""
     if len(tensor.shape) != 4:
         return ()
     return (2, 3) if tensor.shape[1] > 0 and max(tensor.shape[2:]) < 1 else (1, 2)
 
 
 def opened(graph: Graph, shapes: Mapping[int, Shape]) -> Graph:
-    """The same graph with inputs of other shapes; those of other tensors stay what the file says."""
+    """Sets the shapes of inputs. All other tensors keep their shapes from the file."""
     model = graph.copied()
     for index, shape in shapes.items():
         raw = model.subgraphs[0].tensors[index]
@@ -114,11 +114,11 @@ def opened(graph: Graph, shapes: Mapping[int, Shape]) -> Graph:
 
 
 def static(graph: Graph, shapes: Mapping[int, Shape]) -> Graph:
-    """The same graph with inputs of other shapes, and with the shape that LiteRT then gives each tensor.
+    """Sets the shapes of inputs, and gives every other tensor the shape that LiteRT computes for it.
 
     Args:
-        graph: A graph.
-        shapes: The shapes of inputs, by index; other inputs keep theirs.
+        graph: The graph.
+        shapes: The new shapes of inputs, by tensor index. Other inputs keep their shapes.
 
     Raises:
         ModelError: LiteRT cannot run the graph at these shapes.
@@ -129,7 +129,7 @@ def static(graph: Graph, shapes: Mapping[int, Shape]) -> Graph:
     known = Known.of(graph).shapes
     model = graph.copied()
     for tensor in graph.tensors:
-        # The shape of what depends on data is another one each time.
+        # A shape that depends on data changes from run to run.
         if tensor.constant is None and tensor.index in known and tensor.index in details:
             raw = model.subgraphs[0].tensors[tensor.index]
             raw.shape, raw.shapeSignature = [int(n) for n in details[tensor.index]], None
@@ -137,7 +137,7 @@ def static(graph: Graph, shapes: Mapping[int, Shape]) -> Graph:
 
 
 def _unshaped(graph: Graph) -> Graph:
-    """The same graph without the shapes of what it computes: some kernels hold on to those that a file gives."""
+    """Removes the shapes of computed tensors: some kernels would keep the shapes from the file."""
     model = graph.copied()
     for op in graph.ops:
         for index in op.outputs:

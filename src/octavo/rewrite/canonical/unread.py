@@ -1,4 +1,4 @@
-"""Constants and other tensors that nothing uses, which a file carries all the same."""
+"""Removes unused constants and other unused tensors from a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from octavo.tflite.graph import Graph
 
 
 def unread(graph: Graph) -> Change | None:
-    """Takes out the tensors that nothing uses; a rewrite of the canonical form."""
+    """Removes unused tensors. A rewrite of the canonical form."""
     used = {*graph.inputs, *graph.outputs, *(index for op in graph.ops for index in (*op.inputs, *op.outputs))}
     if all(tensor.index in used for tensor in graph.tensors):
         return None
