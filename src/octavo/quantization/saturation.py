@@ -98,8 +98,8 @@ def _masks(graph: Graph, of: dict[str, Range], images: Images) -> None:
         low, _ = of[tensor.name]
         floor = least - _NOTHING
         if floor > low:
-            # The upper bound is the largest value, since an observer may have clipped it: next to the values of the mask,
-            # it looks like an outlier.
+            # The upper bound is the largest value, since an observer may have clipped it: next to those of the mask it
+            # looks like an outlier.
             _raise(graph, tensor, floor, largest, of)
 
 
