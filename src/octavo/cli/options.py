@@ -57,8 +57,8 @@ def flags_of_records(function: Callable[..., None]) -> Callable[..., None]:
     """Wraps a command in a function with one keyword argument for each field of its records.
 
     Args:
-        function: A command. A parameter of type ``Inputs`` or ``Annotated[Quantization, Flags(...)]`` is replaced by one
-            keyword argument for each field. The record is made of them when the command runs.
+        function: A command. A parameter of type ``Inputs`` or ``Annotated[Quantization, Flags(...)]`` is replaced by
+            one keyword argument for each field. The record is made of them when the command runs.
     """
     hints = get_type_hints(function, include_extras=True)
     shown: list[inspect.Parameter] = []
