@@ -1,7 +1,7 @@
-"""The application that the commands belong to, and what each of them shares.
+"""The command line application, and the code that all commands share.
 
-Nothing heavy is imported before a command runs, so that `--help` answers at once. With `--json`, standard output
-holds one JSON value and nothing else; people's words go to standard error.
+Slow imports wait until a command runs, so that `--help` answers at once. With `--json`, standard output holds one JSON
+value and nothing else; messages go to standard error.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ app = typer.Typer(
 
 
 class Command(TyperCommand):
-    """A command whose messages name flags where Octavo's functions name arguments.
+    """A command that replaces the names of arguments by flags in messages.
 
-    Functions write arguments in backticks, with a value or without: `images` is --images here, and `distill=1` is
-    --distill 1.
+    Octavo's functions write arguments in backticks, with or without a value: `images` becomes --images, and
+    `distill=1` becomes --distill 1.
     """
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command, with warnings shown and errors raised in the words of the shell."""
+        """Runs the command. Its warnings and errors name flags instead of arguments."""
         with warnings.catch_warnings():
             warnings.showwarning = self._show
             try:
@@ -57,16 +57,16 @@ class Command(TyperCommand):
         return re.sub("`([a-z_]+)(?:=([^`]+))?`", flag, text)
 
     def _show(self, message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        """Octavo's own warnings are for people: one line, no source code; other packages' are for developers."""
+        """Prints a warning of Octavo in one line, without source code. Warnings of other packages are not shown."""
         if category.__module__.startswith("octavo"):
             sys.stderr.write(f"octavo: {self._in_flags(str(message))}\n")
 
 
 def command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a command of a function; its parameters of type `Inputs` and `Quantization` become flags.
+    """Makes a command of a function. The fields of its parameters `Inputs` and `Quantization` become flags.
 
     Args:
-        example: A command line that its help ends with.
+        example: An example of a command line, shown at the end of the help.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:

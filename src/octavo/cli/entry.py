@@ -12,7 +12,7 @@ _INTERRUPTED = "Interrupted; nothing is half written. Give the same command agai
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one message and exit code 2, never a traceback."""
+    """Runs the command line. A user's mistake causes one message and exit code 2, never a traceback."""
     try:
         app()
     except OctavoError as error:
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _is_interruption(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: TensorFlow gives what its callbacks raise back as an error of its own."""
+    """Whether Ctrl-C caused an error: TensorFlow wraps exceptions of its callbacks in errors of its own."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
             return True

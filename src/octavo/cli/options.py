@@ -1,6 +1,6 @@
-"""Flags: those that many commands share, and those that the fields of a record become.
+"""Flags: those that many commands share, and those made of the fields of a record.
 
-A command asks for a record (`Inputs`, `Quantization`), and the shell sees one flag for each of its fields.
+If a command has a parameter that is a record (`Inputs`, `Quantization`), the shell has one flag for each field.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Flags:
     """How a command shows the flags of a record.
 
     Args:
-        help: Other help texts than the record's own, by field.
-        required: Fields without a default.
-        without: Fields that the command has no use for.
-        default: Other defaults than the record's own, by field.
+        help: Help texts that replace those of the record, by field.
+        required: Fields that must be given.
+        without: Fields without a flag, since the command does not use them.
+        default: Defaults that replace those of the record, by field.
     """
 
     help: Mapping[str, str] = field(default_factory=dict)
@@ -43,22 +43,22 @@ class Flags:
 
 
 def images(data: str = "", required: tuple[str, ...] = ("data",), **more: str) -> Flags:
-    """The flags of `Inputs`; `data` has to be given unless `required` says otherwise.
+    """The flags of `Inputs`. By default, `data` must be given.
 
     Args:
-        data: Another help text for --data.
-        required: Fields without a default.
-        more: Other help texts, by field.
+        data: A help text for --data that replaces that of the record.
+        required: Fields that must be given.
+        more: Help texts that replace those of the record, by field.
     """
     return Flags({**({"data": data} if data else {}), **more}, required)
 
 
 def flags_of_records(function: Callable[..., None]) -> Callable[..., None]:
-    """A function that takes a keyword for each field of each record that `function` takes.
+    """Wraps a command in a function with one keyword argument for each field of its records.
 
     Args:
-        function: A command. A parameter of type ``Inputs`` or ``Annotated[Quantization, Flags(...)]`` becomes one
-            keyword for each field, and the record is made of them when the command runs.
+        function: A command. A parameter of type ``Inputs`` or ``Annotated[Quantization, Flags(...)]`` is replaced by
+            one keyword argument for each field. The record is made of them when the command runs.
     """
     hints = get_type_hints(function, include_extras=True)
     shown: list[inspect.Parameter] = []
@@ -88,14 +88,14 @@ def flags_of_records(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def numbers(name: str, text: str) -> list[int]:
-    """The numbers of a list that stands in one flag, as in 1,2.
+    """Reads a list of whole numbers that are separated by commas, such as 1,2.
 
     Args:
-        name: The flag's argument, for the message.
-        text: What was given.
+        name: The name of the argument in the error message.
+        text: The text of the flag.
 
     Raises:
-        OctavoError: It is no such list.
+        OctavoError: The text is not such a list.
     """
     items = names(name, text)
     if not all(item.isdigit() for item in items):
@@ -104,7 +104,7 @@ def numbers(name: str, text: str) -> list[int]:
 
 
 def names(name: str, text: str) -> list[str]:
-    """The items of a list that stands in one flag, as in xnnpack,builtin; see `numbers`."""
+    """Reads a list of names that are separated by commas, such as xnnpack,builtin; see `numbers`."""
     items = [item.strip() for item in text.split(",")]
     if not all(items):
         raise OctavoError(f"`{name}` should be a list with commas, and is '{text}'.")
@@ -112,7 +112,7 @@ def names(name: str, text: str) -> list[str]:
 
 
 def check_out(out: Path | None) -> None:
-    """Refuses, before any work, a folder that results cannot be written into."""
+    """Refuses a folder that results cannot be written into, before any work begins."""
     if out is not None:
         from octavo.base.files import check_folder
 
@@ -131,7 +131,8 @@ def _precisions(given: list[str] | None) -> dict[str, str]:
     return {name: precision for name, _, precision in pairs}
 
 
-# Fields whose value the shell writes as text: how it is read, and what type and metavar its flag has.
+# Fields whose flag has another type than the field. `_READ` converts the value of the flag; `_SHELL` holds the type,
+# default, metavar and help text of the flag.
 _READ: dict[str, Callable[[Any], Any]] = {"tune": _passes, "precision": _precisions}
 _SHELL: dict[str, tuple[Any, Any, str | None, str]] = {
     "data": (Path | None, None, None, meaning(Inputs, "data")),

@@ -1,4 +1,4 @@
-"""What the commands print: progress on standard error, results on standard output."""
+"""The output of the commands: progress on standard error, results on standard output."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from octavo.analysis.target_search import SearchRecord
     from octavo.base.stats import Interval
 
-# How often a log file is told how far work is.
+# The seconds between two lines of progress if there is no terminal.
 SECONDS_PER_LINE = 10.0
 
 
 class Shown:
-    """Progress on standard error, for people."""
+    """Shows progress on standard error."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -31,12 +31,12 @@ class Shown:
         self.console = Console(stderr=True, highlight=False)
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Prints one line."""
         self.console.print(text, markup=False)
 
     @contextmanager
     def track(self, text: str, total: int) -> Iterator[Advance]:
-        """A bar, or lines where there is no terminal: see `octavo.base.progress.Progress`."""
+        """Shows a progress bar, or lines if there is no terminal: see `octavo.base.progress.Progress`."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         if not self.console.is_terminal:
@@ -48,7 +48,7 @@ class Shown:
             yield lambda done: bars.advance(task, done)
 
     def _lines(self, text: str, total: int) -> Advance:
-        """Progress where a bar would be noise, as in a log file: a line every so often, and none for what is quick."""
+        """Prints a line of progress every `SECONDS_PER_LINE`, as for a log file. Quick work prints none."""
         done, last = 0, time.monotonic()
 
         def advance(count: int) -> None:
@@ -77,7 +77,7 @@ def share(interval: Interval) -> str:
 
 
 def print_written(result: Any, json_: bool) -> None:
-    """What `quantize` and `qat` say of the file that they wrote."""
+    """Prints the results of `quantize` and `qat` for the file that they wrote."""
     proof = result.proof
     if json_:
         tuning = [step.to_json() for step in result.steps]
@@ -118,7 +118,7 @@ def print_written(result: Any, json_: bool) -> None:
 
 
 def print_search(found: SearchRecord, out: Path, json_: bool) -> None:
-    """What a target search says of what it tried and chose."""
+    """Prints the trials of a target search, and its choice."""
     if json_:
         print_json({"path": str(out), **found.to_json()})
         return

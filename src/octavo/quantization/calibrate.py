@@ -1,4 +1,4 @@
-"""Calibration: images through the float graph, ranges out. One pass, any order, all cores."""
+"""Calibration: runs images through the float graph, in one pass on all cores, and finds the range of each tensor."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def calibrate(
 
     Args:
         graph: A float graph.
-        images: Preprocessed calibration images, float32, each ``(height, width, channels)``; or, for a graph of
-            several inputs, tuples of what they take.
+        images: Preprocessed calibration images, float32, each ``(height, width, channels)``. For a graph with several
+            inputs, each item is a tuple with one array for each input.
         observer: A name in `octavo.quantization.observers.OBSERVERS`.
-        progress: Called after each image with 1.
+        progress: Called with 1 after each image.
 
     Raises:
         DataError: There are no images.

@@ -1,8 +1,8 @@
-"""Data checks: what is wrong with calibration images, seen before anything is made of them.
+"""Data checks: warnings about calibration images that are probably wrong, before they are used.
 
-Ranges are only as good as the images that they come from, and a wrong scale or a broken folder gives no error by
-itself: it gives an int8 model that is worse. Every finding says what was seen and what to do. None of them stops the
-work, since each can be right for once; what cannot be right (no images, NaN) is an error where it occurs.
+Ranges are only as good as the calibration images. A wrong scale or a broken folder raises no error by itself; it
+makes a less accurate int8 model. Every warning states the problem and what to do. None of them stops the work, since
+the data may be right all the same. Data that cannot be right (no images, NaN) is an error where it is found.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
 
-# Below this the ranges of the recipes' models were not those of many images (docs/results.md, calibration study).
+# With fewer images, the ranges of the recipes' models differed from those of many images (docs/results.md,
+# calibration study).
 _FEW = 10
-# How many images are asked for their class: enough to tell a trained model from guessing.
+# How many images are classified: enough to tell a trained model from guessing.
 _ASKED = 64
-# A tensor whose range would shrink below this share without its two most extreme images is theirs alone.
+# A warning is due if the range of a tensor shrinks below this share once its `_OWNERS` most extreme images are
+# removed.
 _OWNED = 0.5
 _OWNERS = 2
 
 
 def of_images(images: ImageSet) -> list[str]:
-    """What the images themselves show: too few, one class, constant ones, repeated ones.
+    """Checks the images themselves: too few, only one class, images of one colour, repeated images.
 
     Example:
         >>> grey = ImageSet(np.full((12, 8, 8, 3), 128, np.uint8), None, (), tuple("abcdefghijkl"))
@@ -77,12 +79,12 @@ def of_images(images: ImageSet) -> list[str]:
 
 
 def of_answers(graph: Graph, images: Images, labels: Array | None = None, scale: str = "") -> list[str]:
-    """What the float model says of the images: whether it works on them at all.
+    """Checks whether the float model classifies the images better than guessing.
 
     Args:
         graph: A float classifier; its first output holds the classes.
-        images: Raw inputs; some of them are asked for, spread evenly.
-        labels: The right class of each, where known.
+        images: Raw inputs; at most 64 of them are classified, spread evenly.
+        labels: The true class of each image, if known.
         scale: How pixels were scaled, for the message.
     """
     if len(images) < _FEW:
@@ -112,7 +114,7 @@ def of_answers(graph: Graph, images: Images, labels: Array | None = None, scale:
 
 
 def of_ranges(graph: Graph, images: Images) -> list[str]:
-    """Whether a handful of images own the ranges of the activations.
+    """Checks whether the ranges of the activations depend on two images.
 
     Args:
         graph: A float graph.
@@ -121,7 +123,7 @@ def of_ranges(graph: Graph, images: Images) -> list[str]:
     if len(images) < 2 * _FEW:
         return []
     tensors = [tensor for tensor in graph.activations if tensor.index not in graph.inputs]
-    # Extremes image by image: a few numbers each, however large the tensors are.
+    # The state holds two numbers for each image, however large the tensors are.
     each = Observer(
         init=list,
         update=lambda state, values: [*state, (float(values.min()), float(values.max()))],
@@ -146,15 +148,16 @@ def of_ranges(graph: Graph, images: Images) -> list[str]:
 
 
 def warn(graph: Graph, images: ImageSet, feed: Feed, preprocess: Preprocess | None) -> None:
-    """Says what the data checks find in calibration images.
+    """Runs the data checks on calibration images, and issues a warning for each finding.
 
     Args:
         graph: The float graph.
-        images: The images, or the arrays of a model that takes no image.
-        feed: The same as raw inputs.
-        preprocess: From image to input; None for such a model, whose arrays are not looked at as pictures.
+        images: The images, or the arrays of a model whose input is no image.
+        feed: The same data as raw inputs.
+        preprocess: Turns an image into an input. None for a model whose input is no image; its arrays are not checked
+            as images.
     """
-    # Labels tell only where the images' classes can be the model's.
+    # The labels are used only if the data set has as many classes as the model's output.
     classes = int(np.prod(graph.tensors[graph.outputs[0]].shape[1:]))
     labels = images.labels if len(images.classes) == classes else None
     pictures = () if preprocess is None else of_images(images)

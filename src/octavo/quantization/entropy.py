@@ -1,4 +1,4 @@
-"""Entropy: the range whose codes keep the distribution of the values best."""
+"""Entropy: chooses the range with the least Kullback-Leibler divergence between the values and their codes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from octavo.quantization.ranges import Range
 
 Array = npt.NDArray[Any]
 
-# Candidates that are left out between two that are tried, in bins: at most 1/128 of the range.
+# The distance between two candidate ranges, in bins: at most 1/128 of the range.
 _STRIDE = 8
 
 
 def _least_divergence(seen: Histogram) -> Range:
     """Chooses the range whose 256 codes keep the distribution best: the least Kullback-Leibler divergence.
 
-    Migacz 2017, "8-bit inference with TensorRT" (GTC 2017, slides 29 to 38). There magnitudes get 128 levels; here the
-    bins of both signs share the 256 codes of int8, as far as there are values on either side. A candidate cuts both
-    sides at one magnitude, counts what lies beyond into its last bins, and is compared with what 256 groups of bins
-    keep of it. The bin of 0 counts as its neighbours do: zeros, exact in every range, would drown all other values.
+    Source: Migacz 2017, "8-bit inference with TensorRT" (GTC 2017, slides 29 to 38). That method divides magnitudes
+    into 128 levels. Here the bins of both signs share the 256 codes of int8, and a side without values takes none.
+
+    A candidate clips both sides at the same magnitude and adds the clipped values to its outermost bins. This
+    histogram is compared with the one that remains after its bins are merged into 256 groups. The bin of 0 gets the
+    mean count of its neighbours: every range represents zeros exactly, and their number would outweigh all other
+    values.
     """
     sides = [np.trim_zeros(side[1:], "b").astype(np.float64) for side in (seen.below, seen.above)]
     widest = max(len(side) for side in sides)
@@ -44,7 +47,7 @@ def _least_divergence(seen: Histogram) -> Range:
 
 
 def _regrouped(counts: Array) -> Array:
-    """What 256 codes keep of a distribution: every group's count, spread evenly over its bins that are not empty."""
+    """Merges the bins into 256 groups, and spreads each group's count evenly over its bins that are not empty."""
     starts = np.arange(CODES) * len(counts) // CODES
     sizes = np.diff(starts, append=len(counts))
     filled = np.maximum(np.add.reduceat(counts > 0, starts, dtype=np.int64), 1)
@@ -52,7 +55,7 @@ def _regrouped(counts: Array) -> Array:
 
 
 def _divergence(first: Array, second: Array) -> float:
-    """Kullback-Leibler's, of two histograms; infinite where the second has nothing of what the first has."""
+    """The Kullback-Leibler divergence of two histograms; infinite if the second is 0 where the first is not."""
     some = first > 0
     if not np.all(second[some] > 0):
         return np.inf

@@ -1,4 +1,4 @@
-"""Least error: values that are cut off are weighed against the finer steps that all others get, squared or absolute."""
+"""Least error: the range with the least squared or absolute error, of clipping and rounding together."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from octavo.quantization.histogram import HALF, Histogram
 from octavo.quantization.observer import CODES, of_histogram
 from octavo.quantization.ranges import Range
 
-# Candidates for an end of a range, as shares of the extreme value: each 4% below the one before, down to 1/256; and 0.
+# Candidates for a bound of a range, as shares of the extreme value: 0, and from 1/256 to 1 in steps of about 4%.
 _ENDS = np.append(0.0, 2.0 ** (np.arange(-128, 1) / 16))
 
 
 def _least_error(power: int) -> Callable[[Histogram], Range]:
-    """Chooses the range with the least mean error to some power, clipping and rounding together.
+    """Chooses the range with the least mean of the error to the given power, of clipping and rounding together.
 
-    Banner et al. 2019, "Post-training 4-bit quantization" (arXiv 1810.05723, section 3): a value beyond an end is off
-    by its distance to it; rounding errors of the values inside are uniform over a step, whence ``(step/2)^p / (p+1)``
-    each, the ``step^2 / 12`` of their equation 4 for squares. All pairs of 130 low and 130 high ends are compared.
+    Source: Banner et al. 2019, "Post-training 4-bit quantization" (arXiv 1810.05723, section 3). The error of a
+    clipped value is its distance to the bound. The rounding error of a value inside is taken as uniform over a step,
+    so that its mean is ``(step/2)^p / (p+1)``; for squares this is the ``step^2 / 12`` of their equation 4. All pairs
+    of 130 lower and 130 upper bounds are compared.
     """
 
     def choose(seen: Histogram) -> Range:
         magnitudes = (np.arange(HALF) + 0.5) * seen.width
         ends, cut, inside = [], [], []
         for counts, extreme in ((seen.below, -seen.low), (seen.above, seen.high)):
-            # The bin of 0 is left out: 0 has a code of its own in every range.
+            # The bin of 0 is left out: every range represents 0 exactly.
             weights = np.append(0, counts[1:])
             ends.append(_ENDS * max(extreme, 0.0))
             beyond = magnitudes - ends[-1][:, None]

@@ -1,4 +1,4 @@
-"""Min-max: the range holds every value seen."""
+"""Min-max: the range from the lowest to the highest value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _minmax_update(state: Range, values: Array) -> Range:
 
 
 def _minmax_merge(first: Range, second: Range) -> Range:
-    # np.minimum, unlike min(), lets a NaN through whichever side it is on, so that it cannot hide.
+    # Unlike min(), np.minimum returns NaN if either argument is NaN.
     return float(np.minimum(first[0], second[0])), float(np.maximum(first[1], second[1]))
 
 

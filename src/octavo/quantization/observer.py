@@ -1,8 +1,8 @@
-"""What an observer is: how the values of one tensor, over many images, become the range that int8 must hold.
+"""Observers: how a tensor's values over many images become the range that int8 must represent.
 
-An observer is a few pure functions, after optax's style: `init` makes a state, `update` folds in the values of one
-image, `merge` joins two states (so that cores can work apart), `finish` makes the range. All observers give the same
-result, bit for bit, whatever the order of the images and however many cores share them.
+An observer is a set of pure functions, in the style of optax: `init` makes a state, `update` adds the values of one
+image to it, `merge` joins two states (so that threads work independently), and `finish` turns the state into a range.
+The result of every observer is the same, bit for bit, for any order of the images and any number of threads.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from octavo.quantization.ranges import Range
 
 Array = npt.NDArray[Any]
 
-# Among which the values of a range are shared.
+# The number of int8 codes in a range.
 CODES = 256
 
 
 @dataclass(frozen=True)
 class Observer:
-    """How the values seen in one tensor become its range.
+    """How the values of one tensor become its range.
 
     Args:
-        init: Makes the state of a tensor that has seen nothing.
-        update: ``(state, values) -> state``, for one image's values, any shape.
-        merge: ``(state, state) -> state``; commutative and associative.
-        finish: ``state -> (lowest, highest)``; NaN or infinity where such values came.
-        settled: ``(state, (lowest, highest)) -> bool``: whether no values within these bounds can change the state.
+        init: Makes the state for no values.
+        update: ``(state, values) -> state``: adds the values of one image, of any shape.
+        merge: ``(state, state) -> state``: joins two states; commutative and associative.
+        finish: ``state -> (lowest, highest)``: the range; NaN or infinite if a value was.
+        settled: ``(state, (lowest, highest)) -> bool``: whether the state stays the same for all values within these
+            bounds, so that `update` can be skipped.
     """
 
     init: Callable[[], Any]
@@ -43,7 +44,7 @@ class Observer:
 
 
 def of_histogram(choose: Callable[[Histogram], Range]) -> Observer:
-    """An observer that sees a histogram, and never gives more than the values' own range, widened to hold 0."""
+    """Makes an observer from a choice of a range by histogram. The range is clipped to that of the values and 0."""
 
     def finish(seen: Histogram) -> Range:
         if not (np.isfinite(seen.low) and np.isfinite(seen.high)):

@@ -1,7 +1,7 @@
-"""Observers at work: by name, over images, in one pass on all cores. What one is, `octavo.quantization.observer` says.
+"""Runs observers, chosen by name, over images, in one pass on all cores. `octavo.quantization.observer` defines them.
 
-`minmax` keeps every value inside. The others clip: they weigh the values that are cut off against the finer steps that
-all the rest get, and differ in how they weigh. `octavo.recipe.choices` lists them.
+`minmax` keeps every value inside the range. The others clip outliers for a finer step, and differ in how they weigh
+the clipping error against the rounding error. `octavo.recipe.choices` lists them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from octavo.tflite.op_table import clips
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int], None]
-# Raw inputs of a model, one an item; tuples where the model takes several.
+# Raw inputs of a model: each item is an array, or a tuple of arrays if the model has several inputs.
 Images = Sequence[Array | tuple[Array, ...]] | Array
 
 OBSERVERS: Mapping[str, Observer] = choices.Loaded(choices.OBSERVERS)
@@ -37,20 +37,20 @@ def run_observers(
     rules: Sequence[Observer],
     progress: Progress = lambda done: None,
 ) -> list[Any]:
-    """The state of every tensor's observer after the images, in one pass on all cores.
+    """Runs an observer for each tensor over the images, in one pass on all cores, and returns their states.
 
-    The tensors are exposed as outputs of a copy of the graph, so that the runtime's own fast kernels compute them;
-    nothing is kept of an image but what the states hold. What an activation function clips is not looked at once it has
-    reached both ends: of MobileNetV2's values, these are seven in eight.
+    The tensors become outputs of a copy of the graph, so that the runtime's own fast kernels compute them. Only the
+    states are kept of an image. A tensor that an activation function clips is skipped once both of its bounds were
+    reached: these tensors hold seven of eight values of MobileNetV2.
 
     Args:
         graph: A float graph.
-        tensors: Which of its activations to watch.
+        tensors: The activations to observe.
         images: Raw inputs, float32, each ``(height, width, channels)``.
         rules: The observer of each tensor.
-        progress: Called after each image with 1.
+        progress: Called with 1 after each image.
     """
-    # One list of states per thread: no lock in the loop, and merging makes the order immaterial.
+    # One list of states for each thread: the loop needs no lock, and the order of merging does not matter.
     local: dict[int, list[Any]] = {}
     makers = [graph.producers.get(tensor.index) for tensor in tensors]
     bounds = [(-np.inf, np.inf) if maker is None else clips(maker) for maker in makers]
@@ -70,10 +70,10 @@ def run_observers(
 
 
 def rules_for(graph: Graph, tensors: Sequence[Tensor], observer: str) -> list[Observer]:
-    """The observer of each tensor: the one that is named, but min-max for inputs that are images.
+    """The observer of each tensor: min-max for inputs that are images, the named one for all other tensors.
 
-    Pixels take 256 values with known ends, and 256 codes hold them all: to clip them would lose and gain nothing. Other
-    inputs, such as those of sensors, have outliers as activations have.
+    Pixels have 256 values within known bounds, and 256 codes represent them all: clipping them would only add error.
+    Other inputs, such as those of sensors, have outliers, as activations do.
 
     Raises:
         QuantizationError: There is no such observer.
@@ -88,13 +88,13 @@ def rules_for(graph: Graph, tensors: Sequence[Tensor], observer: str) -> list[Ob
 
 
 def observe(graph: Graph, images: Images, observer: str = "minmax", progress: Progress = lambda done: None) -> Ranges:
-    """The range of every activation over the images; NaN or infinite where such values came.
+    """Finds the range of every activation over the images; NaN or infinite if a value was.
 
     Args:
         graph: A float graph.
         images: Raw inputs, float32, each ``(height, width, channels)``.
         observer: A name in `OBSERVERS`.
-        progress: Called after each image with 1.
+        progress: Called with 1 after each image.
 
     Raises:
         QuantizationError: There is no such observer.

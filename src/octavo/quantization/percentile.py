@@ -1,4 +1,4 @@
-"""Percentile: the same share of the values is cut off at both ends."""
+"""Percentile: clips the same share of the values at both ends."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from octavo.quantization.histogram import Histogram
 from octavo.quantization.observer import Observer, of_histogram
 from octavo.quantization.ranges import Range
 
-# The share of the values that `PERCENTILE` keeps inside: the one that Wu et al. 2020 (arXiv 2004.09602, table 5) find
-# best, or nearly so, for most networks.
+# The share of the values that `PERCENTILE` keeps inside. Wu et al. 2020 (arXiv 2004.09602, table 5) find it best, or
+# nearly so, for most networks.
 KEPT = 0.9999
 
 
 def percentile(kept: float) -> Observer:
-    """Cuts off the same share of the values at both ends together: ``(1 - kept) / 2`` at each.
+    """Clips the same share of the values at each end: ``(1 - kept) / 2``.
 
-    Wu et al. 2020, "Integer quantization for deep learning inference" (arXiv 2004.09602, section 5), there of
-    magnitudes. The ends are right to within a bin of the histogram, 1/1024 of the largest magnitude, and lie outside.
+    Source: Wu et al. 2020, "Integer quantization for deep learning inference" (arXiv 2004.09602, section 5), which
+    takes percentiles of magnitudes. The bounds are exact to one bin of the histogram, at most 1/1024 of the largest
+    magnitude, and are rounded outwards.
 
     Args:
         kept: The share to keep inside, above 0.5.
@@ -31,7 +32,7 @@ def percentile(kept: float) -> Observer:
 
     def choose(seen: Histogram) -> Range:
         most = (1 - kept) / 2 * seen.counts.sum()
-        # How many values lie in a bin or beyond it; the bins of which that is too many to cut off stay.
+        # How many values lie in a bin or beyond it. A bin is kept if that is more than may be clipped.
         beyond = (np.cumsum(side[::-1])[::-1] for side in (seen.below, seen.above))
         below, above = (int(np.count_nonzero(count > most)) for count in beyond)
         return -below * seen.width, above * seen.width

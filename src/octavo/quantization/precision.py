@@ -1,4 +1,4 @@
-"""Precision: how exactly each op computes, as a user asks for it and as the op table can give it."""
+"""Precision: the precision of each op, as the user chose it and as the op table supports it."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from octavo.tflite.op_table import row
 
 
 def name_of(graph: Graph, op: Op) -> str:
-    """What an op is called: the name of its first output, which survives changes to the graph as its place does not."""
+    """The name of an op: that of its first output. Unlike the op's index, it stays the same when the graph changes."""
     return graph.tensors[op.outputs[0]].name if op.outputs else str(op)
 
 
 def short_name(graph: Graph, op: Op) -> str:
-    """The first part of its name: TensorFlow's converter joins the names of all ops that it fuses by semicolons."""
+    """The part of an op's name before a semicolon; TensorFlow's converter joins the names of fused ops by them."""
     return name_of(graph, op).split(";")[0]
 
 
 def _called(graph: Graph, op: Op) -> tuple[str, ...]:
-    """All that an op can be called: its name in full and in short, its kind, and its kind and place."""
+    """All names that match an op: its full and its short name, its kind, and its kind with its index."""
     return name_of(graph, op), short_name(graph, op), op.kind, str(op)
 
 
 def possible(op: Op) -> tuple[Precision, ...]:
-    """The precisions for which LiteRT has a kernel of this kind of op, float last."""
+    """The precisions in which LiteRT has a kernel for this kind of op; float is the last."""
     rules = row(op)
     forms = () if rules is None else rules.forms
     return tuple(name for name, found in FORMATS.items() if not found.integer or name in forms)
 
 
 def format_of(graph: Graph, op: Op, given: Mapping[str, Precision]) -> Format:
-    """What an op computes with, with precisions as `resolve` gives them."""
+    """The format of an op, given the precisions that `resolve` returned."""
     return FORMATS[given.get(name_of(graph, op), DEFAULT)]
 
 
 def written(graph: Graph, op: Op) -> Precision | None:
-    """The precision in which an op of a written file computes, told by the types of its tensors.
+    """The precision of an op of a written file, inferred from the types of its tensors.
 
     Returns:
-        One of the op's precisions, or None where it computes in float.
+        One of the op's precisions, or None if it computes in float.
     """
     rules = row(op)
     if rules is None:
@@ -62,20 +62,20 @@ def written(graph: Graph, op: Op) -> Precision | None:
 
 
 def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precision]:
-    """Which op gets which precision.
+    """Finds the precision of each op that the user gave one.
 
     Args:
         graph: A float graph.
-        wanted: Precisions by an op's name (its first output's, or the part of it before a semicolon), by kind
-            (``CONV_2D``), by kind and place (``CONV_2D #3``), or by a pattern of these with ``*``, ``?`` or ``[…]``;
-            the later goes before the earlier. A pattern is for those of its ops that have such a kernel; all others
-            insist on it.
+        wanted: Precisions by an op's name (that of its first output, or the part of it before a semicolon), by kind
+            (``CONV_2D``), by kind and index (``CONV_2D #3``), or by a pattern of these with ``*``, ``?`` or ``[…]``.
+            Later entries override earlier ones. A pattern applies only to ops that support that precision; with any
+            other entry, all matching ops must support it.
 
     Returns:
-        The precision of every op that does not get int8 or is named, by name.
+        The precision of every op that an entry matches, by the op's name. All other ops get int8.
 
     Raises:
-        QuantizationError: A name fits no op, or LiteRT has no such kernel for it; each one is listed.
+        QuantizationError: An entry matches no op, or LiteRT has no kernel for it; each such entry is listed.
     """
     found: dict[str, Precision] = {}
     problems: list[str] = []

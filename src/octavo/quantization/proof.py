@@ -1,6 +1,6 @@
-"""The proof: the written file is read back and compared with the table, check by check.
+"""The proof: reads the written file back and compares it with the table, check by check.
 
-Nothing here trusts the writer. The file's bytes are parsed anew, and LiteRT itself must allocate and run them.
+The checks do not rely on the writer. They parse the bytes of the file, and LiteRT itself must allocate and run it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Check:
 
     Args:
         name: The statement.
-        passed: Whether it holds for all that were looked at.
-        count: How many things were looked at.
-        detail: What broke it, empty when it holds.
+        passed: Whether it holds for all items.
+        count: How many items were checked.
+        detail: The items that fail, empty if it holds.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Port(Part):
     """An input or output of a file.
 
     Args:
-        name: The tensor.
+        name: The tensor's name.
         shape: Its shape.
         dtype: Its element type.
-        scale: Its scale; None where it is float.
-        zero_point: Its zero point; None where it is float.
+        scale: Its scale; None if it is float.
+        zero_point: Its zero point; None if it is float.
     """
 
     name: str
@@ -65,10 +65,10 @@ class Port(Part):
 
 
 class Widened(Part):
-    """A bias that would not fit into its type at the weights' own scales.
+    """A bias that would not fit into its type if the scales followed from the weights alone.
 
     Args:
-        tensor: The bias.
+        tensor: The name of the bias.
         channels: How many weight scales were widened for it.
     """
 
@@ -77,17 +77,17 @@ class Widened(Part):
 
 
 class Proof(Artefact):
-    """What was proved of an int8 file.
+    """The results of the proof of an int8 file.
 
     Args:
-        sha256: Of the file.
+        sha256: The SHA-256 of the file.
         bytes: Its size.
         input: Its first input.
         output: Its first output.
-        checks: What was checked.
+        checks: The checks.
         ops: How many ops of each kind it has.
-        float_left: What stays in float.
-        macs: Multiply-accumulates of one image.
+        float_left: The ops that stay in float.
+        macs: Multiply-accumulates of one run.
         parameters: How many weights and biases it has.
         widened: Biases for which weight scales were widened.
         precision: The precision of every op that was given one, by the op's name.
@@ -113,7 +113,7 @@ def prove(quantized: Quantized) -> Proof:
     """Reads an int8 file back and checks it against its table and the specification.
 
     Raises:
-        ProofError: A check fails; each one is listed. The file must then not be used.
+        ProofError: A check fails; each failed check is listed. The file must not be used then.
     """
     graph = Graph(quantized.content, "the int8 file")
     checks = accept(list(_checks(graph, quantized)))
@@ -133,10 +133,10 @@ def prove(quantized: Quantized) -> Proof:
 
 
 def accept(checks: list[Check]) -> list[Check]:
-    """The checks, if all of them hold.
+    """Returns the checks if all of them hold.
 
     Raises:
-        ProofError: One fails.
+        ProofError: A check fails.
     """
     failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
     if failed:
@@ -212,7 +212,7 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
 
 
 def _ports(graph: Graph, source: Graph, formats: list[Format]) -> Check:
-    """Reals go in and out as codes; whole numbers and truth values, such as tokens and classes, as they are."""
+    """Float inputs and outputs are quantized. Those of integers and booleans, such as tokens and classes, are kept."""
     dtypes = tuple(dict.fromkeys(found.activation_type for found in formats))
     pairs = [
         (graph.tensors[made], source.tensors[given])
@@ -236,7 +236,7 @@ def _ports(graph: Graph, source: Graph, formats: list[Format]) -> Check:
 
 
 def _builtins(graph: Graph) -> Check:
-    """Ops on reals have int8 kernels; those on whole numbers alone compute what they did in the float graph."""
+    """Ops on quantized tensors have int8 kernels. Ops on integers and booleans alone are those of the float graph."""
     apart = dict.fromkeys(op.kind for op in graph.ops if row(op) is None and whole(graph, op))
     name = "every op is an int8 builtin (TFLITE_BUILTINS_INT8)"
     return _check(
@@ -274,7 +274,7 @@ def _fixed(op: Op, output: Tensor) -> QParams | None:
 
 
 def _bias_types(formats: list[Format]) -> str:
-    """The biases' types in a sentence: the usual one, and which others there are beside which activations."""
+    """Names the types of biases: the usual one, and each other one with the activation type that it goes with."""
     usual = f"int{FORMATS[DEFAULT].biases}"
     types = {f"int{found.biases}": found.activation_type for found in formats if found.integer}
     others = [f" or {bias} beside {entry}," for bias, entry in types.items() if bias != usual]
@@ -332,10 +332,10 @@ def _one_scale(graph: Graph, op: Op) -> bool:
 
 
 def _inside(content: bytes) -> Check:
-    """Constants inside the flatbuffer and aligned as the schema asks, which small readers rely on."""
+    """All constants lie inside the flatbuffer, aligned as the schema asks: TFLite Micro relies on both."""
     model = schema.Model.GetRootAs(content, 0)
     buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
-    # Buffer.data is the table's first field, vtable slot 4.
+    # Buffer.data is the first field of its table: vtable offset 4.
     starts = [b._tab.Vector(b._tab.Offset(4)) for b in buffers if b.DataLength()]
     wrong = sum(b.Offset() > 1 for b in buffers) + sum(start % 16 != 0 for start in starts)
     name = "all constants lie inside the flatbuffer, aligned to 16 bytes"

@@ -1,7 +1,7 @@
-"""Quantization: a float graph and its ranges become the bytes of a full-integer `.tflite` file.
+"""Quantization: makes the bytes of a full-integer `.tflite` file from a float graph and its ranges.
 
-The numbers are Octavo's (`octavo.quantization.table`); litert-quantizer changes the graph by them, adding QUANTIZE and
-DEQUANTIZE ops where a tensor is read at another scale than it is stored at.
+Octavo computes all scales and zero points (`octavo.quantization.table`). litert-quantizer applies them to the graph,
+and adds QUANTIZE and DEQUANTIZE ops where an op reads a tensor at another scale than that of the stored tensor.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from octavo.tflite.op_table import STORAGE, row
 
 @dataclass(frozen=True)
 class Quantized:
-    """An int8 model, the float graph it was made from, and the table that both obey.
+    """An int8 model, the float graph it was made from, and the table of its parameters.
 
     Args:
         content: The bytes of the int8 `.tflite` file.
-        source: The float graph with unshared constants, whose names the table uses.
-        table: Every tensor's parameters.
+        source: The float graph with unshared constants. The table uses the names of its tensors.
+        table: The scale and zero point of every tensor.
     """
 
     content: bytes
@@ -48,12 +48,12 @@ def quantize(
     Args:
         graph: A float `.tflite` graph.
         ranges: Ranges of its activations, from `octavo.quantization.calibrate`.
-        allow_float: Keep in float what has no int8 form, instead of refusing the model.
-        precision: What is to be other than int8, by op: see `octavo.quantization.precision.resolve`.
+        allow_float: Keep ops without an int8 form in float, instead of refusing the model.
+        precision: The precision of ops that shall not be int8: see `octavo.quantization.precision.resolve`.
 
     Raises:
-        QuantizationError: The model cannot become fully integer, or not as `precision` asks; every op in the way is
-            listed.
+        QuantizationError: The model cannot become fully integer, or an op does not support its `precision`; every
+            such op is listed.
         ModelError: The graph is quantized already, or its weights hold NaN or infinity.
     """
     check_float(graph)
@@ -63,7 +63,7 @@ def quantize(
 
 
 def check_float(graph: Graph) -> None:
-    """Sees that a graph can be quantized at all.
+    """Refuses a graph that cannot be quantized.
 
     Raises:
         ModelError: It is quantized already, or its weights hold NaN or infinity.
@@ -90,20 +90,20 @@ def _write(source: Graph, table: Table) -> bytes:
     from litert_quantizer.model_modifier import ModelModifier
 
     instructions = {t.name: found for t in source.tensors if (found := _instruction(source, table, t)) is not None}
-    # A copy of the vector: the writer keeps views into what it is given.
+    # The writer keeps views into the model that it is given, so it gets a copy.
     written = bytes(ModelModifier(source.copied()).modify_model(instructions, enable_progress_bar=False))
-    # Reading and packing again moves the weights from behind the flatbuffer into it: TFLite Micro and older
-    # readers do not follow external buffers.
+    # The writer may put weights behind the flatbuffer. Reading and packing moves them into it: TFLite Micro and older
+    # readers do not support external buffers.
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
     _quantize_unread(model, source, table)
     _quantize_bytes(model)
     _set_versions(model, Graph.of(model))
-    # Two ops that read one float constant may need two scales of it; what is equal all the same is stored once.
+    # `unshared` gave each reader its own constant, since two readers may need two scales. Equal ones are merged again.
     return serialize(model, Sharing(len(written)))
 
 
 def _quantize_unread(model: Any, source: Graph, table: Table) -> None:
-    """Makes integer what an op computes and nobody reads, such as the other half of a split: the writer skips it."""
+    """Quantizes the outputs that no op reads, such as an unused part of a split: the writer skips them."""
     by_name = {raw.name.decode(): raw for raw in model.subgraphs[0].tensors}
     for tensor in source.activations:
         params = table.stored.get(tensor.name)
@@ -116,7 +116,7 @@ def _quantize_unread(model: Any, source: Graph, table: Table) -> None:
 
 
 def _quantize_bytes(model: Any) -> None:
-    """Makes a QUANTIZE op of each CAST from a uint8 input to int8: the code is the byte less 128."""
+    """Replaces each CAST from a uint8 input to int8 by a QUANTIZE op: the int8 code is the byte minus 128."""
     subgraph = model.subgraphs[0]
     for raw in subgraph.operators:
         code = flatbuffer_utils.get_builtin_code_from_operator_code(model.operatorCodes[raw.opcodeIndex])
@@ -127,7 +127,7 @@ def _quantize_bytes(model: Any) -> None:
             continue
         source.quantization = schema.QuantizationParametersT()
         source.quantization.scale, source.quantization.zeroPoint = np.array([1.0], np.float32), np.array([0])
-        # Version 2 is the first that takes one integer type to another.
+        # Version 2 is the first that converts between integer types.
         quantizing = schema.OperatorCodeT()
         quantizing.builtinCode = quantizing.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
         quantizing.version = 2
@@ -137,7 +137,7 @@ def _quantize_bytes(model: Any) -> None:
 
 
 def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:
-    """What litert-quantizer is to do with one tensor, or None where it stays as it is."""
+    """The instruction to litert-quantizer for one tensor, or None if the tensor does not change."""
     from litert_quantizer import qtyping
 
     do = qtyping.QuantTransformation
@@ -145,7 +145,7 @@ def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:
     if params is None and not any(slot.tensor == tensor.name for slot in table.requantized):
         return None
     floats = {item.op for item in table.kept_in_float}
-    # Once for every place it is read at: an op can read a tensor twice.
+    # One entry for each input that is this tensor: an op can read a tensor twice.
     readers = [op for op in source.consumers.get(tensor.index, ()) for index in op.inputs if index == tensor.index]
 
     def reading(op: Op) -> Any:
@@ -184,14 +184,14 @@ def _uniform(params: QParams, tensor: Tensor) -> Any:
 
 
 def _set_versions(model: Any, graph: Graph) -> None:
-    """Gives every integer op the operator version of its form, which the writer leaves at the float one."""
+    """Sets the operator version of every integer op; the writer leaves that of the float op."""
     subgraph = model.subgraphs[0]
     codes: dict[tuple[int, int, bytes | None], int] = {}
     old = model.operatorCodes
     model.operatorCodes = []
     for raw, op in zip(subgraph.operators, graph.ops, strict=True):
         if hasattr(raw.builtinOptions, "potScaleInt16") and graph.tensors[op.outputs[0]].dtype == "int16":
-            # What old files say by saying nothing: int16 scales that are powers of two. The table's are not.
+            # The default means that int16 scales are powers of two, as in old files. Those of the table are not.
             raw.builtinOptions.potScaleInt16 = False
         code = old[raw.opcodeIndex]
         builtin = flatbuffer_utils.get_builtin_code_from_operator_code(code)
@@ -201,7 +201,7 @@ def _set_versions(model: Any, graph: Graph) -> None:
             codes[key] = len(model.operatorCodes)
             made = schema.OperatorCodeT()
             made.builtinCode = builtin
-            # Readers from before 2020 know only the first 127 codes, in their own field.
+            # Readers from before 2020 read this field, which holds only codes up to 127.
             made.deprecatedBuiltinCode = min(builtin, 127)
             made.version = version
             made.customCode = code.customCode

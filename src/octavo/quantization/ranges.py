@@ -1,4 +1,4 @@
-"""The ranges that calibration finds: for every activation, the lowest and highest real that int8 must hold."""
+"""The ranges that calibration finds: the lowest and highest real that int8 must represent, for every activation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Ranges:
     """The range of every activation of a graph.
 
     Args:
-        observer: Which observer found them.
-        images: How many images it saw.
+        observer: The name of the observer that found them.
+        images: The number of calibration images.
         of: Lowest and highest real by tensor name.
 
     Example:
@@ -33,7 +33,7 @@ class Ranges:
         return f"Ranges({self.observer} of {self.images:,} images, {len(self.of)} tensors)"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value from which `from_json` makes an equal object."""
+        """The JSON value of these ranges; `from_json` reads it back."""
         return TensorRanges.of(self).model_dump(mode="json")
 
     @classmethod
@@ -56,11 +56,11 @@ class Ends(Part):
 
 
 class TensorRanges(Part):
-    """The range of every activation, as files hold it.
+    """The ranges of all activations, as stored in files.
 
     Args:
-        observer: Which observer found them.
-        images: How many images it saw.
+        observer: The name of the observer that found them.
+        images: The number of calibration images.
         tensors: The range of every activation, by the tensor's name.
     """
 
@@ -70,18 +70,18 @@ class TensorRanges(Part):
 
     @classmethod
     def of(cls, ranges: Ranges, **more: Any) -> Self:
-        """The ranges as files hold them.
+        """Makes the stored form of ranges.
 
         Args:
             ranges: The ranges.
-            more: The fields that a file has beyond these.
+            more: The values of further fields of a subclass.
         """
         tensors = {name: Ends(min=low, max=high) for name, (low, high) in ranges.of.items()}
         return cls(observer=ranges.observer, images=ranges.images, tensors=tensors, **more)
 
     @property
     def ranges(self) -> Ranges:
-        """The ranges themselves."""
+        """The same data as `Ranges`."""
         tensors = {name: (ends.min, ends.max) for name, ends in self.tensors.items()}
         return Ranges(self.observer, self.images, tensors)
 
@@ -90,7 +90,7 @@ class RangesRecord(TensorRanges, Artefact):
     """The ranges that calibration found.
 
     Args:
-        warnings: What is odd about the calibration images or the float model.
+        warnings: The findings of the data checks about the calibration images and the float model.
     """
 
     file = "ranges.json"

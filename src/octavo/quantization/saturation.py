@@ -1,9 +1,9 @@
-"""Saturation: constants and masks so far away that, taken at their word, they would ruin a range.
+"""Saturation: limits the ranges that a very large constant or mask would make too wide for all other values.
 
-A bound of MINIMUM far above all values, the lowest float as the padding of a max pooling, a mask of -1e9 before a
-softmax: each stands for "as large as it gets", and none of them needs its exact value. Integers saturate, so these
-values become the end of a range that the other values fill. The rules here hold for any samples; what they give is
-what calibration would have given without the far value.
+Examples are a bound of MINIMUM far above all values, the lowest float as the padding of a max pooling, and a mask of
+-1e9 before a softmax. The result does not depend on their exact value. Integers saturate, so these values are clipped
+to the range of the other values. The rules hold for any samples. The ranges are those that calibration would find
+without the very large value.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from octavo.quantization.ranges import Range, Ranges
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Op, Tensor
 
-# Below the largest value of its row by this much, a value has a probability of at most e^-32: none in any integer.
+# A value this far below the largest of its row has a softmax of at most e^-32, which rounds to 0 in all formats.
 _NOTHING = 32.0
-# A softmax whose input spans less needs no look at its rows.
+# If the input of a softmax has a narrower range than this, its rows are not examined.
 _WIDE = 2 * _NOTHING
-# Ops that give what they read, moved or chosen.
+# Ops whose output values are input values, moved or selected.
 _CARRIERS = {
     *("RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO", "TILE"),
     *("MAXIMUM", "MINIMUM", "SELECT", "SELECT_V2"),
@@ -31,18 +31,18 @@ _CARRIERS = {
 
 
 def saturate(graph: Graph, ranges: Ranges, images: Images) -> Ranges:
-    """The same ranges where no constant or mask that only has to be far away makes one wider.
+    """Limits the ranges that constants and masks widen although their exact value does not matter.
 
     Args:
         graph: The float graph.
-        ranges: What calibration saw.
-        images: The calibration samples; run again only for a softmax whose input is wide.
+        ranges: The ranges that calibration found.
+        images: The calibration samples. They are run again only if the input of a softmax has a wide range.
 
     Returns:
-        Ranges that hold some constants too, by their names in `Graph.unshared`: `octavo.quantization.table` takes
-        them before the constants' own values, which then saturate.
+        The limited ranges. They also contain ranges of some constants, by their names in `Graph.unshared`.
+        `octavo.quantization.table` uses these instead of the constants' own values, which then saturate.
     """
-    # Two readers of one constant may need two ranges of it.
+    # Two readers of one constant may need two different ranges.
     graph = graph.unshared()
     found = dict(ranges.of)
     for op in graph.ops:
@@ -55,7 +55,7 @@ def saturate(graph: Graph, ranges: Ranges, images: Images) -> Ranges:
 
 
 def _bounds(graph: Graph, op: Op, of: dict[str, Range]) -> None:
-    """A bound beyond all values of the other operand and of the result is the end of their range."""
+    """Clips a constant operand of MINIMUM or MAXIMUM to the range of the other operand and the result."""
     seen = [of[t.name] for t in _tensors(graph, (*op.inputs, *op.outputs)) if t.constant is None and t.name in of]
     if not seen:
         return
@@ -66,14 +66,14 @@ def _bounds(graph: Graph, op: Op, of: dict[str, Range]) -> None:
 
 
 def _padding(graph: Graph, op: Op, of: dict[str, Range]) -> None:
-    """What is padded only for a max pooling to pass over is the low end of what it pads."""
+    """Raises the value of a padding that max pooling always ignores to the lowest value of the padded tensor."""
     source, value = graph.tensors[op.inputs[0]], graph.tensors[op.inputs[2]]
     padded = graph.tensors[op.outputs[0]]
     readers = graph.consumers.get(padded.index, ())
     if value.constant is None or source.name not in of or padded.index in graph.outputs or not readers:
         return
     low, high = of[source.name]
-    # A window of nothing but padding gives the padding: then its value counts.
+    # If a window holds only padding, its maximum is the padding value, which then matters.
     passed_over = all(
         reader.kind == "MAX_POOL_2D" and of[graph.tensors[reader.outputs[0]].name][0] >= low for reader in readers
     )
@@ -83,7 +83,7 @@ def _padding(graph: Graph, op: Op, of: dict[str, Range]) -> None:
 
 
 def _masks(graph: Graph, of: dict[str, Range], images: Images) -> None:
-    """What a softmax sees far below the largest value of its row has no probability, however far it is."""
+    """Limits the inputs of softmax from below: a value far below the largest of its row has a probability of 0."""
     wide = [
         (op, tensor)
         for op in graph.ops
@@ -98,12 +98,13 @@ def _masks(graph: Graph, of: dict[str, Range], images: Images) -> None:
         low, _ = of[tensor.name]
         floor = least - _NOTHING
         if floor > low:
-            # An observer that cuts off outliers took the mask for the values, and these for outliers.
+            # The upper bound is the largest value, since an observer may have clipped it: next to those of the mask it
+            # looks like an outlier.
             _raise(graph, tensor, floor, largest, of)
 
 
 def _maxima(graph: Graph, tensors: list[Tensor], images: Images) -> list[Range]:
-    """For each tensor the least and the largest, over samples and rows, of the largest value of a row."""
+    """The minimum and maximum, over samples and rows, of each row's largest value, for each tensor."""
     local: dict[int, list[Range]] = {}
 
     def look(place: int, outputs: list[npt.NDArray[np.float32]]) -> None:
@@ -118,7 +119,7 @@ def _maxima(graph: Graph, tensors: list[Tensor], images: Images) -> list[Range]:
 
 
 def _raise(graph: Graph, tensor: Tensor, floor: float, high: float, of: dict[str, Range]) -> None:
-    """Raises the low end of what a softmax sees, and of what made it so low: sums, products, selections, moves."""
+    """Raises the lower bound of a tensor and of its inputs, back through sums, products, selections and moves."""
     of[tensor.name] = (floor, high) if tensor.constant is None else _clipped(tensor, floor, high)
     op = graph.producers.get(tensor.index)
     if op is None:
@@ -128,11 +129,12 @@ def _raise(graph: Graph, tensor: Tensor, floor: float, high: float, of: dict[str
         _each(graph, sources, floor, high, of)
     elif op.kind == "ADD" and len(sources) == 2:
         for one, other in (sources, sources[::-1]):
-            # With the other at its largest the sum still reaches the floor.
+            # With the other operand at its largest, the sum still goes down to the floor.
             _each(graph, [one], floor - _range(other, of)[1], np.inf, of)
     elif op.kind == "MUL" and len(sources) == 2:
         for one, other in (sources, sources[::-1]):
-            # A mask as numbers from 0 to 1, times a constant: where it is 1 the product still reaches the floor.
+            # A mask of numbers from 0 up, times a negative constant: at the largest mask value, the product still goes
+            # down to the floor.
             low, top = _range(other, of)
             if one.constant is not None and one.constant.max() <= 0 and low >= 0 and top > 0:
                 _each(graph, [one], floor / top, 0.0, of)
@@ -154,7 +156,7 @@ def _range(tensor: Tensor, of: dict[str, Range]) -> Range:
 
 
 def _clipped(tensor: Tensor, low: float, high: float) -> Range:
-    """A constant's own range, inside of another."""
+    """The range of a constant's values, clipped to [low, high]."""
     assert tensor.constant is not None
     ends = np.clip([float(tensor.constant.min()), float(tensor.constant.max())], low, high)
     return float(ends[0]), float(ends[1])

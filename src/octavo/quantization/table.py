@@ -1,7 +1,7 @@
-"""The table: a scale and zero point for every tensor that becomes integer, worked out from graph and ranges.
+"""The table: the scale and zero point of every tensor that becomes integer, computed from the graph and the ranges.
 
-Everything that int8 asks of a graph is decided here, once: the writer writes this table, the proof reads the
-file back against it.
+This is the only place that decides them. The writer writes the table into the file, and the proof compares the file
+with the table.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from octavo.tflite.op_table import OF_BYTES, Row, bias_of, row, takes_bytes, why
 
 @dataclass(frozen=True)
 class KeptInFloat:
-    """Something that stays in float.
+    """An op that stays in float.
 
     Args:
-        op: The op, by kind and place.
-        tensor: The tensor that it makes.
-        reason: Why it stays.
+        op: The op, by kind and index.
+        tensor: The name of its output tensor.
+        reason: Why it stays in float.
     """
 
     op: str
@@ -43,11 +43,11 @@ class KeptInFloat:
 
 @dataclass(frozen=True)
 class Slot:
-    """A tensor as it is stored, or as one op reads it where that is another.
+    """A stored tensor, or the requantized copy of it that one op reads.
 
     Args:
         tensor: The tensor's name.
-        op: The index of the op that reads it; None for the tensor as it is stored.
+        op: The index of the op that reads the copy; None for the stored tensor.
 
     Example:
         >>> str(Slot("image")), str(Slot("image", 3))
@@ -62,7 +62,7 @@ class Slot:
 
 
 class _Frozen:
-    """A frozen dataclass whose mappings cannot be changed either."""
+    """The base of a frozen dataclass. It makes the mappings read-only too."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -72,15 +72,15 @@ class _Frozen:
 
 @dataclass(frozen=True)
 class Table(_Frozen):
-    """Every tensor's parameters.
+    """The scale and zero point of every integer tensor.
 
     Args:
-        stored: Parameters by tensor name, as the tensor is stored: activations, weights and biases.
-        requantized: Parameters where an op needs a tensor at another scale than it is stored at; a QUANTIZE op goes
-            between.
+        stored: Parameters of the stored tensors, by name: activations, weights and biases.
+        requantized: Parameters of the copies that ops read at another scale than that of the stored tensor. A QUANTIZE
+            op makes each copy.
         kept_in_float: The ops that stay in float, each with the reason.
         precision: The precision of the ops that were given one, by name.
-        widened: Channels by bias name whose weight scale was widened to keep the bias inside its type.
+        widened: The number of channels whose weight scale was widened to keep the bias inside its type, by bias name.
     """
 
     stored: Mapping[str, QParams]
@@ -96,18 +96,18 @@ class Table(_Frozen):
 
 @dataclass(frozen=True)
 class Layout(_Frozen):
-    """Which tensors have one scale together, which have a fixed one: the specification's rules, before any number.
+    """Which tensors share a scale, and which have a fixed one: the rules of the specification, before any range.
 
     Args:
-        integer: The ops that become integer, with their rows.
+        integer: The ops that become integer, with their rows of the op table.
         kept_in_float: The ops that stay in float, each with the reason.
         precision: The precision of the ops that were given one, by name; all others get int8.
         stored: The slot of each tensor that is stored as integers, by its name.
-        requantized: The slot that an op reads in place of the stored one.
-        group: The group of each slot, named by one of them; all its slots have one scale and zero point.
+        requantized: The slot that an op reads instead of the stored one.
+        group: The group of each slot, named by one of its slots. All slots of a group share a scale and zero point.
         fixed: The parameters of the groups whose kernels fix them.
-        tensor: The tensor behind each slot.
-        formats: The format of the ops that make or read each slot; a group has one width of codes.
+        tensor: The tensor of each slot.
+        formats: The format of the ops that write or read each slot. All slots of a group have the same bit width.
     """
 
     integer: tuple[tuple[Op, Row], ...]
@@ -130,27 +130,27 @@ class Layout(_Frozen):
 
     @property
     def places(self) -> Mapping[Slot, Slot]:
-        """The group at every place: of each tensor as it is stored, and as an op reads it where that is another."""
+        """The group of every stored tensor and of every requantized copy."""
         stored = {Slot(name): self.group[slot] for name, slot in self.stored.items()}
         return stored | {place: self.group[slot] for place, slot in self.requantized.items()}
 
     def at(self, op: Op, tensor: Tensor) -> Slot | None:
-        """The group at whose scale `op` reads `tensor`; None where it reads floats."""
+        """The group at whose scale `op` reads `tensor`; None if it reads floats."""
         slot = self.requantized.get(Slot(tensor.name, op.index), self.stored.get(tensor.name))
         return None if slot is None else self.group[slot]
 
 
 def layout(graph: Graph, allow_float: bool = False, precision: Mapping[str, Precision] | None = None) -> Layout:
-    """Works out which tensors of a float graph share a scale, in which no two ops share a constant.
+    """Finds which tensors of a float graph share a scale. No two of its ops may share a constant.
 
     Args:
         graph: The float graph, as `Graph.unshared` makes it.
-        allow_float: Leave in float what has no int8 form, instead of raising.
-        precision: What is to be other than int8, as `octavo.quantization.precision.resolve` takes it.
+        allow_float: Keep ops without an int8 form in float, instead of raising an error.
+        precision: The precision of ops that shall not be int8: see `octavo.quantization.precision.resolve`.
 
     Raises:
-        QuantizationError: An op has no int8 form and `allow_float` is off, or not the one that `precision` asks for;
-            each one is listed.
+        QuantizationError: An op has no int8 form and `allow_float` is off, or it does not support its `precision`;
+            each such op is listed.
     """
     given = resolve(graph, precision or {})
     floats = {name for name, asked in given.items() if not FORMATS[asked].integer}
@@ -164,17 +164,17 @@ def layout(graph: Graph, allow_float: bool = False, precision: Mapping[str, Prec
 def build(
     graph: Graph, ranges: Ranges, allow_float: bool = False, precision: Mapping[str, Precision] | None = None
 ) -> Table:
-    """Works out the table of a float graph in which no two ops share a constant.
+    """Computes the table of a float graph. No two of its ops may share a constant.
 
     Args:
         graph: The float graph, as `Graph.unshared` makes it.
-        ranges: The ranges of its activations; what they hold for a constant or a slot goes before its own values.
-        allow_float: Leave in float what has no int8 form, instead of raising.
-        precision: What is to be other than int8, as `octavo.quantization.precision.resolve` takes it.
+        ranges: The ranges of its activations. A range given for a constant or a slot overrides the one of its values.
+        allow_float: Keep ops without an int8 form in float, instead of raising an error.
+        precision: The precision of ops that shall not be int8: see `octavo.quantization.precision.resolve`.
 
     Raises:
-        QuantizationError: An op has no int8 form at these ranges and `allow_float` is off, or not the one that
-            `precision` asks for; each one is listed.
+        QuantizationError: An op has no int8 form at these ranges and `allow_float` is off, or it does not support its
+            `precision`; each such op is listed.
     """
     found = layout(graph, allow_float, precision)
     params = parameters(found, ranges)
@@ -229,7 +229,7 @@ def _refused(graph: Graph, missing: list[KeptInFloat]) -> QuantizationError:
 
 
 def _too_wide(graph: Graph, found: Layout, params: Mapping[Slot, QParams]) -> Iterator[KeptInFloat]:
-    """The ops whose kernels cannot compute with the scales that these ranges ask for."""
+    """The ops whose kernels compute wrong results at the scales of these ranges."""
     for op, rules in found.integer:
         for tensor in _members(graph, op, rules) if rules.below < inf else ():
             slot = found.at(op, tensor)
@@ -241,7 +241,7 @@ def _too_wide(graph: Graph, found: Layout, params: Mapping[Slot, QParams]) -> It
 
 
 def _members(graph: Graph, op: Op, rules: Row) -> list[Tensor]:
-    """The float tensors of `op` that are activations to it: all but its weights and bias."""
+    """The float tensors that `op` treats as activations: all but its constant weights and bias."""
     special = {op.inputs[i] for i in (rules.weight, rules.bias) if i is not None and i < len(op.inputs)}
     return [
         tensor
@@ -272,15 +272,15 @@ def _layout(graph: Graph, left: list[KeptInFloat], precision: Mapping[str, Preci
             given = [fixed.get(slot) for name, slot in slots.items() if Slot(name) not in outputs]
             first = given[0] if given else None
             if first is not None and all(params == first for params in given):
-                # All it reads has one fixed scale: its result has it too.
+                # If all inputs have the same fixed scale, the output has it too.
                 fixed |= dict.fromkeys(outputs, first)
             else:
-                # A fixed tensor cannot take the group's scale: the op reads a requantized copy instead.
+                # A tensor with a fixed scale cannot take that of the group: the op reads a requantized copy instead.
                 slots = {name: Slot(name, op.index) if slot in fixed else slot for name, slot in slots.items()}
                 groups.join(list(slots.values()))
         for tensor in members:
             slot = slots[tensor.name]
-            # What is fed is stored, even where all read copies of it.
+            # An input of the graph is stored, even if all ops read requantized copies of it.
             for each in (slot, Slot(tensor.name)) if tensor.index in graph.inputs else (slot,):
                 groups.add(each)
                 tensors[each] = tensor
@@ -289,7 +289,7 @@ def _layout(graph: Graph, left: list[KeptInFloat], precision: Mapping[str, Preci
                 requantized[slot] = slot
     stored = {slot.tensor: slot for slot in groups.slots() if slot.op is None}
     for tensor in _made_in_float(graph, {op.index for op, _ in integer}):
-        # What an op left in float computes is stored in float, and only read as integers.
+        # The output of an op in float is stored in float. Integer ops read quantized copies of it.
         if tensor.name in stored:
             slot = stored.pop(tensor.name)
             for op in graph.consumers.get(tensor.index, ()):
@@ -300,9 +300,9 @@ def _layout(graph: Graph, left: list[KeptInFloat], precision: Mapping[str, Preci
 
 
 def _slot(graph: Graph, tensor: Tensor, op: Op, formats: Mapping[int, Format]) -> Slot:
-    """A tensor as `op` reads or makes it: as it is stored, or a requantized copy where that has another width.
+    """The slot that `op` reads or writes: the stored tensor, or a requantized copy if the bit widths differ.
 
-    A tensor has the width of the op that makes it. Inputs have that of int8, since pixels have 256 values.
+    A stored tensor has the bit width of the op that writes it. Inputs have 8 bits, since pixels have 256 values.
     """
     if tensor.constant is not None:
         return Slot(tensor.name)
@@ -313,19 +313,19 @@ def _slot(graph: Graph, tensor: Tensor, op: Op, formats: Mapping[int, Format]) -
 
 
 def _made_in_float(graph: Graph, integer: set[int]) -> list[Tensor]:
-    """The activations that ops make which are not among the integer ones."""
+    """The activations that ops in float write."""
     producers = [(tensor, graph.producers.get(tensor.index)) for tensor in graph.activations]
     return [tensor for tensor, op in producers if op is not None and op.index not in integer]
 
 
 def parameters(layout: Layout, ranges: Ranges) -> dict[Slot, QParams]:
-    """The parameters of every group: fixed, or of the union of what its members have seen."""
+    """The parameters of every group: the fixed ones, or those of the union of its members' ranges."""
     params = dict(layout.fixed)
     for group, slots in layout.members.items():
         if group not in params:
             found = [_range(slot, layout.tensor[slot], ranges) for slot in slots]
             low, high = min(low for low, _ in found), max(high for _, high in found)
-            # What is fed, and read as copies alone, is stored in the usual one.
+            # An input that ops read only as copies is stored in the default format.
             format_ = layout.formats.get(group, FORMATS[DEFAULT])
             if format_.symmetric:
                 params[group] = QParams.symmetric(np.array([max(abs(low), abs(high))]), None, format_.activations)
@@ -347,7 +347,7 @@ def _range(slot: Slot, tensor: Tensor, ranges: Ranges) -> Range:
 
 
 class _Groups:
-    """Slots that must have one scale: a union-find."""
+    """Groups of slots that must share a scale, as a union-find structure."""
 
     def __init__(self) -> None:
         self._parent: dict[Slot, Slot] = {}
@@ -373,16 +373,16 @@ class _Groups:
 def _constants(
     graph: Graph, op: Op, rules: Row, image: QParams, chosen: Format
 ) -> tuple[dict[str, QParams], dict[str, int]]:
-    """Parameters of constant weights and their bias, by name, and how many weight scales of a bias were widened.
+    """Parameters of constant weights and their bias, by name, and the number of widened weight scales, by bias name.
 
-    A weight scale is widened where the bias would leave its type.
+    A weight scale is widened if the bias would overflow its type.
 
     Args:
         graph: The float graph.
         op: An op with constant weights.
-        rules: Its row.
-        image: The parameters of what the weights meet.
-        chosen: What it computes with.
+        rules: Its row of the op table.
+        image: The parameters of the input that is multiplied by the weights.
+        chosen: The format of the op.
     """
     assert rules.weight is not None
     weight, bias, axis = graph.tensors[op.inputs[rules.weight]], bias_of(graph, op), rules.axis

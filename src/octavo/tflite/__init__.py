@@ -1,1 +1,1 @@
-"""A `.tflite` file: its graph, what int8 asks of each op, metadata, sizes."""
+"""A `.tflite` file: its graph, the int8 rules of each op, metadata, sizes."""

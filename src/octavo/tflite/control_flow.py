@@ -1,4 +1,4 @@
-"""Control flow: what loops, branches and variables come from, and how a model is exported without them."""
+"""Control flow: refuses loops, branches and variables, with their cause and a way to export a model without them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from octavo.base.errors import ModelError
 
 _KINDS: dict[int, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 _VARIABLES = {"CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
-# How many LOGISTIC ops a step of a recurrent layer has: an LSTM's gates are input, forget and output, a GRU's reset and
-# update.
+# The recurrent layer by the number of LOGISTIC ops in a step, one for each gate. The gates of an LSTM are input, forget
+# and output; those of a GRU are reset and update.
 _GATES = {3: "LSTM", 2: "GRU"}
 _KERAS_NAMES = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
 
@@ -28,7 +28,7 @@ def kinds(model: Any, subgraph: Any) -> list[str]:
 
 
 def called(subgraph: Any) -> Iterator[tuple[Any, list[int]]]:
-    """The ops of a subgraph that run other subgraphs, and which."""
+    """The ops of a subgraph that run other subgraphs, each with the indices of those."""
     for op in subgraph.operators:
         options = [vars(one) for one in (op.builtinOptions, op.builtinOptions2) if one is not None]
         found = [value for one in options for key, value in one.items() if _calls(key)]
@@ -43,12 +43,12 @@ def _calls(key: str) -> bool:
 
 
 def refuse(model: Any, subgraph: Any, name: str) -> None:
-    """Refuses a subgraph that needs others to run, with what they come from.
+    """Refuses a subgraph that needs other subgraphs or variables. The error states the cause and what to do.
 
     Args:
         model: The schema's `ModelT`.
         subgraph: One of its subgraphs.
-        name: What the error calls the model.
+        name: The name of the model in the error message.
 
     Raises:
         ModelError: It has a loop, a branch, a call or a variable.
@@ -90,7 +90,7 @@ def refuse(model: Any, subgraph: Any, name: str) -> None:
 
 
 def _variables(model: Any, found: list[str]) -> tuple[str, str]:
-    """What a model's variables are, and what to do about them."""
+    """The kind of a model's variables, and what to do about them, for the error message."""
     frozen = (
         "Convert with TFLiteConverter.from_keras_model, or with from_concrete_functions([function]) without the model "
         "as second argument, so that they become constants."
@@ -109,7 +109,7 @@ def _variables(model: Any, found: list[str]) -> tuple[str, str]:
 
 
 def _recurrent(model: Any, body: Any) -> str | None:
-    """The Keras layer whose step the body of a loop is: told by names where a file has them, else by its gates."""
+    """The recurrent Keras layer of a loop's body, found by tensor names if the file has them, else by its gates."""
     said = " ".join((raw.name or b"").decode("utf-8", "replace") for raw in body.tensors).lower()
     for part, layer in _KERAS_NAMES.items():
         if f"{part}_cell" in said:
@@ -128,7 +128,7 @@ def _units(model: Any, body: Any) -> str:
 
 
 def _place(op: Any, subgraph: Any) -> str:
-    """The layer's name, where the names of tensors tell it."""
+    """The layer's name for the error message, if a tensor's name contains it."""
     said = (subgraph.tensors[op.outputs[0]].name or b"").decode("utf-8", "replace")
     found = re.search(r"([^/;]+)/(?:while|cond)", said)
     return f" in '{found[1]}'" if found else ""

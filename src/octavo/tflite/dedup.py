@@ -1,6 +1,6 @@
-"""A flatbuffer in which equal vectors and equal tables are written once, and pointed at from many places.
+"""A flatbuffer builder that writes equal vectors and equal tables once.
 
-Readers notice nothing: a flatbuffer is a graph of offsets, and two of them may lead to one place.
+Readers need no change: a flatbuffer is a graph of offsets, and several offsets may point to the same place.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import flatbuffers
 class Sharing(flatbuffers.Builder):  # type: ignore[misc]
     """A builder that writes equal vectors of numbers and equal tables once.
 
-    The method names are the flatbuffers package's. A vector or table has just been written when `EndVector` or
-    `EndObject` sees it; if an equal one lies further back, the head goes back to before it and the earlier one is
-    pointed at, which is what the package itself does with equal vtables. Offsets are counted from the buffer's end,
-    which stays where it is.
+    The method names are those of the flatbuffers package. `EndVector` and `EndObject` compare the vector or table that
+    was just written with earlier ones. If there is an equal one, they drop the new one by moving the head back, and
+    return the offset of the earlier one. The package itself does the same with equal vtables. Offsets are counted from
+    the end of the buffer, so that they stay valid.
     """
 
     def __init__(self, size: int = 1024) -> None:
@@ -33,7 +33,8 @@ class Sharing(flatbuffers.Builder):  # type: ignore[misc]
         super().StartObject(numfields)
 
     def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: D102, N802
-        # Vectors of offsets mean something else at another place; of a table's offsets it is known where they lead.
+        # Offsets are relative to their own position, so vectors of offsets are not compared. A table is compared by the
+        # targets of its offsets.
         self._open = None
         super().PrependUOffsetTRelative(off)
         self._targets[int(self.Offset())] = off
@@ -55,7 +56,7 @@ class Sharing(flatbuffers.Builder):  # type: ignore[misc]
         content = bytearray(self.Bytes[end - made : end - before])
         for place, target in self._targets.items():
             content[made - place : made - place + 4] = target.to_bytes(4, "little")
-        # A table begins with the distance to its vtable, which says what lies where in it.
+        # A table begins with the distance to its vtable, which holds the position of each field.
         vtable = made + int.from_bytes(content[:4], "little", signed=True)
         return self._once(self._tables, (vtable, bytes(content[4:])), made, before)
 

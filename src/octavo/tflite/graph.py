@@ -1,7 +1,7 @@
-"""A float `.tflite` graph as Octavo sees it: ops, tensors, constants; read, changed, written.
+"""The graph of a `.tflite` file: reads, changes and writes its ops, tensors and constants.
 
-The flatbuffer itself is read and written by the utilities in the LiteRT wheel. A `Graph` is immutable: every
-change makes a new one. Only single-subgraph models are read: control flow is refused with its cause.
+The utilities of the LiteRT wheel read and write the flatbuffer. A `Graph` is immutable: every change makes a new one.
+Only models with one subgraph are supported: control flow is refused, with its cause.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from octavo.tflite.sparse import dense
 Array = npt.NDArray[Any]
 
 _KINDS: dict[int, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-# Types of tensors that are no reals: indices, classes, sizes, truth values. They stay as they are in an int8 file.
+# Types of tensors that are not quantized: indices, classes, sizes, booleans. An int8 file has them unchanged.
 WHOLE = frozenset({"int32", "int64", "bool"})
 _DTYPES: dict[int, str] = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
 
@@ -40,14 +40,14 @@ class Tensor:
     """One tensor of the graph.
 
     Args:
-        index: Its place in the file.
+        index: Its index in the file.
         name: Its name, unique within the graph.
-        shape: Its static shape; -1 where the file leaves a dimension open.
+        shape: Its static shape; -1 for a dimension that the file leaves open.
         dtype: NumPy's name of its element type (``float32``, ``int8``, …), or ``int4``.
-        constant: Its values when the file holds them, else None; those of ``int4``, which the file packs, as int8, and
-            those of a sparse constant in their dense array.
-        qparams: Its scale and zero point when it is quantized, else None; of a uint8 tensor those of the int8 codes
-            that lie 128 below.
+        constant: Its values if the file holds them, else None. ``int4`` values are unpacked to int8, and a sparse
+            constant is expanded to its dense array.
+        qparams: Its scale and zero point if it is quantized, else None. For a uint8 tensor, the zero point is that of
+            int8 codes, which are the bytes minus 128.
     """
 
     index: int
@@ -63,7 +63,7 @@ class Op:
     """One operation of the graph.
 
     Args:
-        index: Its place in execution order.
+        index: Its index in execution order.
         kind: Its builtin name, such as ``CONV_2D``; ``CUSTOM:name`` for a custom op.
         inputs: Tensor indices; -1 for an optional input that is absent.
         outputs: Tensor indices.
@@ -84,7 +84,7 @@ class Op:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """What damage makes Python raise, as one clear error."""
+    """Turns the exceptions that a damaged file causes into one clear error."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error, MemoryError) as error:
@@ -95,14 +95,14 @@ def reading(name: str) -> Iterator[None]:
 
 
 def unpack(content: bytes, name: str = "the model") -> Any:
-    """The bytes of a `.tflite` file as the schema's `ModelT`, with all its subgraphs.
+    """Unpacks the bytes of a `.tflite` file into the schema's `ModelT`, with all its subgraphs.
 
     Args:
         content: The bytes.
-        name: What error messages call the model.
+        name: The name of the model in error messages.
 
     Raises:
-        ModelError: They are not a `.tflite` model.
+        ModelError: The bytes are not a `.tflite` model.
     """
     if len(content) < 8 or content[4:8] != b"TFL3":
         raise ModelError(
@@ -114,7 +114,7 @@ def unpack(content: bytes, name: str = "the model") -> Any:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a `.tflite` file.
+    """Reads the bytes of a `.tflite` file.
 
     Raises:
         ModelError: There is no such file, or it cannot be read.
@@ -132,7 +132,7 @@ class Graph:
 
     Args:
         content: The bytes of a `.tflite` file.
-        name: What error messages call it.
+        name: The name of the model in error messages.
 
     Raises:
         ModelError: The bytes are not a `.tflite` model that Octavo can read.
@@ -168,11 +168,11 @@ class Graph:
 
     @classmethod
     def of(cls, model: Any, name: str = "the model") -> Self:
-        """The graph of a schema `ModelT`, which it keeps: what its bytes would be read as, without reading them.
+        """Makes a graph of a schema `ModelT` and keeps it. This equals reading its bytes, but is faster.
 
         Args:
-            model: The model; its buffers are renumbered, and nobody may change it afterwards.
-            name: What error messages call it.
+            model: The model. Its buffers are renumbered, and it must not be changed afterwards.
+            name: The name of the model in error messages.
         """
         made = cls.__new__(cls)
         made.name, made.content = name, serialize(model)
@@ -184,7 +184,7 @@ class Graph:
         """Reads a `.tflite` file.
 
         Raises:
-            ModelError: There is no such file, or it is not a model that can be read.
+            ModelError: There is no such file, or it is not a model that Octavo can read.
         """
         path = Path(path)
         return cls(read_bytes(path), f"'{path}'")
@@ -205,7 +205,7 @@ class Graph:
         for index, raw in enumerate(self._subgraph.tensors):
             base = raw.name.decode("utf-8", "replace") if raw.name else f"tensor_{index}"
             count = seen[base] = seen.get(base, 0) + 1
-            # Tables are keyed by name, so a name that comes twice gets its index.
+            # Tables are keyed by name, so a repeated name gets the tensor's index as a suffix.
             name = base if count == 1 else f"{base}#{index}"
             shape = raw.shapeSignature if raw.shapeSignature is not None and len(raw.shapeSignature) else raw.shape
             dtype = _DTYPES[raw.type]
@@ -255,19 +255,19 @@ class Graph:
 
     @cached_property
     def arguments(self) -> dict[int, str]:
-        """What the first signature calls each input and output tensor; empty where the file has no signature."""
+        """The names of the input and output tensors in the first signature; empty if the file has no signature."""
         found = (self._model.signatureDefs or [None])[0]
         maps = () if found is None else (*(found.inputs or ()), *(found.outputs or ()))
         return {int(item.tensorIndex): item.name.decode("utf-8", "replace") for item in maps if item.name}
 
     @cached_property
     def producers(self) -> dict[int, Op]:
-        """The op that makes each tensor; inputs and constants have none."""
+        """The op that writes each tensor; inputs and constants have none."""
         return {out: op for op in self.ops for out in op.outputs}
 
     @property
     def sparse(self) -> tuple[int, ...]:
-        """The tensors whose constants the file keeps sparse, by index."""
+        """The indices of the tensors that the file stores as sparse constants."""
         return tuple(index for index, raw in enumerate(self._subgraph.tensors) if raw.sparsity is not None)
 
     @cached_property
@@ -281,14 +281,14 @@ class Graph:
 
     @cached_property
     def activations(self) -> tuple[Tensor, ...]:
-        """The float tensors that are computed or fed, in the order they appear: inputs, then op outputs."""
+        """The float tensors that are not constant: inputs, then op outputs, in execution order."""
         order = [*self.inputs, *(out for op in self.ops for out in op.outputs)]
         tensors = (self.tensors[index] for index in dict.fromkeys(order))
         return tuple(t for t in tensors if t.dtype == "float32" and t.constant is None)
 
     @property
     def parameters(self) -> int:
-        """How many numbers the constants of float or quantized type hold."""
+        """The number of elements of all float and quantized constants."""
         return sum(
             t.constant.size
             for t in self.tensors
@@ -296,9 +296,9 @@ class Graph:
         )
 
     def exposed(self, tensors: Sequence[Tensor]) -> Graph:
-        """The same graph with `tensors` as its outputs, in that order, so that the runtime hands them out.
+        """The same graph with `tensors` as its outputs, in that order, so that the runtime returns them.
 
-        This keeps the runtime's fast kernels, which `preserve_all_tensors` would turn off.
+        Unlike `preserve_all_tensors`, this keeps the fast kernels of the runtime.
         """
         model = self.copied()
         model.subgraphs[0].outputs = [t.index for t in tensors]
@@ -306,11 +306,12 @@ class Graph:
         return Graph.of(model, self.name)
 
     def severed(self, tensors: Sequence[Tensor]) -> Graph:
-        """The same graph cut at `tensors`: ops read each from a new float input, in place of what computes it.
+        """The same graph cut at `tensors`: ops read each of them from a new float input, not the computed values.
 
-        Integer tensors are quantized on their way in, so that every op between two cuts can be watched alone. QUANTIZE
-        and DEQUANTIZE still read what was computed: with the op before them they make what is stored. The new inputs
-        come first, in the order of `tensors`, then the old ones. Indices of tensors stay as they are.
+        A QUANTIZE op follows the input of an integer tensor, so that the error of every op between two cuts can be
+        measured alone. QUANTIZE and DEQUANTIZE ops of the graph still read the computed values: together with the op
+        before them they compute the stored tensor. The new inputs come first, in the order of `tensors`, then the
+        old ones. The indices of existing tensors do not change.
         """
         model = self.copied()
         subgraph = model.subgraphs[0]
@@ -346,7 +347,7 @@ class Graph:
         return Graph.of(model, self.name)
 
     def replaced(self, constants: Mapping[str, Array]) -> Graph:
-        """The same graph with some constants exchanged for others of the same shape and type.
+        """The same graph with new values for some constants, of the same shape and type.
 
         Raises:
             KeyError: A name is no constant of this graph.
@@ -362,7 +363,7 @@ class Graph:
                     f"'{name}' holds {tensor.constant.dtype} {tensor.constant.shape}, not {values.dtype} {values.shape}"
                 )
             raw = model.subgraphs[0].tensors[tensor.index]
-            # Buffers can be shared between tensors; the changed one gets its own.
+            # Tensors can share a buffer, so the changed tensor gets its own.
             model.buffers.append(schema.BufferT())
             stored = pack4(values) if tensor.dtype == "int4" else np.ascontiguousarray(values)
             model.buffers[-1].data = stored.view(np.uint8).ravel()
@@ -370,7 +371,7 @@ class Graph:
         return Graph.of(model, self.name)
 
     def unshared(self) -> Graph:
-        """The same graph with one float constant per reader, since two readers can need two scales of it.
+        """The same graph with a separate float constant for each reader, since two readers may need two scales.
 
         Converters store equal constants once: two layers whose biases are all zero read the same tensor.
         """
@@ -380,7 +381,7 @@ class Graph:
         model = self.copied()
         subgraph = model.subgraphs[0]
         for tensor in self.tensors:
-            # The names become the file's own, so that whoever writes it can tell tensors apart by name.
+            # The unique names are written into the file, so that a writer can identify tensors by name.
             subgraph.tensors[tensor.index].name = tensor.name.encode()
         for op in self.ops:
             for place, index in enumerate(op.inputs):
@@ -393,7 +394,7 @@ class Graph:
                     subgraph.operators[op.index].inputs[place] = index = len(subgraph.tensors) - 1
                 elif tensor.constant.size:
                     taken.add(index)
-                # Equal constants can also share a buffer behind two tensors.
+                # Two tensors can also share a buffer.
                 raw = subgraph.tensors[index]
                 model.buffers.append(model.buffers[raw.buffer])
                 raw.buffer = len(model.buffers) - 1
@@ -401,7 +402,7 @@ class Graph:
 
     @property
     def _shares(self) -> bool:
-        """Whether two readers have a float constant, or its bytes, together; or two tensors had a name."""
+        """Whether two readers share a float constant or its buffer, or the file has names that are not unique."""
         raw = self._subgraph.tensors
         read = [i for op in self.ops for i in op.inputs if i >= 0 and self.tensors[i].constant is not None]
         floats = [i for i in read if self.tensors[i].dtype == "float32"]
@@ -409,12 +410,14 @@ class Graph:
         return not named or len({raw[i].buffer for i in floats}) < len(floats)
 
     def copied(self) -> Any:
-        """The graph as a schema `ModelT` that may be changed, but for the contents of its buffers."""
+        """A copy of the graph as a schema `ModelT`. It may be changed, except for the contents of its buffers."""
         return copy.deepcopy(self._model, {id(self._model.buffers): [_plain(raw) for raw in self._model.buffers]})
 
 
 def pack4(codes: Array) -> Array:
-    """4-bit codes as a file stores them: two a byte, the first in the lower half; a last byte can be half empty.
+    """Packs 4-bit codes as a file stores them: two in a byte, the first in the lower half.
+
+    The upper half of the last byte is 0 if the number of codes is odd.
 
     Example:
         >>> pack4(np.array([1, -1, -7])).tolist()
@@ -425,13 +428,13 @@ def pack4(codes: Array) -> Array:
 
 
 def unpack4(data: Array, count: int) -> Array:
-    """The inverse of `pack4`: `count` codes of 4 bits, as int8.
+    """The inverse of `pack4`: unpacks `count` codes of 4 bits to int8.
 
     Example:
         >>> unpack4(np.array([241, 9], np.uint8), 3).tolist()
         [1, -1, -7]
     """
-    # Shifted to the top and back, so that the sign bit of four becomes that of eight.
+    # Shifting up and back down extends the sign bit from 4 bits to 8.
     halves = np.stack([data << 4, data], axis=-1).astype(np.uint8).view(np.int8) >> 4
     return halves.ravel()[:count]
 
@@ -450,9 +453,9 @@ def describe(tensor: Tensor) -> dict[str, Any]:
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
-    """A buffer packed as the schema asks (``force_align: 16``), which the generated code forgets.
+    """A buffer aligned as the schema asks (``force_align: 16``); the generated code does not align it.
 
-    Kernels on microcontrollers read int32 biases in place, and fault on an odd address.
+    Kernels on microcontrollers read int32 biases in place, and fault on an unaligned address.
     """
 
     def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 - the generated code calls it so
@@ -469,20 +472,20 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
 
 
 def _plain(raw: Any) -> Any:
-    """A buffer of its own with the same content."""
+    """A new buffer object with the same content."""
     made = schema.BufferT()
     made.data = None if raw.data is None or len(raw.data) == 0 else np.frombuffer(raw.data, np.uint8)
     return made
 
 
 def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
-    """A schema `ModelT` as the bytes of a `.tflite` file.
+    """Packs a schema `ModelT` into the bytes of a `.tflite` file.
 
-    All constants come to lie inside the flatbuffer, aligned to 16 bytes; buffers that nothing uses are dropped.
+    All constants are stored inside the flatbuffer, aligned to 16 bytes. Unused buffers are dropped.
 
     Args:
         model: The model; its buffers are renumbered.
-        builder: An empty builder that packs it; the flatbuffers package's own when left out.
+        builder: An empty builder that packs it; by default one of the flatbuffers package.
     """
     holders = [*(t for graph in model.subgraphs for t in graph.tensors), *(model.metadata or [])]
     kept: dict[int, int] = {}
@@ -500,14 +503,14 @@ def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
         holder.buffer = kept[holder.buffer]
     model.buffers = buffers
     if builder is None:
-        # Room for all constants from the start: a builder that grows copies all that it holds.
+        # The builder has room for all constants from the start: growing would copy its content.
         builder = flatbuffers.Builder((1 << 16) + sum(len(buffer.data or b"") + 32 for buffer in buffers))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
 
 def _qparams(raw: Any) -> QParams | None:
-    """The tensor's scale and zero point, or None when the file gives none (or only min and max)."""
+    """The tensor's scale and zero point, or None if the file has none (or only min and max)."""
     quantization = raw.quantization
     if quantization is None or quantization.scale is None or len(quantization.scale) == 0:
         return None
@@ -518,11 +521,11 @@ def _qparams(raw: Any) -> QParams | None:
     dtype = _DTYPES[raw.type]
     bits = {"int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32, "int64": 64}.get(dtype)
     if dtype == "uint8":
-        # Codes are int8 throughout; `Port` moves bytes by 128 where a model takes or gives them.
+        # Octavo uses int8 codes throughout; `Port` converts the bytes of inputs and outputs by adding 128.
         zero_point = zero_point - 128
     if bits is None or not np.all(np.isfinite(scale)) or np.any(scale <= 0):
         return None
-    # A weight file of axis and one channel is still per tensor in effect, and stays as written.
+    # With one channel, quantization per channel and per tensor are the same.
     return QParams(
         scale=scale,
         zero_point=zero_point,

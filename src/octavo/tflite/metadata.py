@@ -1,10 +1,10 @@
-"""TFLite metadata: what a model file says of itself to other tools, and the files that are packed behind it.
+"""TFLite metadata: the description of a model for other tools, and the files that are packed behind the model.
 
-A ``TFLITE_METADATA`` entry of the model holds a flatbuffer of its own, with the identifier ``M001``. Files that it
-names, such as the labels, follow the model as a ZIP archive, stored as they are: runtimes read a flatbuffer from its
-front, and a ZIP archive is found from its end. Values here are those of JSON, with the names of the public schema:
+A ``TFLITE_METADATA`` entry of the model holds a separate flatbuffer, with the identifier ``M001``. Files that it names,
+such as the labels, follow the model as a ZIP archive without compression. Both formats fit into one file: a flatbuffer
+is read from its beginning, a ZIP archive from its end. Values are JSON values with the names of the public schema:
 https://github.com/google-ai-edge/mediapipe/blob/v0.10.21/mediapipe/tasks/metadata/metadata_schema.fbs (1.5.0).
-Only the tables that an image classifier needs are known here; others are passed over.
+Only the tables that an image classifier needs are supported; others are ignored.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from octavo.base.errors import ModelError
 from octavo.tflite.graph import Graph, serialize
 
 NAME = "TFLITE_METADATA"
-# The first version of the schema has all fields below.
+# The first version of the schema already has all fields below.
 PARSER_VERSION = "1.0.0"
 _IDENTIFIER = b"M001"
 
-# Of every table, the number of each field and what it holds.
+# The number and type of each field, for each table.
 _TABLES: dict[str, dict[str, tuple[int, str]]] = {
     "ModelMetadata": {
         "name": (0, "string"),
@@ -63,7 +63,7 @@ _TABLES: dict[str, dict[str, tuple[int, str]]] = {
     "NormalizationOptions": {"mean": (0, "[float]"), "std": (1, "[float]")},
     "AssociatedFile": {"name": (0, "string"), "description": (1, "string"), "type": (2, "AssociatedFileType")},
 }
-# A union is two fields: which table it is, from 1 on, and the table.
+# A union consists of two fields: the number of the table's type, from 1 up, and the table.
 _UNIONS = {
     "ContentProperties": ("FeatureProperties", "ImageProperties"),
     "ProcessUnitOptions": ("NormalizationOptions",),
@@ -80,16 +80,16 @@ _ENUMS = {
         "SCANN_INDEX_FILE",
     ),
 }
-# A damaged file can point at one table from many places.
+# In a damaged file, many offsets can point to the same table, so that reading would not end.
 _MOST_TABLES = 10_000
 _MOST_BYTES = 1 << 24
 
 
 def encode(value: Mapping[str, Any]) -> bytes:
-    """Metadata as the bytes of their flatbuffer.
+    """Writes metadata as the bytes of a flatbuffer.
 
     Args:
-        value: A ``ModelMetadata`` as JSON. A union's table ``x`` is named by ``x_type``.
+        value: A ``ModelMetadata`` as a JSON value. The key ``x_type`` holds the type of a union ``x``.
 
     Example:
         >>> decode(encode({"name": "Digits", "subgraph_metadata": [{"input_tensor_metadata": [{"name": "image"}]}]}))
@@ -101,7 +101,7 @@ def encode(value: Mapping[str, Any]) -> bytes:
 
 
 def _put(builder: flatbuffers.Builder, table: str, value: Mapping[str, Any]) -> int:
-    """Writes a table and all below it; returns its offset."""
+    """Writes a table and all tables inside it; returns its offset."""
     small: dict[int, int] = {}
     offsets: dict[int, int] = {}
     for name, (slot, kind) in _TABLES[table].items():
@@ -135,7 +135,7 @@ def _put(builder: flatbuffers.Builder, table: str, value: Mapping[str, Any]) -> 
 
 
 def decode(content: bytes) -> dict[str, Any]:
-    """The inverse of `encode`, for metadata of any tool.
+    """The inverse of `encode`; it also reads metadata that other tools wrote.
 
     Raises:
         ModelError: The bytes are not TFLite metadata.
@@ -151,7 +151,7 @@ def decode(content: bytes) -> dict[str, Any]:
 
 
 class _Reader:
-    """Reads tables, up to `_MOST_TABLES`."""
+    """Reads at most `_MOST_TABLES` tables."""
 
     def __init__(self) -> None:
         self._left = _MOST_TABLES
@@ -189,7 +189,7 @@ class _Reader:
 
 
 def _field(at: Table, slot: int) -> int:
-    """Where a field lies; 0 where the table leaves it out."""
+    """The position of a field; 0 if the table does not have it."""
     offset = int(at.Offset(4 + 2 * slot))
     return at.Pos + offset if offset else 0
 
@@ -197,12 +197,12 @@ def _field(at: Table, slot: int) -> int:
 def attach(
     graph: Graph, value: Mapping[str, Any], files: Mapping[str, bytes], builder: flatbuffers.Builder | None = None
 ) -> Graph:
-    """The same model with metadata, in place of those that it had.
+    """The same model with new metadata, which replace earlier ones.
 
     Args:
         graph: The model.
-        value: What `encode` takes.
-        files: The files that it names, packed behind the model.
+        value: The metadata, as for `encode`.
+        files: The content of the files that the metadata name, by name. They are packed behind the model.
         builder: As for `octavo.tflite.graph.serialize`.
     """
     model = graph.copied()
@@ -214,16 +214,16 @@ def attach(
     stream = io.BytesIO(serialize(model, builder))
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
         for name, content in files.items():
-            # ZIP files hold local times from 1980 on; one date makes the same model the same file.
+            # A ZIP file stores times, the earliest in 1980. A fixed time makes equal models equal files.
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
     return Graph(stream.getvalue(), graph.name)
 
 
 def read(content: bytes) -> dict[str, Any] | None:
-    """The metadata of a model file, or None when it has none.
+    """The metadata of a model file, or None if it has none.
 
     Raises:
-        ModelError: They are damaged.
+        ModelError: The metadata are damaged.
     """
     model = schema.Model.GetRootAs(content, 0)
     for place in range(model.MetadataLength()):
@@ -235,14 +235,14 @@ def read(content: bytes) -> dict[str, Any] | None:
 
 
 def labels(content: bytes, value: Mapping[str, Any]) -> list[str] | None:
-    """The labels of a model's first output, from the file that is packed for them; None when none is.
+    """The labels of a model's first output, from the packed file of labels; None if there is no such file.
 
     Args:
         content: The bytes of the model file.
-        value: What `read` found in it.
+        value: Its metadata, as `read` returns them.
 
     Raises:
-        ModelError: The packed file can not be read.
+        ModelError: The packed file cannot be read.
     """
     outputs = [one for graph in value.get("subgraph_metadata", []) for one in graph.get("output_tensor_metadata", [])]
     for file in outputs[0].get("associated_files", []) if outputs else []:

@@ -1,9 +1,9 @@
-"""One table, one row per TFLite operator: what the int8 specification asks of its tensors, and what it costs.
+"""The op table, one row per TFLite operator: the rules of the int8 specification for its tensors, and its cost.
 
 Sources: the TFLite 8-bit quantization specification for the rules, TensorFlow's `op_version.cc` for the operator
-versions, the kernels of LiteRT for what exists in int8. An operator without a row has no int8 kernel that computes what
-it should, but for a few that are not known here yet: `WITHOUT` says why. Forms with int16 activations are left out for
-the same reasons: SUM's reference kernel and PRELU's are wrong, RESIZE_BILINEAR's is no better than with int8.
+versions, and the kernels of LiteRT for the supported precisions. An operator without a row has no correct int8 kernel,
+except for a few that Octavo does not support yet; `WITHOUT` has the reasons. Some forms with int16 activations are left
+out too: the reference kernels of SUM and PRELU are wrong, and that of RESIZE_BILINEAR is no better than with int8.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Form:
 
     Args:
         version: Its operator version.
-        fixed: The output's parameters where the kernel fixes them, else None.
+        fixed: The parameters of the output if the kernel fixes them, else None.
     """
 
     version: Version
@@ -39,26 +39,26 @@ class Form:
 
 @dataclass(frozen=True)
 class Row:
-    """What integers ask of one operator.
+    """The rules of one operator for integer tensors.
 
     Args:
-        forms: Its form in every precision of `octavo.base.formats` that LiteRT has kernels of; int8 is one of them.
-        shares: True when all its float inputs and outputs must have one scale and zero point.
-        blends: Whether an operator that shares computes new values all the same, which have to be rounded.
-        weight: Which input holds weights, where the operator has such an input.
-        image: Which input holds what the weights meet.
-        layout: The weights' axes, a letter each: O output channels, I the input channels that one of them reads, H and
-            W the window, 1 an axis of one.
-        computed: Whether the weights can be computed, and are an activation then.
-        transposed: Whether it spreads its window over the output (a transposed convolution).
-        bias: Which input holds the bias, where the operator has one.
-        bounds: Where an activation function clips, and does nothing else.
-        fuses: Whether its kernels clip what they compute, in float and in integers, so that an activation function can
-            be fused into it.
-        scales: Whether it gives k times as much for k times its inputs, channel by channel, for every k > 0; RELU6 as
-            long as nothing passes 6.
+        forms: Its form in every precision of `octavo.base.formats` for which LiteRT has kernels; int8 is one of them.
+        shares: Whether all its float inputs and outputs must have the same scale and zero point.
+        blends: Whether an operator with `shares` computes new values all the same, which are rounded.
+        weight: The index of the input with the weights, if there is one.
+        image: The index of the input that is multiplied by the weights.
+        layout: The axes of the weights, one letter each: O for output channels, I for the input channels that one
+            output channel reads, H and W for the kernel's height and width, 1 for an axis of size 1.
+        computed: Whether the weights need not be constant. Computed weights are quantized as an activation.
+        transposed: Whether it is a transposed convolution.
+        bias: The index of the input with the bias, if there is one.
+        bounds: The bounds of an activation function that only clips.
+        fuses: Whether its float and integer kernels can clip the output, so that an activation function can be fused
+            into it.
+        scales: Whether scaling a channel of its inputs by k > 0 scales the same channel of its output by k. This holds
+            for RELU6 as long as no value exceeds 6.
         commutative: Whether its two inputs can be exchanged.
-        below: What the scales of its inputs have to stay below for its kernel to compute what it should.
+        below: The scales of its inputs must be below this for its kernel to compute correct results.
         macs: Multiply-accumulates of one run.
     """
 
@@ -80,17 +80,17 @@ class Row:
 
     @property
     def axis(self) -> int | None:
-        """The weights' channel axis; None where there are no weights."""
+        """The axis of the weights' output channels; None if there are no weights."""
         return self.layout.index("O") if self.layout else None
 
     @property
     def depthwise(self) -> bool:
-        """Whether every output channel reads one input channel alone."""
+        """Whether every output channel reads only one input channel."""
         return bool(self.layout) and "I" not in self.layout
 
     @property
     def convolves(self) -> bool:
-        """Whether its weights slide over an image, and it can pad that itself."""
+        """Whether it is a convolution, not transposed, which can pad its input itself."""
         return "H" in self.layout and not self.transposed
 
 
@@ -107,7 +107,7 @@ def _depthwise_macs(graph: Graph, op: Op) -> int:
 
 
 def _transpose_conv_macs(graph: Graph, op: Op) -> int:
-    # Weights are (output channels, height, width, input channels), the third input is the image.
+    # The shape of the weights is (output channels, height, width, input channels). The third input is the image.
     return _size(graph, op.inputs[2]) * prod(graph.tensors[op.inputs[1]].shape[:3])
 
 
@@ -171,7 +171,7 @@ _PROBABILITY = QParams(np.array([1 / 256]), np.array([-128]))
 _SIGNED_UNIT = QParams(np.array([1 / 128]), np.array([0]))
 _LOG_PROBABILITY = QParams(np.array([16 / 256]), np.array([127]))
 _WIDE_UNIT = QParams(np.array([1 / 32768]), np.array([0]), bits=16)
-# Bytes as reals: the code is the byte less 128.
+# The parameters of bytes: the int8 code is the byte minus 128.
 BYTES = QParams(np.array([1.0]), np.array([-128]))
 
 
@@ -180,7 +180,7 @@ def _form(version: Version | int, fixed: QParams | None = None) -> Form:
 
 
 def _forms(int8: Version | int | Form, **others: Version | int | Form) -> Mapping[Precision, Form]:
-    """The forms of a row, each by its operator version where that is all."""
+    """The forms of a row. An operator version stands for a form without fixed parameters."""
     given: dict[Any, Version | int | Form] = {"int8": int8, **others}
     return {name: form if isinstance(form, Form) else _form(form) for name, form in given.items()}
 
@@ -253,7 +253,7 @@ TABLE: dict[str, Row] = {
     "TANH": Row(_forms(_form(2, _SIGNED_UNIT), int16x8=_form(3, _WIDE_UNIT))),
     "L2_NORMALIZATION": Row(_forms(_form(2, _SIGNED_UNIT))),
     "LOG_SOFTMAX": Row(_forms(_form(2, _LOG_PROBABILITY))),
-    # Reals in, whole numbers or truth values out: every operand has its own scale, and what comes out has none.
+    # Float inputs, integer or boolean outputs: every input has its own scale, the output has none.
     "ARG_MAX": Row(_forms(2)),
     "ARG_MIN": Row(_forms(2)),
     "EQUAL": Row(_forms(2), below=1.0),
@@ -262,7 +262,7 @@ TABLE: dict[str, Row] = {
     "GREATER_EQUAL": Row(_forms(2), below=1.0),
     "LESS": Row(_forms(2), below=1.0),
     "LESS_EQUAL": Row(_forms(2), below=1.0),
-    # Values are moved or chosen, never computed: one scale for all.
+    # Values are moved, selected or averaged: inputs and outputs share one scale.
     "SELECT": Row(_forms(1), shares=True),
     "SELECT_V2": Row(_forms(1), shares=True),
     "AVERAGE_POOL_2D": Row(_forms(2, int16x8=3), shares=True, blends=True, fuses=True, scales=True),
@@ -300,11 +300,11 @@ TABLE: dict[str, Row] = {
     "BATCH_TO_SPACE_ND": Row(_forms(_rank_not_4(3), int16x8=4), shares=True),
 }
 
-# What makes reals of a uint8 input and computes nothing, and of nothing else: see `takes_bytes`. The int8 file has a
-# QUANTIZE op in its place.
+# Ops that only have an int8 form when they convert a uint8 input to float: see `takes_bytes`. The int8 file has a
+# QUANTIZE op instead.
 OF_BYTES: Mapping[str, Row] = {"CAST": Row(_forms(_form(2, BYTES)))}
 
-# Ops that change how a tensor is stored and not what it means, with their operator version.
+# Ops that change how a tensor is stored but not the reals that it represents, with their operator version.
 STORAGE: Mapping[str, Version] = {
     "QUANTIZE": lambda graph, op: {"int16": 2}.get(graph.tensors[op.outputs[0]].dtype, 1),
     "DEQUANTIZE": lambda graph, op: {"int8": 2, "int16": 3}.get(graph.tensors[op.inputs[0]].dtype, 1),
@@ -316,12 +316,12 @@ FUSED: Mapping[str, int] = {
     kind: code for kind, code in vars(schema.ActivationFunctionType).items() if isinstance(code, int) and code
 }
 
-# What `octavo.rewrite.integer_forms` makes of an op where it can.
+# The end of a reason for ops that `octavo.rewrite.integer_forms` can replace.
 _REWRITTEN = "; `octavo.rewrite.integer_forms.integer_forms` makes a MUL of it"
 _FLOAT_ALONE = "LiteRT has no int8 kernel of it"
 _CODES = "LiteRT's int8 kernel of it takes the codes themselves, and forgets their zero point"
 
-# Why an operator has no row, where that is known: each was tried on LiteRT, as tests/tflite/test_without.py does.
+# Why an operator has no row, if the reason is known. tests/tflite/test_without.py tries each of them on LiteRT.
 WITHOUT: Mapping[str, str] = {
     "NEG": _CODES + _REWRITTEN,
     "FLOOR_DIV": _CODES,
@@ -340,19 +340,19 @@ WITHOUT: Mapping[str, str] = {
 
 
 def why_not(op: Op) -> str:
-    """Why an operator without a row has none."""
+    """The reason why an operator has no row."""
     if op.kind.startswith("CUSTOM:"):
         return "it is a custom op, and what it computes is known to its maker alone"
     return WITHOUT.get(op.kind, "Octavo knows of no int8 kernel of it in LiteRT")
 
 
 def row(op: Op) -> Row | None:
-    """The operator's row, or None when it has no int8 form."""
+    """The operator's row, or None if it has no int8 form."""
     return TABLE.get(op.kind, OF_BYTES.get(op.kind))
 
 
 def takes_bytes(graph: Graph, op: Op) -> bool:
-    """Whether an op makes reals of a uint8 input, as networks with `Input(dtype="uint8")` do."""
+    """Whether an op converts a uint8 input of the graph to float, as in networks with `Input(dtype="uint8")`."""
     if op.kind != "CAST" or op.inputs[0] not in graph.inputs:
         return False
     source, made = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
@@ -360,13 +360,13 @@ def takes_bytes(graph: Graph, op: Op) -> bool:
 
 
 def whole(graph: Graph, op: Op) -> bool:
-    """Whether an operator works on whole numbers and truth values alone, which stay as they are in an int8 file."""
+    """Whether all tensors of an operator are integers or booleans without a scale: an int8 file has them unchanged."""
     tensors = [graph.tensors[index] for index in (*op.inputs, *op.outputs) if index >= 0]
     return all(tensor.dtype in WHOLE and tensor.qparams is None for tensor in tensors)
 
 
 def bias_of(graph: Graph, op: Op) -> Tensor | None:
-    """The constant that an operator with weights adds, or None when it adds none."""
+    """The constant bias of an operator with weights, or None if it has none."""
     rules = row(op)
     if rules is None or rules.bias is None or rules.bias >= len(op.inputs) or op.inputs[rules.bias] < 0:
         return None
@@ -375,13 +375,13 @@ def bias_of(graph: Graph, op: Op) -> Tensor | None:
 
 
 def activation(op: Op) -> str | None:
-    """The operator that is fused into another one as its activation function, such as ``RELU6``; None where none is."""
+    """The activation function that is fused into an operator, such as ``RELU6``; None if there is none."""
     code = getattr(op.options, "fusedActivationFunction", 0)
     return next((kind for kind, known in FUSED.items() if known == code), f"ACTIVATION_{code}") if code else None
 
 
 def clips(op: Op) -> tuple[float, float]:
-    """Where an operator clips what it gives, itself or by the activation function fused into it; else infinite."""
+    """The bounds to which an operator, or the activation function fused into it, clips its output; else infinite."""
     for kind in (op.kind, activation(op)):
         if kind in TABLE and (bounds := TABLE[kind].bounds) is not None:
             return bounds
@@ -389,7 +389,7 @@ def clips(op: Op) -> tuple[float, float]:
 
 
 def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:
-    """How many steps a window takes with TFLite's padding SAME, and the zeros before and after.
+    """The output size of a convolution with TFLite's padding SAME, and the numbers of zeros before and after.
 
     The formula is that of `ComputePaddingHeightWidth` in LiteRT's `kernels/padding.h`.
 
@@ -403,5 +403,5 @@ def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tupl
 
 
 def macs(graph: Graph) -> int:
-    """Multiply-accumulates of one run of the whole graph, at its static shapes."""
+    """The multiply-accumulates of one run of the whole graph, at its static shapes."""
     return sum(found.macs(graph, op) for op in graph.ops if (found := row(op)) is not None)

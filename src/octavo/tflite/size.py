@@ -1,4 +1,4 @@
-"""Size, honestly: how many bytes of a `.tflite` file are weights, quantization parameters, names, and rest."""
+"""Size: how many bytes of a `.tflite` file hold weights, quantization parameters, names, and the rest."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from octavo.base.artefact import Artefact, Part
 
 @dataclass(frozen=True)
 class Bytes:
-    """The bytes of a `.tflite` file by what they hold; they add up to the file's size.
+    """The bytes of a `.tflite` file by content. They add up to the size of the file.
 
     Args:
         weights: All constants.
         quantization: Scales, zero points and observed ranges.
-        names: Of tensors.
+        names: The names of tensors.
         rest: The graph itself, metadata, packed files, padding.
     """
 
@@ -27,11 +27,11 @@ class Bytes:
 
 
 class FileSizes(Part):
-    """Bytes of every file of a run's model.
+    """The sizes of the files of a run's model, in bytes.
 
     Args:
-        keras_with_optimizer: The `.keras` file with its optimizer's state; None where there is none.
-        keras: The same without it.
+        keras_with_optimizer: The `.keras` file with the state of its optimizer; None if there is none.
+        keras: The `.keras` file without the state of the optimizer; None if there is none.
         float_tflite: The float `.tflite`.
         int8_tflite: The int8 `.tflite`.
     """
@@ -43,7 +43,7 @@ class FileSizes(Part):
 
 
 class Breakdown(Part):
-    """What both `.tflite` files hold.
+    """The content of both `.tflite` files.
 
     Args:
         float_tflite: The bytes of the float `.tflite`.
@@ -55,11 +55,11 @@ class Breakdown(Part):
 
 
 class Sizes(Artefact):
-    """How large a run's files are, and what they hold.
+    """The sizes of a run's files, and their content.
 
     Args:
-        files: Bytes of every file.
-        breakdown: What both `.tflite` files hold.
+        files: The size of every file, in bytes.
+        breakdown: The content of both `.tflite` files.
     """
 
     file = "size.json"
@@ -70,7 +70,7 @@ class Sizes(Artefact):
 
 
 def breakdown(content: bytes) -> Bytes:
-    """The bytes of a `.tflite` file by what they hold.
+    """Counts the bytes of a `.tflite` file by content.
 
     Args:
         content: The bytes of the file.
@@ -81,7 +81,8 @@ def breakdown(content: bytes) -> Bytes:
     behind = 0
     for index in set(range(model.BuffersLength())) - described:
         buffer = model.Buffers(index)
-        # Buffers and tensors can point at one vector; a field's offset stands at 4 + 2 * its number in the schema.
+        # Several buffers or tensors can share a vector, which is counted once. The offset of a field is stored in the
+        # vtable at 4 + 2 * its number in the schema.
         if buffer.DataLength():
             data[buffer._tab.Vector(buffer._tab.Offset(4))] = buffer.DataLength()
         elif buffer.Offset() > 1:

@@ -1,7 +1,7 @@
-"""Sparse constants: the values that a file keeps, put back into the dense array that they are part of.
+"""Sparse constants: expands the stored values of a sparse constant into its dense array.
 
-The format is that of the schema's ``SparsityParameters``: dimensions, and blocks of them, are walked in an order; each
-is dense, or lists the places that hold something in compressed rows (CSR).
+The format is that of the schema's ``SparsityParameters``. It traverses dimensions, and blocks of them, in a given
+order. Each dimension is dense, or lists the indices of its stored entries in compressed rows (CSR).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def dense(values: Array, shape: Sequence[int], sparsity: Any) -> Array:
     """The dense array of a sparse constant.
 
     Args:
-        values: What the file keeps, in the order of the walk.
-        shape: Of the dense array.
+        values: The stored values, in the order of traversal.
+        shape: The shape of the dense array.
         sparsity: The schema's ``SparsityParametersT``.
 
     Raises:
@@ -32,7 +32,7 @@ def dense(values: Array, shape: Sequence[int], sparsity: Any) -> Array:
     blocks = [int(axis) for axis in sparsity.blockMap] if sparsity.blockMap is not None else []
     if sorted(order) != list(range(len(shape) + len(blocks))) or len(sparsity.dimMetadata) != len(order):
         raise ValueError("the order of a sparse constant's dimensions does not fit its shape")
-    # One entry for each place that was reached so far: where its row lies, and its coordinate in each walked dimension.
+    # One entry for each position so far: its row, and its coordinate in each traversed dimension.
     rows = np.zeros(1, np.int64)
     walked: list[Array] = []
     for level in sparsity.dimMetadata:
@@ -60,7 +60,7 @@ def dense(values: Array, shape: Sequence[int], sparsity: Any) -> Array:
         if axis < len(shape):
             places[axis] = step
         else:
-            # A block's coordinate goes on where that of the dimension it cuts stopped; blocks are always dense.
+            # The coordinate within a block refines that of the dimension that it divides; blocks are always dense.
             whole = blocks[axis - len(shape)]
             places[whole] = places[whole] * level.denseSize + step
     made = np.zeros(tuple(shape), values.dtype)
@@ -69,6 +69,6 @@ def dense(values: Array, shape: Sequence[int], sparsity: Any) -> Array:
 
 
 def _bounded(counts: Array, shape: Sequence[int]) -> None:
-    """Sees that a level has no more places than the array, before any memory is taken for them."""
+    """Refuses a level with more positions than the array has, before memory is allocated for them."""
     if counts.size and (counts.min() < 0 or counts.sum() > math.prod(shape)):
         raise ValueError("a sparse constant has more places than its shape")

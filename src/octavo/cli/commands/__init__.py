@@ -1,4 +1,4 @@
-"""The commands, by department: importing this package gives the application all of them."""
+"""The commands, by topic. Importing this package adds all of them to the application."""
 
 # In the order of `octavo --help`.
 from octavo.cli.commands import runs as runs  # isort: skip

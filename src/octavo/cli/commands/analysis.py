@@ -1,4 +1,4 @@
-"""Analysis: what a model is, what int8 costs it, and where."""
+"""Analysis: a model's properties, and the accuracy, size and latency of its int8 form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deployment: smaller files, time, devices, and a folder that works alone."""
+"""Deployment: smaller files, latency, target devices, and a self-contained folder."""
 
 from __future__ import annotations
 

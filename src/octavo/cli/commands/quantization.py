@@ -1,4 +1,4 @@
-"""Quantization: a float model becomes an int8 file."""
+"""Quantization: makes an int8 file from a float model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs: from images to a report."""
+"""Runs: a recipe from images to the report."""
 
 from __future__ import annotations
 
