@@ -9,7 +9,7 @@ hides a part with small values.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -161,40 +161,48 @@ def answers(before: Graph, after: Graph, samples: Images) -> Answers:
     names = [port.label for port in model.outputs]
     found: list[OutputAnswer] = []
     for index, name, real, int8 in zip(before.outputs, names, said, got, strict=True):
-        parts = _parts(before, index)
-        found += [
+        found += _of_output(before, index, name, real, int8)
+    made = Answers(len(chosen), tuple(found))
+    return made if made.hold else replace(made, tensor=_first(before, after, chosen[:8]))
+
+
+def _of_output(graph: Graph, index: int, name: str, real: Array, int8: Array) -> list[OutputAnswer]:
+    """The figures of one output: one entry, or one for each part of a concatenation."""
+    parts = _parts(graph, index)
+    if parts:
+        return [
             _answer(
-                name,
-                f"{low}:{high} of axis {axis}",
-                np.take(real, range(low, high), axis),
-                np.take(int8, range(low, high), axis),
+                name, f"{low}:{high} of axis {axis}", *(np.take(one, range(low, high), axis) for one in (real, int8))
             )
             for axis, low, high in parts
-        ] or [
-            _same(name, real, int8)
-            if before.tensors[index].dtype in WHOLE
-            else _answer(name, None, real, int8, classes=_classes(before, index))
         ]
-    made = Answers(len(chosen), tuple(found))
-    return made if made.hold else Answers(len(chosen), tuple(found), _first(before, after, chosen[:8]))
+    if graph.tensors[index].dtype in WHOLE:
+        return [_same(name, real, int8)]
+    return [_answer(name, None, real, int8, classes=_classes(graph, index))]
 
 
-def _answer(name: str, part: str | None, real: Array, int8: Array, classes: bool = False) -> OutputAnswer:
+def _answer(name: str, part: str | None, real: Array, int8: Array, *, classes: bool = False) -> OutputAnswer:
     """One output's figures; the first axis is that of the samples."""
     real, int8 = real.astype(np.float64), int8.astype(np.float64)
     noise, signal = float(np.square(int8 - real).sum()), float(np.square(real).sum())
     sqnr = None if noise == 0 else 10 * float(np.log10(max(signal, 1e-300) / noise))
-    flat, other = (one.reshape(len(one), -1) for one in (real, int8))
-    agreement = float((flat.argmax(1) == other.argmax(1)).mean()) if classes else None
+    agreement = None
+    if classes:
+        agreement = float((real.reshape(len(real), -1).argmax(1) == int8.reshape(len(int8), -1).argmax(1)).mean())
     # For samples with high confidence, probabilities can be equal in every code, so classes are compared instead.
-    frozen = not classes and len(flat) > 1 and bool(np.all(other == other[0])) and not bool(np.all(flat == flat[0]))
+    frozen = not classes and _frozen(real, int8)
     return OutputAnswer(name, part, sqnr, agreement, float(np.abs(real).max(initial=0.0)), frozen)
 
 
 def _same(name: str, whole: Array, other: Array) -> OutputAnswer:
     """An output of whole numbers, of which one is not near another."""
-    frozen = len(whole) > 1 and bool(np.all(other == other[0])) and not bool(np.all(whole == whole[0]))
-    return OutputAnswer(name, None, None, float((whole == other).mean()), float(np.abs(whole).max(initial=0)), frozen)
+    agreement, largest = float((whole == other).mean()), float(np.abs(whole).max(initial=0))
+    return OutputAnswer(name, None, None, agreement, largest, _frozen(whole, other))
+
+
+def _frozen(real: Array, int8: Array) -> bool:
+    """Whether int8 gives the same output for all samples and float does not."""
+    return bool(np.all(int8 == int8[0]) and not np.all(real == real[0]))
 
 
 def _outputs(model: Model, samples: Sequence[Array | tuple[Array, ...]]) -> list[Array]:

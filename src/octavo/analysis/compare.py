@@ -22,7 +22,7 @@ from octavo.base.artefact import Artefact
 from octavo.base.errors import DataError, ModelError
 from octavo.quantization.observers import Images
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
-from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.tflite.graph import Graph, Op, Tensor, as_codes, as_stored
 from octavo.tflite.op_table import FUSED, STORAGE, activation, row, takes_bytes
 
 Array = npt.NDArray[Any]
@@ -447,21 +447,13 @@ class _Runner:
         """Real values in, raw values out: views that the next run overwrites."""
         for tensor, values in zip(self._inputs, reals, strict=True):
             params = tensor.qparams
-            raw = values.astype(tensor.dtype) if params is None else _stored(tensor, params.quantize(values))
+            raw = values.astype(tensor.dtype) if params is None else as_stored(params.quantize(values), tensor.dtype)
             self._made.set_tensor(tensor.index, raw)
         self._made.invoke()
-        return [_codes(tensor, view()) for tensor, view in zip(self._outputs, self._exits, strict=True)]
-
-
-def _stored(tensor: Tensor, codes: Array) -> Array:
-    """Codes as a file stores them; uint8 codes are 128 higher than the int8 codes of `QParams`."""
-    shift = 128 if tensor.dtype == "uint8" else 0
-    return (codes.astype(np.int32) + shift).astype(tensor.dtype)
-
-
-def _codes(tensor: Tensor, raw: Array) -> Array:
-    """The inverse of `_stored`; values that are not quantized stay the same."""
-    return (raw.astype(np.int16) - 128).astype(np.int8) if tensor.dtype == "uint8" and tensor.qparams else raw
+        return [
+            view() if tensor.qparams is None else as_codes(view())
+            for tensor, view in zip(self._outputs, self._exits, strict=True)
+        ]
 
 
 def _decoded(tensor: Tensor, values: Array) -> Array:

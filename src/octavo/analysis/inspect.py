@@ -10,8 +10,7 @@ from typing import Any
 from octavo.base import notebook
 from octavo.base.errors import ModelError
 from octavo.base.record import Record
-from octavo.quantization.precision import name_of, possible, short_name
-from octavo.rewrite.integer_forms import integer_forms
+from octavo.quantization.precision import possible, short_name
 from octavo.source.sidecar import Sidecar
 from octavo.tflite import metadata
 from octavo.tflite.graph import Graph, describe
@@ -42,7 +41,7 @@ def inspect(
     """A model's inputs, outputs, ops, size and quantization, as a JSON value.
 
     Args:
-        graph: The model.
+        graph: The model, in the form that quantization works on: see `octavo.source.load.load_float`.
         belongs: Its sidecar, if it has one.
         content: The bytes of the file that it was read from; the graph's own when left out.
         canonical: The changes that brought the file's graph into canonical form.
@@ -55,10 +54,7 @@ def inspect(
         cost[op.kind] += rules.macs(graph, op) if rules is not None else 0
     types = Counter(t.dtype for t in graph.tensors)
     integer = not any("float" in name for name in types)
-    # What quantization would work on; ops keep their outputs' names there.
-    formed = integer_forms(graph).graph
-    able = {name_of(formed, op): possible(op) for op in formed.ops}
-    without = {op.kind for op in formed.ops if row(op) is None and not whole(formed, op)}
+    without = {op.kind for op in graph.ops if row(op) is None and not whole(graph, op)}
     return {
         "canonical": list(canonical),
         "bytes": len(content),
@@ -68,12 +64,7 @@ def inspect(
         "outputs": [describe(graph.tensors[i]) for i in graph.outputs],
         "ops": [{"op": kind, "count": count, "macs": cost[kind]} for kind, count in kinds.most_common()],
         "each_op": [
-            {
-                "op": str(op),
-                "name": short_name(graph, op),
-                "precisions": list(able.get(name_of(graph, op), possible(op))),
-            }
-            for op in graph.ops
+            {"op": str(op), "name": short_name(graph, op), "precisions": list(possible(op))} for op in graph.ops
         ],
         "no_int8_form": sorted(without - {"QUANTIZE", "DEQUANTIZE"}),
         "tensors": dict(types.most_common()),

@@ -19,6 +19,7 @@ from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
 from octavo.source.load import check_classes, classes_for, image_preprocess_for, load_float
 from octavo.source.sidecar import Sidecar
+from octavo.tflite.graph import Graph
 from octavo.training import qat as training
 from octavo.training.convert import convert
 
@@ -85,4 +86,5 @@ def qat(
     write_bytes(out, made.quantized.content)
     Sidecar(preprocess, classes_for(loaded, train)).write(out)
     shutil.rmtree(workdir, ignore_errors=True)
-    return Written(out, made.quantized, made.proof, len(loaded.graph.content), left_by_xnnpack(made.quantized))
+    left = left_by_xnnpack(Graph(made.quantized.content))
+    return Written(out, made.quantized, made.proof, len(loaded.graph.content), left)

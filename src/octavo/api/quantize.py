@@ -88,7 +88,8 @@ def quantize(
     tuned = run_passes(loaded.graph, ranges, feed, wanted.tune, plan, progress)
     int8 = to_int8(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
     proof = prove(int8)
-    found = answers(loaded.graph, Graph(int8.content), feed)
+    written = Graph(int8.content)
+    found = answers(loaded.graph, written, feed)
     if strict and not found.hold:
         first, *rest = found.describe()
         raise QuantizationError(
@@ -98,6 +99,6 @@ def quantize(
         warnings.warn(". ".join(found.describe()), OctavoWarning, stacklevel=2)
     write_bytes(out, int8.content)
     Sidecar(preprocess, classes_for(loaded, chosen)).write(out)
-    left = left_by_xnnpack(int8)
-    slower = slowdown(loaded.graph.content, int8, left)
+    left = left_by_xnnpack(written)
+    slower = slowdown(loaded.graph, written, left)
     return Written(out, int8, proof, len(loaded.graph.content), left, tuned.steps, found, slower)

@@ -43,12 +43,12 @@ def draw_tried(graph: Graph, preprocess: Preprocess | None, inputs: Inputs) -> T
     Raises:
         DataError: The data do not fit the model.
     """
-    count = equality.IMAGES if inputs.images is None else inputs.images
-    if inputs.data is None and preprocess is None:
-        return Tried(equality.samples(inputs_of(graph), count), None, f"{count} made-up samples")
-    if inputs.data is None or preprocess is None:
-        if preprocess is not None:
-            return Tried(equality.pictures(preprocess.shape, count), None, f"{count} made-up images")
+    if inputs.data is None:
+        count = equality.IMAGES if inputs.images is None else inputs.images
+        if preprocess is None:
+            return Tried(equality.samples(inputs_of(graph), count), None, f"{count} made-up samples")
+        return Tried(equality.pictures(preprocess.shape, count), None, f"{count} made-up images")
+    if preprocess is None:
         chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed, equality.IMAGES)
         feed = Feed(chosen, None, inputs_of(graph))
         return Tried(feed[:], chosen.labels, f"{len(chosen)} samples of '{inputs.data}'")

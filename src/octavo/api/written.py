@@ -53,12 +53,12 @@ class Written:
         )
 
 
-def left_by_xnnpack(made: Quantized) -> list[str]:
+def left_by_xnnpack(graph: Graph) -> list[str]:
     """The ops of a model that XNNPACK leaves to LiteRT's own, slower kernels."""
-    return [str(op) for op in undelegated(Graph(made.content))]
+    return [str(op) for op in undelegated(graph)]
 
 
-def slowdown(before: bytes, made: Quantized, undelegated: list[str]) -> float | None:
+def slowdown(before: Graph, made: Graph, undelegated: list[str]) -> float | None:
     """The int8 run time divided by the float run time, or None if XNNPACK runs every op.
 
     Args:
@@ -68,7 +68,7 @@ def slowdown(before: bytes, made: Quantized, undelegated: list[str]) -> float | 
     """
     if not undelegated:
         return None
-    times = np.median(interleaved([before, made.content], 0.1), axis=1)
+    times = np.median(interleaved([before.content, made.content], 0.1), axis=1)
     return float(times[1] / times[0])
 
 

@@ -76,9 +76,8 @@ def flags_of_records(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
-        for name, (record, names) in records.items():
-            values = {field: _READ.get(field, lambda value: value)(given.pop(field)) for field in names}
-            given[name] = record(**values)
+        for name, (record, used) in records.items():
+            given[name] = record(**{key: _flag(record, key).read(given.pop(key)) for key in used})
         function(**given)
 
     signature = inspect.Signature([item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in shown])
@@ -131,34 +130,54 @@ def _precisions(given: list[str] | None) -> dict[str, str]:
     return {name: precision for name, _, precision in pairs}
 
 
-# Fields whose flag has another type than the field. `_READ` converts the value of the flag; `_SHELL` holds the type,
-# default, metavar and help text of the flag.
-_READ: dict[str, Callable[[Any], Any]] = {"tune": _passes, "precision": _precisions}
-_SHELL: dict[str, tuple[Any, Any, str | None, str]] = {
-    "data": (Path | None, None, None, meaning(Inputs, "data")),
-    "tune": (
-        *(str, "compensate", None),
+@dataclass(frozen=True)
+class _Flag:
+    """A flag of another type than its field.
+
+    Args:
+        kind: The type of the flag.
+        help: Its help text.
+        default: Its default.
+        metavar: The name of its value in the help; typer's own if None.
+        read: Makes the field's value of the flag's.
+    """
+
+    kind: Any
+    help: str
+    default: Any = None
+    metavar: str | None = None
+    read: Callable[[Any], Any] = lambda value: value
+
+
+_FLAGS = {
+    "data": _Flag(Path | None, meaning(Inputs, "data")),
+    "tune": _Flag(
+        str,
         f"Tuning passes in their order, separated by commas; '' for none. {explained(PASSES)}.",
+        default="compensate",
+        read=_passes,
     ),
-    "precision": (
-        *(list[str] | None, None, "OP=PRECISION"),
+    "precision": _Flag(
+        list[str] | None,
         f"{named()} for ops by name (see inspect --ops), kind or a pattern such as *. Repeatable; later entries "
         "override earlier ones.",
+        metavar="OP=PRECISION",
+        read=_precisions,
     ),
 }
 
 
+def _flag(record: type[Any], name: str) -> _Flag:
+    """The flag of a field: its own type, default and help text, unless `_FLAGS` has others."""
+    own = _Flag(get_type_hints(record)[name], meaning(record, name), getattr(record, name, None))
+    return _FLAGS.get(name, own)
+
+
 def _parameter(record: type[Any], name: str, flags: Flags) -> inspect.Parameter:
-    hint = get_type_hints(record)[name]
-    default, metavar, help_ = getattr(record, name, None), None, meaning(record, name)
-    if name in _SHELL:
-        hint, default, metavar, help_ = _SHELL[name]
+    flag = _flag(record, name)
+    kind, default = flag.kind, flags.default.get(name, flag.default)
     if name in flags.required:
-        hint, default = next(kind for kind in get_args(hint) if kind is not type(None)), inspect.Parameter.empty
-    option = typer.Option(f"--{name.replace('_', '-')}", metavar=metavar, help=flags.help.get(name, help_))
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=flags.default.get(name, default),
-        annotation=Annotated[hint, option],
-    )
+        kind, default = next(item for item in get_args(kind) if item is not type(None)), inspect.Parameter.empty
+    text = flags.help.get(name, flag.help)
+    option = typer.Option(f"--{name.replace('_', '-')}", metavar=flag.metavar, help=text)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

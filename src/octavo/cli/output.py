@@ -113,7 +113,7 @@ def print_written(result: Any, json_: bool) -> None:
     say(f"size    {result.float_bytes:,} -> {proof.bytes:,} bytes ({ratio:.2f} times smaller)")
     say(f"proof   {len(proof.checks)} checks passed: the file is what was computed")
     if result.answers is not None:
-        say(f"answers {result.answers.describe()[0]}")
+        say(f"answers {result.answers.describe()[0].removeprefix('the answers ')}")
     say(f"wrote   {result.path} and its sidecar")
 
 

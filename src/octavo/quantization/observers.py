@@ -80,11 +80,7 @@ def rules_for(graph: Graph, tensors: Sequence[Tensor], observer: str) -> list[Ob
     """
     if observer not in OBSERVERS:
         raise QuantizationError(f"There is no observer '{observer}'.", f"Use one of {', '.join(OBSERVERS)}.")
-
-    def pixels(tensor: Tensor) -> bool:
-        return tensor.index in graph.inputs and len(tensor.shape) == 4 and tensor.shape[3] in (1, 3)
-
-    return [MINMAX if pixels(tensor) else OBSERVERS[observer] for tensor in tensors]
+    return [MINMAX if tensor.is_image and tensor.index in graph.inputs else OBSERVERS[observer] for tensor in tensors]
 
 
 def observe(graph: Graph, images: Images, observer: str = "minmax", progress: Progress = lambda done: None) -> Ranges:

@@ -21,6 +21,7 @@ from octavo.quantization.precision import Precision, written
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import Table
 from octavo.tflite.dedup import Sharing
+from octavo.tflite.draft import operator_code
 from octavo.tflite.graph import Graph, Op, Tensor, serialize
 from octavo.tflite.op_table import STORAGE, row
 
@@ -128,11 +129,7 @@ def _quantize_bytes(model: Any) -> None:
         source.quantization = schema.QuantizationParametersT()
         source.quantization.scale, source.quantization.zeroPoint = np.array([1.0], np.float32), np.array([0])
         # Version 2 is the first that converts between integer types.
-        quantizing = schema.OperatorCodeT()
-        quantizing.builtinCode = quantizing.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
-        quantizing.version = 2
-        model.operatorCodes.append(quantizing)
-        raw.opcodeIndex = len(model.operatorCodes) - 1
+        raw.opcodeIndex = operator_code(model, "QUANTIZE", 2)
         raw.builtinOptionsType, raw.builtinOptions = schema.BuiltinOptions.QuantizeOptions, schema.QuantizeOptionsT()
 
 

@@ -85,7 +85,7 @@ def _padding(graph: Graph, op: Op, of: dict[str, Range]) -> None:
 def _masks(graph: Graph, of: dict[str, Range], images: Images) -> None:
     """Limits the inputs of softmax from below: a value far below the largest of its row has a probability of 0."""
     wide = [
-        (op, tensor)
+        tensor
         for op in graph.ops
         if op.kind == "SOFTMAX"
         and (tensor := graph.tensors[op.inputs[0]]).name in of
@@ -93,8 +93,7 @@ def _masks(graph: Graph, of: dict[str, Range], images: Images) -> None:
     ]
     if not wide:
         return
-    tensors = [tensor for _, tensor in wide]
-    for tensor, (least, largest) in zip(tensors, _maxima(graph, tensors, images), strict=True):
+    for tensor, (least, largest) in zip(wide, _maxima(graph, wide, images), strict=True):
         low, _ = of[tensor.name]
         floor = least - _NOTHING
         if floor > low:
@@ -148,8 +147,11 @@ def _each(graph: Graph, tensors: list[Tensor], floor: float, high: float, of: di
 
 
 def _range(tensor: Tensor, of: dict[str, Range]) -> Range:
-    if tensor.name in of:
-        return of[tensor.name]
+    return of[tensor.name] if tensor.name in of else _own(tensor)
+
+
+def _own(tensor: Tensor) -> Range:
+    """The range of a constant's values; that of 0 for a tensor without values."""
     if tensor.constant is None or not tensor.constant.size:
         return 0.0, 0.0
     return float(tensor.constant.min()), float(tensor.constant.max())
@@ -157,8 +159,7 @@ def _range(tensor: Tensor, of: dict[str, Range]) -> Range:
 
 def _clipped(tensor: Tensor, low: float, high: float) -> Range:
     """The range of a constant's values, clipped to [low, high]."""
-    assert tensor.constant is not None
-    ends = np.clip([float(tensor.constant.min()), float(tensor.constant.max())], low, high)
+    ends = np.clip(_own(tensor), low, high)
     return float(ends[0]), float(ends[1])
 
 

@@ -15,23 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from octavo.rewrite.rewritten import Rewritten
 from octavo.rewrite.sweep import sweep
+from octavo.tflite.draft import add_buffer, operator_code
 from octavo.tflite.graph import Graph, Op
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Formed:
-    """A graph in which ops without an int8 kernel were replaced wherever an equivalent exists.
-
-    Args:
-        graph: The rewritten graph, or the given graph if nothing had to be replaced.
-        said: What was changed, one sentence per change, for display.
-    """
-
-    graph: Graph
-    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +40,7 @@ class _Form:
     said: str
 
 
-def integer_forms(graph: Graph) -> Formed:
+def integer_forms(graph: Graph) -> Rewritten:
     """Rewrites a float graph with ops that have int8 kernels. Float results are bit-equal, except for DIV.
 
     NEG becomes MUL by -1. SQUARE becomes MUL of a tensor by itself. DIV by a constant becomes MUL by the reciprocal,
@@ -67,11 +56,11 @@ def integer_forms(graph: Graph) -> Formed:
         (True, ())
     """
     if any(tensor.qparams is not None for tensor in graph.tensors):
-        return Formed(graph)
+        return Rewritten(graph)
     graph, real = _real_inputs(graph)
     forms = {op.index: form for op in graph.ops if (form := _form(graph, op)) is not None}
     if not forms:
-        return Formed(graph, real)
+        return Rewritten(graph, real)
     # Each op gets its own constants, so that a replaced constant has no other reader.
     graph = graph.unshared()
     model = graph.copied()
@@ -79,7 +68,7 @@ def integer_forms(graph: Graph) -> Formed:
         _apply(model, graph.ops[index], form)
     counts = Counter((graph.ops[index].kind, form.said) for index, form in forms.items())
     said = (f"{count} {kind} became {what}, which int8 has a kernel of." for (kind, what), count in counts.items())
-    return Formed(Graph.of(model, graph.name), (*real, *said))
+    return Rewritten(Graph.of(model, graph.name), (*real, *said))
 
 
 def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
@@ -90,7 +79,7 @@ def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     casts: dict[int, tuple[Op, ...]] = {}
     for index in graph.inputs:
         entry, readers = graph.tensors[index], graph.consumers.get(index, ())
-        if entry.dtype not in ("int32", "int64") or (len(entry.shape) == 4 and entry.shape[3] in (1, 3)):
+        if entry.dtype not in ("int32", "int64") or entry.is_image:
             continue
         made = [reader.outputs[0] for reader in readers if reader.kind == "CAST"]
         real = all(graph.tensors[i].dtype == "float32" and i not in graph.outputs for i in made)
@@ -176,23 +165,8 @@ def _apply(model: Any, op: Op, form: _Form) -> None:
             subgraph.tensors[-1].name = made.name + f";{form.kind.lower()}.{place}".encode()
         tensor = subgraph.tensors[inputs[-1]]
         tensor.type, tensor.shape, tensor.hasRank = schema.TensorType.FLOAT32, list(value.shape), True
-        tensor.buffer = len(model.buffers)
-        model.buffers.append(schema.BufferT())
-        model.buffers[-1].data = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        tensor.buffer = add_buffer(model, value)
     raw.inputs = inputs
-    raw.opcodeIndex = _code(model, form.kind)
+    raw.opcodeIndex = operator_code(model, form.kind)
     raw.builtinOptions = form.options
     raw.builtinOptionsType = getattr(schema.BuiltinOptions, type(form.options).__name__.removesuffix("T"))
-
-
-def _code(model: Any, kind: str) -> int:
-    """The index of an op kind's operator code at version 1, the version for float. The code is added if missing."""
-    builtin = getattr(schema.BuiltinOperator, kind)
-    for place, code in enumerate(model.operatorCodes):
-        if code.builtinCode == builtin and (code.version or 1) == 1:
-            return place
-    made = schema.OperatorCodeT()
-    # Readers from before 2020 use the deprecated field, which holds codes up to 127.
-    made.builtinCode, made.deprecatedBuiltinCode, made.version = builtin, min(builtin, 127), 1
-    model.operatorCodes.append(made)
-    return len(model.operatorCodes) - 1

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
+from octavo.tflite.draft import add_buffer, operator_code
 from octavo.tflite.graph import Graph, Op, serialize
 
 Array = npt.NDArray[Any]
@@ -90,12 +90,9 @@ class _Draft:
         return self._tensor(made)
 
     def _constant(self, values: Array, name: str) -> int:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
-        self._model.buffers.append(buffer)
         made = schema.TensorT()
         made.name, made.shape, made.type = name.encode(), list(values.shape), schema.TensorType.FLOAT32
-        made.buffer = len(self._model.buffers) - 1
+        made.buffer = add_buffer(self._model, values)
         return self._tensor(made)
 
     def _tensor(self, raw: Any) -> int:
@@ -104,7 +101,7 @@ class _Draft:
 
     def _add(self, kind: str, inputs: list[int], output: int) -> None:
         made = schema.OperatorT()
-        made.opcodeIndex = self._code(getattr(schema.BuiltinOperator, kind))
+        made.opcodeIndex = operator_code(self._model, kind)
         made.inputs, made.outputs = inputs, [output]
         if kind == "MUL":
             made.builtinOptionsType, made.builtinOptions = schema.BuiltinOptions.MulOptions, schema.MulOptionsT()
@@ -112,14 +109,3 @@ class _Draft:
             made.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
             made.builtinOptions = schema.MaximumMinimumOptionsT()
         self.ops.append(made)
-
-    def _code(self, builtin: int) -> int:
-        codes = self._model.operatorCodes
-        for index, code in enumerate(codes):
-            # Old files store the code in another field.
-            if flatbuffer_utils.get_builtin_code_from_operator_code(code) == builtin and code.version == 1:
-                return index
-        code = schema.OperatorCodeT()
-        code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), 1
-        codes.append(code)
-        return len(codes) - 1

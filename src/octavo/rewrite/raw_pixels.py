@@ -23,6 +23,7 @@ from ai_edge_litert import schema_py_generated as schema
 from octavo.base.affine import QParams
 from octavo.base.errors import QuantizationError
 from octavo.data.preprocess import Preprocess
+from octavo.tflite.draft import add_buffer, operator_code
 from octavo.tflite.graph import Graph, Op, serialize
 from octavo.tflite.op_table import TABLE, bias_of, row
 
@@ -95,9 +96,7 @@ def raw_pixels(graph: Graph, preprocess: Preprocess) -> RawPixels:
         raw = model.subgraphs[0].tensors[bias.index]
         _set(raw, QParams.bias(params.scale, weight.qparams.scale))
         # Tensors may share a buffer, so the changed bias gets a new one.
-        model.buffers.append(schema.BufferT())
-        model.buffers[-1].data = codes.astype(np.int32).view(np.uint8)
-        raw.buffer = len(model.buffers) - 1
+        raw.buffer = add_buffer(model, codes.astype(np.int32))
     scale = (step * (-128 - zero_point), step * (127 - zero_point))
     return RawPixels(Graph(serialize(model), graph.name), replace(preprocess, scale=scale), zero_point - ideal)
 
@@ -148,13 +147,9 @@ def _as_bytes(model: Any, codes: int) -> int:
 
 
 def _quantize(model: Any, source: int, target: int) -> Any:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
-    # QUANTIZE converts between integer types from version 2 on.
-    code.version = 2
-    model.operatorCodes.append(code)
     op = schema.OperatorT()
-    op.opcodeIndex = len(model.operatorCodes) - 1
+    # QUANTIZE converts between integer types from version 2 on.
+    op.opcodeIndex = operator_code(model, "QUANTIZE", 2)
     op.inputs, op.outputs = [source], [target]
     op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.QuantizeOptions, schema.QuantizeOptionsT()
     return op

@@ -16,7 +16,7 @@ from octavo.rewrite.equality import Equality, Raw
 from octavo.rewrite.fuse import fuse as fused
 from octavo.rewrite.raw_pixels import raw_pixels, unsigned
 from octavo.runtime.litert import Kernels, inputs_of
-from octavo.tflite.graph import Graph
+from octavo.tflite.graph import Graph, as_codes
 
 Pixels = Literal["int8", "uint8"]
 Array = npt.NDArray[Any]
@@ -119,7 +119,7 @@ def slim(
 def _pixels(graph: Graph, preprocess: Preprocess, seen: Array, pixels: Pixels) -> tuple[Graph, Preprocess, list[Step]]:
     made = raw_pixels(graph, preprocess)
     codes = _encoded(graph, preprocess, seen)
-    raw = (seen.astype(np.int16) - 128).astype(np.int8)
+    raw = as_codes(seen)
     about = (
         "the input took raw pixels already"
         if made.folded is None

@@ -20,7 +20,7 @@ from octavo.base import child
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError
 from octavo.base.quiet import quiet
-from octavo.tflite.graph import Graph
+from octavo.tflite.graph import Graph, as_codes, as_stored
 
 Array = npt.NDArray[Any]
 Kernels = Literal["xnnpack", "builtin", "reference"]
@@ -112,14 +112,13 @@ class Port:
         """Reals as the model takes them: codes of this port, float32, or unchanged whole numbers."""
         if self.qparams is None:
             return real.astype(self.dtype)
-        codes = self.qparams.quantize(real)
-        return (codes.astype(np.int16) + 128 if self.dtype == "uint8" else codes).astype(self.dtype)
+        return as_stored(self.qparams.quantize(real), self.dtype)
 
     def decode(self, raw: Array) -> Array:
         """The model's output as float32 reals."""
         if self.qparams is None:
             return raw.astype(np.float32)
-        return self.qparams.dequantize(raw.astype(np.int16) - 128 if self.dtype == "uint8" else raw)
+        return self.qparams.dequantize(as_codes(raw))
 
 
 class Model:

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from octavo.base.errors import DataError, ModelError
@@ -19,7 +20,7 @@ from octavo.rewrite.canonical.sizes import Size, Sizes, opened
 from octavo.rewrite.integer_forms import integer_forms
 from octavo.runtime.litert import Kernels, vet
 from octavo.source import foreign, sidecar
-from octavo.source.notes import notes_of
+from octavo.source.notes import Notes, notes_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph, Tensor, read_bytes
 
@@ -42,6 +43,11 @@ class Loaded:
     belongs: Sidecar | None
     content: bytes = b""
     canonical: tuple[str, ...] = ()
+
+    @cached_property
+    def notes(self) -> Notes:
+        """The image scale and class names from the file's TFLite metadata."""
+        return notes_of(self.content)
 
 
 def load_model(
@@ -68,9 +74,7 @@ def load_model(
         ModelError: The file does not exist, is not a model that can be read, or has an open size that no argument
             gives.
     """
-    loaded = _read(Path(path), signature, Sizes(size, images))
-    _tell(loaded.canonical, progress)
-    return loaded
+    return _told(_read(Path(path), signature, Sizes(size, images)), progress)
 
 
 def load_float(
@@ -98,15 +102,16 @@ def load_float(
     loaded = _read(Path(path), signature, Sizes(size, images))
     done = plain(loaded.graph)
     formed = integer_forms(done.graph)
-    loaded = replace(loaded, graph=formed.graph, canonical=(*loaded.canonical, *done.said, *formed.said))
-    _tell(loaded.canonical, progress)
+    canonical = (*loaded.canonical, *done.said, *formed.said)
+    return _told(replace(loaded, graph=formed.graph, canonical=canonical), progress)
+
+
+def _told(loaded: Loaded, progress: Progress | None) -> Loaded:
+    """The model, after `progress` was told what was changed."""
+    if progress is not None:
+        for sentence in loaded.canonical:
+            progress.say(sentence)
     return loaded
-
-
-def _tell(sentences: tuple[str, ...], progress: Progress | None) -> None:
-    for sentence in sentences if progress is not None else ():
-        assert progress is not None
-        progress.say(sentence)
 
 
 def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
@@ -117,14 +122,10 @@ def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
     belongs = None if path.is_dir() else sidecar.read(path)
     name = f"'{path}'"
     exported = _exported(path)
-    if exported is not None:
-        content = exported
-        chosen = choose(content, name, signature)
-        graph = Graph(chosen.content, name)
-    else:
-        content = read_bytes(path)
-        chosen = choose(content, name, signature)
-        graph = Graph(chosen.content, name)
+    content = read_bytes(path) if exported is None else exported
+    chosen = choose(content, name, signature)
+    graph = Graph(chosen.content, name)
+    if exported is None:
         _vet(path, chosen, graph, sizes)
         check(content, chosen, opened(graph, sizes.shapes(graph)))
     done = static(graph, sizes)
@@ -164,8 +165,7 @@ def _vet(path: Path, chosen: Chosen, graph: Graph, sizes: Sizes) -> None:
 
 def takes_an_image(graph: Graph) -> bool:
     """Whether a model has a single input, and it is an image of shape (N, height, width, 1 or 3)."""
-    shape = graph.tensors[graph.inputs[0]].shape if len(graph.inputs) == 1 else ()
-    return len(shape) == 4 and shape[3] in (1, 3)
+    return len(graph.inputs) == 1 and graph.tensors[graph.inputs[0]].is_image
 
 
 def _takes_pixels(entry: Tensor) -> bool:
@@ -214,7 +214,7 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
         source = "The model has no sidecar"
         if by_itself := _takes_pixels(entry):
             base = replace(base, scale=_PIXELS)
-        elif (noted := notes_of(model.content).scale) is not None:
+        elif (noted := model.notes.scale) is not None:
             base = replace(base, scale=noted)
             source = "The file's TFLite metadata say so"
         if not by_itself and said.scale is None and progress is not None:
@@ -246,7 +246,7 @@ def classes_for(loaded: Loaded, images: ImageSet) -> tuple[str, ...]:
     """
     if loaded.belongs is not None:
         return loaded.belongs.classes
-    if noted := notes_of(loaded.content).classes:
+    if noted := loaded.notes.classes:
         return noted
     count = math.prod(loaded.graph.tensors[loaded.graph.outputs[0]].shape[1:])
     return images.classes if len(loaded.graph.outputs) == 1 and len(images.classes) in (count, 2 * (count == 1)) else ()

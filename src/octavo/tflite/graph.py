@@ -25,6 +25,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError
 from octavo.tflite import control_flow
+from octavo.tflite.draft import add_buffer, operator_code
 from octavo.tflite.sparse import dense
 
 Array = npt.NDArray[Any]
@@ -56,6 +57,11 @@ class Tensor:
     dtype: str
     constant: Array | None
     qparams: QParams | None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether its shape is that of images, ``(N, height, width, 1 or 3)``."""
+        return len(self.shape) == 4 and self.shape[3] in (1, 3)
 
 
 @dataclass(frozen=True)
@@ -330,17 +336,12 @@ class Graph:
                 subgraph.tensors.append(twin)
                 twins[tensor.index] = len(subgraph.tensors) - 1
                 step = schema.OperatorT()
-                step.opcodeIndex = len(model.operatorCodes)
+                step.opcodeIndex = operator_code(model, "QUANTIZE")
                 step.inputs, step.outputs = [entries[-1]], [twins[tensor.index]]
                 steps.append(step)
         for op, raw_op in zip(self.ops, subgraph.operators, strict=True):
             if raw_op.inputs is not None and op.kind not in ("QUANTIZE", "DEQUANTIZE"):
                 raw_op.inputs = [twins.get(int(index), int(index)) for index in raw_op.inputs]
-        if steps:
-            code = schema.OperatorCodeT()
-            code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
-            code.version = 1
-            model.operatorCodes.append(code)
         subgraph.operators = [*steps, *subgraph.operators]
         subgraph.inputs = [*entries, *self.inputs]
         model.signatureDefs = None
@@ -364,10 +365,7 @@ class Graph:
                 )
             raw = model.subgraphs[0].tensors[tensor.index]
             # Tensors can share a buffer, so the changed tensor gets its own.
-            model.buffers.append(schema.BufferT())
-            stored = pack4(values) if tensor.dtype == "int4" else np.ascontiguousarray(values)
-            model.buffers[-1].data = stored.view(np.uint8).ravel()
-            raw.buffer, raw.sparsity = len(model.buffers) - 1, None
+            raw.buffer, raw.sparsity = add_buffer(model, pack4(values) if tensor.dtype == "int4" else values), None
         return Graph.of(model, self.name)
 
     def unshared(self) -> Graph:
@@ -412,6 +410,26 @@ class Graph:
     def copied(self) -> Any:
         """A copy of the graph as a schema `ModelT`. It may be changed, except for the contents of its buffers."""
         return copy.deepcopy(self._model, {id(self._model.buffers): [_plain(raw) for raw in self._model.buffers]})
+
+
+def as_codes(raw: Array) -> Array:
+    """Stored values as the codes of `QParams`: uint8 values minus 128, as int8; all others unchanged.
+
+    Example:
+        >>> as_codes(np.array([0, 128, 255], np.uint8)).tolist()
+        [-128, 0, 127]
+    """
+    return (raw.astype(np.int16) - 128).astype(np.int8) if raw.dtype == np.uint8 else raw
+
+
+def as_stored(codes: Array, dtype: str) -> Array:
+    """The inverse of `as_codes`: codes as a tensor of the given type stores them.
+
+    Example:
+        >>> as_stored(np.array([-128, 0, 127], np.int8), "uint8").tolist()
+        [0, 128, 255]
+    """
+    return (codes.astype(np.int16) + 128 if dtype == "uint8" else codes).astype(dtype)
 
 
 def pack4(codes: Array) -> Array:

@@ -23,7 +23,7 @@ from octavo.deployment.targets.chromium import Chromium, PageError, command
 from octavo.deployment.targets.target import Answer, Trial, agreement
 from octavo.deployment.web import browser_twin, copy_modules
 from octavo.runtime.litert import Latency, Model
-from octavo.tflite.graph import Graph
+from octavo.tflite.graph import Graph, as_stored
 
 _NO_BROWSER = Answer(None, "Chromium is not installed, or can not be driven here: apt install chromium")
 _PAGE = """<!doctype html><title>Octavo</title><body>
@@ -78,7 +78,7 @@ class Browser:
         assert path is not None
         signed = trial.graph.tensors[trial.graph.inputs[0]].dtype == "int8"
         given = np.concatenate([trial.fed(place)[0] for place in range(len(trial.inputs))])
-        inputs = (given.astype(np.int16) + 128).astype(np.uint8) if signed else given
+        inputs = as_stored(given, "uint8") if signed else given
         twin = browser_twin(trial.graph)
         try:
             with _page(path, twin) as page:

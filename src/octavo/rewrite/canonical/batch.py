@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
@@ -14,6 +13,7 @@ from octavo.rewrite.canonical.change import Change
 from octavo.rewrite.canonical.exact import ROUNDING
 from octavo.rewrite.canonical.sizes import static
 from octavo.rewrite.sweep import sweep
+from octavo.tflite.draft import add_buffer
 from octavo.tflite.graph import Graph, Op, Tensor
 from octavo.tflite.op_table import row
 
@@ -101,9 +101,7 @@ def _read_instead(model: Any, op: Op, place: int, tensor: Tensor, values: Array)
     fresh = schema.TensorT()
     fresh.name = f"{tensor.name};{op.index}.{place}".encode()
     fresh.type, fresh.shape = subgraph.tensors[tensor.index].type, list(values.shape)
-    fresh.buffer = len(model.buffers)
-    model.buffers.append(schema.BufferT())
-    model.buffers[-1].data = np.ascontiguousarray(values).view(np.uint8).ravel()
+    fresh.buffer = add_buffer(model, values)
     subgraph.operators[op.index].inputs[place] = len(subgraph.tensors)
     subgraph.tensors.append(fresh)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
-from ai_edge_litert import schema_py_generated as schema
-
 from octavo.rewrite.canonical.change import Change
 from octavo.rewrite.canonical.dynamic_range import weights
 from octavo.rewrite.canonical.exact import ROUNDING
 from octavo.rewrite.canonical.fold import fold
 from octavo.rewrite.canonical.known import Known
+from octavo.tflite.draft import add_buffer
 from octavo.tflite.graph import Graph
 
 
@@ -55,7 +53,5 @@ def _dense(graph: Graph) -> Graph:
     for index in direct:
         raw, values = model.subgraphs[0].tensors[index], graph.tensors[index].constant
         assert values is not None
-        model.buffers.append(schema.BufferT())
-        model.buffers[-1].data = np.ascontiguousarray(values).view(np.uint8).ravel()
-        raw.buffer, raw.sparsity = len(model.buffers) - 1, None
+        raw.buffer, raw.sparsity = add_buffer(model, values), None
     return Graph.of(model, graph.name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from octavo.rewrite.canonical.change import Change
 from octavo.rewrite.sweep import sweep
-from octavo.tflite.graph import Graph
+from octavo.tflite.draft import add_buffer
+from octavo.tflite.graph import Graph, as_codes
 
 # LiteRT rounds activations to 8 bits before it multiplies them by integer weights, so outputs are close but not equal.
 NOISE = 0.25
@@ -46,11 +46,7 @@ def dynamic_range(graph: Graph) -> Change | None:
         if tensor.constant is None:
             continue
         assert tensor.qparams is not None
-        # The parameters of a uint8 tensor apply to its codes less 128: see `Tensor`.
-        codes = tensor.constant.astype(np.int16) - (128 if tensor.dtype == "uint8" else 0)
-        raw.buffer, raw.sparsity = len(model.buffers), None
-        model.buffers.append(schema.BufferT())
-        model.buffers[-1].data = tensor.qparams.dequantize(codes).view(np.uint8).ravel()
+        raw.buffer, raw.sparsity = add_buffer(model, tensor.qparams.dequantize(as_codes(tensor.constant))), None
     # The readers of a removed DEQUANTIZE read its input, which is float now.
     behind = {op.outputs[0]: op.inputs[0] for op in ends}
     dropped = {op.index for op in ends}

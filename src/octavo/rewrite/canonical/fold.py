@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 
 from octavo.rewrite.canonical import exact
 from octavo.rewrite.sweep import sweep
+from octavo.tflite.draft import add_buffer
 from octavo.tflite.graph import Graph, Op
 
 Array = npt.NDArray[Any]
@@ -38,9 +38,7 @@ def fold(graph: Graph, wanted: Collection[int]) -> Graph:
     subgraph.operators = [subgraph.operators[op.index] for op in kept]
     for index in edge:
         raw, values = subgraph.tensors[index], found[index]
-        model.buffers.append(schema.BufferT())
-        model.buffers[-1].data = np.ascontiguousarray(values).view(np.uint8).ravel() if values.size else None
-        raw.buffer = len(model.buffers) - 1
+        raw.buffer = add_buffer(model, values)
         raw.shape, raw.shapeSignature, raw.hasRank = list(values.shape), None, values.ndim == 0
     sweep(model)
     return Graph.of(model, graph.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from octavo.base.errors import ModelError
@@ -17,24 +16,12 @@ from octavo.rewrite.canonical.dynamic_range import dynamic_range, weights
 from octavo.rewrite.canonical.infinite import infinite
 from octavo.rewrite.canonical.known import Known
 from octavo.rewrite.canonical.sizes import Sizes
-from octavo.rewrite.canonical.unread import unread
+from octavo.rewrite.canonical.unread import unread, unused
+from octavo.rewrite.rewritten import Rewritten
 from octavo.tflite.graph import Graph
 
 
-@dataclass(frozen=True)
-class Canonical:
-    """A graph in canonical form.
-
-    Args:
-        graph: The rewritten graph, or the given graph if nothing had to be changed.
-        said: What was changed, one sentence per change, for display.
-    """
-
-    graph: Graph
-    said: tuple[str, ...] = ()
-
-
-def static(graph: Graph, sizes: Sizes | None = None) -> Canonical:
+def static(graph: Graph, sizes: Sizes | None = None) -> Rewritten:
     """Gives a graph a batch of 1 and static sizes. This is the form for running a model without changing it.
 
     Args:
@@ -47,7 +34,7 @@ def static(graph: Graph, sizes: Sizes | None = None) -> Canonical:
     return _done(graph, (sizes or Sizes(), batch, arithmetic))
 
 
-def plain(graph: Graph) -> Canonical:
+def plain(graph: Graph) -> Rewritten:
     """Makes constants plain, finite float32, removes unused tensors, and fuses activation functions.
 
     This is the form of a float model that is to be changed. A quantized graph is left unchanged.
@@ -65,17 +52,16 @@ def concerns(graph: Graph) -> bool:
     """Whether a rewrite may change the graph, and so may run it on LiteRT's own kernels. This check runs nothing."""
     inputs = [graph.tensors[index].shape for index in graph.inputs]
     known = Known.of(graph).values
-    used = {*graph.inputs, *graph.outputs, *(index for op in graph.ops for index in (*op.inputs, *op.outputs))}
     return (
         any(n < 1 for tensor in graph.tensors if tensor.constant is None for n in tensor.shape)
         or any(shape[:1] > (1,) for shape in inputs)
         or any(known.intersection(op.outputs) for op in graph.ops)
-        or any(tensor.index not in used for tensor in graph.tensors)
+        or bool(unused(graph))
         or bool(graph.sparse or weights(graph) or has_activations(graph))
     )
 
 
-def _done(graph: Graph, rewrites: Sequence[Rewrite]) -> Canonical:
+def _done(graph: Graph, rewrites: Sequence[Rewrite]) -> Rewritten:
     changes: list[Change] = []
     at = graph
     for rewrite in rewrites:
@@ -88,7 +74,7 @@ def _done(graph: Graph, rewrites: Sequence[Rewrite]) -> Canonical:
         if exact.difference(before, alike[-1].graph, tolerance) is not None:
             raise _refusal(before, alike)
         before = alike[-1].graph
-    return Canonical(at, tuple(sentence for change in changes for sentence in change.said))
+    return Rewritten(at, tuple(sentence for change in changes for sentence in change.said))
 
 
 def _refusal(graph: Graph, changes: Sequence[Change]) -> ModelError:
