@@ -18,6 +18,7 @@ from octavo.analysis.compare import Compared, Error, TensorError, Unmatched
 from octavo.analysis.distributions import Activation, ChannelMax, Distributions, Histogram, Weight
 from octavo.analysis.evaluation import (
     ClassScore,
+    ClassTable,
     Delivery,
     Disagreement,
     Evaluation,
@@ -26,6 +27,7 @@ from octavo.analysis.evaluation import (
     PairComparison,
     Shift,
 )
+from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.base.artefact import Artefact
 from octavo.base.provenance import Host, Provenance, Stage
 from octavo.base.stats import Interval, mcnemar, paired_difference, proportion
@@ -73,10 +75,14 @@ def _model(classes: Sequence[str], each: int, correct: Sequence[int], latency: f
     return ModelEvaluation(
         file="x.tflite",
         sha256="0" * 64,
-        accuracy=proportion(sum(correct), each * count),
-        top5=proportion(each * count, each * count) if count > 10 else None,
-        per_class=rows,
-        confusion=confusion.tolist(),
+        score=proportion(sum(correct), each * count),
+        figures={},
+        by_class={},
+        table=ClassTable(
+            top5=proportion(each * count, each * count) if count > 10 else None,
+            per_class=rows,
+            confusion=confusion.tolist(),
+        ),
         latency=_latency(latency, 100),
     )
 
@@ -100,6 +106,10 @@ def evaluation(classes: Sequence[str] = CLASSES, each: int = 20, lost: int = 2, 
         for k in range(min(lost + gained, 24))
     ]
     return Evaluation(
+        task="single-label",
+        metric=SingleLabelScores.metric,
+        others=[],
+        likeness=SingleLabelScores.likeness,
         images=images,
         classes=list(classes),
         kernels="LiteRT with XNNPACK",

@@ -15,9 +15,9 @@ from tiny import CLASSES, SIZE, tiny_tflite, write_folder
 
 import octavo
 from octavo.analysis.compare import Compared, Error, TensorError, Unmatched
-from octavo.analysis.evaluate import Scores
 from octavo.analysis.inspect import Inspection
 from octavo.analysis.pareto import Tried
+from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.base import notebook
 from octavo.base.affine import QParams
 from octavo.data.dataset import ImageSet
@@ -96,14 +96,16 @@ def test_files_that_were_written(folder: Path) -> None:
 
 def test_scores(folder: Path) -> None:
     scores = octavo.evaluate("int8.tflite", "photos")
-    shown(scores, f"{scores.accuracy().value:.2%}", f"{scores.accuracy().low:.2%}", "30 images", "3 classes")
+    shown(scores, f"{scores.accuracy().value:.2%}", f"{scores.accuracy().low:.2%}", "30 samples")
     assert all(name in page(scores, "table").text for name in CLASSES)
 
 
 def test_scores_of_many_classes_show_those_that_are_recognized_least() -> None:
     count = 1000
-    scores = Scores(np.arange(count), np.eye(count)[::-1], tuple(f"class {k}" for k in range(count)), "LiteRT")
-    shown(scores, "0.00%", "1,000 classes")
+    scores = SingleLabelScores(
+        np.arange(count), np.eye(count)[::-1], tuple(f"class {k}" for k in range(count)), "LiteRT"
+    )
+    shown(scores, "0.00%", "1,000 samples")
     assert page(scores).tags.count("tr") == 1 + 20
 
 
@@ -132,7 +134,7 @@ def test_sensitivity(folder: Path) -> None:
 
 def test_study(folder: Path) -> None:
     study = octavo.calibrate("float.tflite", "photos", sizes=[1, 9], draws=2)
-    shown(study, "4 models", "1 to 9 images", f"{study.enough} are enough", f"float {study.accuracy:.2%}")
+    shown(study, "4 models", "1 to 9 images", f"{study.enough} are enough", f"float {study.score:.2%}")
     assert "points against the most" in page(study, "img", "pre").text
 
 
@@ -149,10 +151,10 @@ def test_search_and_what_it_tried(folder: Path) -> None:
     found = octavo.search("float.tflite", "photos", "found.tflite", octavo.Wish(drop=50), train=False)
     assert found.chosen is not None
     bytes_ = f"{len(found.chosen.content):,} bytes"
-    shown(found, "at most 50 points", found.chosen.way, bytes_, f"float {found.float_accuracy:.2%}")
+    shown(found, "at most 50 points", found.chosen.way, bytes_, f"float {found.float_score:.2%}")
     assert page(found, "table").tags.count("tr") == 1 + len(found.trials)
     tried = octavo.pareto(["found.tflite.search.json"])
-    shown(tried, "2 models", "100.00%" if found.float_accuracy == 1 else "float")
+    shown(tried, "2 models", "100.00%" if found.float_score == 1 else "float")
     assert page(tried, "table", "img").tags.count("tr") == 1 + 2
     # What code does with it.
     assert [row["name"] for row in tried] == ["float", found.chosen.way] and tried[0]["kind"] == "float"
@@ -161,10 +163,10 @@ def test_search_and_what_it_tried(folder: Path) -> None:
 
 def test_the_front_of_many_models_is_cut_short() -> None:
     rows = [
-        {"name": f"n{k}", "kind": "int8", "accuracy": k / 100, "bytes": k, "median_ms": k, "front": {"bytes": True}}
+        {"name": f"n{k}", "kind": "int8", "score": k / 100, "bytes": k, "median_ms": k, "front": {"bytes": True}}
         for k in range(1, 90)
     ]
-    shown(Tried(tuple(rows)), "89 models", "n1 1.00%", "84 more")
+    shown(Tried(tuple(rows), SingleLabelScores.metric), "89 models", "n1 1.00%", "84 more")
 
 
 def test_inspection(folder: Path) -> None:
@@ -196,7 +198,7 @@ def test_every_target_fits_on_a_screen(folder: Path) -> None:
 def test_report_of_a_run(tmp_path: Path) -> None:
     shutil.copytree(Path(__file__).parent / "former" / "run", tmp_path / "run")
     facts = octavo.report(tmp_path / "run")
-    shown(facts, facts.recipe.name, f"{facts.after.accuracy.value:.2%}", f"{facts.before.accuracy.value:.2%}")
+    shown(facts, facts.recipe.name, f"{facts.scores[1].value:.2%}", f"{facts.scores[0].value:.2%}")
 
 
 def test_what_steps_take_and_give(folder: Path) -> None:
@@ -217,7 +219,7 @@ def test_what_steps_take_and_give(folder: Path) -> None:
 
 def test_names_from_outside_are_text_in_html() -> None:
     name = "<script>alert('x')</script>&"
-    scores = Scores(np.zeros(2, int), np.eye(2), (name, "b"), "LiteRT")
+    scores = SingleLabelScores(np.zeros(2, int), np.eye(2), (name, "b"), "LiteRT")
     made = page(scores, "table")
     assert name in made.text and "script" not in made.tags
     assert notebook.picture(b"", '"><script>').count("<") == 1

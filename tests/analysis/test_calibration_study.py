@@ -49,7 +49,7 @@ def test_a_point_is_what_that_many_images_give_in_one_go(observer: ObserverName)
         order = np.random.default_rng((0, point.draw)).permutation(40)[: point.images]
         ranges = calibrate(graph, PREPROCESS.apply(POOL.take(order).images), observer)
         made = Model(Graph(quantize(graph, ranges).content)).predict(judges)
-        assert point.accuracy == np.mean(made.argmax(1) == JUDGES.labels)
+        assert point.score == np.mean(made.argmax(1) == JUDGES.labels)
         assert point.agreement == np.mean(made.argmax(1) == real.argmax(1))
         noise = np.square(made.astype(np.float64) - real).sum()
         assert point.sqnr == pytest.approx(10 * np.log10(np.square(real.astype(np.float64)).sum() / noise))
@@ -58,7 +58,7 @@ def test_a_point_is_what_that_many_images_give_in_one_go(observer: ObserverName)
 def test_all_images_are_the_same_in_every_draw_and_the_most_is_its_own_measure() -> None:
     found = _study()
     whole = [point for point in found.points if point.images == 40]
-    assert len({(point.accuracy, point.sqnr) for point in whole}) == 1
+    assert len({(point.score, point.sqnr) for point in whole}) == 1
     assert found.gaps[40] == (0.0, 0.0, 0.0)
     assert [point.images for point in found.points] == [1, 4, 40] * 3
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tiny import CLASSES, SIZE, pictures, tiny_tflite
 
-from octavo.analysis.evaluate import Scores, compare, disagreements, evaluate
+from octavo.analysis.evaluate import compare, evaluate
 from octavo.analysis.evaluation import McNemar
+from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.base.errors import DataError
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
@@ -42,20 +43,20 @@ def test_accuracy_is_that_of_a_plain_interpreter_loop() -> None:
         made.set_tensor(entry, (image.astype(np.float64) / 127.5 - 1).astype(np.float32)[None])
         made.invoke()
         right += int(made.get_tensor(leave)[0].argmax() == label)
-    scores = evaluate(Graph(tiny_tflite()), test, PREPROCESS)
+    scores = _scored(Graph(tiny_tflite()))
     assert int(scores.correct.sum()) == right
     assert right > 40
     assert scores.kernels == "LiteRT with XNNPACK"
 
 
 def test_tables_add_up() -> None:
-    scores = evaluate(_int8(), _set(), PREPROCESS)
-    value = scores.to_json()
-    confusion = np.array(value["confusion"])
+    scores = _scored(_int8())
+    table = scores.table()
+    confusion = np.array(table.confusion)
     assert confusion.sum() == 60
-    assert confusion.sum(axis=1).tolist() == [row["images"] for row in value["per_class"]] == [20, 20, 20]
-    assert np.trace(confusion) == sum(row["correct"] for row in value["per_class"]) == scores.correct.sum()
-    assert value["top5"] is None
+    assert confusion.sum(axis=1).tolist() == [row.images for row in table.per_class] == [20, 20, 20]
+    assert np.trace(confusion) == sum(row.correct for row in table.per_class) == scores.correct.sum()
+    assert table.top5 is None
 
 
 def test_progress_counts_every_image() -> None:
@@ -65,8 +66,8 @@ def test_progress_counts_every_image() -> None:
 
 
 def test_logits_become_probabilities() -> None:
-    plain = evaluate(Graph(tiny_tflite(softmax=False)), _set(), PREPROCESS)
-    ended = evaluate(Graph(tiny_tflite()), _set(), PREPROCESS)
+    plain = _scored(Graph(tiny_tflite(softmax=False)))
+    ended = _scored(Graph(tiny_tflite()))
     np.testing.assert_allclose(plain.probabilities, ended.probabilities, atol=1e-5)
 
 
@@ -97,14 +98,30 @@ def test_classes_must_be_the_models() -> None:
         evaluate(Graph(tiny_tflite()), other, PREPROCESS)
 
 
-def test_labels_are_needed() -> None:
+def test_without_labels_there_is_agreement_and_no_score() -> None:
     images, _ = pictures(6)
-    with pytest.raises(DataError, match="needs labelled images"):
-        evaluate(Graph(tiny_tflite()), ImageSet(images, None, CLASSES, tuple("abcdef")), PREPROCESS)
+    unlabelled = ImageSet(images, None, CLASSES, tuple("abcdef"))
+    before, after = (evaluate(graph, unlabelled, PREPROCESS) for graph in (Graph(tiny_tflite()), _int8()))
+    assert not before.known and before.score() is None and before.figures() == []
+    found = compare(before, after)
+    assert found.difference is None and found.non_inferior is None and found.mcnemar is None
+    assert found.agreement == np.mean(before.arrays()["answers"].argmax(1) == after.arrays()["answers"].argmax(1))
 
 
-def _scores(predictions: list[int], labels: list[int]) -> Scores:
-    return Scores(np.array(labels), np.eye(3, dtype=np.float32)[predictions], CLASSES, "none")
+def test_no_samples_are_an_error() -> None:
+    images, labels = pictures(6)
+    with pytest.raises(DataError, match="needs samples"):
+        evaluate(Graph(tiny_tflite()), ImageSet(images[:0], labels[:0], CLASSES, ()), PREPROCESS)
+
+
+def _scored(graph: Graph) -> SingleLabelScores:
+    found = evaluate(graph, _set(), PREPROCESS)
+    assert isinstance(found, SingleLabelScores)
+    return found
+
+
+def _scores(predictions: list[int], labels: list[int]) -> SingleLabelScores:
+    return SingleLabelScores(np.array(labels), np.eye(3, dtype=np.float32)[predictions], CLASSES, "none")
 
 
 def test_compare_counts_by_hand() -> None:
@@ -113,10 +130,11 @@ def test_compare_counts_by_hand() -> None:
     after = _scores([0, 1, 2, 1, 2, 2, 2, 1], labels)  # 5 right: lost places 3 and 4, gained place 5
     found = compare(before, after, margin=0.02)
     assert found.mcnemar == McNemar(b=2, c=1, p=1.0)
+    assert found.difference is not None
     assert found.difference.value == pytest.approx(-1 / 8)
     assert found.agreement == pytest.approx(4 / 8)
     assert not found.non_inferior
-    assert sorted(disagreements(before, after)) == [3, 4, 5, 6]
+    assert sorted(item.place for item in before.changed(after)) == [3, 4, 5, 6]
 
 
 def test_non_inferior_needs_the_whole_interval_above_the_margin() -> None:
@@ -127,5 +145,5 @@ def test_non_inferior_needs_the_whole_interval_above_the_margin() -> None:
 
 
 def test_compare_refuses_other_images() -> None:
-    with pytest.raises(ValueError, match="same images"):
+    with pytest.raises(ValueError, match="same samples"):
         compare(_scores([0], [0]), _scores([0], [1]), 0.01)

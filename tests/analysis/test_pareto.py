@@ -11,6 +11,7 @@ from tiny import tiny_tflite, write_folder
 import octavo.tuning.adaround
 from octavo.analysis.pareto import front, picture, points
 from octavo.analysis.target_search import FloatRecord, SearchRecord, TrialRecord, Wish
+from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.api.search import search as search_file
 from octavo.base.errors import DataError, OctavoError, QuantizationError
 from octavo.base.stats import Interval
@@ -59,23 +60,24 @@ def test_images_without_labels_cannot_judge(model: Path, tmp_path: Path) -> None
 def test_the_front_is_what_no_other_row_beats() -> None:
     """Against the definition, row by row."""
     random = np.random.default_rng(0)
-    rows = [{"accuracy": a, "bytes": b} for a, b in random.integers(0, 20, (60, 2)).tolist()]
+    rows = [{"score": a, "bytes": b} for a, b in random.integers(0, 20, (60, 2)).tolist()]
     kept = front(rows, "bytes")
     for row in rows:
         beaten = any(
-            other["bytes"] <= row["bytes"] and other["accuracy"] >= row["accuracy"] and other != row for other in rows
+            other["bytes"] <= row["bytes"] and other["score"] >= row["score"] and other != row for other in rows
         )
         assert (row in kept) == (not beaten)
 
 
 def test_searches_and_runs_in_one_picture(tmp_path: Path) -> None:
     share = Interval(0.8, 0.7, 0.9)
-    trial = TrialRecord(way="minmax", accuracy=share, against_float=share, bytes=300, median_ms=1.0, seconds=2.0)
+    trial = TrialRecord(way="minmax", score=share, against_float=share, bytes=300, median_ms=1.0, seconds=2.0)
     record = SearchRecord(
         model="a.tflite",
         wish=Wish(drop=1.0),
+        metric=SingleLabelScores.metric,
         images=20,
-        before=FloatRecord(accuracy=0.9, bytes=900, median_ms=3.0),
+        before=FloatRecord(score=0.9, bytes=900, median_ms=3.0),
         trials=[trial],
         chosen=None,
         obstacles=[],
@@ -90,16 +92,17 @@ def test_searches_and_runs_in_one_picture(tmp_path: Path) -> None:
         found.models[name] = found.models[name].model_copy(
             update={
                 "file": f"{name}.tflite",
-                "accuracy": Interval(accuracy, 0.7, 0.95),
+                "score": Interval(accuracy, 0.7, 0.95),
                 "latency": Latency(time, time, time, 9),
             }
         )
     found.write(run / found.file)
-    rows = points([tmp_path / "a.search.json", run])
+    found = points([tmp_path / "a.search.json", run])
+    rows = found.rows
     sizes = [("float", 900), ("minmax", 300), ("run: float", 800), ("run: int8", 200)]
     assert [(row["name"], row["bytes"]) for row in rows] == sizes
     assert [row["name"] for row in front(rows, "median_ms")] == ["run: int8", "float"]
-    assert picture(rows).startswith(b"\x89PNG")
+    assert picture(rows, found.metric).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"float": {}, "trials": [{}]}'])

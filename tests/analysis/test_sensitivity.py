@@ -12,6 +12,7 @@ from oneop import IMAGE, convert, inputs, weights
 from octavo.analysis.sensitivity import sensitivity
 from octavo.analysis.sensitivity_views import picture, table
 from octavo.base.errors import DataError, QuantizationError
+from octavo.data.dataset import ImageSet
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import name_of
 from octavo.quantization.ranges import Ranges
@@ -19,6 +20,7 @@ from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 
 LABELS = np.arange(24) % 5
+SAMPLES = ImageSet(inputs(), LABELS, tuple("abcde"), tuple(map(str, range(24))))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def sqnr(real: np.ndarray, made: np.ndarray) -> float:
 
 
 def test_an_op_that_moves_values_alone_costs_what_rounding_its_result_costs(graph: Graph, ranges: Ranges) -> None:
-    found = sensitivity(graph, ranges, inputs(), LABELS)
+    found = sensitivity(graph, ranges, inputs(), SAMPLES)
     by_kind = {item.op: item for item in found.ops}
     assert set(by_kind) == {op.kind for op in graph.ops}
     last = graph.ops[-1]
@@ -60,8 +62,8 @@ def test_an_op_that_moves_values_alone_costs_what_rounding_its_result_costs(grap
     made = (np.clip(np.rint(real.astype(np.float64) / step) + zero, 0, 255) - zero) * step
     only = by_kind["MAXIMUM"].only
     assert only is not None and only.sqnr == pytest.approx(sqnr(real, made), abs=0.02)
-    assert found.accuracy == np.mean(real.argmax(1) == LABELS)
-    assert only.accuracy == np.mean(made.argmax(1) == LABELS)
+    assert found.score == np.mean(real.argmax(1) == LABELS)
+    assert only.score == np.mean(made.argmax(1) == LABELS)
     assert only.agreement == np.mean(made.argmax(1) == real.argmax(1))
 
 
@@ -78,7 +80,7 @@ def test_a_tensor_with_a_careless_range_names_its_op(graph: Graph, ranges: Range
     noises = [item.only.noise for item in found.ops if item.only is not None]
     assert noises == sorted(noises, reverse=True)
     assert sum(item.share or 0.0 for item in found.ops) == pytest.approx(1.0)
-    assert found.accuracy is None and worst.only.accuracy is None
+    assert found.score is None and worst.only.score is None
 
 
 def test_without_the_dense_layers_rounding_the_output_is_nearer_to_float(graph: Graph, ranges: Ranges) -> None:
@@ -115,7 +117,7 @@ def test_what_the_budget_leaves_out_is_listed(graph: Graph, ranges: Ranges) -> N
 
 
 def test_pictures_and_tables_of_a_whole_measurement(graph: Graph, ranges: Ranges) -> None:
-    value = sensitivity(graph, ranges, inputs(), LABELS).to_json()
+    value = sensitivity(graph, ranges, inputs(), SAMPLES).to_json()
     assert picture(value)[:4] == b"\x89PNG"
     assert table(value, 2).row_count == 2
 

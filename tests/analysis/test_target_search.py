@@ -51,8 +51,9 @@ def test_the_first_way_that_meets_the_wish_is_the_last_that_is_tried() -> None:
     assert [trial.way for trial in found.trials] == ["minmax"]
     assert found.chosen is found.trials[0]
     again = evaluate(Graph(found.chosen.content), _set(90, 1), PREPROCESS)
-    assert found.chosen.accuracy == again.accuracy().value
-    assert found.float_accuracy == evaluate(Graph(tiny_tflite()), _set(90, 1), PREPROCESS).accuracy().value
+    assert found.chosen.score == again.value(again.metric)
+    before = evaluate(Graph(tiny_tflite()), _set(90, 1), PREPROCESS)
+    assert found.float_score == before.value(before.metric)
 
 
 def test_dearer_ways_follow_until_ops_in_float_meet_it() -> None:
@@ -98,7 +99,7 @@ def test_a_latency_is_this_machines() -> None:
     found = _search(Wish(latency=1e6))
     assert len(found.trials) == len(WAYS)
     assert found.chosen is not None
-    assert found.chosen.accuracy == max(trial.accuracy for trial in found.trials)
+    assert found.chosen.score == max(trial.score for trial in found.trials)
     assert _search(Wish(latency=1e-9)).chosen is None
 
 
@@ -117,4 +118,4 @@ def test_json_holds_what_was_tried() -> None:
     assert value["chosen"] == "minmax" and value["wish"] == {"drop": 5.0, "size": None, "latency": None}
     (trial,) = value["trials"]
     assert trial["bytes"] == len(found.trials[0].content)
-    assert np.isclose(trial["against_float"]["value"], trial["accuracy"]["value"] - value["float"]["accuracy"])
+    assert np.isclose(trial["against_float"]["value"], trial["score"]["value"] - value["float"]["score"])

@@ -39,7 +39,7 @@ def test_quantize_evaluate_and_inspect(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     assert value["images"] == 18
-    assert value["accuracy"]["value"] > 0.7
+    assert value["score"]["value"] > 0.7
 
     done = octavo("inspect", out, "--json")
     assert json.loads(done.stdout)["kind"] == "full-integer"
@@ -127,7 +127,7 @@ def test_qat_trains_and_writes(folder: Path) -> None:
     assert "trained with" in made["checks"][-1]["name"]
     assert "qat: epoch 6 of 6" in done.stderr
     value = json.loads(octavo("evaluate", out, "--data", folder / "photos", "--json").stdout)
-    assert value["accuracy"]["value"] > 0.7
+    assert value["score"]["value"] > 0.7
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 

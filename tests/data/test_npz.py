@@ -38,8 +38,7 @@ def test_calibration_needs_x_train_only(save):
     chosen = draw_calibration(dataset, 5, seed=0)
     assert len(chosen) == 5 and chosen.labels is None
     assert calibration(dataset.splits["train"].read(), 5, seed=0).ids == chosen.ids
-    with pytest.raises(DataError, match="not labelled"):
-        draw(dataset, DataRecipe(), 0)
+    assert draw(dataset, DataRecipe(), 0).test.labels is None
 
 
 def test_test_images_never_calibrate(save):
@@ -64,6 +63,33 @@ def test_gray_images_become_rgb(save, gray):
 
 
 @pytest.mark.parametrize(
+    "truth",
+    [LABELS.astype(float), np.eye(3)[LABELS] / 2, np.ones((12, 3)), np.zeros((12, 2, 2), int), np.linspace(0, 1, 12)],
+)
+def test_what_is_no_class_is_the_truth_of_another_task(save, truth):
+    split = save(x_test=IMAGES, y_test=truth).splits["test"]
+    assert split.labels is None and split.classes == ()
+    read = split.read([3, 1])
+    np.testing.assert_array_equal(read.truth, truth[[3, 1]])
+    np.testing.assert_array_equal(read.take([1]).truth, truth[[1]])
+    assert read.digest() != split.read([1, 3]).digest()
+
+
+def test_x_and_y_alone_are_one_split(save):
+    dataset = save(x=IMAGES, y=LABELS)
+    assert set(dataset.splits) == {"all"} and dataset.splits["all"].labels.tolist() == LABELS.tolist()
+
+
+def test_columns_with_endings_are_splits(save):
+    dataset = save(
+        a_train=np.zeros((12, 2)), b_train=np.ones((12, 1)), a_test=np.zeros((3, 2)), b_test=np.ones((3, 1)),
+        y_train=LABELS, y_test=LABELS[:3],
+    )  # fmt: skip
+    assert {key: len(split) for key, split in dataset.splits.items()} == {"train": 12, "test": 3}
+    assert sorted(dataset.splits["test"].read([0]).images[0]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
     "labels",
     [
         LABELS,
@@ -83,15 +109,12 @@ def test_every_form_of_labels(save, labels):
 @pytest.mark.parametrize(
     "labels",
     [
-        LABELS.astype(float),
         LABELS - 1,
         LABELS[:11],
-        np.eye(3)[LABELS] / 2,
         np.eye(3)[LABELS] * np.nan,
-        np.ones((12, 3)),
         np.array(["a"] * 12),
         np.array(3),
-        np.zeros((12, 2, 2), int),
+        np.zeros((12, 0)),
     ],
 )
 def test_other_labels_are_errors(save, labels):

@@ -15,7 +15,7 @@ from smallnet import SHAPE, batch, small_tflite
 from test_deploy import variants
 from tiny import CLASSES, SIZE, tiny_int8
 
-from octavo.analysis.evaluate import gives_probabilities
+from octavo.analysis.tasks.task import gives_probabilities
 from octavo.data.preprocess import Preprocess
 from octavo.deployment.folder import deploy
 from octavo.quantization.calibrate import calibrate

@@ -43,7 +43,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def trial(graph: Graph) -> Trial:
-    return Trial(Path("none"), graph, np.zeros((1, 1)), np.zeros(1, int), None)
+    return Trial(Path("none"), graph, np.zeros((1, 1)), np.zeros((1, 3)), True, None)
 
 
 def test_lifetimes_by_hand() -> None:

@@ -151,10 +151,10 @@ def test_validation_speaks_before_training_does(make_run: MakeRun) -> None:
 def test_the_weakest_class_has_images(make_run: MakeRun) -> None:
     def weak(evaluation: Any) -> None:
         for model in evaluation["models"].values():
-            rows = model["per_class"]
+            rows = model["table"]["per_class"]
             rows[1] |= {"correct": 10, "recall": 0.5}
             rows[2] |= {"images": 0, "correct": 0, "recall": 0.0}
-            model["confusion"][1] = [3, 10, 7]
+            model["table"]["confusion"][1] = [3, 10, 7]
 
     said = _said(make_run, "next", evaluation=weak)
     assert "the float model recognizes 50.00% of its 20 images" in said

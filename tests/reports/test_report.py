@@ -225,7 +225,7 @@ def test_nothing_disagrees(make_run: MakeRun) -> None:
     same = make_evaluation(lost=0, gained=0)
     folder = make_run(evaluation=lambda value: value.update(same))
     reports.write(folder)
-    assert "the same class for each of 60 test images" in _Page(folder / "report.html").text
+    assert "the same answer for each of 60 test samples" in _Page(folder / "report.html").text
     assert "Nowhere" in (folder / "report.md").read_text("utf-8")
 
 

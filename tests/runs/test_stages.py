@@ -94,7 +94,7 @@ def test_evaluation_agrees_with_the_saved_predictions(done: Path) -> None:
     kept = np.load(done / "predictions.npz")
     for name in ("float", "int8"):
         right = kept[name].argmax(axis=1) == kept["labels"]
-        assert value["models"][name]["accuracy"]["value"] == pytest.approx(right.mean())
+        assert value["models"][name]["score"]["value"] == pytest.approx(right.mean())
     agree = (kept["float"].argmax(axis=1) == kept["int8"].argmax(axis=1)).mean()
     assert value["comparison"]["agreement"] == pytest.approx(agree)
 

@@ -37,7 +37,7 @@ def _run(path: Path, accuracy: float) -> None:
     path.mkdir()
     (path / "int8.tflite").write_bytes(tiny_int8().content)
     found = evaluation()
-    share = {"accuracy": Interval(accuracy, accuracy - 0.02, accuracy + 0.02)}
+    share = {"score": Interval(accuracy, accuracy - 0.02, accuracy + 0.02)}
     models = {name: model.model_copy(update=share) for name, model in found.models.items()}
     found.model_copy(update={"images": 900, "models": models}).write(path / found.file)
 

@@ -15,9 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis import calibration_study_views
-from octavo.analysis.evaluate import Scores, evaluate
+from octavo.analysis.evaluate import evaluate
+from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.tasks.task import Scores, Task
 from octavo.base.errors import DataError
+from octavo.base.metric import Metric
 from octavo.base.progress import Progress
+from octavo.base.stats import Interval, bootstrap
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -41,16 +45,16 @@ class Point:
     Args:
         images: How many images calibrated it.
         draw: The number of the random order that they came from.
-        agreement: The share of images for which it gives the same class as float.
-        sqnr: SQNR of its probabilities against float's, in dB; None if they are equal.
-        accuracy: The share of right answers.
+        agreement: How alike its answers and float's are; for classes, the share of equal ones.
+        sqnr: SQNR of its answers against float's, in dB; None if they are equal.
+        score: The task's deciding figure, such as the accuracy.
     """
 
     images: int
     draw: int
     agreement: float
     sqnr: float | None
-    accuracy: float
+    score: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,9 +65,11 @@ class Study:
         observer: The observer.
         acts: The tuning passes of each model.
         judges: How many images evaluated the models.
-        accuracy: The float model's, on them.
+        metric: The metric of the scores.
+        likeness: What `agreement` measures.
+        score: The float model's, on them.
         points: Every model, by size and draw.
-        gaps: For each size, the mean over draws of its accuracy minus that of the largest size, and the ends of its 95%
+        gaps: For each size, the mean over draws of its score minus that of the largest size, and the ends of its 95%
             interval over the images.
         enough: The smallest size that is not shown to be worse than the largest; all smaller sizes are.
     """
@@ -71,18 +77,21 @@ class Study:
     observer: str
     acts: tuple[str, ...]
     judges: int
-    accuracy: float
+    metric: Metric
+    likeness: Metric
+    score: float
     points: tuple[Point, ...]
     gaps: dict[int, tuple[float, float, float]]
     enough: int
 
     def __repr__(self) -> str:
         most = max(self.gaps)
-        found = [point.accuracy for point in self.points if point.images == most]
+        found = [point.score for point in self.points if point.images == most]
         ways = " + ".join((self.observer, *self.acts))
         return (
             f"Study({ways}, {len(self.points)} models of {min(self.gaps):,} to {most:,} images: "
-            f"{self.enough:,} are enough; int8 {float(np.mean(found)):.2%} with {most:,}, float {self.accuracy:.2%}, "
+            f"{self.enough:,} are enough; int8 {self.metric.text(float(np.mean(found)))} with {most:,}, "
+            f"float {self.metric.text(self.score)}, "
             f"on {self.judges:,} images)"
         )
 
@@ -103,6 +112,7 @@ def study(
     sizes: Sequence[int],
     quantization: Quantization = Quantization(tune=()),
     *,
+    task: Task | None = None,
     draws: int = 5,
     seed: int = 0,
     progress: Progress,
@@ -117,6 +127,7 @@ def study(
         preprocess: From image to input.
         sizes: How many images to calibrate with.
         quantization: How every model is quantized; the tuning passes see the images that calibrate.
+        task: How outputs are scored; guessed from the outputs and the truth when left out.
         draws: How many orders of the pool.
         seed: Of the random orders.
         progress: Where progress goes.
@@ -131,10 +142,16 @@ def study(
             f"Sizes from 1 to {len(pool)} were expected, as many as there are training images, and {sizes} came.",
             "Set `sizes` to others, or give more images.",
         )
+    task = task or task_for(None, graph, judges)
     with progress.track("judge float", len(judges)) as advance:
-        before = evaluate(graph, judges, preprocess, progress=advance)
+        before = evaluate(graph, judges, preprocess, progress=advance, task=task)
+    if not before.known:
+        raise DataError(
+            f"The study of the task {task.name} needs labels to score by, and these samples have none that fit.",
+            "Give labelled samples, or set `task` to what the labels are.",
+        )
     points: list[Point] = []
-    hits: dict[int, list[Array]] = {size: [] for size in sizes}
+    made_of: dict[int, list[Scores]] = {size: [] for size in sizes}
     rules = rules_for(graph, graph.activations, quantization.observer)
     plan = partial(build, allow_float=quantization.allow_float, precision=quantization.precision)
     with progress.track("study", draws * len(sizes)) as advance:
@@ -153,17 +170,20 @@ def study(
                 made = Graph(
                     quantize(tuned.graph, tuned.ranges, quantization.allow_float, quantization.precision).content
                 )
-                after = evaluate(made, judges, preprocess)
+                after = evaluate(made, judges, preprocess, task=task)
                 points.append(_point(size, draw, before, after))
-                hits[size].append(after.correct)
+                made_of[size].append(after)
                 advance(1)
-    gaps = {size: _gap(np.array(hits[size]), np.array(hits[sizes[-1]])) for size in sizes}
-    enough = next(size for size in sizes if all(gaps[larger][2] >= 0 for larger in sizes if larger >= size))
+    gaps = {size: _gap(made_of[size], made_of[sizes[-1]]) for size in sizes}
+    losses = {size: before.metric.loss(Interval(*gap)) for size, gap in gaps.items()}
+    enough = next(size for size in sizes if all(losses[larger].low <= 0 for larger in sizes if larger >= size))
     return Study(
         quantization.observer,
         quantization.tune,
         len(judges),
-        before.accuracy().value,
+        before.metric,
+        before.likeness,
+        before.value(before.metric),
         tuple(points),
         gaps,
         enough,
@@ -171,19 +191,26 @@ def study(
 
 
 def _point(size: int, draw: int, before: Scores, after: Scores) -> Point:
-    real = before.probabilities.astype(np.float64)
-    noise = float(np.square(after.probabilities - real).sum())
+    real, made = (scores.arrays()["answers"].astype(np.float64) for scores in (before, after))
+    noise = float(np.square(made - real).sum())
     return Point(
         size,
         draw,
-        float(np.mean(before.predictions == after.predictions)),
+        after.alike(before),
         10 * float(np.log10(np.square(real).sum() / noise)) if noise else None,
-        float(after.correct.mean()),
+        after.value(after.metric),
     )
 
 
-def _gap(hits: Array, most: Array) -> tuple[float, float, float]:
-    """Mean difference and its normal interval over the images; first averaged over draws for each image."""
-    each = hits.mean(axis=0) - most.mean(axis=0)
-    half = 1.96 * float(each.std(ddof=1)) / np.sqrt(len(each)) if len(each) > 1 else 1.0
-    return float(each.mean()), float(each.mean() - half), float(each.mean() + half)
+def _gap(scores: Sequence[Scores], most: Sequence[Scores]) -> tuple[float, float, float]:
+    """The mean difference over draws, with its paired bootstrap interval over the images."""
+
+    def difference(weights: Array) -> float:
+        return float(
+            np.mean(
+                [a.value(a.metric, weights) - b.value(b.metric, weights) for a, b in zip(scores, most, strict=True)]
+            )
+        )
+
+    found = bootstrap(difference, len(scores[0]))
+    return found.value, found.low, found.high

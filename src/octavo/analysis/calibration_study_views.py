@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from octavo.base import notebook as page
+from octavo.base.metric import Metric
 
 
 def lines(value: Mapping[str, Any]) -> list[str]:
@@ -16,15 +17,18 @@ def lines(value: Mapping[str, Any]) -> list[str]:
     Args:
         value: The JSON value of a `Study`.
     """
-    made = [f"float   {value['accuracy']:.2%} of {value['judges']} images"]
+    metric, likeness = Metric(**value["metric"]), Metric(**value["likeness"])
+    made = [f"float   {metric.title} {metric.text(value['score'])} on {value['judges']} images"]
     for gap in value["gaps"]:
         points = [point for point in value["points"] if point["images"] == gap["images"]]
-        accuracy = [point["accuracy"] for point in points]
+        scores = [point["score"] for point in points]
         levels = [point["sqnr"] for point in points if point["sqnr"] is not None]
         made.append(
-            f"{gap['images']:>6}  {np.mean(accuracy):.2%} ({min(accuracy):.2%} to {max(accuracy):.2%})  "
-            f"{gap['value'] * 100:+.2f} points against the most ({gap['low'] * 100:+.2f} to {gap['high'] * 100:+.2f})  "
-            f"agrees {np.mean([point['agreement'] for point in points]):.2%}  "
+            f"{gap['images']:>6}  {metric.text(float(np.mean(scores)))} "
+            f"({metric.text(min(scores))} to {metric.text(max(scores))})  "
+            f"{metric.change(gap['value'])} against the most "
+            f"({metric.number(gap['low'])} to {metric.number(gap['high'])})  "
+            f"{likeness.title} {likeness.text(float(np.mean([point['agreement'] for point in points])))}  "
             f"{f'{np.mean(levels):.1f} dB' if levels else 'exact'}"
         )
     made.append(f"enough  {value['enough']}: the fewest that are not shown to be worse than the most")
@@ -35,13 +39,13 @@ def notebook(value: Mapping[str, Any], title: str) -> str:
     """The curve, and the lines of text below it, as HTML."""
     from html import escape
 
-    alt = "Accuracy and error of int8 against the number of calibration images"
+    alt = "Score and error of int8 against the number of calibration images"
     text = escape("\n".join((title, *lines(value))))
     return page.picture(picture(value), alt) + f"<pre>{text}</pre>"
 
 
 def picture(value: Mapping[str, Any]) -> bytes:
-    """Accuracy and error against the number of calibration images, as a PNG file; each dot is one draw.
+    """Score and error against the number of calibration images, as a PNG file; each dot is one draw.
 
     Args:
         value: The JSON value of a `Study`.
@@ -52,11 +56,13 @@ def picture(value: Mapping[str, Any]) -> bytes:
 
     from octavo.analysis.compare_views import FLOAT, INK, INT8, QUIET
 
+    metric = Metric(**value["metric"])
+    shown = 100 if metric.percent else 1
     sizes = [gap["images"] for gap in value["gaps"]]
     figure = Figure(figsize=(11, 4.4), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2)
     for axes, key, factor, label in (
-        (left, "accuracy", 100, "int8 accuracy, %"),
+        (left, "score", shown, ", ".join(part for part in (f"int8 {metric.title}", metric.unit) if part)),
         (right, "sqnr", 1, "SQNR of the output, dB (higher is better)"),
     ):
         every = [point for point in value["points"] if point[key] is not None]
@@ -70,7 +76,7 @@ def picture(value: Mapping[str, Any]) -> bytes:
         axes.grid(axis="y", color="#E8EBEE", lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    left.axhline(value["accuracy"] * 100, color=FLOAT, lw=1.4, ls="--", label="float")
+    left.axhline(value["score"] * shown, color=FLOAT, lw=1.4, ls="--", label="float")
     for axes in (left, right):
         axes.axvline(value["enough"], color=QUIET, lw=1, ls=":", zorder=1)
         axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)

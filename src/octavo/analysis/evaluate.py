@@ -1,113 +1,27 @@
-"""Evaluation: the accuracy of a model on LiteRT, and the paired comparison of two models on the same images."""
+"""Evaluation: the score of a model on LiteRT, and the paired comparison of two models on the same samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.evaluation import ClassScore, Comparison, McNemar, ModelScore, Shift
-from octavo.base import notebook
-from octavo.base.errors import DataError
-from octavo.base.stats import CONFIDENCE, Interval, mcnemar, paired_difference, proportion
+from octavo.analysis.evaluation import Comparison, ModelScore
+from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.tasks.single_label import SingleLabelScores
+from octavo.analysis.tasks.task import Run, Scores, Task
+from octavo.base.errors import DataError, OctavoError
+from octavo.base.stats import CONFIDENCE
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, Model
-from octavo.tflite.graph import WHOLE, Graph
+from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
-
-# How many classes a notebook shows: those with the lowest recall.
-_CLASSES = 20
-
-
-@dataclass(frozen=True, repr=False)
-class Scores:
-    """One model's probabilities for every image, and the true classes.
-
-    Args:
-        labels: The true classes, int ``(N,)``.
-        probabilities: The model's probabilities, float32 ``(N, classes)``.
-        classes: Class names.
-        kernels: The kernel family that computed them, in words.
-    """
-
-    labels: Array
-    probabilities: Array
-    classes: tuple[str, ...]
-    kernels: str
-
-    def __repr__(self) -> str:
-        share = self.accuracy()
-        return (
-            f"Scores({share.value:.2%} right (95% interval {share.low:.2%} to {share.high:.2%}), "
-            f"{len(self.labels):,} images, {len(self.classes):,} classes, {self.kernels})"
-        )
-
-    def _repr_html_(self) -> str:
-        rows = sorted(self.to_json()["per_class"], key=lambda row: row["recall"])[:_CLASSES]
-        return notebook.table(
-            ("class", "images", "right", "recall", "precision", "F1"),
-            [
-                (
-                    *(row["class"], f"{row['images']:,}", f"{row['correct']:,}"),
-                    *(f"{row[key]:.1%}" for key in ("recall", "precision", "f1")),
-                )
-                for row in rows
-            ],
-            f"{self!r}; the lowest recall first",
-        )
-
-    @property
-    def predictions(self) -> Array:
-        """The most probable class of every image; the lowest index wins a tie, as argmax on a device does."""
-        return np.asarray(self.probabilities.argmax(axis=1))
-
-    @property
-    def correct(self) -> Array:
-        """Whether the most probable class is the true one, bool ``(N,)``."""
-        return np.asarray(self.predictions == self.labels)
-
-    def accuracy(self, top: int = 1) -> Interval:
-        """The share of images whose true class is among the `top` most probable, with its interval."""
-        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :top]
-        hits = int((order == self.labels[:, None]).any(axis=1).sum())
-        return proportion(hits, len(self.labels))
-
-    def score(self) -> ModelScore:
-        """Accuracy, top-5 accuracy (for more than ten classes), per-class table and confusion matrix."""
-        from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-        count = len(self.classes)
-        every = np.arange(count)
-        precision, recall, f1, images = precision_recall_fscore_support(
-            self.labels, self.predictions, labels=every, zero_division=0.0
-        )
-        confusion = confusion_matrix(self.labels, self.predictions, labels=every)
-        return ModelScore(
-            accuracy=self.accuracy(),
-            top5=self.accuracy(5) if count > 10 else None,
-            per_class=[
-                ClassScore(
-                    name=name,
-                    images=int(images[k]),
-                    correct=int(confusion[k, k]),
-                    recall=float(recall[k]),
-                    precision=float(precision[k]),
-                    f1=float(f1[k]),
-                )
-                for k, name in enumerate(self.classes)
-            ],
-            confusion=confusion.tolist(),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as a JSON value."""
-        return self.score().model_dump(mode="json", by_alias=True)
 
 
 def evaluate(
@@ -116,110 +30,122 @@ def evaluate(
     preprocess: Preprocess | None,
     kernels: Kernels = "xnnpack",
     progress: Callable[[int], None] = lambda done: None,
+    task: Task | None = None,
 ) -> Scores:
-    """Runs a classifier over held-out images on all cores.
+    """Runs a model over samples on all cores, and scores its answers.
 
     Args:
-        graph: A float or int8 classifier; its first output holds the classes' scores, or the class itself as a whole
-            number (ARG_MAX), of which the model is taken to be certain.
-        test: Labelled images.
+        graph: A float or int8 model. A classifier's first output holds the classes' scores, or the class itself as a
+            whole number (ARG_MAX), of which the model is taken to be certain.
+        test: The samples, with their truth where it is known.
         preprocess: The preprocessing of the model; None if its input is not one image.
         kernels: Which of LiteRT's kernel families runs it.
-        progress: Called after each image with 1.
+        progress: Called after each sample with 1.
+        task: How the outputs are scored. Guessed from the outputs and the truth when left out.
 
     Raises:
-        DataError: There are no images or labels, or the classes are not the model's.
+        DataError: There are no samples, or their truth does not fit the outputs.
     """
-    if len(test) == 0 or test.labels is None:
-        raise DataError(
-            "Evaluation needs labelled images, and got none.",
-            "Give a folder with one folder per class, or x_test and y_test.",
-        )
+    if len(test) == 0:
+        raise DataError("Evaluation needs samples, and got none.", "Give a folder of images, or an .npz.")
+    task = task or task_for(None, graph, test)
     model = Model(graph, kernels)
-    outputs = model.run(Feed(test, preprocess, model.inputs), progress)
-    given = outputs.reshape(len(outputs), -1)
-    whole = model.outputs[0].dtype in WHOLE and given.shape[1] == 1
-    probabilities = _certain(graph, given, len(test.classes)) if whole else _probabilities(graph, given)
-    if probabilities.shape[1] != len(test.classes):
-        raise DataError(
-            f"{graph.name} tells {probabilities.shape[1]} classes apart, and the images have {len(test.classes)}.",
-            "Evaluate it on the classes it was trained for.",
-        )
-    return Scores(test.labels, probabilities, test.classes, KERNEL_NAMES[kernels])
+    feed = Feed(test, preprocess, model.inputs)
+    reals = Feed(test, preprocess, [port.real for port in model.inputs])
+    answers = answers_of(task, model, feed, partial(_first, reals), progress)
+    return task.score(graph, answers, test, KERNEL_NAMES[kernels])
 
 
-def _certain(graph: Graph, chosen: Array, classes: int) -> Array:
-    """Probability 1 for the class that was chosen."""
-    places = chosen.ravel().astype(int)
-    if places.min() < 0 or places.max() >= classes:
-        raise DataError(
-            f"{graph.name} gives class {places.max()} (counted from 0), and the images have {classes} classes.",
-            "Evaluate it on the classes it was trained for.",
-        )
-    return np.asarray(np.eye(classes, dtype=np.float32)[places])
-
-
-def gives_probabilities(graph: Graph) -> bool:
-    """Whether the first output comes from a softmax or sigmoid; otherwise it is assumed to be logits."""
-    last = graph.producers.get(graph.outputs[0])
-    kinds = {last.kind} if last is not None else set()
-    if last is not None and last.kind in {"RESHAPE", "DEQUANTIZE", "QUANTIZE"}:
-        before = graph.producers.get(last.inputs[0])
-        kinds.add(before.kind if before is not None else "")
-    return bool(kinds & {"SOFTMAX", "LOGISTIC"})
-
-
-def classes_of(graph: Graph, outputs: Array) -> Array:
-    """The most probable class of each row of the first output; the lowest index wins a tie.
+def each_run(
+    model: Model, encoded: Sequence[Any], real: Callable[[int], Array], use: Callable[[int, Run], None]
+) -> None:
+    """Runs every sample, and hands over its outputs as reals.
 
     Args:
-        graph: The model: whether a single output is a probability or a logit.
-        outputs: Reals, ``(N, classes)``, or ``(N, 1)`` if one number stands for two classes.
+        model: The model.
+        encoded: Raw inputs, as `Model.each` takes them.
+        real: The first input of the sample at a position, as reals.
+        use: Called with every position and its run, in no fixed order, from several threads.
     """
-    if outputs.shape[1] > 1:
-        return np.asarray(outputs.argmax(1))
-    return np.asarray(outputs[:, 0] > (0.5 if gives_probabilities(graph) else 0.0), np.int64)
+
+    def decode(place: int, outputs: list[Array]) -> None:
+        decoded = [port.decode(raw[0].copy()) for port, raw in zip(model.outputs, outputs, strict=True)]
+        use(place, Run(decoded, partial(real, place)))
+
+    model.each(encoded, decode)
 
 
-def _probabilities(graph: Graph, outputs: Array) -> Array:
-    """Outputs as probabilities: logits go through softmax; a single probability or logit becomes two classes."""
-    from scipy.special import expit, softmax
-
-    if outputs.shape[1] == 1:
-        second = outputs if gives_probabilities(graph) else np.asarray(expit(outputs), np.float32)
-        return np.concatenate([1 - second, second], axis=1)
-    if gives_probabilities(graph):
-        return outputs
-    return np.asarray(softmax(outputs.astype(np.float64), axis=1), np.float32)
-
-
-def compare(before: Scores, after: Scores, margin: float) -> Comparison:
-    """Two models on the same images: agreement, the paired difference, and whether it is within a margin.
+def answers_of(
+    task: Task,
+    model: Model,
+    encoded: Sequence[Any],
+    real: Callable[[int], Array],
+    progress: Callable[[int], None] = lambda done: None,
+) -> Array:
+    """A model's answers, ``(N, ...)``, each read as soon as its sample has run.
 
     Args:
-        before: The float model's scores.
-        after: The int8 model's scores, on the same images in the same order.
-        margin: The largest acceptable loss of accuracy, as a share.
+        task: How to read them.
+        model: The model.
+        encoded: As for `each_run`.
+        real: As for `each_run`.
+        progress: Called after each sample with 1.
     """
-    if not np.array_equal(before.labels, after.labels):
-        raise ValueError("the two models were not scored on the same images")
-    losses = int((before.correct & ~after.correct).sum())
-    gains = int((~before.correct & after.correct).sum())
-    difference = paired_difference(losses, gains, len(before.labels))
-    shift = np.abs(before.probabilities - after.probabilities)
-    return Comparison(
-        confidence=CONFIDENCE,
-        agreement=float((before.predictions == after.predictions).mean()),
-        difference=difference,
-        mcnemar=McNemar(b=losses, c=gains, p=mcnemar(losses, gains)),
-        margin=margin,
-        non_inferior=difference.low > -margin,
-        probability_shift=Shift(mean=float(shift.mean()), max=float(shift.max())),
+    found: dict[int, Array] = {}
+
+    def keep(place: int, run: Run) -> None:
+        found[place] = task.answer(model.graph, run)
+        progress(1)
+
+    each_run(model, encoded, real, keep)
+    return np.stack([found[place] for place in range(len(encoded))])
+
+
+def _first(samples: Feed, place: int) -> Array:
+    """The first input of a sample."""
+    sample = samples[place]
+    return sample[0] if isinstance(sample, tuple) else sample
+
+
+def model_score(scores: Scores) -> ModelScore:
+    """What is written of one model's scores."""
+    labelled = isinstance(scores, SingleLabelScores) and scores.known
+    return ModelScore(
+        score=scores.score(),
+        figures={metric.name: value for metric, value in scores.figures()[1:]},
+        by_class=scores.by_class(),
+        table=scores.table() if isinstance(scores, SingleLabelScores) and labelled else None,
     )
 
 
-def disagreements(before: Scores, after: Scores) -> list[int]:
-    """The images to which the two models give different classes, the first model's most confident first."""
-    places = np.flatnonzero(before.predictions != after.predictions)
-    sure = before.probabilities[places].max(axis=1)
-    return [int(i) for i in places[np.argsort(-sure, kind="stable")]]
+def compare(before: Scores, after: Scores, margin: float | None = None) -> Comparison:
+    """Two models on the same samples: agreement, the paired difference, and whether it is within a margin.
+
+    Args:
+        before: The float model's scores.
+        after: The int8 model's scores, on the same samples in the same order.
+        margin: The largest acceptable loss of the deciding figure. The metric's usual one when left out.
+
+    Raises:
+        OctavoError: The margin is not possible.
+        ValueError: The two models were not scored on the same samples by the same task.
+    """
+    if type(before) is not type(after) or not before.same_truth(after):
+        raise ValueError("the two models were not scored on the same samples")
+    metric, difference = before.metric, before.difference(after)
+    if margin is None:
+        margin = metric.usual_margin(before.value(metric) if before.known else 0.0)
+    elif metric.percent and margin >= 1:
+        raise OctavoError(
+            f"The margin of {metric.title} should be a share below 1, and is {margin:g}.", "Write 2 points as 0.02."
+        )
+    both = (before, after) if isinstance(before, SingleLabelScores) and isinstance(after, SingleLabelScores) else None
+    return Comparison(
+        confidence=CONFIDENCE,
+        agreement=after.alike(before),
+        difference=difference,
+        margin=margin,
+        non_inferior=None if difference is None else metric.loss(difference).high < margin,
+        mcnemar=None if both is None else both[0].mcnemar(both[1]),
+        probability_shift=None if both is None else both[0].shift(both[1]),
+    )

@@ -1,4 +1,4 @@
-"""The evaluation of float and int8 on the same images, as stored in a run's file."""
+"""The evaluation of float and int8 on the same samples, as stored in a run's file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from octavo.base.artefact import Artefact, Part
+from octavo.base.metric import Metric
 from octavo.base.stats import Interval
 from octavo.runtime.litert import Latency
 
@@ -16,7 +17,7 @@ class ClassScore(Part):
 
     Args:
         name: The class.
-        images: How many images of it there are.
+        images: How many samples of it there are.
         correct: How many of these are classified correctly.
         recall: Their share.
         precision: The share of right answers among all answers with this class.
@@ -31,20 +32,34 @@ class ClassScore(Part):
     f1: float
 
 
-class ModelScore(Part):
-    """The accuracy of one model.
+class ClassTable(Part):
+    """How a classifier does on every class.
 
     Args:
-        accuracy: The share of images whose most probable class is the true one, with its interval.
         top5: The share whose true class is among the five most probable; None for ten classes or fewer.
         per_class: The scores of every class.
-        confusion: How many images of each true class (row) were classified as each class (column).
+        confusion: How many samples of each true class (row) were classified as each class (column).
     """
 
-    accuracy: Interval
     top5: Interval | None
     per_class: list[ClassScore]
     confusion: list[list[int]]
+
+
+class ModelScore(Part):
+    """The score of one model.
+
+    Args:
+        score: The deciding figure, with its interval; None if the right answers are not known.
+        figures: The other figures by name; empty if the right answers are not known.
+        by_class: The deciding figure of each class, where the task has it (segmentation).
+        table: The scores of every class; only for the task single-label with labels.
+    """
+
+    score: Interval | None
+    figures: dict[str, float]
+    by_class: dict[str, float]
+    table: ClassTable | None
 
 
 class ModelEvaluation(ModelScore):
@@ -53,7 +68,7 @@ class ModelEvaluation(ModelScore):
     Args:
         file: Its name in the run directory.
         sha256: Of the file.
-        latency: Of one image on one thread, on XNNPACK, all models in turns.
+        latency: Of one sample on one thread, on XNNPACK, all models in turns.
     """
 
     file: str
@@ -65,8 +80,8 @@ class McNemar(Part):
     """McNemar's exact test.
 
     Args:
-        b: Images right before and wrong after.
-        c: Images wrong before and right after.
+        b: Samples right before and wrong after.
+        c: Samples wrong before and right after.
         p: The two-sided p-value.
     """
 
@@ -79,7 +94,7 @@ class Shift(Part):
     """How much the probabilities changed.
 
     Args:
-        mean: The mean absolute difference over all images and classes.
+        mean: The mean absolute difference over all samples and classes.
         max: The largest.
     """
 
@@ -88,46 +103,48 @@ class Shift(Part):
 
 
 class Comparison(Part):
-    """Two models on the same images; the first is called before, the second after.
+    """Two models on the same samples; the first is called before, the second after.
 
     Args:
         confidence: Of every interval.
-        agreement: The share of images that get the same class.
-        difference: The accuracy after minus that before, paired, as a share.
-        mcnemar: McNemar's test of whether the two accuracies differ.
-        margin: The largest acceptable loss of accuracy, as a share.
-        non_inferior: Whether the whole interval of the difference lies above minus the margin.
-        probability_shift: How much the probabilities changed.
+        agreement: How alike the answers are, as `likeness` of the evaluation says.
+        difference: The deciding figure after minus that before, paired; None if the right answers are not known.
+        margin: The largest acceptable loss of the deciding figure.
+        non_inferior: Whether the whole interval of the loss lies below the margin; None if the right answers are not
+            known.
+        mcnemar: McNemar's test of whether two accuracies differ; only for the task single-label with labels.
+        probability_shift: How much the probabilities changed; only for the task single-label.
     """
 
     confidence: float
     agreement: float
-    difference: Interval
-    mcnemar: McNemar
+    difference: Interval | None
     margin: float
-    non_inferior: bool
-    probability_shift: Shift
+    non_inferior: bool | None
+    mcnemar: McNemar | None
+    probability_shift: Shift | None
 
 
 class Disagreement(Part):
-    """An image to which float and int8 give different classes.
+    """A sample for which float and int8 give different answers.
 
     Args:
-        id: The image.
-        label: Its true class.
-        before: The class that float gives.
-        after: The class that int8 gives.
-        before_probability: Float's probability of its answer.
-        after_probability: Int8's probability of its answer.
-        image: A small PNG as a data URI; None for float inputs, which are not pictures.
+        id: The sample.
+        label: The right answer; empty if it is not known.
+        before: What float gives.
+        after: What int8 gives.
+        before_probability: Float's probability of its answer; None where a task has none.
+        after_probability: Int8's.
+        image: A small PNG as a data URI; for segmentation the image, and the masks beside it. None for samples that are
+            not pictures.
     """
 
     id: str
     label: str
     before: str = Field(alias="float")
     after: str = Field(alias="int8")
-    before_probability: float = Field(alias="float_probability")
-    after_probability: float = Field(alias="int8_probability")
+    before_probability: float | None = Field(alias="float_probability")
+    after_probability: float | None = Field(alias="int8_probability")
     image: str | None = Field(pattern=r"^data:image/png;base64,[A-Za-z0-9+/=]+$")
 
 
@@ -135,8 +152,7 @@ class Delivery(Comparison):
     """The comparison of float with the int8 model that is delivered.
 
     Args:
-        disagreements: Images to which they give different classes, float's most confident answers first; not all of
-            them.
+        disagreements: Samples for which they give different answers, the most telling first; not all of them.
     """
 
     disagreements: list[Disagreement]
@@ -155,11 +171,15 @@ class PairComparison(Comparison):
 
 
 class Evaluation(Artefact):
-    """Float, int8 and the models to compare them with, on the same held-out images.
+    """Float, int8 and the models to compare them with, on the same held-out samples.
 
     Args:
-        images: How many held-out images.
-        classes: The classes' names.
+        task: How the outputs are scored.
+        metric: The deciding figure.
+        others: The other figures.
+        likeness: What `agreement` measures.
+        images: How many held-out samples.
+        classes: The classes' names; empty where the task has none.
         kernels: The kernel family that ran the models, in words.
         models: The evaluation of each: `float`, `int8`, and after training for int8 `ptq` and `control`.
         comparison: Float against int8.
@@ -168,7 +188,12 @@ class Evaluation(Artefact):
 
     file = "evaluation.json"
     what = "the evaluation of a run"
+    version = 2
 
+    task: str
+    metric: Metric
+    others: list[Metric]
+    likeness: Metric
     images: int = Field(ge=1)
     classes: list[str]
     kernels: str

@@ -1,4 +1,4 @@
-"""Accuracy against size and latency of several models: reading them, their Pareto front, and a picture."""
+"""Scores against size and latency of several models: reading them, their Pareto front, and a picture."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from octavo.analysis.evaluation import Evaluation
 from octavo.analysis.target_search import SearchRecord
 from octavo.base import notebook
 from octavo.base.errors import OctavoError
+from octavo.base.metric import Metric
 
 
 @dataclass(frozen=True, repr=False)
@@ -18,11 +19,13 @@ class Tried(Sequence[Mapping[str, Any]]):
     """Several models that were tried, one row each.
 
     Args:
-        rows: ``name``, ``kind``, ``accuracy`` (a share), ``bytes``, ``median_ms``, and under ``front``, for bytes
-            and milliseconds, whether no model of the same or lower cost is more accurate.
+        rows: ``name``, ``kind``, ``score``, ``bytes``, ``median_ms``, and under ``front``, for bytes and milliseconds,
+            whether no model of the same or lower cost has a better score.
+        metric: The metric of all scores.
     """
 
     rows: tuple[dict[str, Any], ...]
+    metric: Metric
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,24 +40,24 @@ class Tried(Sequence[Mapping[str, Any]]):
     def __repr__(self) -> str:
         best = [row for row in self.rows if any(row["front"].values())]
         named = [
-            f"{row['name']} {row['accuracy']:.2%}, {row['bytes']:,} bytes, {row['median_ms']:.2f} ms"
+            f"{row['name']} {self.metric.text(row['score'])}, {row['bytes']:,} bytes, {row['median_ms']:.2f} ms"
             for row in best[:5]
         ]
         more = [f"{len(best) - 5} more"] if len(best) > 5 else []
         return f"Tried({len(self)} models; nothing beats {'; '.join([*named, *more])})"
 
     def _repr_html_(self) -> str:
-        alt = "Accuracy against bytes, and against milliseconds, of every model that was tried"
-        return notebook.picture(picture(self.rows), alt) + notebook.table(
-            ("model", "best for", "accuracy", "bytes", "ms"),
+        alt = f"{self.metric.title} against bytes, and against milliseconds, of every model that was tried"
+        return notebook.picture(picture(self.rows, self.metric), alt) + notebook.table(
+            ("model", "best for", self.metric.title, "bytes", "ms"),
             [
                 (
                     *(row["name"], ", ".join(cost for cost, best in row["front"].items() if best)),
-                    *(f"{row['accuracy']:.2%}", f"{row['bytes']:,}", f"{row['median_ms']:.2f}"),
+                    *(self.metric.text(row["score"]), f"{row['bytes']:,}", f"{row['median_ms']:.2f}"),
                 )
                 for row in self.rows
             ],
-            f"{len(self)} models; best for: nothing of no more of it is more accurate",
+            f"{len(self)} models; best for: nothing of no more of it has a better score",
             texts=2,
         )
 
@@ -63,65 +66,81 @@ class Tried(Sequence[Mapping[str, Any]]):
         return list(self.rows)
 
 
-def points(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The models of search records and run directories, each with accuracy, bytes and median latency.
+def points(paths: Sequence[Path]) -> Tried:
+    """The models of search records and run directories, each with its score, bytes and median latency.
 
     Raises:
-        OctavoError: A path is neither a search record nor a run directory.
+        OctavoError: A path is neither a search record nor a run directory, or the models were scored differently.
     """
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    metrics: list[Metric] = []
     for path in paths:
-        found += _of_run(path) if path.is_dir() else _of_search(path)
-    return found
+        metric, found = _of_run(path) if path.is_dir() else _of_search(path)
+        metrics.append(metric)
+        rows += found
+    if len(set(metrics)) > 1:
+        names = ", ".join(dict.fromkeys(metric.title for metric in metrics))
+        raise OctavoError(f"The models have scores of different kinds: {names}.", "Give runs and searches of one task.")
+    return Tried(tuple(rows), metrics[0])
 
 
-def _of_search(path: Path) -> list[dict[str, Any]]:
+def _of_search(path: Path) -> tuple[Metric, list[dict[str, Any]]]:
     found = SearchRecord.read(path)
     rows = [{"name": "float", **found.before.model_dump(), "kind": "float"}]
     for trial in found.trials:
         rows.append(
             {
                 "name": trial.way,
-                "accuracy": trial.accuracy.value,
+                "score": trial.score.value,
                 "bytes": trial.bytes,
                 "median_ms": trial.median_ms,
                 "kind": "int8",
             }
         )
-    return rows
+    return found.metric, rows
 
 
-def _of_run(path: Path) -> list[dict[str, Any]]:
+def _of_run(path: Path) -> tuple[Metric, list[dict[str, Any]]]:
     if not (path / Evaluation.file).is_file():
         raise OctavoError(
             f"'{path}' is not the directory of a finished run: it has no {Evaluation.file}.", SearchRecord.remedy
         )
+    evaluation = Evaluation.read(path / Evaluation.file)
     rows = []
-    for name, model in Evaluation.read(path / Evaluation.file).models.items():
+    for name, model in evaluation.models.items():
+        if model.score is None:
+            raise OctavoError(
+                f"The models of '{path}' have no scores: its samples have no labels.", "Give runs on labelled samples."
+            )
         rows.append(
             {
                 "name": f"{path.name}: {name}",
-                "accuracy": model.accuracy.value,
+                "score": model.score.value,
                 "bytes": (path / model.file).stat().st_size,
                 "median_ms": model.latency.median_ms,
                 "kind": "float" if name in ("float", "control") else "int8",
             }
         )
-    return rows
+    return evaluation.metric, rows
 
 
-def front(rows: Sequence[Mapping[str, Any]], cost: str) -> list[Mapping[str, Any]]:
-    """The Pareto front: rows for which no row of the same or lower cost is more accurate, from the cheapest on.
+def front(rows: Sequence[Mapping[str, Any]], cost: str, higher: bool = True) -> list[Mapping[str, Any]]:
+    """The Pareto front: rows for which no row of the same or lower cost has a better score, from the cheapest on.
+
+    Args:
+        rows: With ``score`` and the cost.
+        cost: The name of the cost.
+        higher: Whether a higher score is better.
 
     Example:
-        >>> rows = [{"accuracy": 0.8, "bytes": 2}, {"accuracy": 0.7, "bytes": 3}, {"accuracy": 0.6, "bytes": 1}]
-        >>> [row["accuracy"] for row in front(rows, "bytes")]
+        >>> rows = [{"score": 0.8, "bytes": 2}, {"score": 0.7, "bytes": 3}, {"score": 0.6, "bytes": 1}]
+        >>> [row["score"] for row in front(rows, "bytes")]
         [0.6, 0.8]
     """
-    best, kept = -1.0, list[Mapping[str, Any]]()
-    for row in sorted(rows, key=lambda row: (row[cost], -row["accuracy"])):
-        if row["accuracy"] > best:
-            best = row["accuracy"]
+    sign = 1 if higher else -1
+    kept: list[Mapping[str, Any]] = []
+    for row in sorted(rows, key=lambda row: (row[cost], -sign * row["score"])):
+        if not kept or sign * row["score"] > sign * kept[-1]["score"]:
             kept.append(row)
     return kept
 
@@ -134,11 +153,12 @@ COSTS = {
 }
 
 
-def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", "median_ms")) -> bytes:
-    """Accuracy against costs as a PNG file, one panel for each; models that are not on the front are grey.
+def picture(rows: Sequence[Mapping[str, Any]], metric: Metric, costs: Sequence[str] = ("bytes", "median_ms")) -> bytes:
+    """Scores against costs as a PNG file, one panel for each; models that are not on the front are grey.
 
     Args:
-        rows: The models: ``name``, ``kind``, ``accuracy`` and every cost.
+        rows: The models: ``name``, ``kind``, ``score`` and every cost.
+        metric: The metric of the scores.
         costs: Names in `COSTS`.
     """
     import io
@@ -148,17 +168,18 @@ def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", 
     from octavo.analysis.compare_views import FLOAT, INK, INT8, QUIET
 
     figure = Figure(figsize=(5.5 * len(costs), 4.8), layout="constrained", facecolor="white")
+    shown = 100 if metric.percent else 1
     for axes, cost in zip(figure.subplots(1, len(costs), sharey=True, squeeze=False)[0], costs, strict=True):
         label, unit = COSTS[cost]
-        best = front(rows, cost)
+        best = front(rows, cost, metric.higher)
         for row in rows:
             colour = QUIET if row not in best else FLOAT if row["kind"] == "float" else INT8
-            axes.plot(row[cost] / unit, row["accuracy"] * 100, "o", color=colour, ms=7, mec="white", mew=0.8)
+            axes.plot(row[cost] / unit, row["score"] * shown, "o", color=colour, ms=7, mec="white", mew=0.8)
         axes.step(
-            [row[cost] / unit for row in best], [row["accuracy"] * 100 for row in best], where="post", color=QUIET, lw=1
+            [row[cost] / unit for row in best], [row["score"] * shown for row in best], where="post", color=QUIET, lw=1
         )
         for row in best:
-            place = (row[cost] / unit, row["accuracy"] * 100)
+            place = (row[cost] / unit, row["score"] * shown)
             # On the side of the point that has room for the text.
             right = row[cost] > 0.6 * max(other[cost] for other in rows)
             axes.annotate(
@@ -175,7 +196,7 @@ def picture(rows: Sequence[Mapping[str, Any]], costs: Sequence[str] = ("bytes", 
         axes.grid(color="#E8EBEE", lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("accuracy, %")
+    figure.axes[0].set_ylabel(", ".join(part for part in (metric.title, metric.unit) if part))
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150)
     return stream.getvalue()

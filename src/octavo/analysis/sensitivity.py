@@ -16,9 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis import sensitivity_views
-from octavo.analysis.evaluate import classes_of
+from octavo.analysis.evaluate import each_run
+from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.tasks.task import Run, Scores, Task
 from octavo.base.errors import DataError
 from octavo.base.formats import DEFAULT
+from octavo.base.metric import Metric
+from octavo.data.dataset import ImageSet
 from octavo.quantization.observers import Images
 from octavo.quantization.precision import Precision, format_of, name_of, possible
 from octavo.quantization.quantize import quantize
@@ -35,13 +39,13 @@ class Measure:
 
     Args:
         sqnr: ``10 log10(sum x^2 / sum (y - x)^2)`` in dB over all images, x the float output; None without noise.
-        agreement: The share of images for which both give the same class.
-        accuracy: The share of right classes; None without labels.
+        agreement: How alike the answers of both are, as the task measures it: for classes, the share of equal ones.
+        score: The task's deciding figure, such as the accuracy; None if the right answers are not known.
     """
 
     sqnr: float | None
     agreement: float
-    accuracy: float | None
+    score: float | None
 
     @property
     def noise(self) -> float:
@@ -82,7 +86,9 @@ class Sensitivity:
     Args:
         images: How many images were run.
         kernels: The kernel family, in words.
-        accuracy: The float model's accuracy on them; None without labels.
+        metric: The task's deciding figure.
+        likeness: What `agreement` measures.
+        score: The float model's figure; None if the right answers are not known.
         int8: The model with every op in int8.
         ops: The ops by falling noise; those that were not measured come last, in the network's order.
         seconds: How long it took.
@@ -91,7 +97,9 @@ class Sensitivity:
 
     images: int
     kernels: str
-    accuracy: float | None
+    metric: Metric
+    likeness: Metric
+    score: float | None
     int8: Measure
     ops: list[OpSensitivity]
     seconds: float
@@ -104,7 +112,8 @@ class Sensitivity:
         )
         return (
             f"Sensitivity({len(self.ops)} ops on {self.images:,} images, {self.kernels}: int8 {sqnr}, "
-            f"agrees {self.int8.agreement:.1%}{f'; shares of the noise: {costly}' * bool(costly)})"
+            f"{self.likeness.title} {self.likeness.text(self.int8.agreement)}"
+            f"{f'; shares of the noise: {costly}' * bool(costly)})"
         )
 
     def _repr_html_(self) -> str:
@@ -127,7 +136,8 @@ def sensitivity(
     graph: Graph,
     ranges: Ranges,
     images: Images,
-    labels: Array | None = None,
+    samples: ImageSet | None = None,
+    task: Task | None = None,
     *,
     tuned: Graph | None = None,
     budget: float | None = None,
@@ -145,7 +155,8 @@ def sensitivity(
         ranges: Ranges of its activations.
         images: Preprocessed images as reals, float32, each ``(height, width, channels)``; they are all kept in memory.
             Not test images: the result is used to choose a model.
-        labels: The right class of each.
+        samples: The same images with their labels or truth, if they are known.
+        task: How outputs are scored; guessed from the outputs and the truth when left out.
         tuned: The same graph with the constants that tuning passes gave it for int8; float ops keep their original
             ones.
         budget: Seconds after which no new file is started; None for no limit.
@@ -160,7 +171,9 @@ def sensitivity(
     if len(images) == 0:
         raise DataError("Sensitivity needs at least one image, and got none.", "Give a few dozen training images.")
     start = time.monotonic()
-    meter = _Meter(graph, images, labels, kernels)
+    samples = _unknown(len(images)) if samples is None else samples
+    task = task or task_for(None, graph, samples)
+    meter = _Meter(graph, images, samples, task, kernels)
     progress(1)
     names = [name_of(graph, op) for op in graph.ops]
     ops = [op for op in graph.ops if _counts(graph, op)]
@@ -189,7 +202,22 @@ def sensitivity(
         found[item.name] = replace(item, share=share, all_but=all_but)
     ranked = sorted(found.values(), key=_noise, reverse=True)
     seconds = time.monotonic() - start
-    return Sensitivity(len(images), KERNEL_NAMES[kernels], meter.accuracy, int8, ranked, seconds, budget)
+    return Sensitivity(
+        len(images),
+        KERNEL_NAMES[kernels],
+        task.scores.metric,
+        task.scores.likeness,
+        meter.score,
+        int8,
+        ranked,
+        seconds,
+        budget,
+    )
+
+
+def _unknown(count: int) -> ImageSet:
+    """Samples of which nothing is known."""
+    return ImageSet(np.zeros((count, 1), np.float32), None, (), tuple(map(str, range(count))))
 
 
 def _mixed(graph: Graph, tuned: Graph, precision: Mapping[str, Precision]) -> Graph:
@@ -214,31 +242,30 @@ def _noise(item: OpSensitivity) -> float:
 
 
 class _Meter:
-    """The images, encoded once for each kind of input, and the float graph's outputs for them."""
+    """The images, encoded once for each kind of input, and the float graph's answers for them."""
 
-    def __init__(self, graph: Graph, images: Images, labels: Array | None, kernels: Kernels) -> None:
+    def __init__(self, graph: Graph, images: Images, samples: ImageSet, task: Task, kernels: Kernels) -> None:
         self._images = [image if isinstance(image, tuple) else (image,) for image in images]
         self._encoded: dict[Any, list[tuple[Array, ...]]] = {}
-        self._kernels = kernels
-        self._labels = labels
-        self._real = self._outputs(graph)
+        self._kernels, self._samples, self._task = kernels, samples, task
+        self._real, self._scores = self._run(graph)
         self._signal = float(np.sum(self._real**2))
-        self._graph = graph
-        self._classes = classes_of(graph, self._real)
-        self.accuracy = None if labels is None else float(np.mean(self._classes == labels))
+        self.score = self._figure(self._scores)
 
     def measure(self, graph: Graph) -> Measure:
-        made = self._outputs(graph)
+        made, scores = self._run(graph)
         noise = float(np.sum((made - self._real) ** 2))
-        classes = classes_of(self._graph, made)
         return Measure(
             sqnr=10 * math.log10(self._signal / noise) if noise > 0 and self._signal > 0 else None,
-            agreement=float(np.mean(classes == self._classes)),
-            accuracy=None if self._labels is None else float(np.mean(classes == self._labels)),
+            agreement=scores.alike(self._scores),
+            score=self._figure(scores),
         )
 
-    def _outputs(self, graph: Graph) -> Array:
-        """The first output for every image, float64 ``(images, values)``."""
+    def _figure(self, scores: Scores) -> float | None:
+        return scores.value(scores.metric) if scores.known else None
+
+    def _run(self, graph: Graph) -> tuple[Array, Scores]:
+        """The first output for every image, float64 ``(images, values)``, and the scores of the answers."""
         model = Model(graph, self._kernels)
         key = tuple(port.qparams for port in model.inputs)
         if key not in self._encoded:
@@ -246,5 +273,13 @@ class _Meter:
                 tuple(port.encode(value) for port, value in zip(model.inputs, image, strict=True))
                 for image in self._images
             ]
-        made = model.run(self._encoded[key])
-        return made.reshape(len(made), -1).astype(np.float64)
+        outputs: dict[int, Array] = {}
+        answers: dict[int, Array] = {}
+
+        def keep(place: int, run: Run) -> None:
+            outputs[place] = run.outputs[0].ravel().astype(np.float64)
+            answers[place] = self._task.answer(graph, run)
+
+        each_run(model, self._encoded[key], lambda place: self._images[place][0], keep)
+        made, read = (np.stack([found[place] for place in range(len(found))]) for found in (outputs, answers))
+        return made, self._task.score(graph, read, self._samples, KERNEL_NAMES[self._kernels])

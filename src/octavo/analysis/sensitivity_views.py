@@ -7,16 +7,20 @@ from typing import Any
 
 from octavo.analysis.compare_views import FLOAT, INK, INT8, QUIET, short
 from octavo.base import notebook as page
+from octavo.base.metric import Metric
 
 # Pictures show an op without noise at this many dB, which no 8-bit output with noise reaches.
 _CLEAN = 100.0
 
 
-HEADS = ("op", "name", "alone", "share", "agree", "accuracy", "without", "gain", "agree", "accuracy")
+def heads(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """The headings of the table."""
+    figures = ("agree", value["metric"]["title"])
+    return ("op", "name", "alone", "share", *figures, "without", "gain", *figures)
 
 
 def cells(value: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
-    """One op as a row of a table, under `HEADS`.
+    """One op as a row of a table, under `heads`.
 
     Args:
         value: The JSON value of a `Sensitivity`.
@@ -29,12 +33,12 @@ def cells(value: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         f"{row['op']} #{row['place']}",
         short(row["name"].split(";")[0], 44),
-        *_figures(only)[:1],
+        *_figures(value, only)[:1],
         "–" if row["share"] is None else f"{row['share']:.1%}",
-        *_figures(only)[1:],
-        *_figures(all_but)[:1],
+        *_figures(value, only)[1:],
+        *_figures(value, all_but)[:1],
         "–" if gain is None else f"{gain:+.1f}",
-        *_figures(all_but)[1:],
+        *_figures(value, all_but)[1:],
     )
 
 
@@ -49,7 +53,7 @@ def table(value: Mapping[str, Any], count: int | None = None) -> Any:
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, title in enumerate(HEADS):
+    for place, title in enumerate(heads(value)):
         made.add_column(title, justify="left" if place < 2 else "right", no_wrap=place > 0)
     for row in value["ops"][:count]:
         made.add_row(*cells(value, row))
@@ -60,17 +64,17 @@ def notebook(value: Mapping[str, Any], title: str) -> str:
     """The costliest ops and the picture along the network, as HTML."""
     rows = [cells(value, row) for row in value["ops"][:10]]
     alt = "SQNR of the output with only one op in int8, and with only one op in float"
-    return page.table(HEADS, rows, f"{title}; the costliest ops", texts=2) + page.picture(picture(value), alt)
+    return page.table(heads(value), rows, f"{title}; the costliest ops", texts=2) + page.picture(picture(value), alt)
 
 
-def _figures(measure: Mapping[str, Any] | None) -> tuple[str, str, str]:
+def _figures(value: Mapping[str, Any], measure: Mapping[str, Any] | None) -> tuple[str, str, str]:
     if measure is None:
         return "–", "–", "–"
-    accuracy = measure["accuracy"]
+    metric, likeness = Metric(**value["metric"]), Metric(**value["likeness"])
     return (
         "exact" if measure["sqnr"] is None else f"{measure['sqnr']:.1f}",
-        f"{measure['agreement']:.1%}",
-        "–" if accuracy is None else f"{accuracy:.1%}",
+        likeness.text(measure["agreement"]),
+        "–" if measure["score"] is None else metric.text(measure["score"]),
     )
 
 

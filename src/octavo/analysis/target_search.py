@@ -24,11 +24,15 @@ from pydantic import Field
 
 from octavo.analysis.evaluate import evaluate
 from octavo.analysis.sensitivity import OpSensitivity, sensitivity
+from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.tasks.task import Scores, Task
 from octavo.base import notebook
 from octavo.base.artefact import Artefact, Part
+from octavo.base.errors import DataError
 from octavo.base.formats import DEFAULT, FORMATS
+from octavo.base.metric import Metric
 from octavo.base.progress import Progress
-from octavo.base.stats import Interval, paired_difference, proportion
+from octavo.base.stats import Interval
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -70,7 +74,8 @@ class Wish:
     """The target that the model must meet; None means no limit.
 
     Args:
-        drop: The largest loss of accuracy on the validation images, in points.
+        drop: The largest loss of the score on the validation images: in points of accuracy, or in the unit of the
+            task's score.
         size: The largest file, in bytes.
         latency: The longest median time of one image on one thread of this machine, in milliseconds.
 
@@ -100,8 +105,8 @@ class Trial:
         way: The method, in words.
         made: The model, with its table.
         content: Its file; it differs from the model's if it was stripped.
-        correct: Whether it is right for each validation image.
-        against: Its accuracy minus float's, paired, as a share.
+        scores: Its answers for the validation images.
+        against: Its score minus float's, paired.
         median_ms: Median time of one image on one thread, in milliseconds.
         seconds: How long the method took, without the evaluation.
     """
@@ -109,25 +114,35 @@ class Trial:
     way: str
     made: Quantized = field(repr=False)
     content: bytes = field(repr=False)
-    correct: Array = field(repr=False)
+    scores: Scores = field(repr=False)
     against: Interval
     median_ms: float
     seconds: float
 
     @property
-    def accuracy(self) -> float:
-        """On the validation images, as a share."""
-        return float(self.correct.mean())
+    def metric(self) -> Metric:
+        """The metric of the score."""
+        return self.scores.metric
+
+    @property
+    def score(self) -> float:
+        """The score on the validation images."""
+        return self.scores.value(self.metric)
+
+    @property
+    def quality(self) -> float:
+        """The score, signed so that a higher one is better."""
+        return self.score if self.metric.higher else -self.score
 
     @property
     def figures(self) -> tuple[str, str, str]:
-        """The figures that a target can limit, in words: accuracy against float, size and time."""
-        return f"{self.against.value * 100:+.2f} points", f"{len(self.content):,} bytes", f"{self.median_ms:.2f} ms"
+        """The figures that a target can limit, in words: score against float, size and time."""
+        return self.metric.change(self.against.value), f"{len(self.content):,} bytes", f"{self.median_ms:.2f} ms"
 
     def meets(self, wish: Wish) -> bool:
         """Whether it meets the target, on the validation images and this machine."""
         return (
-            (wish.drop is None or -self.against.value * 100 <= wish.drop)
+            (wish.drop is None or self.metric.loss(self.against).value <= self.metric.limit(wish.drop))
             and (wish.size is None or len(self.content) <= wish.size)
             and (wish.latency is None or self.median_ms <= wish.latency)
         )
@@ -135,9 +150,11 @@ class Trial:
     @property
     def record(self) -> TrialRecord:
         """What is written of it."""
+        score = self.scores.score()
+        assert score is not None  # The search refuses samples without labels.
         return TrialRecord(
             way=self.way,
-            accuracy=proportion(int(self.correct.sum()), len(self.correct)),
+            score=score,
             against_float=self.against,
             bytes=len(self.content),
             median_ms=self.median_ms,
@@ -150,15 +167,15 @@ class TrialRecord(Part):
 
     Args:
         way: The method, in words.
-        accuracy: On the validation images, with its interval.
-        against_float: Its accuracy minus float's, paired, as a share.
+        score: On the validation images, with its interval.
+        against_float: Its score minus float's, paired.
         bytes: The size of its file.
         median_ms: Median time of one image on one thread, in milliseconds.
         seconds: What the way cost, without the evaluation.
     """
 
     way: str
-    accuracy: Interval
+    score: Interval
     against_float: Interval
     bytes: int
     median_ms: float
@@ -169,12 +186,12 @@ class FloatRecord(Part):
     """The float model that a search started from.
 
     Args:
-        accuracy: On the validation images, as a share.
+        score: On the validation images.
         bytes: The size of its file.
         median_ms: Median time of one image on one thread, in milliseconds.
     """
 
-    accuracy: float
+    score: float
     bytes: int
     median_ms: float
 
@@ -199,6 +216,7 @@ class SearchRecord(Artefact):
     Args:
         model: The path of the model.
         wish: The target; None where there is no limit.
+        metric: The metric of the scores.
         images: How many validation images were used.
         before: The float model.
         trials: All methods that were tried, in order.
@@ -208,10 +226,12 @@ class SearchRecord(Artefact):
 
     file = ".search.json"
     what = "the record of a search"
+    version = 2
     remedy = "Give a .search.json that `octavo quantize --max-drop` wrote, or a run directory."
 
     model: str
     wish: Wish
+    metric: Metric
     images: int
     before: FloatRecord = Field(alias="float")
     trials: list[TrialRecord]
@@ -226,18 +246,20 @@ class Search:
     Args:
         wish: The target.
         images: How many validation images were used.
-        float_accuracy: The float model's accuracy on them, as a share.
+        metric: The metric of the scores.
+        float_score: The float model's score on them.
         float_bytes: The size of the float file.
         float_median_ms: Its median time of one image on one thread, in milliseconds.
         trials: All methods that were tried, in order.
-        chosen: The cheapest method that meets the target, if it limits the accuracy loss; otherwise the most accurate
+        chosen: The cheapest method that meets the target, if it limits the loss; otherwise the one with the best score
             of those that meet it; None if none does.
         obstacles: The costliest ops, if ops were ranked.
     """
 
     wish: Wish
     images: int
-    float_accuracy: float
+    metric: Metric
+    float_score: float
     float_bytes: int
     float_median_ms: float
     trials: tuple[Trial, ...]
@@ -253,8 +275,9 @@ class Search:
         return SearchRecord(
             model=model,
             wish=self.wish,
+            metric=self.metric,
             images=self.images,
-            before=FloatRecord(accuracy=self.float_accuracy, bytes=self.float_bytes, median_ms=self.float_median_ms),
+            before=FloatRecord(score=self.float_score, bytes=self.float_bytes, median_ms=self.float_median_ms),
             trials=[trial.record for trial in self.trials],
             chosen=None if self.chosen is None else self.chosen.way,
             obstacles=[Obstacle(name=item.name, op=item.op, share=item.share) for item in self.obstacles],
@@ -263,13 +286,14 @@ class Search:
     def __repr__(self) -> str:
         met = "nothing" if self.chosen is None else f"{self.chosen.way} ({', '.join(self.chosen.figures)})"
         tried = f"{len(self.trials)} tried on {self.images:,} validation images"
-        return f"Search({self.wish}: {met}; {tried}, float {self.float_accuracy:.2%}, {self.float_bytes:,} bytes)"
+        start = f"float {self.metric.text(self.float_score)}, {self.float_bytes:,} bytes"
+        return f"Search({self.wish}: {met}; {tried}, {start})"
 
     def _repr_html_(self) -> str:
         return notebook.table(
-            ("way", "chosen", "accuracy", "against float", "file", "one image", "took"),
+            ("way", "chosen", self.metric.title, "against float", "file", "one image", "took"),
             [
-                (t.way, "yes" if t is self.chosen else "", f"{t.accuracy:.2%}", *t.figures, f"{t.seconds:.1f} s")
+                (t.way, "yes" if t is self.chosen else "", self.metric.text(t.score), *t.figures, f"{t.seconds:.1f} s")
                 for t in self.trials
             ],
             repr(self),
@@ -288,6 +312,7 @@ def search(
     preprocess: Preprocess | None,
     wish: Wish,
     *,
+    task: Task | None = None,
     allow_float: bool = False,
     train: Train | None = None,
     progress: Progress,
@@ -300,22 +325,26 @@ def search(
         validation: Labelled images for the evaluation; neither calibration images nor test images.
         preprocess: From image to input.
         wish: The target.
+        task: How outputs are scored; guessed from the outputs and the truth when left out.
         allow_float: Leave ops without an int8 form in float, instead of raising.
         train: Training, the last method; not tried when left out.
         progress: Where progress goes.
 
     Raises:
+        DataError: The validation images have no labels that fit the task.
         QuantizationError: An op has no int8 form and `allow_float` is off; each one is listed.
     """
-    seeker = _Seeker(graph, images, validation, preprocess, wish, allow_float, progress)
+    task = task or task_for(None, graph, validation)
+    seeker = _Seeker(graph, images, validation, preprocess, wish, task, allow_float, progress)
     met = next((trial for trial in seeker.ways(train) if wish.drop is not None and trial.meets(wish)), None)
     if wish.drop is None:
         # Of equal accuracy, the cheaper method, which came first.
-        met = max((t for t in seeker.trials if t.meets(wish)), key=lambda trial: trial.accuracy, default=None)
+        met = max((t for t in seeker.trials if t.meets(wish)), key=lambda trial: trial.quality, default=None)
     return Search(
         wish,
         len(validation),
-        float(seeker.correct.mean()),
+        seeker.before.metric,
+        seeker.before.value(seeker.before.metric),
         len(graph.content),
         seeker.median_ms,
         tuple(seeker.trials),
@@ -334,13 +363,14 @@ class _Seeker:
         validation: ImageSet,
         preprocess: Preprocess | None,
         wish: Wish,
+        task: Task,
         allow_float: bool,
         progress: Progress,
     ) -> None:
         self.graph, self.validation, self.preprocess, self.wish = graph, validation, preprocess, wish
-        self.allow_float, self.progress = allow_float, progress
+        self.task, self.allow_float, self.progress = task, allow_float, progress
         self.feed = Feed(images, preprocess, inputs_of(graph))
-        self.correct = self._correct(graph, "float")
+        self.before = self._scores(graph, "float")
         self.median_ms = latency([graph.content], seconds=0.5)[0].median_ms
         self.trials: list[Trial] = []
         self.tuned: dict[str, Tuning] = {}
@@ -350,19 +380,26 @@ class _Seeker:
         """Trials, from the cheapest to the most expensive; each is made when it is requested."""
         for observer, passes in WAYS:
             yield self._try(_named(observer, passes), partial(self._tune, observer, passes))
-        best = max(self.trials, key=lambda trial: trial.accuracy)
+        best = max(self.trials, key=lambda trial: trial.quality)
         if self.wish.size is not None and len(best.content) > self.wish.size:
             yield from self._smaller(best)
         if self.wish.drop is None:
             return
         yield self._try(_named(*_LEARNED), partial(self._tune, *_LEARNED))
-        yield from self._fewest_in_float(max(best, self.trials[-1], key=lambda trial: trial.accuracy))
+        yield from self._fewest_in_float(max(best, self.trials[-1], key=lambda trial: trial.quality))
         if train is not None:
             yield self._try("training for int8", train)
 
-    def _correct(self, graph: Graph, what: str) -> Array:
+    def _scores(self, graph: Graph, what: str) -> Scores:
         with self.progress.track(f"validate {what}", len(self.validation)) as advance:
-            return evaluate(graph, self.validation, self.preprocess, progress=advance).correct
+            found = evaluate(graph, self.validation, self.preprocess, progress=advance, task=self.task)
+        if not found.known:
+            raise DataError(
+                f"A target search for the task {self.task.name} needs labels to score by, and the validation samples "
+                "have none that fit.",
+                "Give labelled samples, or set `task` to what the labels are.",
+            )
+        return found
 
     def _try(self, way: str, make: Callable[[], Quantized], *, stripped: bool = False) -> Trial:
         start = time.perf_counter()
@@ -370,12 +407,13 @@ class _Seeker:
         prove(made)
         content = strip(Graph(made.content)).content if stripped else made.content
         seconds = time.perf_counter() - start
-        after = self._correct(Graph(content), way)
-        gap = paired_difference(int((self.correct & ~after).sum()), int((~self.correct & after).sum()), len(after))
+        after = self._scores(Graph(content), way)
+        gap = self.before.difference(after)
+        assert gap is not None
         trial = Trial(way, made, content, after, gap, latency([content], seconds=0.5)[0].median_ms, seconds)
         self.trials.append(trial)
         self.progress.say(
-            f"{way}: {gap.value * 100:+.2f} points ({gap.low * 100:+.2f} to {gap.high * 100:+.2f}), "
+            f"{way}: {after.metric.changes(gap)}, "
             f"{len(content):,} bytes, {trial.median_ms:.2f} ms, took {seconds:.1f} s"
         )
         return trial
@@ -416,6 +454,7 @@ class _Seeker:
                 made.reference,
                 made.ranges,
                 self.feed[:_RANKED_ON],
+                task=self.task,
                 tuned=made.graph,
                 budget=_BUDGET,
                 allow_float=self.allow_float,

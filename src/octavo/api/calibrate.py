@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Unpack
 
 from octavo.analysis.calibration_study import Study, study
+from octavo.analysis.tasks.choose import task_for
 from octavo.base.errors import DataError, OctavoError
 from octavo.base.progress import Progress, Silent
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_training
 from octavo.quantization.quantize import check_float
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
-from octavo.source.load import load_float, preprocess_for
+from octavo.source.load import load_float, preprocess_for, task_of
 
 SIZES = (1, 5, 10, 50, 100, 500)
 
@@ -72,6 +73,7 @@ def calibrate(
         preprocess,
         sizes if sizes is not None else [size for size in SIZES if size <= len(pool)],
         wanted,
+        task=task_for(inputs.task or task_of(loaded), loaded.graph, apart, progress),
         draws=draws,
         seed=inputs.seed,
         progress=progress,

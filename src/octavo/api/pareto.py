@@ -17,8 +17,8 @@ def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> Tried:
         out: The path of a `.png` chart to write.
 
     Returns:
-        A row for each model: ``name``, ``kind``, ``accuracy`` (a fraction), ``bytes``, ``median_ms``, and ``front``.
-        ``front`` tells, for bytes and for milliseconds, whether no model of equal or lower cost is more accurate.
+        A row for each model: ``name``, ``kind``, ``score``, ``bytes``, ``median_ms``, and ``front``. ``front`` tells,
+        for bytes and for milliseconds, whether no model of equal or lower cost has a better score.
 
     Raises:
         OctavoError: A path is neither a search record nor a run directory.
@@ -31,8 +31,9 @@ def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> Tried:
     """
     if out is not None:
         check_file(Path(out))
-    rows = points([Path(path) for path in tried])
-    fronts = {cost: front(rows, cost) for cost in ("bytes", "median_ms")}
+    found = points([Path(path) for path in tried])
+    fronts = {cost: front(found.rows, cost, found.metric.higher) for cost in ("bytes", "median_ms")}
     if out is not None:
-        write_bytes(Path(out), picture(rows))
-    return Tried(tuple({**row, "front": {cost: row in best for cost, best in fronts.items()}} for row in rows))
+        write_bytes(Path(out), picture(found.rows, found.metric))
+    rows = tuple({**row, "front": {cost: row in best for cost, best in fronts.items()}} for row in found.rows)
+    return Tried(rows, found.metric)

@@ -17,7 +17,7 @@ from octavo.quantization.precision import resolve
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import check_classes, classes_for, image_preprocess_for, load_float
+from octavo.source.load import check_classes, classes_for, image_preprocess_for, load_float, task_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.training import qat as training
@@ -84,7 +84,7 @@ def qat(
     training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress)
     made = convert(simulation)
     write_bytes(out, made.quantized.content)
-    Sidecar(preprocess, classes_for(loaded, train)).write(out)
+    Sidecar(preprocess, classes_for(loaded, train), inputs.task or task_of(loaded)).write(out)
     shutil.rmtree(workdir, ignore_errors=True)
     left = left_by_xnnpack(Graph(made.quantized.content))
     return Written(out, made.quantized, made.proof, len(loaded.graph.content), left)

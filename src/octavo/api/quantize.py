@@ -26,7 +26,7 @@ from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.rewrite.split_outputs import split_outputs as apart
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import classes_for, load_float, preprocess_for
+from octavo.source.load import classes_for, load_float, preprocess_for, task_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
@@ -98,7 +98,7 @@ def quantize(
     if not found.hold:
         warnings.warn(". ".join(found.describe()), OctavoWarning, stacklevel=2)
     write_bytes(out, int8.content)
-    Sidecar(preprocess, classes_for(loaded, chosen)).write(out)
+    Sidecar(preprocess, classes_for(loaded, chosen), inputs.task or task_of(loaded)).write(out)
     left = left_by_xnnpack(written)
     slower = slowdown(loaded.graph, written, left)
     return Written(out, int8, proof, len(loaded.graph.content), left, tuned.steps, found, slower)

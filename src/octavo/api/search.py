@@ -9,6 +9,7 @@ from typing import Unpack
 
 from octavo.analysis.target_search import Search, Wish
 from octavo.analysis.target_search import search as look
+from octavo.analysis.tasks.choose import task_for
 from octavo.api.written import check_output
 from octavo.base.errors import DataError, QuantizationError
 from octavo.base.files import write_bytes
@@ -22,7 +23,7 @@ from octavo.quantization.quantize import Quantized
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import classes_for, load_float, preprocess_for
+from octavo.source.load import classes_for, load_float, preprocess_for, task_of
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat
 from octavo.training.convert import convert
@@ -97,12 +98,14 @@ def search(
         qat.fit(simulation, training, None, pictures, QatRecipe(), inputs.seed, workdir, progress)
         return convert(simulation).quantized
 
+    task = task_for(inputs.task or task_of(loaded), loaded.graph, judges, progress)
     found = look(
         loaded.graph,
         calibrating,
         judges,
         preprocess,
         wish,
+        task=task,
         allow_float=wanted.allow_float,
         train=partial(trained, preprocess) if train and preprocess is not None and _keras() else None,
         progress=progress,
@@ -112,7 +115,7 @@ def search(
     if found.chosen is None:
         raise _unmet(found, record)
     write_bytes(out, found.chosen.content)
-    Sidecar(preprocess, classes_for(loaded, training)).write(out)
+    Sidecar(preprocess, classes_for(loaded, training), task.name).write(out)
     shutil.rmtree(workdir, ignore_errors=True)
     return found
 
@@ -124,12 +127,12 @@ def _keras() -> bool:
 
 
 def _unmet(found: Search, record: Path) -> QuantizationError:
-    best = max(found.trials, key=lambda trial: trial.accuracy)
+    best = max(found.trials, key=lambda trial: trial.quality)
     small = min(found.trials, key=lambda trial: len(trial.content))
     fast = min(found.trials, key=lambda trial: trial.median_ms)
     details = []
     if found.wish.drop is not None:
-        details.append(f"most accurate: {best.way}, {best.against.value * 100:+.2f} points against float")
+        details.append(f"best {found.metric.title}: {best.way}, {best.figures[0]} against float")
         details += [f"in the way: {item.op} '{item.name.split(';')[0]}'" for item in found.obstacles]
     if found.wish.size is not None:
         details.append(f"smallest: {small.way}, {len(small.content):,} bytes")

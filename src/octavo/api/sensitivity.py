@@ -8,6 +8,7 @@ from typing import Unpack
 
 from octavo.analysis.sensitivity import Sensitivity
 from octavo.analysis.sensitivity import sensitivity as measure
+from octavo.analysis.tasks.choose import task_for
 from octavo.base.formats import DEFAULT
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
@@ -19,7 +20,7 @@ from octavo.quantization.quantize import check_float
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.runtime.litert import Kernels, inputs_of
-from octavo.source.load import load_float, preprocess_for
+from octavo.source.load import load_float, preprocess_for, task_of
 from octavo.tuning.tune import tune as run_passes
 
 # The default number of images to run through every file.
@@ -84,7 +85,8 @@ def sensitivity(
             tuned.reference,
             tuned.ranges,
             Feed(chosen, preprocess, ports)[:],
-            chosen.labels,
+            chosen,
+            task_for(inputs.task or task_of(loaded), graph, chosen, progress),
             tuned=tuned.graph,
             budget=budget,
             allow_float=wanted.allow_float,

@@ -14,7 +14,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
-from octavo.source.load import load_model, preprocess_for
+from octavo.source.load import load_model, preprocess_for, task_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.size import breakdown
 
@@ -110,5 +110,5 @@ def slim(
     made = slimming.slim(loaded.graph, preprocess, tried.seen, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
     write_bytes(out, content)
-    Sidecar(made.preprocess, loaded.belongs.classes if loaded.belongs else ()).write(out)
+    Sidecar(made.preprocess, loaded.belongs.classes if loaded.belongs else (), task_of(loaded)).write(out)
     return Slimmed(out, len(loaded.graph.content), content, made.preprocess, tried.about, made.steps, made.left)

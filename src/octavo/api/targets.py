@@ -8,16 +8,16 @@ from typing import Unpack
 
 import numpy as np
 
+from octavo.analysis.tasks.choose import by_outputs
 from octavo.api.tried import draw_tried
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
 from octavo.deployment.targets.ask import ask, every
-from octavo.deployment.targets.litert import classes_of
 from octavo.deployment.targets.survey import Survey
-from octavo.deployment.targets.target import Target, Trial
+from octavo.deployment.targets.target import Target, trial_of
 from octavo.recipe.options import InputFields, Inputs, inputs_of
-from octavo.runtime.litert import Model
-from octavo.source.load import load_model, preprocess_for
+from octavo.runtime.litert import inputs_of as ports_of
+from octavo.source.load import classes_known, load_model, preprocess_for, task_of
 
 
 def targets(
@@ -57,9 +57,9 @@ def targets(
     loaded = load_model(path, inputs.signature, inputs.size, progress=progress)
     preprocess = preprocess_for(loaded, inputs, progress)
     tried = draw_tried(loaded.graph, preprocess, inputs)
-    runner = Model(loaded.graph)
     encoded = tried.seen
     if preprocess is not None:
-        encoded = runner.inputs[0].encode(preprocess.normalize(np.asarray(tried.seen)))
-    trial = Trial(path, loaded.graph, encoded, classes_of(runner, encoded), tried.labels)
+        encoded = ports_of(loaded.graph)[0].encode(preprocess.normalize(np.asarray(tried.seen)))
+    name = inputs.task or task_of(loaded) or by_outputs(loaded.graph, classes_known(loaded)).name
+    trial = trial_of(path, loaded.graph, encoded, name == "single-label", tried.labels)
     return Survey(tuple(ask(trial, targets or every(), progress.say)))

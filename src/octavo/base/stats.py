@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 CONFIDENCE = 0.95
+# Resamples of a bootstrap interval. The ends of a 95% percentile interval then vary by about a tenth of its width.
+_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -125,3 +128,54 @@ def median_interval(values: Sequence[float] | npt.NDArray[np.float64]) -> Interv
     outside = int(binom.ppf((1 - CONFIDENCE) / 2, len(ordered), 0.5))
     outside = max(outside, 1)
     return Interval(float(np.median(ordered)), float(ordered[outside - 1]), float(ordered[-outside]))
+
+
+def bootstrap(statistic: Callable[[npt.NDArray[np.float64]], float], count: int, seed: int = 0) -> Interval:
+    """A statistic of many items with its 95% percentile bootstrap interval, for figures that have no formula.
+
+    Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13; drawn by `scipy.stats.bootstrap`. A
+    difference of two models is paired if both read the same weights.
+
+    Args:
+        statistic: The figure, from the weight of each item: how often it is drawn, float64 ``(count,)``. NaN if these
+            items do not define it.
+        count: The number of items.
+        seed: Of the draws.
+
+    Returns:
+        The interval. Its ends are infinite for a single item, which says nothing about others.
+
+    Example:
+        >>> values = np.arange(1.0, 101.0)
+        >>> mean = bootstrap(lambda weights: float(weights @ values / weights.sum()), 100)
+        >>> mean.value, 44 < mean.low < 46, 55 < mean.high < 57  # 50.5 plus and minus 1.96 standard errors of 2.9
+        (50.5, True, True)
+    """
+    from scipy.stats import bootstrap as resample
+
+    value = statistic(np.ones(count))
+    if count < 2:
+        return Interval(value, -np.inf, np.inf)
+
+    def drawn(places: npt.NDArray[Any]) -> float:
+        return statistic(np.bincount(places, minlength=count).astype(np.float64))
+
+    made = resample(
+        (np.arange(count),),
+        drawn,
+        n_resamples=_RESAMPLES,
+        vectorized=False,
+        method="percentile",
+        confidence_level=CONFIDENCE,
+        rng=np.random.default_rng(seed),
+    )
+    found = made.bootstrap_distribution
+    low, high = (
+        np.nanquantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        if np.isfinite(found).any()
+        else (
+            -np.inf,
+            np.inf,
+        )
+    )
+    return Interval(value, float(low), float(high))

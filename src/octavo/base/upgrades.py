@@ -22,6 +22,8 @@ _TARGETS = {
     "Arm ethos-u85-256 (Vela)": "ethos-u85-256",
     "Edge TPU (pre-flight)": "edge-tpu",
 }
+# The only metric before tasks.
+_ACCURACY = {"name": "accuracy", "title": "accuracy", "unit": "%", "higher": True}
 
 
 def upgraded(file: str, value: Mapping[str, Any], version: int, wanted: int) -> dict[str, Any]:
@@ -57,6 +59,28 @@ def _evaluation(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "models": models}
 
 
+def _classified(value: dict[str, Any]) -> dict[str, Any]:
+    """Evaluations knew one task, whose figure was the accuracy."""
+    models = {
+        name: {
+            **model,
+            "score": model["accuracy"],
+            "figures": {},
+            "by_class": {},
+            "table": {key: model[key] for key in ("top5", "per_class", "confusion")},
+        }
+        for name, model in value["models"].items()
+    }
+    return {
+        "task": "single-label",
+        "metric": _ACCURACY,
+        "others": [],
+        "likeness": {"name": "same_class", "title": "same class", "unit": "%", "higher": True},
+        **value,
+        "models": models,
+    }
+
+
 def _deployment(value: dict[str, Any]) -> dict[str, Any]:
     made = dict(value)
     if value["benchmark"] is not None:
@@ -82,6 +106,13 @@ def _search(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "float": _renamed(value["float"], names), "trials": trials}
 
 
+def _scored(value: dict[str, Any]) -> dict[str, Any]:
+    """Searches knew one score, the accuracy."""
+    names = {"accuracy": "score"}
+    trials = [_renamed(trial, names) for trial in value["trials"]]
+    return {"metric": _ACCURACY, **value, "float": _renamed(value["float"], names), "trials": trials}
+
+
 def _sweep(value: dict[str, Any]) -> dict[str, Any]:
     names = {"milliseconds": "median_ms", "p90": "p90_ms"}
     return {**value, "variants": [_renamed(row, names) for row in value["variants"]]}
@@ -90,7 +121,9 @@ def _sweep(value: dict[str, Any]) -> dict[str, Any]:
 # By file and version: the function that makes the next version. Files that are not here have not changed.
 UPGRADES: Mapping[tuple[str, int], Upgrade] = {
     ("evaluation.json", 0): _evaluation,
+    ("evaluation.json", 1): _classified,
     ("deployment.json", 0): _deployment,
     (".search.json", 0): _search,
+    (".search.json", 1): _scored,
     ("sweep.json", 0): _sweep,
 }

@@ -122,12 +122,12 @@ def print_search(found: SearchRecord, out: Path, json_: bool) -> None:
     if json_:
         print_json({"path": str(out), **found.to_json()})
         return
-    say(f"float   {found.before.accuracy:.2%} of {found.images} validation images")
+    metric = found.metric
+    say(f"float   {metric.title} {metric.text(found.before.score)} on {found.images} validation images")
     for trial in found.trials:
-        gap = trial.against_float
         say(
-            f"{'chosen' if trial.way == found.chosen else 'tried':7} {gap.value * 100:+6.2f} points "
-            f"({gap.low * 100:+.2f} to {gap.high * 100:+.2f})  {trial.bytes:>10,} bytes  "
+            f"{'chosen' if trial.way == found.chosen else 'tried':7} {metric.changes(trial.against_float)}  "
+            f"{trial.bytes:>10,} bytes  "
             f"{trial.median_ms:6.2f} ms  {trial.seconds:6.1f} s  {trial.way}"
         )
     say(f"wrote   {out}, its sidecar, and {out}.search.json")

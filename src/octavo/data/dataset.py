@@ -10,7 +10,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from octavo.data.columns import Columns, Sample
 from octavo.data.preprocess import Pixels
 
 Labels = npt.NDArray[np.int64]
+Truth = npt.NDArray[Any]
 Images = Pixels | FloatArray | list[Pixels] | Columns
 
 # The most names in one warning; a longer list does not help, and the warning gives the count.
@@ -41,6 +42,8 @@ class ImageSet:
         labels: int64 ``(N,)``, positions in `classes`; None when the images are unlabelled.
         classes: Names of the classes.
         ids: One stable name per image, such as ``train/cat/0001.jpg`` or ``x_train[17]``.
+        truth: What the model should give for each image, ``(N, ...)``, if it is not one class: numbers, 0 or 1 for each
+            of several labels, or a mask of classes. None if that is not known.
 
     Raises:
         ValueError: The lengths disagree.
@@ -56,9 +59,10 @@ class ImageSet:
     labels: Labels | None
     classes: tuple[str, ...]
     ids: tuple[str, ...]
+    truth: Truth | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(self.images), len(self.ids)} | ({len(self.labels)} if self.labels is not None else set())
+        lengths = {len(self.images), len(self.ids)} | {len(a) for a in (self.labels, self.truth) if a is not None}
         if len(lengths) != 1:
             raise ValueError(f"images, labels and ids have different lengths: {sorted(lengths)}")
         if self.labels is not None:
@@ -101,6 +105,7 @@ class ImageSet:
             else [self.images[index] for index in chosen],
             labels=None if self.labels is None else self.labels[chosen],
             ids=tuple(self.ids[index] for index in chosen),
+            truth=None if self.truth is None else self.truth[chosen],
         )
 
     def batches(self, size: int) -> Iterator[Self]:
@@ -115,6 +120,8 @@ class ImageSet:
         """
         digest = hashlib.sha256(repr((self.classes, self.ids)).encode())
         digest.update(b"unlabelled" if self.labels is None else self.labels.astype("<i8").tobytes())
+        if self.truth is not None:
+            _update(digest, self.truth)
         for image in self.images:
             _update(digest, image)
         return digest.hexdigest()
@@ -166,6 +173,33 @@ class ArrayStore:
         return self.pixels[positions]
 
 
+class TruthStore(Protocol):
+    """Where the truth of a split's images is."""
+
+    def fetch(self, positions: IntArray) -> Truth:
+        """The truth of the images at some positions of the split, ``(N, ...)``.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TruthArray:
+    """Truth that is in memory.
+
+    Args:
+        values: ``(N, ...)``, one entry for each image of the split.
+    """
+
+    values: Truth
+
+    def fetch(self, positions: IntArray) -> Truth:
+        """The entries at `positions`."""
+        return np.asarray(self.values[positions])
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """A part of a dataset: names and labels in memory, pixels where they are until they are read.
@@ -177,6 +211,7 @@ class Split:
         classes: Names of the classes.
         ids: One stable name per image.
         ignored: Names of files in the source that are not images, for the warning on reading.
+        truth: As for `ImageSet`; None where every image has one class, or nothing is known.
     """
 
     store: Store
@@ -185,6 +220,7 @@ class Split:
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     ignored: tuple[str, ...] = ()
+    truth: TruthStore | None = None
 
     def __repr__(self) -> str:
         return f"Split({len(self):,} images, {_classes(self.labels, self.classes)})"
@@ -252,6 +288,7 @@ def read_together(parts: Sequence[tuple[Split, IntArray]]) -> list[ImageSet]:
                 labels=None if split.labels is None else split.labels[kept],
                 classes=split.classes,
                 ids=tuple(split.ids[index] for index in kept),
+                truth=None if split.truth is None else split.truth.fetch(kept),
             )
         )
     _check_losses(parts, results, broken)

@@ -9,6 +9,7 @@ import numpy as np
 from octavo.base.errors import DataError
 from octavo.data.dataset import Dataset, Labels, Split
 from octavo.data.decode import EncodedStore, Files, is_image_name
+from octavo.data.masks import MaskStore, pairs
 
 # Folders that name a split, in lower case. Validation images join the training images: Octavo draws its own
 # validation images from those, and never from the test images.
@@ -22,7 +23,10 @@ SPLITS = {
     "testing": "test",
 }
 
-LAYOUTS = "Expected train/CLASS/* and test/CLASS/*, or CLASS/*, or (for calibration only) images without folders."
+LAYOUTS = (
+    "Expected train/CLASS/* and test/CLASS/*, or CLASS/*, or images/* with masks/*, or images without folders, which "
+    "have no labels."
+)
 
 # (position in the files, path) and, once sorted into a split, (position, path, class or nothing)
 _Entry = tuple[int, str]
@@ -34,7 +38,8 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
 
     The tree is ``train/CLASS/*`` and ``test/CLASS/*`` (either may be missing), or ``CLASS/*``, or images with no
     folders, which are unlabelled. Folders around the whole tree are looked through; below a class folder, all
-    images belong to the class. Hidden files are ignored, other files that are no images named on reading.
+    images belong to the class. In ``images/*`` and ``masks/*``, inside the splits or around them, each image has a mask
+    of class numbers. Hidden files are ignored, other files that are no images named on reading.
 
     Args:
         files: Paths and their content.
@@ -52,6 +57,9 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
             f"There are no images in {source}{_a_few(ignored)}.",
             f"{LAYOUTS} Images end in .jpg, .png, .bmp, .gif, .webp, .tif, .ppm or .pgm.",
         )
+    masks = pairs([path for _, path in shown])
+    if masks:
+        return _masked(images, {path: shown[place][0] for path, place in masks.items()}, files, name, source)
     images = _without_wrapper(images)
     tops = {path.split("/")[0] for _, path in images if "/" in path}
     named = any(top.lower() in SPLITS and path.count("/") >= 2 for top, path in _with_top(images))
@@ -67,6 +75,28 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
     else:
         members["all"] = [(k, path, path.partition("/")[0] if "/" in path else "") for k, path in images]
     return _dataset(members, ignored, EncodedStore(files), name, source)
+
+
+def _masked(images: list[_Entry], masks: dict[str, int], files: Files, name: str, source: str) -> Dataset:
+    """Images with a mask each, in the splits that a folder of their path names."""
+    members: dict[str, list[_Entry]] = {}
+    for position, path in images:
+        if path in masks:
+            folders = [SPLITS[part.lower()] for part in path.split("/")[:-1] if part.lower() in SPLITS]
+            members.setdefault(folders[0] if folders else "all", []).append((position, path))
+    splits = {}
+    for key, entries in members.items():
+        entries = sorted(entries, key=lambda entry: entry[1])
+        paths = tuple(path for _, path in entries)
+        splits[key] = Split(
+            store=EncodedStore(files),
+            positions=np.array([position for position, _ in entries], np.int64),
+            labels=None,
+            classes=(),
+            ids=paths,
+            truth=MaskStore(files, np.array([masks[path] for path in paths], np.int64), paths),
+        )
+    return Dataset(name=name, classes=(), splits=splits, source=source)
 
 
 def _dataset(

@@ -1,12 +1,15 @@
 """Arrays in an `.npz` file.
 
-Images, or the one input of a model, are `x_train` and `x_test`, with labels `y_train` and `y_test` and names of
-`classes`, each optional. For a model of several inputs there is one array per input, under the input's name.
+Images, or the one input of a model, are `x_train` and `x_test`, or `x` where nothing tells them apart, with labels
+`y_train`, `y_test` or `y` and names of `classes`, each optional. For a model of several inputs there is one array per
+input, under the input's name, or under the name with `_train` and `_test` at its end.
 """
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,12 @@ from octavo.base.affine import FloatArray
 from octavo.base.errors import DataError
 from octavo.data.archive import DAMAGE, check_ratio
 from octavo.data.columns import Columns
-from octavo.data.dataset import ArrayStore, Dataset, Labels, Split
+from octavo.data.dataset import ArrayStore, Dataset, Labels, Split, Truth, TruthArray
 from octavo.data.preprocess import Pixels
 
-_KEYS = ("x_train", "y_train", "x_test", "y_test", "classes")
+# The splits by the ending of an array's name.
+_SPLITS = {"_train": "train", "_test": "test", "": "all"}
+_KEYS = (*(f"{kind}{ending}" for ending in _SPLITS for kind in "xy"), "classes")
 
 _Arrays = dict[str, npt.NDArray[Any]]
 
@@ -32,8 +37,9 @@ def npz(path: Path, source: str) -> Dataset:
     floats or of wider whole numbers, ``(N, ...)``, are the model's own input. Without `x_train` and `x_test`, all
     arrays of one length are the model's inputs, by their names; `y_train` labels them.
 
-    Labels are whole numbers, ``(N,)`` or ``(N, 1)``, or one-hot rows ``(N, classes)``; without them the images are
-    unlabelled. Classes are called '0', '1', ... unless an array `classes` names them.
+    Labels are whole numbers, ``(N,)`` or ``(N, 1)``, or one-hot rows ``(N, classes)``; other arrays ``(N, ...)`` are
+    the truth of another task: numbers, several labels, masks. Without them the images are unlabelled. Classes are
+    called '0', '1', ... unless an array `classes` names them.
 
     Args:
         path: The file; nothing in it is unpickled.
@@ -43,59 +49,75 @@ def npz(path: Path, source: str) -> Dataset:
         DataError: An array is missing, of the wrong type or shape, or does not fit the others.
     """
     arrays, others = _load(path)
-    if not {"x_train", "x_test"} & set(arrays) and others:
+    endings = [ending for ending in _SPLITS if f"x{ending}" in arrays]
+    if not endings and others:
         return _of_columns(arrays, others, path.stem, source)
-    ignored = tuple(others)
-    keys = [key for key in ("train", "test") if f"x_{key}" in arrays]
-    for key in ("train", "test"):
-        if f"y_{key}" in arrays and key not in keys:
-            raise DataError(f"{source} has y_{key} but no x_{key}.", f"Add the images as x_{key}.")
-    if not keys:
+    for ending in _SPLITS:
+        if f"y{ending}" in arrays and ending not in endings:
+            raise DataError(f"{source} has y{ending} but no x{ending}.", f"Add the images as x{ending}.")
+    if not endings:
         raise DataError(
-            f"{source} has neither x_train nor x_test, but {', '.join(ignored) or 'nothing'}.",
+            f"{source} has neither x_train nor x_test, but {', '.join(others) or 'nothing'}.",
             "Save images with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...).",
         )
-    images = {key: _images(arrays[f"x_{key}"], f"x_{key} of {source}") for key in keys}
-    labels = {
-        key: _labels(arrays[f"y_{key}"], len(images[key]), f"y_{key} of {source}")
-        for key in keys
-        if f"y_{key}" in arrays
-    }
-    classes = _classes(arrays, labels, source)
+    images = {ending: _images(arrays[f"x{ending}"], f"x{ending} of {source}") for ending in endings}
+    answers = {ending: _answers(arrays, ending, len(images[ending]), source) for ending in endings}
+    classes = _classes(arrays, list(answers.values()), source)
     splits = {
-        key: Split(
-            store=ArrayStore(images[key]),
-            positions=np.arange(len(images[key])),
-            labels=labels[key][0] if key in labels else None,
-            classes=classes,
-            ids=tuple(f"x_{key}[{index}]" for index in range(len(images[key]))),
-            ignored=ignored,
-        )
-        for key in keys
+        _SPLITS[ending]: _split(images[ending], f"x{ending}", answers[ending], classes, tuple(others))
+        for ending in endings
     }
     return Dataset(name=path.stem, classes=classes, splits=splits, source=source)
 
 
+def _split(
+    samples: Pixels | FloatArray | Columns,
+    name: str,
+    answers: _Answers,
+    classes: tuple[str, ...],
+    ignored: tuple[str, ...],
+) -> Split:
+    return Split(
+        store=ArrayStore(samples),
+        positions=np.arange(len(samples)),
+        labels=answers.labels,
+        classes=classes,
+        ids=tuple(f"{name}[{index}]" for index in range(len(samples))),
+        ignored=ignored,
+        truth=None if answers.truth is None else TruthArray(answers.truth),
+    )
+
+
 def _of_columns(arrays: _Arrays, others: _Arrays, name: str, source: str) -> Dataset:
     """Samples of a model of several inputs."""
-    inputs = {key: _own_input(array, f"'{key}' of {source}") for key, array in others.items()}
+    parts = {
+        ending: {k[: -len(ending)]: a for k, a in others.items() if k.endswith(ending)}
+        for ending in ("_train", "_test")
+    }
+    if sum(map(len, parts.values())) < len(others):
+        # Without endings, that of the labels tells what the samples are for.
+        ending = next((ending for ending in ("_train", "_test") if f"y{ending}" in arrays), "")
+        parts = {ending: others}
+    parts = {ending: columns for ending, columns in parts.items() if columns}
+    made = {ending: _columns(columns, source) for ending, columns in parts.items()}
+    answers = {ending: _answers(arrays, ending, len(columns), source) for ending, columns in made.items()}
+    classes = _classes(arrays, list(answers.values()), source)
+    splits = {
+        _SPLITS[ending]: _split(columns, f"sample{ending}" if len(made) > 1 else "sample", answers[ending], classes, ())
+        for ending, columns in made.items()
+    }
+    return Dataset(name=name, classes=classes, splits=splits, source=source)
+
+
+def _columns(arrays: _Arrays, source: str) -> Columns:
+    inputs = {key: _own_input(array, f"'{key}' of {source}") for key, array in arrays.items()}
     if len({len(array) for array in inputs.values()}) != 1:
         shapes = ", ".join(f"'{key}' {array.shape}" for key, array in inputs.items())
         raise DataError(
             f"The arrays of {source} should have one length, the number of samples, and are {shapes}.",
             "Save one array per input of the model, or x_train for a model of one input.",
         )
-    columns = Columns(inputs)
-    labels = _labels(arrays["y_train"], len(columns), f"y_train of {source}") if "y_train" in arrays else None
-    classes = _classes(arrays, {} if labels is None else {"train": labels}, source)
-    split = Split(
-        store=ArrayStore(columns),
-        positions=np.arange(len(columns)),
-        labels=None if labels is None else labels[0],
-        classes=classes,
-        ids=tuple(f"sample[{index}]" for index in range(len(columns))),
-    )
-    return Dataset(name=name, classes=classes, splits={"all" if labels is None else "train": split}, source=source)
+    return Columns(inputs)
 
 
 def _load(path: Path) -> tuple[_Arrays, _Arrays]:
@@ -106,7 +128,7 @@ def _load(path: Path) -> tuple[_Arrays, _Arrays]:
         with np.load(path, allow_pickle=False) as file:
             known = {key: file[key] for key in file.files if key in _KEYS}
             # Beside images the others are only named: nothing is read that nobody asked for.
-            alone = not {"x_train", "x_test"} & set(known)
+            alone = not {"x_train", "x_test", "x"} & set(known)
             return known, {key: file[key] if alone else np.empty(0) for key in file.files if key not in _KEYS}
     except (*DAMAGE, MemoryError) as error:
         raise DataError(
@@ -142,28 +164,53 @@ def _own_input(array: npt.NDArray[Any], what: str) -> FloatArray:
         return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
 
-def _labels(array: npt.NDArray[Any], count: int, what: str) -> tuple[Labels, int]:
-    """Labels, and the number of classes that they speak of."""
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """The right answers of a split.
+
+    Args:
+        labels: One class per sample; None if they are something else, or not known.
+        classes: The number of classes that the labels speak of.
+        truth: Anything else, ``(N, ...)``.
+    """
+
+    labels: Labels | None = None
+    classes: int = 0
+    truth: Truth | None = None
+
+
+def _answers(arrays: _Arrays, ending: str, count: int, source: str) -> _Answers:
+    """Labels, or the truth of another task."""
+    if f"y{ending}" not in arrays:
+        return _Answers()
+    array, what = arrays[f"y{ending}"], f"y{ending} of {source}"
     if array.ndim == 0 or len(array) != count:
         raise DataError(f"{what} should have one label for each of {count} images, and has shape {array.shape}.")
     flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim == 1 and flat.dtype.kind in "iu":
         labels = flat.astype(np.int64)
         if labels.min() < 0:
-            raise DataError(f"{what} has the label {labels.min()}; labels count from 0.")
-        return labels, int(labels.max()) + 1
-    if flat.ndim == 2 and flat.dtype.kind in "iufb":
+            raise DataError(
+                f"{what} has the label {labels.min()}; labels count from 0.",
+                "Save numbers that a model is to predict as floats.",
+            )
+        return _Answers(labels, int(labels.max()) + 1)
+    if flat.dtype.kind not in "iufb" or not flat.size:
+        raise DataError(
+            f"{what} should be numbers: classes of shape (N,) or (N, 1), one-hot rows (N, classes), or what else the "
+            f"model gives, (N, ...); it is {array.dtype} of shape {array.shape}."
+        )
+    if flat.dtype.kind == "f" and not np.all(np.isfinite(flat)):
+        raise DataError(f"{what} has NaN or infinite values.", "Remove or mend these samples.")
+    if flat.ndim == 2:
         hot = flat != 0
         if np.all(hot.sum(axis=1) == 1) and np.all(flat[hot] == 1):
-            return hot.argmax(axis=1).astype(np.int64), flat.shape[1]
-    raise DataError(
-        f"{what} should be whole numbers of shape (N,) or (N, 1), or one-hot rows (N, classes); "
-        f"it is {array.dtype} of shape {array.shape}."
-    )
+            return _Answers(hot.argmax(axis=1).astype(np.int64), flat.shape[1])
+    return _Answers(truth=array)
 
 
-def _classes(arrays: _Arrays, labels: dict[str, tuple[Labels, int]], source: str) -> tuple[str, ...]:
-    count = max((number for _, number in labels.values()), default=0)
+def _classes(arrays: _Arrays, answers: Sequence[_Answers], source: str) -> tuple[str, ...]:
+    count = max((item.classes for item in answers), default=0)
     if "classes" not in arrays:
         return tuple(str(number) for number in range(count))
     given = arrays["classes"]

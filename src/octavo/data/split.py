@@ -87,18 +87,18 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
         seed: Of the choice.
 
     Raises:
-        DataError: There are no labels, one class only, too few images, or a class without training images.
+        DataError: There is one class only, there are too few images, or a class has no training images.
 
     Warns:
         OctavoWarning: Images were unreadable, or some test images are identical to training images.
     """
     pool, test = _training_split(dataset), dataset.splits.get("test")
-    if pool.labels is None or (test is not None and test.labels is None):
+    if test is not None and (pool.labels is None) != (test.labels is None):
         raise DataError(
-            f"The images of {dataset.source} are not labelled.",
-            "Training and testing need one folder per class, or y_train and y_test.",
+            f"Of the training and test images of {dataset.source}, only one part has classes.",
+            "Give both labels of one kind: class folders, or y_train and y_test.",
         )
-    if len(dataset.classes) < 2:
+    if pool.labels is not None and len(dataset.classes) < 2:
         raise DataError(
             f"{dataset.source} has one class only, {', '.join(map(repr, dataset.classes))}.",
             "A classifier needs images of two classes or more, each in a folder of its own.",
@@ -124,8 +124,8 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
     rest = np.setdiff1d(rest, train_indices)
     validation_indices = _choose(pool, rest, recipe.validation, seed, "validation", dataset)
     train, validation, tested = read_together([(pool, train_indices), (pool, validation_indices), (test, test_indices)])
-    assert train.labels is not None
-    absent = np.setdiff1d(np.arange(len(dataset.classes)), train.labels)
+    everywhere = np.arange(len(dataset.classes))
+    absent = everywhere[:0] if train.labels is None else np.setdiff1d(everywhere, train.labels)
     if len(absent):
         raise DataError(
             f"{len(absent)} of {len(dataset.classes)} classes have none of the {len(train)} training images, such as "
@@ -182,7 +182,7 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
     """Reads a source's training images, some of them set apart for choosing; never its test images.
 
     Args:
-        dataset: The source; its images may be unlabelled, and then none are set apart.
+        dataset: The source; its images may be without labels and truth, and then none are set apart.
         validation: How many are set apart, stratified; a tenth, and 1,000 at most, when left out.
         seed: Of the choice.
 
@@ -194,7 +194,7 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
     """
     pool = _training_split(dataset)
     everything = np.arange(len(pool))
-    if pool.labels is None:
+    if pool.labels is None and pool.truth is None:
         return pool.read(everything), None
     count = min(len(pool) // 10, 1000) if validation is None else validation
     if count >= len(pool):
@@ -227,9 +227,10 @@ def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None 
         raise DataError(
             f"{dataset.source} has training images only.", "Evaluation needs a test folder, or x_test and y_test."
         )
-    if pool.labels is None:
+    if pool.labels is None and pool.truth is None:
         raise DataError(
-            f"The images of {dataset.source} are not labelled.", "Evaluation needs class folders, or y_test."
+            f"The images of {dataset.source} are not labelled.",
+            "Evaluation needs class folders, masks, or y_test; `octavo compare` needs no labels.",
         )
     wanted = _enough(count, len(pool) if usual is None else usual, len(pool), "images")
     return pool.read(_choose(pool, np.arange(len(pool)), wanted, seed, "test", dataset))
@@ -246,12 +247,13 @@ def _training_split(dataset: Dataset) -> Split:
 
 
 def _choose(split: Split, among: Indices, count: int, seed: int, what: str, dataset: Dataset) -> Indices:
-    """`count` positions out of `among`, stratified."""
+    """`count` positions out of `among`, stratified where every image has a class."""
     if count > len(among):
         raise DataError(
             f"{count} {what} images were asked for, and {dataset.source} has {len(among)}.", "Ask for fewer."
         )
-    assert split.labels is not None
+    if split.labels is None:
+        return np.sort(np.random.default_rng(seed).choice(among, count, replace=False))
     return among[stratified(split.labels[among], count, seed)]
 
 

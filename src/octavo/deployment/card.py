@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from octavo.analysis.evaluation import ClassScore, Evaluation
-from octavo.base.stats import Interval
 from octavo.data.preprocess import Preprocess
 from octavo.data.summary import DataSummary
 from octavo.tflite.graph import Graph
@@ -74,13 +73,16 @@ def _trained(data: DataSummary | None) -> list[str]:
 def _measured(evaluation: Evaluation | None) -> list[str]:
     if evaluation is None:
         return ["## Accuracy", "Not measured: run `octavo evaluate` on labelled images that it was not trained on."]
-    before, after, time = evaluation.models["float"], evaluation.models["int8"], evaluation.models["int8"].latency
+    before, after = (evaluation.models[name] for name in ("float", "int8"))
+    metric, gap, time = evaluation.metric, evaluation.comparison.difference, after.latency
+    if before.score is None or after.score is None or gap is None:
+        return ["## Accuracy", "Not measured: the run's samples have no labels."]
     return [
-        "## Accuracy",
-        f"{_share(after.accuracy)} on {evaluation.images:,} held-out images, {evaluation.kernels}. The float model it "
-        f"was made from: {_share(before.accuracy)}; int8 minus float on the same images: "
-        f"{_points(evaluation.comparison.difference)}.",
-        _per_class(after.per_class),
+        f"## {metric.title[0].upper()}{metric.title[1:]}",
+        f"{metric.between(after.score)} on {evaluation.images:,} held-out images, {evaluation.kernels}. The float "
+        f"model it was made from: {metric.between(before.score)}; int8 minus float on the same images: "
+        f"{metric.change(gap.value)} (95% interval {metric.number(gap.low)} to {metric.number(gap.high)}).",
+        *([] if after.table is None else [_per_class(after.table.per_class)]),
         f"Latency where it was measured: median {time.median_ms:.2f} ms an image, one thread, {time.runs} runs.",
     ]
 
@@ -97,8 +99,10 @@ def _limits(evaluation: Evaluation | None, classes: Sequence[str]) -> list[str]:
         "- Another kernel family than the one measured can give slightly different outputs.",
     ]
     if evaluation is not None:
-        worst = min(evaluation.models["int8"].per_class, key=lambda row: row.recall)
-        lines.insert(0, f"- It finds {worst.name} least often: {worst.recall:.1%} of {worst.images} images.")
+        table = evaluation.models["int8"].table
+        worst = None if table is None else min(table.per_class, key=lambda row: row.recall)
+        if worst is not None:
+            lines.insert(0, f"- It finds {worst.name} least often: {worst.recall:.1%} of {worst.images} images.")
         lines.append("- The figures hold for images like those of the test set.")
     return [
         "## Limits",
@@ -107,12 +111,3 @@ def _limits(evaluation: Evaluation | None, classes: Sequence[str]) -> list[str]:
         "Classifying images like those it was trained on, on edge devices. Not for decisions about people, nor where "
         "a wrong answer does harm, unless it has been evaluated for that.",
     ]
-
-
-def _share(interval: Interval) -> str:
-    return f"{interval.value:.2%} (95% interval {interval.low:.2%} to {interval.high:.2%})"
-
-
-def _points(interval: Interval) -> str:
-    value, low, high = (100 * share for share in (interval.value, interval.low, interval.high))
-    return f"{value:+.2f} points (95% interval {low:+.2f} to {high:+.2f})"

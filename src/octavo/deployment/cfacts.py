@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from octavo.analysis.evaluate import gives_probabilities
+from octavo.analysis.tasks.task import gives_probabilities
 from octavo.base.errors import ModelError
 from octavo.runtime.litert import Model
 from octavo.source.sidecar import Sidecar

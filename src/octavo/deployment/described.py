@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from octavo.analysis.evaluate import gives_probabilities
+from octavo.analysis.tasks.task import gives_probabilities
 from octavo.base.errors import ModelError
 from octavo.data.preprocess import Preprocess
 from octavo.rewrite import equality

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from octavo.analysis.evaluate import gives_probabilities
 from octavo.analysis.evaluation import Evaluation
+from octavo.analysis.tasks.task import gives_probabilities
 from octavo.base.artefact import Artefact
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.files import check_folder, replacing, sha256

@@ -7,19 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from octavo.base.errors import OctavoError
 from octavo.base.files import sha256
 from octavo.data.encoded_inputs import Feed
 from octavo.deployment.measured import Deployment, NotTimed
 from octavo.deployment.targets.ask import ask, every
 from octavo.deployment.targets.browser import Browser
-from octavo.deployment.targets.litert import LiteRT, classes_of
-from octavo.deployment.targets.target import Answer, Target, Trial, Verdict
+from octavo.deployment.targets.litert import LiteRT
+from octavo.deployment.targets.target import Answer, Target, Verdict, trial_of
 from octavo.recipe.schema import DeploymentRecipe
 from octavo.runtime.benchmark import Benchmark, benchmark
-from octavo.runtime.litert import Kernels, Model
+from octavo.runtime.litert import Kernels
 from octavo.tflite.graph import Graph
 
 # The packages that targets need besides LiteRT: another version can give another answer.
@@ -27,7 +25,12 @@ TOOLS = ("openvino", "ethos-u-vela", "tflite-micro")
 
 
 def measure(
-    before: Path, after: Path, feed: Feed, asked: DeploymentRecipe, say: Callable[[str], None] = lambda text: None
+    before: Path,
+    after: Path,
+    feed: Feed,
+    asked: DeploymentRecipe,
+    classified: bool = True,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Deployment:
     """Times two models side by side, and checks the second on the targets.
 
@@ -38,6 +41,7 @@ def measure(
         after: The int8 `.tflite`.
         feed: Images to run on the targets, encoded for `after`.
         asked: What to measure.
+        classified: Whether the first output tells classes apart.
         say: Called with a line before each step.
     """
     paths = [before, after]
@@ -49,7 +53,7 @@ def measure(
         benchmark=timed,
         not_timed=failed,
         images=len(feed),
-        targets=_asked(models[1], feed, targets, say) if asked.targets else None,
+        targets=_asked(models[1], feed, targets, classified, say) if asked.targets else None,
     )
 
 
@@ -85,12 +89,12 @@ def _targets(timed: Benchmark | None, name: str, browser: bool) -> list[Target]:
 
 
 def _asked(
-    model: tuple[Path, Graph], feed: Feed, targets: Sequence[Target], say: Callable[[str], None]
+    model: tuple[Path, Graph], feed: Feed, targets: Sequence[Target], classified: bool, say: Callable[[str], None]
 ) -> list[Verdict]:
     path, graph = model
-    inputs = np.stack(feed[:])
+    inputs = feed[:]
     # Some of the images may have trained the model, so labels are left out: only agreement with LiteRT is checked.
-    trial = Trial(path, graph, inputs, classes_of(Model(graph), inputs), labels=None)
+    trial = trial_of(path, graph, inputs, classified, labels=None)
     verdicts = ask(trial, targets, say)
     if any(isinstance(target, Browser) for target in targets):
         return verdicts

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from octavo.analysis.evaluate import gives_probabilities
 from octavo.analysis.evaluation import Evaluation
+from octavo.analysis.tasks.task import gives_probabilities
 from octavo.base.errors import ModelError
 from octavo.base.files import sha256
 from octavo.deployment import litertjs
@@ -153,6 +153,7 @@ def _write(folder: Path, name: str, shown: Shown, accuracy: str | None) -> dict[
 def _accuracy(evaluation: Evaluation | None, name: str, shown: Shown) -> str | None:
     """The accuracy of this file in the run, if the run measured it."""
     found = evaluation.models.get("float" if name == "float32" else name) if evaluation is not None else None
-    if evaluation is None or found is None or found.sha256 != hashlib.sha256(shown.graph.content).hexdigest():
+    digest = hashlib.sha256(shown.graph.content).hexdigest()
+    if evaluation is None or found is None or found.score is None or found.sha256 != digest:
         return None
-    return f"{found.accuracy.value:.1%} of {evaluation.images:,} test images right"
+    return f"{found.score.value:.1%} of {evaluation.images:,} test images right"

@@ -1,4 +1,4 @@
-"""The choices of a recipe by name: observers and tuning passes. Help, documents and reports list these entries.
+"""The choices of a recipe by name: observers, tuning passes and tasks. Help, documents and reports list these entries.
 
 An entry holds texts and the place of its implementation. The implementation is imported on first use, so recipes, help
 and reports can name everything without loading it.
@@ -91,11 +91,52 @@ PASSES: Mapping[str, Choice] = {
     ),
 }
 
+TASKS: Mapping[str, Choice] = {
+    "single-label": Choice(
+        title="one class per sample",
+        about="accuracy of one class per sample",
+        source="",
+        where="analysis.tasks.single_label:SingleLabel",
+    ),
+    "multi-label": Choice(
+        title="any number of labels per sample",
+        about="macro F1 of any number of labels per sample",
+        source="",
+        where="analysis.tasks.multi_label:MultiLabel",
+    ),
+    "regression": Choice(
+        title="regression",
+        about="mean absolute error of numbers",
+        source="",
+        where="analysis.tasks.regression:Regression",
+    ),
+    "segmentation": Choice(
+        title="segmentation",
+        about="mean intersection over union of a class for every pixel",
+        source="Everingham et al. 2010, The Pascal Visual Object Classes Challenge, section 4",
+        where="analysis.tasks.segmentation:Segmentation",
+    ),
+    "anomaly": Choice(
+        title="anomaly detection by reconstruction",
+        about="area under the ROC of the error of an autoencoder",
+        source="Banbury et al. 2021, MLPerf Tiny Benchmark, arXiv 2106.07597",
+        where="analysis.tasks.anomaly:Anomaly",
+    ),
+    "outputs": Choice(
+        title="outputs, not interpreted",
+        about="SQNR of all outputs, without labels",
+        source="",
+        where="analysis.tasks.outputs:Outputs",
+    ),
+}
+
 # The names as types, for recipes and the command line.
 if TYPE_CHECKING:
     ObserverName = str
     PassName = str
+    TaskName = str
 else:
+    TaskName = Literal[tuple(TASKS)]
     ObserverName = Literal[tuple(OBSERVERS)]
     PassName = Literal[tuple(PASSES)]
 

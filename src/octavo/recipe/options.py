@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from octavo.base.errors import OctavoError
 from octavo.base.formats import Precision
-from octavo.recipe.choices import OBSERVERS, ObserverName, PassName, explained
+from octavo.recipe.choices import OBSERVERS, TASKS, ObserverName, PassName, TaskName, explained
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr", "gray"]
@@ -34,6 +34,8 @@ class Inputs:
             they are None.
         interpolation: How images are resized.
         channels: Channel order.
+        task: How outputs are scored. It comes from the model's sidecar, or from its outputs and the labels, if it is
+            None.
 
     Example:
         >>> Inputs(Path("photos"), images=200, scale=(0, 1)).images
@@ -59,6 +61,10 @@ class Inputs:
     )
     channels: Channels | None = field(
         default=None, metadata={"help": "Channel order; from the model's sidecar if it has one."}
+    )
+    task: TaskName | None = field(
+        default=None,
+        metadata={"help": f"How outputs are scored; guessed if left out. {explained(TASKS)}."},
     )
 
 
@@ -115,6 +121,7 @@ class InputFields(TypedDict, total=False):
     scale: tuple[float, float] | None
     interpolation: Interpolation | None
     channels: Channels | None
+    task: TaskName | None
 
 
 class QuantizationFields(TypedDict, total=False):

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from octavo.base.errors import RecipeError
 from octavo.base.formats import FORMATS, Precision, named, trainable
-from octavo.recipe.choices import OBSERVERS, PASSES, ObserverName, PassName, explained
+from octavo.recipe.choices import OBSERVERS, PASSES, TASKS, ObserverName, PassName, TaskName, explained
 from octavo.recipe.options import Quantization
 
 Count = Annotated[int, Field(ge=1)]
@@ -241,8 +241,13 @@ class QatRecipe(Section):
 class EvaluateRecipe(Section):
     """How float and int8 are compared."""
 
-    margin: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.02, description="Largest accuracy loss (as a share) at which int8 still counts as non-inferior."
+    margin: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Largest loss at which int8 still counts as non-inferior, in the unit of the task's score. When "
+        "left out: 0.02 of a share, that is 2 points, and 5% of the float model's value of any other score.",
+    )
+    task: TaskName | None = Field(
+        None, description=f"How outputs are scored; guessed if left out. {explained(TASKS, '`')}."
     )
 
 

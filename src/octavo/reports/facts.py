@@ -9,22 +9,24 @@ from pydantic import ValidationError
 
 from octavo.analysis.compare import Compared
 from octavo.analysis.distributions import Distributions
-from octavo.analysis.evaluation import Delivery, Evaluation, ModelEvaluation
+from octavo.analysis.evaluation import ClassTable, Comparison, Delivery, Evaluation, ModelEvaluation
 from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import OctavoError
 from octavo.base.provenance import Provenance
+from octavo.base.stats import Interval
 from octavo.data.summary import DataSummary
 from octavo.deployment.measured import Deployment
 from octavo.quantization.proof import Proof
 from octavo.quantization.ranges import RangesRecord
 from octavo.recipe.schema import Recipe
+from octavo.reports.wording import Figures
 from octavo.runtime.benchmark import Timing
 from octavo.runtime.litert import Latency
 from octavo.tflite.size import Sizes
 from octavo.training.history import BaselineRecord, QatRecord, TrainingRecord
 from octavo.tuning.tune import TuningRecord
 
-Verdict = Literal["yes", "no", "open"]
+Verdict = Literal["yes", "no", "open", "unknown"]
 
 # The stages' files, by their field in `Facts`: first those of every finished run, then those that only some runs have.
 _NEEDED: dict[str, type[Artefact]] = {
@@ -66,8 +68,50 @@ class Facts(Part):
     evaluation: Evaluation
 
     def __repr__(self) -> str:
-        before, after = self.before.accuracy.value, self.after.accuracy.value
-        return f"Facts('{self.recipe.name}': int8 {after:.2%}, float {before:.2%}, non-inferior: {self.verdict})"
+        shown = "no truth to score against"
+        if self.known:
+            before, after = (self.words.value(found.value) for found in self.scores)
+            shown = f"int8 {after}, float {before}"
+        return f"Facts('{self.recipe.name}': {shown}, non-inferior: {self.verdict})"
+
+    @property
+    def words(self) -> Figures:
+        """Values and differences of the deciding figure as text."""
+        return Figures(self.evaluation.metric)
+
+    @property
+    def known(self) -> bool:
+        """Whether the right answers are known, so that models are scored."""
+        return self.compared.difference is not None
+
+    @property
+    def scores(self) -> tuple[Interval, Interval]:
+        """The deciding figure of float and of int8.
+
+        Raises:
+            ValueError: The right answers are not known.
+        """
+        return score_of(self.before), score_of(self.after)
+
+    @property
+    def gap(self) -> Interval:
+        """The deciding figure of int8 minus that of float.
+
+        Raises:
+            ValueError: The right answers are not known.
+        """
+        return gap_of(self.compared)
+
+    @property
+    def loss(self) -> Interval:
+        """By how much int8 is worse than float."""
+        return self.evaluation.metric.loss(self.gap)
+
+    @property
+    def by_class(self) -> tuple[ClassTable, ClassTable] | None:
+        """The scores of every class, of float and of int8; None for tasks without them."""
+        before, after = self.before.table, self.after.table
+        return None if before is None or after is None else (before, after)
 
     @property
     def before(self) -> ModelEvaluation:
@@ -91,10 +135,12 @@ class Facts(Part):
 
     @property
     def verdict(self) -> Verdict:
-        """Whether int8 is non-inferior to float at the margin: yes, no, or open (not shown)."""
+        """Whether int8 is non-inferior to float at the margin: yes, no, open (not shown), or unknown without truth."""
+        if not self.known:
+            return "unknown"
         if self.compared.non_inferior:
             return "yes"
-        return "no" if self.compared.difference.high < -self.compared.margin else "open"
+        return "no" if self.loss.low > self.compared.margin else "open"
 
     @property
     def ratio(self) -> float:
@@ -128,8 +174,32 @@ class Facts(Part):
 
     @property
     def disagreeing(self) -> int:
-        """The number of images for which the two models give different classes; the gallery shows the first of them."""
+        """The number of samples with another class; of the samples shown, for tasks without classes."""
+        if self.evaluation.task != "single-label":
+            return len(self.compared.disagreements)
         return round((1 - self.compared.agreement) * self.evaluation.images)
+
+
+def score_of(model: ModelEvaluation) -> Interval:
+    """A model's deciding figure.
+
+    Raises:
+        ValueError: The right answers are not known.
+    """
+    if model.score is None:
+        raise ValueError("the model was not scored")
+    return model.score
+
+
+def gap_of(compared: Comparison) -> Interval:
+    """The paired difference of two models.
+
+    Raises:
+        ValueError: The right answers are not known.
+    """
+    if compared.difference is None:
+        raise ValueError("the models were not scored")
+    return compared.difference
 
 
 def read(run_dir: Path) -> Facts:

@@ -10,12 +10,24 @@ from collections.abc import Iterator
 import numpy as np
 
 from octavo.analysis.distributions import Activation, Weight
-from octavo.analysis.evaluation import ClassScore
+from octavo.analysis.evaluation import ClassScore, ClassTable
 from octavo.base.affine import QParams
 from octavo.reports import deployment
-from octavo.reports.facts import Facts
-from octavo.reports.finding import Finding
-from octavo.reports.wording import about, count, interval, listing, number, percent, points, size, span, tensor, times
+from octavo.reports.facts import Facts, gap_of, score_of
+from octavo.reports.finding import Finding, Topic
+from octavo.reports.wording import (
+    Figures,
+    about,
+    count,
+    interval,
+    listing,
+    number,
+    percent,
+    points,
+    size,
+    tensor,
+    times,
+)
 
 # A figure above its threshold gets a sentence in the report.
 NOTABLE_OVERHEAD = 0.1  # bytes of an int8 file that are not weights
@@ -43,22 +55,7 @@ def findings(facts: Facts) -> list[Finding]:
 
 
 def _summary(facts: Facts) -> Iterator[Finding]:
-    compared, images = facts.compared, facts.evaluation.images
-    margin, difference = compared.margin * 100, compared.difference
-    yield Finding(
-        "summary",
-        f"On {count(images, 'held-out image')} the accuracy of the float model is "
-        f"{percent(facts.before.accuracy.value)} and that of the int8 model {percent(facts.after.accuracy.value)}: a "
-        f"difference of {points(difference.value)} points, paired {compared.confidence:.0%} interval "
-        f"{span(difference)}. "
-        + {
-            "yes": f"The whole interval lies above −{margin:g} points, so int8 is non-inferior at that margin.",
-            "no": f"The whole interval lies below −{margin:g} points, so int8 is inferior at that margin.",
-            "open": f"The interval contains −{margin:g} points, so non-inferiority at that margin is not shown.",
-        }[facts.verdict],
-        {"float": facts.before.accuracy.value, "int8": facts.after.accuracy.value, **vars(difference)},
-        "good" if compared.non_inferior else "warn",
-    )
+    yield _scored(facts) if facts.known else _agreement(facts, "summary")
     yield from _trained(facts)
     files, left = facts.size.files, len(facts.proof.float_left)
     before, after = facts.latencies
@@ -81,66 +78,106 @@ def _summary(facts: Facts) -> Iterator[Finding]:
     )
 
 
+def _scored(facts: Facts) -> Finding:
+    """The scores of both models, and the verdict."""
+    compared, words = facts.compared, facts.words
+    before, after = facts.scores
+    margin = words.amount(compared.margin)
+    # A loss is below zero where higher is better, and above zero where lower is.
+    limit, worse = (f"−{margin}", "below") if words.metric.higher else (margin, "above")
+    better = "above" if worse == "below" else "below"
+    return Finding(
+        "summary",
+        f"On {count(facts.evaluation.images, 'held-out sample')} the {words.metric.title} of the float model is "
+        f"{words.value(before.value)} and that of the int8 model {words.value(after.value)}: a difference of "
+        f"{words.change(facts.gap.value)}, paired {compared.confidence:.0%} interval {words.span(facts.gap)}. "
+        + {
+            "yes": f"The whole interval lies {better} {limit}, so int8 is non-inferior at that margin.",
+            "no": f"The whole interval lies {worse} {limit}, so int8 is inferior at that margin.",
+            "open": f"The interval contains {limit}, so non-inferiority at that margin is not shown.",
+        }[facts.verdict],
+        {"float": before.value, "int8": after.value, **vars(facts.gap)},
+        "good" if compared.non_inferior else "warn",
+    )
+
+
+def _agreement(facts: Facts, topic: Topic) -> Finding:
+    """How alike the answers are, for samples whose right answers are not known."""
+    compared, likeness = facts.compared, facts.evaluation.likeness
+    return Finding(
+        topic,
+        f"On {count(facts.evaluation.images, 'held-out sample')} without labels, the int8 model is compared with the "
+        f"float model alone: {likeness.title} {Figures(likeness).value(compared.agreement)}. Which of the two is right "
+        "is not known.",
+        {"agreement": compared.agreement},
+    )
+
+
 def _trained(facts: Facts) -> Iterator[Finding]:
     """The gain of quantization-aware training: over post-training, and over a float model trained as long."""
     models = facts.evaluation.models
     gained, fair = facts.evaluation.pair("ptq", "int8"), facts.evaluation.pair("control", "int8")
     ptq, control = models.get("ptq"), models.get("control")
-    if facts.trained is None or ptq is None or gained is None:
+    if facts.trained is None or ptq is None or gained is None or not facts.known:
         return
-    difference = gained.difference
+    words, difference = facts.words, gap_of(gained)
+    loss = words.metric.loss(difference)
     yield Finding(
         "summary",
-        f"Quantization-aware training changes int8's accuracy from {percent(ptq.accuracy.value)} (post-training) to "
-        f"{percent(facts.after.accuracy.value)}, that is by {points(difference.value)} points ({span(difference)})"
-        + ("." if difference.low > 0 or difference.high < 0 else ", which is within the noise."),
-        {"ptq": ptq.accuracy.value, **vars(difference)},
-        "good" if difference.low > 0 else "warn" if difference.high < 0 else "plain",
+        f"Quantization-aware training changes int8's {words.metric.title} from {words.value(score_of(ptq).value)} "
+        f"(post-training) to {words.value(facts.scores[1].value)}, that is by {words.change(difference.value)} "
+        f"({words.span(difference)})" + ("." if loss.high < 0 or loss.low > 0 else ", which is within the noise."),
+        {"ptq": score_of(ptq).value, **vars(difference)},
+        "good" if loss.high < 0 else "warn" if loss.low > 0 else "plain",
     )
     if fair is None or control is None:
         return
-    gap, margin = fair.difference, fair.margin * 100
+    gap, margin = gap_of(fair), words.amount(fair.margin)
     yield Finding(
         "summary",
-        f"Longer training alone also changes accuracy: the float model, trained for as many more epochs (the control), "
-        f"reaches {percent(control.accuracy.value)}. The difference of int8 from it is {points(gap.value)} points "
-        f"({span(gap)}); "
+        f"Longer training alone also changes the {words.metric.title}: the float model, trained for as many more "
+        f"epochs (the control), reaches {words.value(score_of(control).value)}. The difference of int8 from it is "
+        f"{words.change(gap.value)} ({words.span(gap)}); "
         + (
-            f"int8 is non-inferior to it at the margin of {margin:g} points."
+            f"int8 is non-inferior to it at the margin of {margin}."
             if fair.non_inferior
-            else f"non-inferiority at the margin of {margin:g} points is not shown."
+            else f"non-inferiority at the margin of {margin} is not shown."
         ),
-        {"control": control.accuracy.value, **vars(gap)},
+        {"control": score_of(control).value, **vars(gap)},
         "good" if fair.non_inferior else "warn",
     )
 
 
 def _accuracy(facts: Facts) -> Iterator[Finding]:
     compared, images = facts.compared, facts.evaluation.images
-    b, c, shift = compared.mcnemar.b, compared.mcnemar.c, compared.probability_shift
-    if b + c == 0:
+    if facts.evaluation.task != "single-label":
+        yield from _alike(facts)
+        return
+    test, shift = compared.mcnemar, compared.probability_shift
+    if test is not None and test.b + test.c == 0:
         yield Finding(
             "accuracy",
             f"None of {count(images, 'image')} changed between right and wrong.",
             {"b": 0, "c": 0},
             "good",
         )
-    else:
+    elif test is not None:
         yield Finding(
             "accuracy",
-            f"Quantization made {count(b, 'right answer')} wrong and {count(c, 'wrong answer')} right: McNemar's "
-            f"exact p is {compared.mcnemar.p:.2g}, "
-            + ("so this can be chance." if compared.mcnemar.p >= 0.05 else "so this is unlikely to be chance."),
-            {"b": b, "c": c, "p": compared.mcnemar.p},
-            "warn" if compared.mcnemar.p < 0.05 and b > c else "plain",
+            f"Quantization made {count(test.b, 'right answer')} wrong and {count(test.c, 'wrong answer')} right: "
+            f"McNemar's exact p is {test.p:.2g}, "
+            + ("so this can be chance." if test.p >= 0.05 else "so this is unlikely to be chance."),
+            {"b": test.b, "c": test.c, "p": test.p},
+            "warn" if test.p < 0.05 and test.b > test.c else "plain",
         )
-    yield Finding(
-        "accuracy",
-        f"Both models give the same class, right or wrong, for {percent(compared.agreement)} of the images; "
-        f"{count(facts.disagreeing, 'answer')} {'differs' if facts.disagreeing == 1 else 'differ'}."
-        f" Quantization changes a probability by {shift.mean:.4f} on average and by {shift.max:.3f} at most.",
-        {"agreement": compared.agreement, "mean": shift.mean, "max": shift.max},
-    )
+    if shift is not None:
+        yield Finding(
+            "accuracy",
+            f"Both models give the same class, right or wrong, for {percent(compared.agreement)} of the images; "
+            f"{count(facts.disagreeing, 'answer')} {'differs' if facts.disagreeing == 1 else 'differ'}."
+            f" Quantization changes a probability by {shift.mean:.4f} on average and by {shift.max:.3f} at most.",
+            {"agreement": compared.agreement, "mean": shift.mean, "max": shift.max},
+        )
     losers = _losers(facts)
     if losers:
         shown = listing([f"'{a.name}' ({a.correct} to {b.correct} of {a.images})" for a, b in losers[:3]])
@@ -153,9 +190,47 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _alike(facts: Facts) -> Iterator[Finding]:
+    """Agreement, other figures and classes of a task that is not a classification."""
+    evaluation, compared, words = facts.evaluation, facts.compared, facts.words
+    if facts.known:
+        likeness = evaluation.likeness
+        yield Finding(
+            "accuracy",
+            f"Int8 against float, whatever is right: {likeness.title} {Figures(likeness).value(compared.agreement)}.",
+            {"agreement": compared.agreement},
+        )
+    else:
+        yield _agreement(facts, "accuracy")
+    for metric in evaluation.others if facts.known else []:
+        before, after = (model.figures[metric.name] for model in (facts.before, facts.after))
+        one = Figures(metric)
+        yield Finding(
+            "accuracy",
+            f"{metric.title[0].upper()}{metric.title[1:]}: {one.value(before)} in float, {one.value(after)} in int8 "
+            f"({one.change(after - before)}).",
+            {"float": before, "int8": after},
+        )
+    both = [
+        (name, value, facts.after.by_class[name])
+        for name, value in facts.before.by_class.items()
+        if name in facts.after.by_class
+    ]
+    lost = sorted((row for row in both if row[2] < row[1]), key=lambda row: row[2] - row[1])
+    if lost:
+        shown = listing([f"'{name}' ({words.value(a)} to {words.value(b)})" for name, a, b in lost[:3]])
+        yield Finding(
+            "accuracy",
+            f"{count(len(lost), 'class')} of {len(both)} lost {words.metric.title}. The largest losses: {shown}.",
+            {"classes": len(lost)},
+        )
+
+
 def _losers(facts: Facts) -> list[tuple[ClassScore, ClassScore]]:
     """Classes with fewer right answers in int8 than in float, the largest loss first."""
-    pairs = zip(facts.before.per_class, facts.after.per_class, strict=True)
+    if facts.by_class is None:
+        return []
+    pairs = zip(*(table.per_class for table in facts.by_class), strict=True)
     return sorted((p for p in pairs if p[1].correct < p[0].correct), key=lambda p: p[1].correct - p[0].correct)
 
 
@@ -295,23 +370,30 @@ def _deployment(facts: Facts) -> Iterator[Finding]:
 
 
 def _recommendations(facts: Facts) -> Iterator[Finding]:
-    compared, proof = facts.compared, facts.proof
-    margin = f"{compared.margin * 100:g} points"
-    if compared.non_inferior:
-        worst = max(-compared.difference.low * 100, 0.0)
+    compared, proof, words = facts.compared, facts.proof, facts.words
+    margin = words.amount(compared.margin)
+    if not facts.known:
         yield Finding(
             "recommendation",
-            f"Ship int8.tflite instead of the float model: at the lower end of the {compared.confidence:.0%} interval "
-            f"it loses {worst:.2f} points, which is inside the margin of {margin}.",
-            {"low": compared.difference.low, "margin": compared.margin},
+            "Score both models on labelled samples before int8 replaces float: agreement alone does not show what a "
+            "difference costs.",
+        )
+    elif compared.non_inferior:
+        worst = f"{words.scaled(max(facts.loss.high, 0.0)):.4g} {words.metric.points}".strip()
+        yield Finding(
+            "recommendation",
+            f"Ship int8.tflite instead of the float model: at the worse end of the {compared.confidence:.0%} interval "
+            f"it loses {worst}, which is inside the margin of {margin}.",
+            {"low": facts.gap.low, "margin": compared.margin},
             "good",
         )
     else:
+        worst = f"{words.scaled(facts.loss.high):.4g} {words.metric.points}".strip()
         yield Finding(
             "recommendation",
             f"Do not replace float by int8 yet if a loss of {margin} matters: the loss may be as large as "
-            f'{-compared.difference.low * 100:.2f} points. The section "Conclusion" says what to try.',
-            {"low": compared.difference.low, "margin": compared.margin},
+            f'{worst}. The section "Conclusion" says what to try.',
+            {"low": facts.gap.low, "margin": compared.margin},
             "warn",
         )
     if facts.deployed is None or not facts.deployed.families:
@@ -357,31 +439,38 @@ def _elsewhere(facts: Facts) -> Iterator[Finding]:
 
 
 def _next(facts: Facts) -> Iterator[Finding]:
-    compared, images = facts.compared, facts.evaluation.images
-    gap = compared.difference
+    if not facts.known:
+        yield Finding(
+            "next",
+            "Give labelled samples: with them the run scores both models, and says whether int8 is as good as float.",
+        )
+        return
+    images, gap, words = facts.evaluation.images, facts.gap, facts.words
     half = (gap.high - gap.low) / 2
+    unit = words.metric.points
     figures = {"value": gap.value, "low": gap.low, "high": gap.high}
     if gap.low <= 0 <= gap.high:
         # An interval narrows with the root of the images.
         needed = images * (half / abs(gap.value)) ** 2 if gap.value else 0.0
         more = (
-            f" If the true difference is {points(gap.value)}, as measured, about {about(needed)} test images are "
+            f" If the true difference is {words.bare(gap.value)}, as measured, about {about(needed)} test samples are "
             "needed for an interval without zero."
             if needed > images
-            else f" Four times as many could show {half * 50:.2f}."
+            else f" Four times as many could show {_digits(words.scaled(half / 2))}."
         )
-        then = " The quantization steps below are worthwhile only if the gap persists." if gap.value < 0 else ""
+        then = " The quantization steps below are worthwhile only if the gap persists." if facts.loss.value > 0 else ""
         yield Finding(
             "next",
-            f"The gap of {points(gap.value)} points is within the noise: its interval ({span(gap)}) contains zero. "
-            f"With {count(images, 'test image')}, only gaps above about {half * 100:.2f} points can be "
-            f"shown.{more}{then}",
+            f"The gap of {words.change(gap.value)} is within the noise: its interval ({words.span(gap)}) contains "
+            f"zero. With {count(images, 'test sample')}, only gaps above about "
+            f"{_digits(words.scaled(half))} {unit}".rstrip()
+            + f" can be shown.{more}{then}",
             {**figures, "images_needed": needed},
         )
-    elif gap.high < 0:
+    elif facts.loss.low > 0:
         yield Finding(
             "next",
-            f"The gap is real: {points(gap.value)} points, and its whole interval ({span(gap)}) lies below zero. The "
+            f"The gap is real: {words.change(gap.value)}, and its whole interval ({words.span(gap)}) is a loss. The "
             "steps below may close "
             f"it{'' if facts.trained else '; quantization-aware training is the strongest and the most expensive'}.",
             figures,
@@ -389,11 +478,19 @@ def _next(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            "next", f"There is no gap to reduce: int8 gained {points(gap.value)} points ({span(gap)}).", figures, "good"
+            "next",
+            f"There is no gap to reduce: int8 gained {words.change(gap.value)} ({words.span(gap)}).",
+            figures,
+            "good",
         )
-    if gap.value < 0:
+    if facts.loss.value > 0:
         yield from _quantization_steps(facts)
     yield from _training_steps(facts)
+
+
+def _digits(value: float) -> str:
+    """A difference without a sign, with two or more digits."""
+    return f"{value:.2f}" if value >= 0.01 else f"{value:.2g}"
 
 
 def _quantization_steps(facts: Facts) -> Iterator[Finding]:
@@ -419,17 +516,17 @@ def _quantization_steps(facts: Facts) -> Iterator[Finding]:
         )
     images = facts.ranges.images
     if images < FEW_CALIBRATION_IMAGES:
-        each = images / max(len(facts.evaluation.classes), 1)
+        classes = len(facts.evaluation.classes)
+        each = f", {number(images / classes)} per class" if classes else ""
         yield Finding(
             "next",
-            f"More calibration images: only {images} set the ranges, {number(each)} per class. A few "
-            "hundred take seconds.",
+            f"More calibration images: only {images} set the ranges{each}. A few hundred take seconds.",
             {"images": images},
         )
     losers = [(a, b) for a, b in _losers(facts) if a.correct - b.correct >= 2]
     if losers:
         a, b = losers[0]
-        lost = facts.compared.mcnemar.b
+        lost = facts.compared.mcnemar.b if facts.compared.mcnemar else a.correct - b.correct
         yield Finding(
             "next",
             f"Add calibration images of '{a.name}': its right answers fell from {a.correct} to {b.correct} of "
@@ -440,7 +537,9 @@ def _quantization_steps(facts: Facts) -> Iterator[Finding]:
 
 def _training_steps(facts: Facts) -> Iterator[Finding]:
     """Steps that may improve the float model, and so the int8 model."""
-    accuracy = facts.before.accuracy
+    if facts.by_class is None:
+        return
+    accuracy = facts.scores[0]
     rows = facts.history.epochs if facts.history else []
     if rows:
         last = rows[-1]
@@ -450,18 +549,18 @@ def _training_steps(facts: Facts) -> Iterator[Finding]:
                 "More training images or stronger augmentation: the float model was right on "
                 f"{percent(last.accuracy)} of its training images in the last epoch but on "
                 f"{percent(accuracy.value)} of the test images, a gap of {points(last.accuracy - accuracy.value)} "
-                f"points. Quantization changed accuracy by {points(facts.compared.difference.value)} points.",
+                f"points. Quantization changed accuracy by {points(facts.gap.value)} points.",
                 {"training": last.accuracy, "test": accuracy.value},
             )
         yield from _last_epoch(facts)
-    counted = [row for row in facts.before.per_class if row.images]
+    counted = [row for row in facts.by_class[0].per_class if row.images]
     worst = min(counted, key=lambda row: row.recall)
     if worst.recall < accuracy.value - NOTABLE_GAP:
         yield Finding(
             "next",
             f"Add training images of '{worst.name}': the float model recognizes {percent(worst.recall)} of its "
             f"{count(worst.images, 'image')}, but {percent(accuracy.value)} ({interval(accuracy)}) of "
-            f"all images.{_confusion(facts, worst.name)}",
+            f"all images.{_confusion(facts.by_class[0], worst.name)}",
             {"recall": worst.recall},
         )
 
@@ -493,9 +592,9 @@ def _last_epoch(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _confusion(facts: Facts, name: str) -> str:
+def _confusion(table: ClassTable, name: str) -> str:
     """The class that a class is most often mistaken for, as a sentence."""
-    names = [row.name for row in facts.before.per_class]
+    names = [row.name for row in table.per_class]
     place = names.index(name)
-    row = [0 if k == place else hits for k, hits in enumerate(facts.before.confusion[place])]
+    row = [0 if k == place else hits for k, hits in enumerate(table.confusion[place])]
     return f" It is mistaken for '{names[row.index(max(row))]}' {count(max(row), 'time')}." if max(row) > 1 else ""

@@ -17,7 +17,7 @@ from octavo.base.stats import Interval
 from octavo.deployment.targets.target import Verdict
 from octavo.reports.deployment import FAMILIES
 from octavo.reports.facts import Facts
-from octavo.reports.wording import interval, milliseconds, percent, points, ratio, size, span, times
+from octavo.reports.wording import Figures, milliseconds, percent, ratio, size, times
 from octavo.runtime.litert import Latency
 
 FLOAT, INT8, QUIET, WARN = "#0072B2", "#D55E00", "#8A8F98", "#CC79A7"
@@ -51,53 +51,76 @@ def plots(facts: Facts) -> dict[str, Plot]:
     return {name: plot for name, plot in made.items() if plot is not None}
 
 
-def accuracy(facts: Facts) -> Plot:
-    """Accuracies of float and int8 with their intervals."""
+def accuracy(facts: Facts) -> Plot | None:
+    """The scores of float and int8 with their intervals."""
+    if not facts.known:
+        return None
     figure, axes = _figure(HALF, 2.0)
-    models: list[tuple[str, Interval, str]] = [
-        ("int8", facts.after.accuracy, INT8),
-        ("float", facts.before.accuracy, FLOAT),
-    ]
+    words, (before, after) = facts.words, facts.scores
+    title = words.metric.title
+    models: list[tuple[str, Interval, str]] = [("int8", after, INT8), ("float", before, FLOAT)]
     for place, (_, share, colour) in enumerate(models):
-        _bar(axes, share, place, colour, percent(share.value))
-    axes.set(ylim=(-0.55, 1.75), yticks=[0, 1], xlabel=f"accuracy, %, {facts.compared.confidence:.0%} interval")
+        _bar(axes, _scaled(words, share), place, colour, words.value(share.value))
+    unit = "%" if words.metric.percent else words.metric.unit
+    label = ", ".join(part for part in (title, unit, f"{facts.compared.confidence:.0%} interval") if part)
+    axes.set(ylim=(-0.55, 1.75), yticks=[0, 1], xlabel=label)
     axes.set_yticklabels([name for name, *_ in models], fontsize=10.5)
     _clean(axes, left=False)
     said = "; ".join(
-        f"{name} {percent(share.value)}, interval {interval(share)}" for name, share, _ in reversed(models)
+        f"{name} {words.value(share.value)}, interval {words.interval(share)}" for name, share, _ in reversed(models)
     )
+    kind = "Wilson" if facts.evaluation.task == "single-label" else "bootstrap"
     return _plot(
         "accuracy",
         figure,
-        f"Accuracy: {said}.",
-        "Each accuracy with its Wilson interval. Overlapping intervals say little here: both models saw the same "
-        "images, so the paired difference is the better comparison.",
+        f"{title[0].upper()}{title[1:]}: {said}.",
+        f"Each {title} with its {kind} interval. Overlapping intervals say little here: both models saw the same "
+        "samples, so the paired difference is the better comparison.",
     )
 
 
-def difference(facts: Facts) -> Plot:
+def difference(facts: Facts) -> Plot | None:
     """The paired difference with its interval, against zero and the margin."""
+    if not facts.known:
+        return None
     figure, axes = _figure(HALF, 2.0)
-    change, margin = facts.compared.difference, facts.compared.margin * 100
-    right = max(change.high * 100, margin * 0.5) * 1.15
-    axes.axvspan(-margin, right, color="#009E73", alpha=0.10, lw=0)
+    words, change = facts.words, _scaled(facts.words, facts.gap)
+    margin = words.scaled(facts.compared.margin)
+    sign = 1 if words.metric.higher else -1
+    ends = sorted((-margin * sign, sign * max(sign * change.high, sign * change.low, margin * 0.5) * 1.15))
+    axes.axvspan(*ends, color="#009E73", alpha=0.10, lw=0)
     axes.axvline(0, color=QUIET, lw=1)
-    axes.axvline(-margin, color=INK, lw=1.4, ls="--")
+    axes.axvline(-margin * sign, color=INK, lw=1.4, ls="--")
+    minus = "−" if sign > 0 else ""
     axes.annotate(
-        f"margin −{margin:g}", (-margin, 0.72), (5, 0), textcoords="offset points", fontsize=9, color=INK, va="center"
+        f"margin {minus}{margin:g}",
+        (-margin * sign, 0.72),
+        (5 * sign, 0),
+        textcoords="offset points",
+        fontsize=9,
+        color=INK,
+        va="center",
+        ha="left" if sign > 0 else "right",
     )
-    _bar(axes, change, 0, INT8, points(change.value))
-    low = min(change.low * 100, -margin)
-    axes.set(ylim=(-0.6, 1), yticks=[], xlabel="int8 minus float, points of accuracy", xlim=(low * 1.12, right))
+    _bar(axes, change, 0, INT8, words.bare(facts.gap.value))
+    worst = min(change.low, -margin) if sign > 0 else max(change.high, margin)
+    limits = sorted((worst * 1.12, ends[1] if sign > 0 else ends[0]))
+    unit = f", points of {words.metric.title}" if words.metric.percent else f", {words.metric.title}"
+    axes.set(ylim=(-0.6, 1), yticks=[], xlabel=f"int8 minus float{unit}", xlim=limits)
     _clean(axes, left=False)
     return _plot(
         "difference",
         figure,
-        f"Paired difference of int8 and float: {points(change.value)} points, interval {span(change)}; margin "
-        f"−{margin:g}.",
-        f"Int8 minus float on the same images, with the paired {facts.compared.confidence:.0%} interval. Int8 is "
+        f"Paired difference of int8 and float: {words.change(facts.gap.value)}, interval {words.span(facts.gap)}; "
+        f"margin {minus}{margin:g}.",
+        f"Int8 minus float on the same samples, with the paired {facts.compared.confidence:.0%} interval. Int8 is "
         "non-inferior if the whole interval lies in the green area.",
     )
+
+
+def _scaled(words: Figures, found: Interval) -> Interval:
+    """An interval as it is drawn."""
+    return Interval(*(words.scaled(value) for value in (found.value, found.low, found.high)))
 
 
 def sizes(facts: Facts) -> Plot:
@@ -159,7 +182,7 @@ def training(facts: Facts) -> Plot | None:
         axes.grid(axis="y", color="#E8EBEE", lw=0.8)
         axes.set_axisbelow(True)
         _clean(axes)
-    test = facts.before.accuracy.value * 100
+    test = facts.scores[0].value * 100
     right.axhline(test, color=QUIET, lw=1.2, ls=":", label="test, float")
     right.legend(frameon=False, fontsize=9, loc="lower right")
     return _plot(
@@ -250,9 +273,11 @@ def memory(facts: Facts) -> Plot | None:
     )
 
 
-def confusion(facts: Facts) -> Plot:
-    """Float's confusion matrix, and how int8 changes it."""
-    classes, before, after = facts.evaluation.classes, facts.before.confusion, facts.after.confusion
+def confusion(facts: Facts) -> Plot | None:
+    """Float's confusion matrix, and how int8 changes it; None for tasks without one."""
+    if facts.by_class is None:
+        return None
+    classes, (before, after) = facts.evaluation.classes, (table.confusion for table in facts.by_class)
     count = len(classes)
     change = [[b - a for a, b in zip(*rows, strict=True)] for rows in zip(before, after, strict=True)]
     shares = [[value / max(sum(row), 1) for value in row] for row in before]
@@ -395,7 +420,7 @@ def _figure(width: float, height: float, *grid: int, **options: Any) -> tuple[An
 
 def _bar(axes: Any, share: Interval, place: float, colour: str, text: str) -> None:
     """A value with its interval, and the value in words above it."""
-    value, low, high = (number * 100 for number in (share.value, share.low, share.high))
+    value, low, high = share.value, share.low, share.high
     spread = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
     axes.errorbar(value, place, xerr=spread, fmt="o", ms=9, capsize=5, color=colour, lw=2.2, mec="white", mew=1)
     axes.annotate(text, (value, place), (0, 9), textcoords="offset points", ha="center", color=colour, weight="bold")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.deployment.targets.target import Answer
 from octavo.quantization.proof import Port
-from octavo.recipe.choices import OBSERVERS, PASSES, titled
+from octavo.recipe.choices import OBSERVERS, PASSES, TASKS, titled
 from octavo.recipe.schema import Recipe
-from octavo.reports.facts import Facts
+from octavo.reports.facts import Facts, score_of
 from octavo.reports.wording import (
+    Figures,
     count,
     interval,
     milliseconds,
@@ -20,7 +22,6 @@ from octavo.reports.wording import (
     points,
     ratio,
     size,
-    span,
     tensor,
     times,
 )
@@ -73,54 +74,66 @@ def tables(facts: Facts) -> dict[str, Table]:
 
 
 def _results(facts: Facts) -> Table:
-    before, after, compared = facts.before, facts.after, facts.compared
-    files, gap = facts.size.files, compared.difference
-    rows = [
-        [
-            f"Accuracy ({compared.confidence:.0%} interval)",
-            f"{percent(before.accuracy.value)} ({interval(before.accuracy)})",
-            f"{percent(after.accuracy.value)} ({interval(after.accuracy)})",
-            f"{points(gap.value)} points ({span(gap)})",
-        ]
-    ]
-    if before.top5 is not None and after.top5 is not None:
-        rows.append(
-            [
-                "Top-5 accuracy",
-                f"{percent(before.top5.value)} ({interval(before.top5)})",
-                f"{percent(after.top5.value)} ({interval(after.top5)})",
-                f"{points(after.top5.value - before.top5.value)} points",
-            ]
-        )
+    compared, files, likeness = facts.compared, facts.size.files, facts.evaluation.likeness
+    rows = [*_scores(facts)]
     rows += [
         ["Model size", size(files.float_tflite), size(files.int8_tflite), f"{times(facts.ratio)} smaller"],
         ["Format", ".tflite, float32", f".tflite, int8{' with float parts' if facts.proof.float_left else ''}", ""],
         [
-            "Latency of one image, median",
+            "Latency of one sample, median",
             *(milliseconds(latency.median_ms) for latency in facts.latencies),
             f"{times(facts.speedup)} faster" if facts.speedup >= 1 else f"{times(1 / facts.speedup)} slower",
         ],
-        ["Agreement", "", "", f"{percent(compared.agreement)} same class"],
+        ["Agreement", "", "", f"{Figures(likeness).value(compared.agreement)}, {likeness.title}"]
+        if not likeness.percent
+        else ["Agreement", "", "", f"{percent(compared.agreement)} {likeness.title}"],
     ]
     return Table(
         rows,
         ("", "Baseline (float32)", "Quantized (INT8)", "Change"),
-        f"Both models on the same {count(facts.evaluation.images, 'held-out image')}, {facts.evaluation.kernels}; "
+        f"Both models on the same {count(facts.evaluation.images, 'held-out sample')}, {facts.evaluation.kernels}; "
         "latency on one thread.",
     )
 
 
+def _scores(facts: Facts) -> Iterator[list[str]]:
+    """The scores of both models: a row for each figure."""
+    if not facts.known:
+        return
+    words, (before, after) = facts.words, facts.scores
+    title = f"{words.metric.title[0].upper()}{words.metric.title[1:]}"
+    yield [
+        f"{title} ({facts.compared.confidence:.0%} interval)",
+        f"{words.value(before.value)} ({words.interval(before)})",
+        f"{words.value(after.value)} ({words.interval(after)})",
+        f"{words.change(facts.gap.value)} ({words.span(facts.gap)})",
+    ]
+    if facts.by_class is not None and (one := facts.by_class[0].top5) and (two := facts.by_class[1].top5):
+        yield [
+            "Top-5 accuracy",
+            f"{percent(one.value)} ({interval(one)})",
+            f"{percent(two.value)} ({interval(two)})",
+            f"{points(two.value - one.value)} points",
+        ]
+    for metric in facts.evaluation.others:
+        figures, shown = [model.figures[metric.name] for model in (facts.before, facts.after)], Figures(metric)
+        title = f"{metric.title[0].upper()}{metric.title[1:]}"
+        yield [title, *(shown.value(figure) for figure in figures), shown.change(figures[1] - figures[0])]
+
+
 def _side_by_side(facts: Facts) -> Table:
     """Int8 after QAT, with float, the control and post-training quantization."""
-    if facts.trained is None:
+    if facts.trained is None or not facts.known:
         return Table([])
+    words = facts.words
+    in_points = " in points" if words.metric.percent else ""
     models, shown = facts.evaluation.models, facts.evaluation
 
     def against(before: str, after: str) -> str:
         gap = facts.compared.difference if (before, after) == ("float", "int8") else None
         pair = shown.pair(before, after)
         found = gap or (pair.difference if pair else None)
-        return f"{points(found.value)} ({span(found)})" if found else ""
+        return f"{words.bare(found.value)} ({words.span(found)})" if found else ""
 
     named = [
         ("float", "float", models["float"]),
@@ -132,7 +145,7 @@ def _side_by_side(facts: Facts) -> Table:
         [
             [
                 title,
-                f"{percent(model.accuracy.value)} ({interval(model.accuracy)})",
+                f"{words.value(score_of(model).value)} ({words.interval(score_of(model))})",
                 against("float", name),
                 against("control", name),
                 against("ptq", name),
@@ -140,8 +153,14 @@ def _side_by_side(facts: Facts) -> Table:
             for name, title, model in named
             if model is not None
         ],
-        ("", "Accuracy", "Minus float", "Minus control", "Minus post-training"),
-        f"All on the same {count(shown.images, 'held-out image')}; differences in points with paired "
+        (
+            "",
+            f"{words.metric.title[0].upper()}{words.metric.title[1:]}",
+            "Minus float",
+            "Minus control",
+            "Minus post-training",
+        ),
+        f"All on the same {count(shown.images, 'held-out sample')}; differences{in_points} with paired "
         f"{facts.compared.confidence:.0%} intervals. The control is the float model, trained for the same epochs on "
         "the same images in the same order: it shows the effect of longer training alone.",
         numbers=True,
@@ -163,14 +182,14 @@ def _architecture(facts: Facts) -> Table:
                 if facts.history
                 else "the model file that the run started from",
             ],
-            ["Task", "image classification"],
+            ["Task", titled(TASKS, facts.evaluation.task)],
             ["Input shape", " × ".join(str(side) for side in facts.proof.input.shape)],
-            ["Classes", f"{len(classes)}: {', '.join(classes[:20])}{more}"],
+            *([["Classes", f"{len(classes)}: {', '.join(classes[:20])}{more}"]] if classes else []),
             ["Samples", ", ".join(samples)],
-            ["Source", f"{data.source}; images of {' × '.join(str(side) for side in data.input_shape)}"],
+            ["Source", f"{data.source}; samples of {' × '.join(str(side) for side in data.input_shape)}"],
             ["Preprocessing", preprocessing(recipe)],
             ["Parameters", f"{facts.proof.parameters:,}"],
-            ["Multiply-accumulates", f"{facts.proof.macs:,} per image"],
+            ["Multiply-accumulates", f"{facts.proof.macs:,} per sample"],
         ]
     )
 
@@ -289,6 +308,8 @@ def _sizes(facts: Facts) -> Table:
 
 
 def _classes(facts: Facts) -> Table:
+    if facts.by_class is None:
+        return _figure_by_class(facts)
     rows = [
         [
             a.name,
@@ -301,16 +322,30 @@ def _classes(facts: Facts) -> Table:
             f"{a.f1:.3f}",
             f"{b.f1:.3f}",
         ]
-        for a, b in zip(facts.before.per_class, facts.after.per_class, strict=True)
+        for a, b in zip(*(table.per_class for table in facts.by_class), strict=True)
     ]
     pairs = ("Recall float", "int8", "Change", "Precision float", "int8", "F1 float", "int8")
     return Table(
         rows,
-        ("Class", "Images", *pairs),
-        "Recall: the share of the class's images that the model recognizes. Precision: the share of the model's "
+        ("Class", "Samples", *pairs),
+        "Recall: the share of the class's samples that the model recognizes. Precision: the share of the model's "
         "answers for this class that are right.",
         numbers=True,
     )
+
+
+def _figure_by_class(facts: Facts) -> Table:
+    """The deciding figure of each class, for tasks that have it."""
+    words, before, after = facts.words, facts.before.by_class, facts.after.by_class
+    rows = [
+        [
+            name,
+            *("" if name not in found else words.value(found[name]) for found in (before, after)),
+            words.change(after[name] - before[name]) if name in before and name in after else "",
+        ]
+        for name in dict.fromkeys([*before, *after])
+    ]
+    return Table(rows, ("Class", "Float", "Int8", "Change"), f"The {words.metric.title} of each class.", numbers=True)
 
 
 def _disagreements(facts: Facts) -> Table:
@@ -319,13 +354,17 @@ def _disagreements(facts: Facts) -> Table:
             [
                 row.id,
                 row.label,
-                f"{row.before} ({row.before_probability:.0%})",
-                f"{row.after} ({row.after_probability:.0%})",
+                _answer(row.before, row.before_probability),
+                _answer(row.after, row.after_probability),
             ]
             for row in facts.compared.disagreements
         ],
-        ("Image", "True class", "Float", "Int8"),
+        ("Sample", "Truth", "Float", "Int8"),
     )
+
+
+def _answer(answer: str, probability: float | None) -> str:
+    return answer if probability is None else f"{answer} ({probability:.0%})"
 
 
 def _checks(facts: Facts) -> Table:

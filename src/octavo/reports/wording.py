@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from octavo.base.metric import Metric
 from octavo.base.stats import Interval
 
 
@@ -44,6 +47,55 @@ def span(difference: Interval) -> str:
         '−1.00 to +2.00'
     """
     return f"{points(difference.low)} to {points(difference.high)}"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Values and differences of one metric as text: shares in percent and points, others in their own unit.
+
+    Args:
+        metric: The metric.
+
+    Example:
+        >>> share = Figures(Metric("accuracy", "accuracy", "%"))
+        >>> error = Figures(Metric("mae", "error", "", higher=False))
+        >>> share.value(0.9), share.change(-0.003), share.amount(0.02)
+        ('90.00%', '−0.30 points', '2 points')
+        >>> error.value(0.0123), error.change(-0.003), error.amount(0.01)
+        ('0.0123', '−0.003', '0.01')
+    """
+
+    metric: Metric
+
+    def value(self, value: float) -> str:
+        """A value with its unit."""
+        return percent(value) if self.metric.percent else f"{number(value)} {self.metric.unit}".strip()
+
+    def interval(self, found: Interval) -> str:
+        """The interval of a value."""
+        return interval(found) if self.metric.percent else f"{number(found.low)} to {self.value(found.high)}"
+
+    def bare(self, difference: float) -> str:
+        """A difference with its sign, without its unit."""
+        if self.metric.percent:
+            return points(difference)
+        return f"{'+' if difference > 0 else ''}{number(difference)}"
+
+    def change(self, difference: float) -> str:
+        """A difference with its sign and unit."""
+        return f"{self.bare(difference)} {self.metric.points}".strip()
+
+    def span(self, difference: Interval) -> str:
+        """The interval of a difference, without its unit."""
+        return f"{self.bare(difference.low)} to {self.bare(difference.high)}"
+
+    def amount(self, difference: float) -> str:
+        """A difference without a sign, such as a margin, with its unit."""
+        return f"{self.scaled(difference):g} {self.metric.points}".strip()
+
+    def scaled(self, difference: float) -> float:
+        """A difference as it is drawn: in points for a share."""
+        return difference * 100 if self.metric.percent else difference
 
 
 def number(value: float) -> str:

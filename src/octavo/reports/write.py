@@ -15,7 +15,7 @@ from octavo.reports.finding import Finding
 from octavo.reports.findings import findings
 from octavo.reports.plots import Plot, plots
 from octavo.reports.tables import BACKBONES, Code, Table, tables
-from octavo.reports.wording import count, percent, points, size, span, times
+from octavo.reports.wording import Figures, count, size, times
 
 # Where the Markdown report's pictures lie; the HTML page holds its own.
 PICTURES = "report_files"
@@ -107,6 +107,7 @@ def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: 
         said.setdefault(finding.topic, []).append(finding)
     return {
         "facts": facts,
+        "alike": Figures(facts.evaluation.likeness),
         "recipe": recipe,
         "title": recipe.title or recipe.name,
         "subject": BACKBONES.get(recipe.model.architecture, recipe.model.architecture) if facts.history else "A model",
@@ -139,8 +140,8 @@ def _render(template: str, context: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points, "size": size, "times": times, "span": span}
-    environment.filters |= {"count": count, "plain": _plain, "cell": _cell}
+    environment.filters |= {"size": size, "times": times, "count": count, "plain": _plain, "cell": _cell}
+    environment.filters["capitalized"] = lambda text: f"{text[0].upper()}{text[1:]}"
     environment.tests["code"] = lambda text: isinstance(text, Code)
     return environment.get_template(template).render(context)
 

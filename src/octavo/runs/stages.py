@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import warnings
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,8 +13,12 @@ import yaml
 from octavo.analysis.answers import answers
 from octavo.analysis.compare import compare as compare_tensors
 from octavo.analysis.distributions import distributions
-from octavo.analysis.evaluate import Scores, compare, disagreements, evaluate
-from octavo.analysis.evaluation import Delivery, Disagreement, Evaluation, ModelEvaluation, PairComparison
+from octavo.analysis.evaluate import compare, evaluate, model_score
+from octavo.analysis.evaluation import Delivery, Evaluation, ModelEvaluation, PairComparison
+from octavo.analysis.gallery import shown
+from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.tasks.single_label import SingleLabelScores
+from octavo.analysis.tasks.task import Scores
 from octavo.base.artefact import Artefact
 from octavo.base.files import check_folder, replacing, write_bytes, write_text
 from octavo.base.progress import Progress, Silent
@@ -380,45 +382,53 @@ class _Run:
     def _evaluate(self) -> None:
         graphs = {name: self._graph(f"{name}.tflite") for name in self._models}
         test = self.splits.test
+        task = task_for(self.recipe.evaluate.task, graphs["float"], test, self.progress)
         scores: dict[str, Scores] = {}
         for name, graph in graphs.items():
             with self.progress.track(f"evaluate {name}", len(test)) as advance:
-                scores[name] = evaluate(graph, test, self.preprocess, progress=advance)
+                scores[name] = evaluate(graph, test, self.preprocess, progress=advance, task=task)
         times = latency([graph.content for graph in graphs.values()], seconds=1.0)
         models = {
             name: ModelEvaluation(
                 file=f"{name}.tflite",
                 sha256=self.manifest.hash_of(f"{name}.tflite"),
                 latency=time,
-                **dict(scores[name].score()),
+                **dict(model_score(scores[name])),
             )
             for (name, time) in zip(graphs, times, strict=True)
         }
-        compared = compare(scores["float"], scores["int8"], self.recipe.evaluate.margin)
-        shown = [_shown(test, scores, place) for place in disagreements(scores["float"], scores["int8"])[:GALLERY]]
+        before, after = scores["float"], scores["int8"]
+        compared = compare(before, after, self.recipe.evaluate.margin)
+        changed = before.changed(after)[:GALLERY]
         evaluation = Evaluation(
+            task=before.task,
+            metric=before.metric,
+            others=list(before.others),
+            likeness=before.likeness,
             images=len(test),
-            classes=list(test.classes),
-            kernels=scores["float"].kernels,
+            classes=list(before.classes) if isinstance(before, SingleLabelScores) else list(test.classes),
+            kernels=before.kernels,
             models=models,
-            comparison=Delivery(**dict(compared), disagreements=shown),
+            comparison=Delivery(**dict(compared), disagreements=[shown(test, before, after, item) for item in changed]),
             pairs=self._pairs(scores),
         )
         self._write(evaluation)
+        truth = before.arrays().get("truth")
         with replacing(self.out / "predictions.npz") as temporary:
-            np.savez_compressed(
-                temporary,
-                labels=scores["float"].labels,
-                ids=np.array(test.ids),
-                **{name: score.probabilities for name, score in scores.items()},  # type: ignore[arg-type]
-            )
-        said = ", ".join(f"{name} {score.accuracy().value:.2%}" for name, score in scores.items())
-        self.progress.say(f"evaluate: {said}")
+            arrays = {name: score.arrays()["answers"] for name, score in scores.items()}
+            arrays |= {"ids": np.array(test.ids)} | ({} if truth is None else {"labels": truth})
+            np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+        said = ", ".join(
+            f"{name} {score.metric.text(score.value(score.metric))}" for name, score in scores.items() if score.known
+        )
+        alike = f"{after.likeness.title} {after.likeness.text(compared.agreement)}"
+        self.progress.say(f"evaluate: {said or f'int8 against float, {alike}'}")
 
     def _deployment(self) -> None:
         before, after = (self.out / f"{name}.tflite" for name in ("float", "int8"))
         feed = self._feed(self._others(TRIED), Graph.read(after))
-        self._write(measure.measure(before, after, feed, self.recipe.deployment, self.progress.say))
+        classified = self._read(Evaluation).task == "single-label"
+        self._write(measure.measure(before, after, feed, self.recipe.deployment, classified, self.progress.say))
 
     def _pairs(self, scores: dict[str, Scores]) -> list[PairComparison]:
         """Every other model against the float one, and int8 against every other, image by image."""
@@ -427,31 +437,3 @@ class _Run:
         margin = self.recipe.evaluate.margin
         compared = {(a, b): compare(scores[a], scores[b], margin) for a, b in pairs}
         return [PairComparison(before=a, after=b, **dict(found)) for (a, b), found in compared.items()]
-
-
-def _shown(test: ImageSet, scores: dict[str, Scores], place: int) -> Disagreement:
-    """An image to which float and int8 give different classes, for the report's gallery."""
-    before, after = scores["float"], scores["int8"]
-    names = test.classes
-    return Disagreement(
-        id=test.ids[place],
-        label=names[int(before.labels[place])],
-        before=names[int(before.predictions[place])],
-        after=names[int(after.predictions[place])],
-        before_probability=float(before.probabilities[place].max()),
-        after_probability=float(after.probabilities[place].max()),
-        image=_picture(test.pictures[place]),
-    )
-
-
-def _picture(image: np.ndarray[Any, Any]) -> str | None:
-    """An image as a data URI; None for float inputs, which are not pictures."""
-    from PIL import Image
-
-    if image.dtype != np.uint8:
-        return None
-    picture = Image.fromarray(image)
-    picture.thumbnail((128, 128))
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

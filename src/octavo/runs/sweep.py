@@ -13,6 +13,7 @@ from typing import Any
 
 from octavo.analysis.evaluation import Evaluation
 from octavo.analysis.pareto import front, picture
+from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.base import notebook
 from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import RecipeError
@@ -80,7 +81,9 @@ class Sweep(Artefact):
 
     def picture(self) -> bytes:
         """Accuracy against time, bytes and arena of every variant, as a PNG file."""
-        return picture([row.model_dump() for row in self.variants], _COSTS)
+        return picture(
+            [row.model_dump() | {"score": row.accuracy} for row in self.variants], SingleLabelScores.metric, _COSTS
+        )
 
     def __repr__(self) -> str:
         best = next(row for row in self.variants if row.name == self.recommended)
@@ -198,7 +201,9 @@ def compare_variants(runs: list[tuple[str, Path]]) -> Sweep:
     rows: list[dict[str, Any]] = []
     for (name, path), content, time in zip(runs, contents, times, strict=True):
         evaluation = Evaluation.read(path / Evaluation.file)
-        before, after = (evaluation.models[name].accuracy for name in ("float", "int8"))
+        before, after = (evaluation.models[name].score for name in ("float", "int8"))
+        # The variants of a sweep train their own classifier, on labelled images.
+        assert before is not None and after is not None
         rows.append(
             {
                 "name": name,
@@ -206,6 +211,7 @@ def compare_variants(runs: list[tuple[str, Path]]) -> Sweep:
                 "run": path.name,
                 "images": evaluation.images,
                 "accuracy": after.value,
+                "score": after.value,
                 "interval": vars(after),
                 "float_accuracy": before.value,
                 "bytes": len(content),

@@ -137,7 +137,7 @@ class Model:
         self.graph = graph
         self.kernels = kernels
         self.inputs = inputs_of(graph)
-        self.outputs = tuple(_port(graph, index) for index in graph.outputs)
+        self.outputs = outputs_of(graph)
         count = workers or os.cpu_count() or 1
         self._interpreters = [interpreter(graph.content, kernels) for _ in range(count)]
         for made in self._interpreters:
@@ -227,6 +227,11 @@ def _port(graph: Graph, index: int) -> Port:
 def inputs_of(graph: Graph) -> tuple[Port, ...]:
     """The inputs of a model, without making it ready to run."""
     return tuple(_port(graph, index) for index in graph.inputs)
+
+
+def outputs_of(graph: Graph) -> tuple[Port, ...]:
+    """The outputs of a model, without making it ready to run."""
+    return tuple(_port(graph, index) for index in graph.outputs)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from octavo.base.errors import DataError, ModelError
 from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
+from octavo.recipe.choices import TaskName
 from octavo.recipe.options import Channels, Inputs
 from octavo.rewrite.canonical.passes import concerns, plain, static
 from octavo.rewrite.canonical.signature import Chosen, check, choose
@@ -239,15 +240,23 @@ def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: 
     return found
 
 
+def task_of(loaded: Loaded) -> TaskName | None:
+    """The task that a model's sidecar names; None if it names none."""
+    return None if loaded.belongs is None else loaded.belongs.task
+
+
+def classes_known(loaded: Loaded) -> tuple[str, ...]:
+    """The class names that belong to a model: from its sidecar, else from its TFLite metadata, else none."""
+    return loaded.belongs.classes if loaded.belongs is not None else loaded.notes.classes
+
+
 def classes_for(loaded: Loaded, images: ImageSet) -> tuple[str, ...]:
     """The class names of a model: from its sidecar, else from its TFLite metadata, else from `images`.
 
     The class names of `images` are used only if their number matches the model's outputs.
     """
-    if loaded.belongs is not None:
-        return loaded.belongs.classes
-    if noted := loaded.notes.classes:
-        return noted
+    if loaded.belongs is not None or loaded.notes.classes:
+        return classes_known(loaded)
     count = math.prod(loaded.graph.tensors[loaded.graph.outputs[0]].shape[1:])
     return images.classes if len(loaded.graph.outputs) == 1 and len(images.classes) in (count, 2 * (count == 1)) else ()
 

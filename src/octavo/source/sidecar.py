@@ -17,6 +17,7 @@ from octavo.base.artefact import Artefact
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.files import sha256
 from octavo.data.preprocess import Preprocess
+from octavo.recipe.choices import TaskName
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,12 @@ class Sidecar:
     Args:
         preprocess: The preprocessing of an image. None for a model that does not take one image.
         classes: Class names in the order of the outputs. Empty if they are not known.
+        task: How the outputs are scored. None if it is not known.
     """
 
     preprocess: Preprocess | None
     classes: tuple[str, ...] = ()
+    task: TaskName | None = None
 
     @property
     def images(self) -> Preprocess:
@@ -47,6 +50,7 @@ class Sidecar:
         return {
             "classes": list(self.classes),
             "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
+            "task": self.task,
         }
 
     @classmethod
@@ -54,11 +58,11 @@ class Sidecar:
         """The inverse of `to_json`."""
         images = value["preprocess"]
         preprocess = None if images is None else Preprocess.from_json(images)
-        return cls(preprocess, tuple(str(name) for name in value["classes"]))
+        return cls(preprocess, tuple(str(name) for name in value["classes"]), value.get("task"))
 
     def write(self, model: Path) -> None:
         """Writes the sidecar beside an existing model file."""
-        made = SidecarRecord(sha256=sha256(model), classes=self.classes, preprocess=self.preprocess)
+        made = SidecarRecord(sha256=sha256(model), classes=self.classes, preprocess=self.preprocess, task=self.task)
         made.write(path_of(model))
 
 
@@ -74,15 +78,18 @@ class SidecarRecord(Artefact):
         sha256: The SHA-256 of the model file.
         classes: Class names in the order of the outputs. Empty if they are not known.
         preprocess: The preprocessing of an image. None for a model that does not take one image.
+        task: How the outputs are scored. None if it is not known.
     """
 
     file = ".json"
     what = "a model's sidecar"
+    version = 2
     remedy = "Delete it and set `scale`, `interpolation` and `channels` instead, or write the model again."
 
     sha256: str
     classes: tuple[str, ...]
     preprocess: Annotated[Preprocess | None, BeforeValidator(_preprocess)]
+    task: TaskName | None = None
 
 
 def path_of(model: Path) -> Path:
@@ -113,4 +120,4 @@ def read(model: Path) -> Sidecar | None:
             f"'{model}' is not the file that '{path.name}' was written for: their SHA-256 differ.",
             "The model was damaged or replaced: write it again, or delete the sidecar if that was meant.",
         )
-    return Sidecar(found.preprocess, found.classes)
+    return Sidecar(found.preprocess, found.classes, found.task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from octavo.cli.app import command
 from octavo.cli.options import Flags, JsonFlag, KernelsFlag, check_out, images, numbers
-from octavo.cli.output import Shown, print_json, say, share
+from octavo.cli.output import Shown, print_json, say
 from octavo.recipe.options import Inputs, Quantization, meaning
 
 OTHERS = "Seed of the choice of images; others than `octavo quantize` calibrates with at the same seed."
@@ -58,12 +59,12 @@ def inspect(
 
 @command("octavo evaluate model_int8.tflite --data photos/")
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A .tflite or .keras classifier.")],
+    model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],
     inputs: Annotated[Inputs, images(images="How many test images; all when left out.")],
     kernels: KernelsFlag = "xnnpack",
     json_: JsonFlag = False,
 ) -> None:
-    """Measure a model's accuracy on held-out images, on LiteRT."""
+    """Score a model on held-out images, on LiteRT: accuracy, or what its task is scored by."""
     from octavo.api.evaluate import evaluate as evaluate_file
 
     scores = evaluate_file(
@@ -72,15 +73,34 @@ def evaluate(
         kernels=kernels,
         progress=Shown(),
     )
-    value = {"model": str(model), "images": len(scores.labels), "kernels": scores.kernels, **scores.to_json()}
+    from octavo.analysis.evaluate import model_score
+
+    made = model_score(scores)
+    value = {
+        "model": str(model),
+        "task": scores.task,
+        "metric": asdict(scores.metric),
+        "images": len(scores),
+        "kernels": scores.kernels,
+        **made.model_dump(mode="json", by_alias=True),
+    }
     if json_:
         print_json(value)
         return
-    say(f"accuracy  {share(scores.accuracy())} on {value['images']:,} images, {scores.kernels}")
-    width = max(len(row["class"]) for row in value["per_class"])
-    say(f"{'class':{width}}  images  recall  precision")
-    for row in value["per_class"]:
-        say(f"{row['class']:{width}}  {row['images']:6}  {row['recall']:6.1%}  {row['precision']:9.1%}")
+    (first, _), *others = scores.figures()
+    score = made.score
+    assert score is not None
+    say(f"{first.title}  {first.between(score)} on {len(scores):,} samples, {scores.kernels}")
+    for metric, figure in others:
+        say(f"{metric.title}  {metric.text(figure)}")
+    rows = [] if made.table is None else made.table.per_class
+    width = max((len(name) for name in [*(row.name for row in rows), *made.by_class]), default=0)
+    if rows:
+        say(f"{'class':{width}}  samples  recall  precision")
+    for row in rows:
+        say(f"{row.name:{width}}  {row.images:7}  {row.recall:6.1%}  {row.precision:9.1%}")
+    for name, figure in made.by_class.items():
+        say(f"{name:{width}}  {first.text(figure)}")
 
 
 @command("octavo compare float.tflite model_int8.tflite --data photos/")
@@ -177,7 +197,8 @@ def sensitivity(
     Console(highlight=False, width=None if sys.stdout.isatty() else 150).print(table(value))
     whole = value["int8"]
     sqnr = "exact" if whole["sqnr"] is None else f"{whole['sqnr']:.1f} dB"
-    say(f"all in int8: {sqnr}, {whole['agreement']:.1%} of the classes as in float")
+    likeness = found.likeness
+    say(f"all in int8: {sqnr}, {likeness.title} as float: {likeness.text(whole['agreement'])}")
     say(f"{value['images']} training images, {value['kernels']}, {value['seconds']:.0f} s. SQNR of the output in dB:")
     say("alone: only this op in int8; without: all in int8 but this op; gain: over all in int8.")
     alone, without = (len(value["unmeasured"][which]) for which in ("only", "all_but"))
@@ -248,9 +269,9 @@ def pareto(
     for row in rows:
         marks = ("size" if row["front"]["bytes"] else "") + (" speed" if row["front"]["median_ms"] else "")
         say(
-            f"{row['accuracy']:7.2%}  {row['bytes']:>12,} bytes  {row['median_ms']:7.2f} ms  {marks.strip():10}  "
-            f"{row['name']}"
+            f"{rows.metric.text(row['score']):>7}  {row['bytes']:>12,} bytes  {row['median_ms']:7.2f} ms  "
+            f"{marks.strip():10}  {row['name']}"
         )
-    say("size, speed: nothing of no more bytes, or milliseconds, is more accurate.")
+    say(f"size, speed: nothing of no more bytes, or milliseconds, has a better {rows.metric.title}.")
     if out is not None:
         say(f"wrote   {out}")

@@ -36,7 +36,7 @@ def run(
     json_: JsonFlag = False,
 ) -> None:
     """Run a recipe: images to float baseline, int8 model and report. Resumes where it was stopped."""
-    from octavo.analysis.evaluation import Evaluation
+    from octavo.analysis.evaluation import Evaluation, PairComparison
     from octavo.recipe.schema import load_recipe
     from octavo.runs import stages
     from octavo.runs.sweep import sweep, variants
@@ -59,12 +59,14 @@ def run(
         print_json(json.loads((folder / "report.json").read_text("utf-8")))
         return
     evaluation = Evaluation.read(folder / Evaluation.file)
+    metric, likeness = evaluation.metric, evaluation.likeness
     for name, model in evaluation.models.items():
-        say(f"{name:7}  {share(model.accuracy)}  {(folder / model.file).stat().st_size:>12,} bytes")
-    say(f"int8 minus float    {share(evaluation.comparison.difference)}")
-    for pair in evaluation.pairs:
-        if pair.after == "int8":
-            say(f"int8 minus {pair.before:7}  {share(pair.difference)}")
+        score = "" if model.score is None else f"{metric.title} {metric.between(model.score)}  "
+        say(f"{name:7}  {score}{(folder / model.file).stat().st_size:>12,} bytes")
+    for pair in (PairComparison(before="float", after="int8", **dict(evaluation.comparison)), *evaluation.pairs):
+        if pair.after == "int8" and pair.difference is not None:
+            say(f"int8 minus {pair.before:7}  {metric.changes(pair.difference)}")
+    say(f"int8 against float  {likeness.title} {likeness.text(evaluation.comparison.agreement)}")
     say(f"report  {report}")
 
 

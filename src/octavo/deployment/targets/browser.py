@@ -92,7 +92,7 @@ class Browser:
         model = Model(twin, workers=1)
         outputs = model.outputs[0].decode(np.array(said, model.outputs[0].dtype))
         same = int(np.all(outputs == model.run(inputs).reshape(outputs.shape), axis=1).sum())
-        about, facts = agreement(trial, outputs.argmax(1))
+        about, facts = agreement(trial, outputs)
         facts |= {"bit_equal": same, "browser": version, "runtime": f"LiteRT.js {litertjs.VERSION}"}
         return Answer(True, f"{about}, bit-equal on {same}; {version}", facts)
 

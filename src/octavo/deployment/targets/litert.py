@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from octavo.base.errors import ModelError
-from octavo.deployment.targets.target import Answer, Trial, agreement
+from octavo.deployment.targets.target import Answer, Trial, agreement, first_outputs
 from octavo.runtime.benchmark import undelegated
 from octavo.runtime.litert import Kernels, Latency, Model, interpreter, latency
 
@@ -41,7 +37,7 @@ class LiteRT:
 
     def runs(self, trial: Trial) -> Answer:
         """Runs every image."""
-        about, facts = agreement(trial, classes_of(Model(trial.graph, self.kernels), trial.inputs))
+        about, facts = agreement(trial, first_outputs(Model(trial.graph, self.kernels), trial.inputs))
         return Answer(True, about, facts)
 
     def costs(self, trial: Trial) -> Answer:
@@ -49,9 +45,3 @@ class LiteRT:
         time = self.known or latency([trial.graph.content], 0.5, self.kernels)[0]
         about = f"{time.median_ms:.2f} ms an image on one thread (median of {time.runs} runs)"
         return Answer(True, about, vars(time))
-
-
-def classes_of(model: Model, inputs: Any) -> Any:
-    """The most probable class for each raw input; the lowest index wins a tie."""
-    outputs = model.run(inputs)
-    return outputs.reshape(len(outputs), -1).argmax(1).astype(np.int64)

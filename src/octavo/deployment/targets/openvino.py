@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from octavo.deployment.targets.target import Answer, Trial, agreement
-from octavo.runtime.litert import Latency
+from octavo.runtime.litert import Latency, outputs_of
 
 _MISSING = Answer(None, "OpenVINO is not installed: pip install openvino")
 
@@ -35,7 +35,7 @@ class OpenVINO:
             return _MISSING
         compiled = _compiled(trial)
         outputs = [np.asarray(compiled(trial.fed(place))[0]).ravel() for place in range(len(trial.inputs))]
-        about, facts = agreement(trial, np.array(outputs).argmax(1))
+        about, facts = agreement(trial, outputs_of(trial.graph)[0].decode(np.array(outputs)))
         return Answer(True, about, facts)
 
     def costs(self, trial: Trial) -> Answer:

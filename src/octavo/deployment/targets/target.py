@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis.tasks.task import classes_of
 from octavo.rewrite.equality import Raw
+from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -23,14 +25,16 @@ class Trial:
         path: The model's file.
         graph: The same, read.
         inputs: Raw inputs, ``(N, height, width, channels)``; tuples of them where the model has several.
-        classes: The class that LiteRT with XNNPACK gives for each, ``(N,)``.
+        expected: The first output that LiteRT with XNNPACK gives for each, as reals, ``(N, numbers)``.
+        classified: Whether that output tells classes apart.
         labels: True classes, ``(N,)``, where images are labelled.
     """
 
     path: Path
     graph: Graph
     inputs: Raw
-    classes: Array
+    expected: Array
+    classified: bool
     labels: Array | None
 
     def fed(self, place: int) -> tuple[Array, ...]:
@@ -92,12 +96,49 @@ class Target(Protocol):
         """Time and memory; `answer` says whether they were measured (yes) or estimated (no)."""
 
 
-def agreement(trial: Trial, classes: Array) -> tuple[str, dict[str, Any]]:
-    """How many of a target's classes equal XNNPACK's, and how many are right."""
-    same, count = int((classes == trial.classes).sum()), len(classes)
-    facts: dict[str, Any] = {"images": count, "agree": same, "distinct": len(np.unique(trial.classes))}
-    text = f"same class as XNNPACK on {same} of {count} images"
+def trial_of(path: Path, graph: Graph, inputs: Raw, classified: bool, labels: Array | None) -> Trial:
+    """A trial, after LiteRT with XNNPACK has run its inputs.
+
+    Args:
+        path: The model's file.
+        graph: The same, read.
+        inputs: Raw inputs.
+        classified: Whether its first output tells classes apart.
+        labels: True classes, where images are labelled.
+    """
+    return Trial(path, graph, inputs, first_outputs(Model(graph), inputs), classified, labels)
+
+
+def first_outputs(model: Model, inputs: Raw) -> Array:
+    """The first output for every raw input, as reals, ``(N, numbers)``."""
+    outputs = model.run(inputs)
+    return outputs.reshape(len(outputs), -1)
+
+
+def agreement(trial: Trial, outputs: Array) -> tuple[str, dict[str, Any]]:
+    """How near a target's outputs are to XNNPACK's: how many classes are equal, or else their SQNR.
+
+    Args:
+        trial: What XNNPACK gives.
+        outputs: The target's first output, as reals, ``(N, ...)``.
+    """
+    outputs = np.asarray(outputs).reshape(len(outputs), -1)
+    facts: dict[str, Any] = {"images": len(outputs)}
+    if not trial.classified:
+        return _nearness(trial.expected.astype(np.float64), outputs.astype(np.float64), facts)
+    expected, classes = classes_of(trial.graph, trial.expected), classes_of(trial.graph, outputs)
+    same = int((classes == expected).sum())
+    facts |= {"agree": same, "distinct": len(np.unique(expected))}
+    text = f"same class as XNNPACK on {same} of {len(classes)} images"
     if trial.labels is not None:
         facts["correct"] = int((classes == trial.labels).sum())
         text += f", right on {facts['correct']}"
     return text, facts
+
+
+def _nearness(expected: Array, outputs: Array, facts: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    noise, signal = float(np.square(outputs - expected).sum()), float(np.square(expected).sum())
+    if noise == 0:
+        return f"equal to XNNPACK on {len(outputs)} samples", facts | {"sqnr": None}
+    sqnr = 10 * float(np.log10(max(signal, 1e-300) / noise))
+    return f"{sqnr:.1f} dB from XNNPACK's outputs on {len(outputs)} samples", facts | {"sqnr": sqnr}

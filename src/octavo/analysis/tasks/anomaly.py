@@ -1,0 +1,137 @@
+"""Anomaly detection by reconstruction: the error between input and output is the anomaly score. Area under the ROC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.analysis.tasks.task import (
+    Example,
+    Run,
+    Scores,
+    Task,
+    bootstrapped,
+    bootstrapped_difference,
+    figure_cells,
+    misfit,
+)
+from octavo.base.metric import Metric
+from octavo.base.stats import Interval
+from octavo.data.dataset import ImageSet
+from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+
+# Class names of samples without an anomaly, in lower case. Labels 0 and 1 without names: 1 is an anomaly.
+NORMAL = ("normal", "good", "ok", "nominal", "healthy", "0")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class AnomalyScores(Scores):
+    """One model's reconstruction error for every sample, and which samples are anomalies.
+
+    Args:
+        anomalous: Which samples are anomalies, bool ``(N,)``. None if it is not known.
+        errors: The mean squared error between input and output, float64 ``(N,)``.
+        kernels: The kernel family that computed them, in words.
+    """
+
+    anomalous: Array | None
+    errors: Array
+    kernels: str
+
+    task: ClassVar[str] = "anomaly"
+    metric: ClassVar[Metric] = Metric("auc", "AUC", "%")
+    likeness: ClassVar[Metric] = Metric("rank_correlation", "rank correlation of the anomaly scores", "")
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+    @property
+    def known(self) -> bool:
+        """Whether the right answers are known."""
+        return self.anomalous is not None
+
+    def value(self, metric: Metric, weights: Array | None = None) -> float:
+        """As for `Scores.value`."""
+        from sklearn.metrics import roc_auc_score
+
+        assert self.anomalous is not None
+        drawn = np.ones(len(self), bool) if weights is None else weights > 0
+        if len(np.unique(self.anomalous[drawn])) < 2:
+            return float("nan")
+        weight = None if weights is None else weights[drawn]
+        return float(roc_auc_score(self.anomalous[drawn], self.errors[drawn], sample_weight=weight))
+
+    def score(self) -> Interval | None:
+        """As for `Scores.score`."""
+        return bootstrapped(self)
+
+    def difference(self, after: Self) -> Interval | None:
+        """As for `Scores.difference`."""
+        return bootstrapped_difference(self, after)
+
+    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+        """As for `Scores.cells`."""
+        return figure_cells(self)
+
+    def by_class(self) -> dict[str, float]:
+        """As for `Scores.by_class`."""
+        return {}
+
+    def alike(self, other: Self) -> float:
+        """As for `Scores.alike`."""
+        from scipy.stats import spearmanr
+
+        if np.ptp(self.errors) == 0 or np.ptp(other.errors) == 0:
+            return float(np.array_equal(self.errors, other.errors))
+        return float(spearmanr(self.errors, other.errors).statistic)
+
+    def arrays(self) -> Mapping[str, Array]:
+        """As for `Scores.arrays`."""
+        return {"answers": self.errors} | ({} if self.anomalous is None else {"truth": self.anomalous})
+
+    def changed(self, after: Self) -> list[Example]:
+        """The samples whose anomaly score differs, the largest difference first."""
+        moved = np.abs(self.errors - after.errors)
+        return [
+            Example(
+                int(place),
+                "" if self.anomalous is None else "anomaly" if self.anomalous[place] else "normal",
+                f"{self.errors[place]:.4g}",
+                f"{after.errors[place]:.4g}",
+            )
+            for place in np.argsort(-moved, kind="stable")
+            if moved[place] > 0
+        ]
+
+
+class Anomaly(Task):
+    """An autoencoder: the output has the shape of the input."""
+
+    scores = AnomalyScores
+
+    def answer(self, graph: Graph, run: Run) -> Array:
+        """As for `Task.answer`."""
+        real, made = run.real().astype(np.float64), run.outputs[0].astype(np.float64)
+        return np.asarray(np.square(real.ravel() - made.ravel()).mean())
+
+    def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> AnomalyScores:
+        """As for `Task.score`."""
+        return AnomalyScores(self._anomalous(samples), answers.astype(np.float64), kernels)
+
+    def _anomalous(self, samples: ImageSet) -> Array | None:
+        if samples.labels is None:
+            return None
+        normal = [place for place, name in enumerate(samples.classes) if name.lower() in NORMAL]
+        if len(normal) != 1:
+            raise misfit(
+                self.name,
+                f"one class of samples without an anomaly ({', '.join(NORMAL)})",
+                f"the classes {', '.join(samples.classes)}",
+            )
+        return np.asarray(samples.labels != normal[0])

@@ -1,0 +1,155 @@
+"""Multi-label: every sample has any number of labels. Macro F1, and mean average precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.analysis.tasks.task import (
+    Example,
+    Run,
+    Scores,
+    Task,
+    bootstrapped,
+    bootstrapped_difference,
+    figure_cells,
+    gives_probabilities,
+    misfit,
+)
+from octavo.base.metric import Metric
+from octavo.base.stats import Interval
+from octavo.data.dataset import ImageSet
+from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+
+_MAP = Metric("map", "mean average precision", "%")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MultiLabelScores(Scores):
+    """One model's probability of every label, and the true labels.
+
+    Args:
+        labels: Whether each label is right, bool ``(N, labels)``. None if it is not known.
+        probabilities: The model's probabilities, float32 ``(N, labels)``.
+        names: The labels' names.
+        kernels: The kernel family that computed them, in words.
+    """
+
+    labels: Array | None
+    probabilities: Array
+    names: tuple[str, ...]
+    kernels: str
+
+    task: ClassVar[str] = "multi-label"
+    metric: ClassVar[Metric] = Metric("macro_f1", "macro F1", "%")
+    others: ClassVar[tuple[Metric, ...]] = (_MAP,)
+    likeness: ClassVar[Metric] = Metric("same_labels", "same decision on a label", "%")
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    @property
+    def known(self) -> bool:
+        """Whether the right answers are known."""
+        return self.labels is not None
+
+    @property
+    def decisions(self) -> Array:
+        """Which labels the model gives: those with a probability above one half, bool ``(N, labels)``."""
+        return np.asarray(self.probabilities > 0.5)
+
+    def value(self, metric: Metric, weights: Array | None = None) -> float:
+        """As for `Scores.value`."""
+        assert self.labels is not None
+        if metric == _MAP:
+            return self._average_precision(weights)
+        weight = np.ones(len(self)) if weights is None else weights
+        hits = weight @ (self.decisions & self.labels)
+        errors = weight @ (self.decisions ^ self.labels)
+        occurs = hits + errors > 0
+        # F1 of each label, 2 TP / (2 TP + FP + FN), over the labels that occur in the truth or the answers.
+        return float(np.mean(2 * hits[occurs] / (2 * hits[occurs] + errors[occurs]))) if occurs.any() else float("nan")
+
+    def _average_precision(self, weights: Array | None) -> float:
+        from sklearn.metrics import average_precision_score
+
+        assert self.labels is not None
+        occurs = self.labels.any(axis=0)
+        if not occurs.any():
+            return float("nan")
+        return float(
+            average_precision_score(
+                self.labels[:, occurs], self.probabilities[:, occurs], average="macro", sample_weight=weights
+            )
+        )
+
+    def score(self) -> Interval | None:
+        """As for `Scores.score`."""
+        return bootstrapped(self)
+
+    def difference(self, after: Self) -> Interval | None:
+        """As for `Scores.difference`."""
+        return bootstrapped_difference(self, after)
+
+    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+        """As for `Scores.cells`."""
+        return figure_cells(self)
+
+    def by_class(self) -> dict[str, float]:
+        """As for `Scores.by_class`."""
+        return {}
+
+    def alike(self, other: Self) -> float:
+        """As for `Scores.alike`."""
+        return float((self.decisions == other.decisions).mean())
+
+    def arrays(self) -> Mapping[str, Array]:
+        """As for `Scores.arrays`."""
+        return {"answers": self.probabilities} | ({} if self.labels is None else {"truth": self.labels})
+
+    def changed(self, after: Self) -> list[Example]:
+        """The samples with other decisions, the largest change of a probability first."""
+        places = np.flatnonzero((self.decisions != after.decisions).any(axis=1))
+        moved = np.abs(self.probabilities - after.probabilities)[places].max(axis=1, initial=0)
+        return [
+            Example(
+                int(place),
+                "" if self.labels is None else self._words(self.labels[place]),
+                self._words(self.decisions[place]),
+                self._words(after.decisions[place]),
+            )
+            for place in places[np.argsort(-moved, kind="stable")]
+        ]
+
+    def _words(self, given: Array) -> str:
+        return ", ".join(self.names[place] for place in np.flatnonzero(given)) or "none"
+
+
+class MultiLabel(Task):
+    """Any number of labels per sample: one sigmoid or logit per label."""
+
+    scores = MultiLabelScores
+
+    def answer(self, graph: Graph, run: Run) -> Array:
+        """As for `Task.answer`."""
+        return run.outputs[0].ravel()
+
+    def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> MultiLabelScores:
+        """As for `Task.score`."""
+        from scipy.special import expit
+
+        probabilities = answers if gives_probabilities(graph) else np.asarray(expit(answers), np.float32)
+        count, truth = answers.shape[1], samples.truth
+        if truth is None and samples.labels is not None and samples.labels.max() < count:
+            # A data set in which every sample happens to have one label.
+            truth = np.eye(count)[samples.labels]
+        if truth is not None and (truth.shape != answers.shape or not np.isin(truth, (0, 1)).all()):
+            raise misfit(self.name, f"0 or 1 for each of {count} labels (N, {count})", f"{truth.dtype} {truth.shape}")
+        names = samples.classes if len(samples.classes) == count else tuple(str(number) for number in range(count))
+        return MultiLabelScores(None if truth is None else truth.astype(bool), probabilities, names, kernels)

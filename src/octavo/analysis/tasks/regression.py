@@ -1,0 +1,134 @@
+"""Regression: the output is one or more numbers. Mean absolute error, and the coefficient of determination."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.analysis.tasks.task import (
+    Example,
+    Run,
+    Scores,
+    Task,
+    bootstrapped,
+    bootstrapped_difference,
+    figure_cells,
+    misfit,
+)
+from octavo.base.metric import Metric
+from octavo.base.stats import Interval
+from octavo.data.dataset import ImageSet
+from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+
+_R2 = Metric("r2", "R²", "")
+# The most numbers of one sample that are shown.
+_SHOWN = 4
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RegressionScores(Scores):
+    """One model's numbers for every sample, and the true ones.
+
+    Args:
+        truth: The true numbers, float64 ``(N, numbers)``. None if they are not known.
+        numbers: The model's, float64 ``(N, numbers)``.
+        kernels: The kernel family that computed them, in words.
+    """
+
+    truth: Array | None
+    numbers: Array
+    kernels: str
+
+    task: ClassVar[str] = "regression"
+    metric: ClassVar[Metric] = Metric("mae", "mean absolute error", "", higher=False)
+    others: ClassVar[tuple[Metric, ...]] = (_R2,)
+    likeness: ClassVar[Metric] = Metric("mean_change", "mean absolute difference", "", higher=False)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def known(self) -> bool:
+        """Whether the right answers are known."""
+        return self.truth is not None
+
+    def value(self, metric: Metric, weights: Array | None = None) -> float:
+        """As for `Scores.value`."""
+        assert self.truth is not None
+        weight = np.ones(len(self)) if weights is None else weights
+        if metric != _R2:
+            return float(weight @ np.abs(self.numbers - self.truth).mean(axis=1) / weight.sum())
+        # 1 - sum (y - f)^2 / sum (y - mean y)^2 of each number, then their mean, as scikit-learn's r2_score has it.
+        spread = weight @ np.square(self.truth - np.average(self.truth, axis=0, weights=weight))
+        missed = weight @ np.square(self.truth - self.numbers)
+        varies = spread > 0
+        return float(np.mean(1 - missed[varies] / spread[varies])) if varies.any() else float("nan")
+
+    def score(self) -> Interval | None:
+        """As for `Scores.score`."""
+        return bootstrapped(self)
+
+    def difference(self, after: Self) -> Interval | None:
+        """As for `Scores.difference`."""
+        return bootstrapped_difference(self, after)
+
+    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+        """As for `Scores.cells`."""
+        return figure_cells(self)
+
+    def by_class(self) -> dict[str, float]:
+        """As for `Scores.by_class`."""
+        return {}
+
+    def alike(self, other: Self) -> float:
+        """As for `Scores.alike`."""
+        return float(np.abs(self.numbers - other.numbers).mean())
+
+    def arrays(self) -> Mapping[str, Array]:
+        """As for `Scores.arrays`."""
+        return {"answers": self.numbers} | ({} if self.truth is None else {"truth": self.truth})
+
+    def changed(self, after: Self) -> list[Example]:
+        """The samples whose numbers differ, the largest difference first."""
+        moved = np.abs(self.numbers - after.numbers).max(axis=1)
+        return [
+            Example(
+                int(place),
+                "" if self.truth is None else _words(self.truth[place]),
+                _words(self.numbers[place]),
+                _words(after.numbers[place]),
+            )
+            for place in np.argsort(-moved, kind="stable")
+            if moved[place] > 0
+        ]
+
+
+def _words(numbers: Array) -> str:
+    return ", ".join(f"{number:.4g}" for number in numbers[:_SHOWN]) + ", …" * (len(numbers) > _SHOWN)
+
+
+class Regression(Task):
+    """Numbers: positions, amounts, landmarks."""
+
+    scores = RegressionScores
+
+    def answer(self, graph: Graph, run: Run) -> Array:
+        """As for `Task.answer`."""
+        return run.outputs[0].ravel()
+
+    def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> RegressionScores:
+        """As for `Task.score`."""
+        truth = samples.truth if samples.truth is not None else samples.labels
+        if truth is not None:
+            if truth.reshape(len(truth), -1).shape != answers.shape:
+                raise misfit(
+                    self.name, f"{answers.shape[1]} numbers for each sample", f"an array of shape {truth.shape}"
+                )
+            truth = truth.reshape(answers.shape).astype(np.float64)
+        return RegressionScores(truth, answers.astype(np.float64), kernels)
