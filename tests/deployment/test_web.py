@@ -218,7 +218,9 @@ def test_what_can_not_be_served_says_why(demo: Path, tmp_path: Path) -> None:
     assert "holds no web demo. Deploy it again, with --web." in refused(octavo("serve", plain))
     (demo / "web" / "page.js").write_text("changed")
     assert "page.js' is missing, damaged or was replaced" in refused(octavo("serve", demo))
-    assert "of the web demo" in refused(octavo("deploy", demo, "--out", tmp_path / "new", "--litertjs", tmp_path))
+    assert "belong to the web demo" in refused(
+        octavo("deploy", demo, "--out", tmp_path / "new", "--litertjs", tmp_path)
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
@@ -256,7 +258,7 @@ def test_no_browser_to_open_is_said(demo: Path, tmp_path: Path) -> None:
             _, errors = running.communicate(timeout=20)
         finally:
             running.kill()
-    assert "no browser was found to open; install one, or open http://127.0.0.1:" in said
+    assert "no browser was found. Open http://127.0.0.1:" in said
     assert (running.returncode, errors) == (0, "")
 
 
