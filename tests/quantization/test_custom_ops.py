@@ -54,7 +54,7 @@ def test_a_custom_op_alone_stays_in_float_and_only_where_that_is_allowed() -> No
     ranges = calibrate(graph, values)
     with pytest.raises(QuantizationError, match="1 op has no int8 form") as caught:
         quantize(graph, ranges)
-    assert "it is a custom op, and what it computes is known to its maker alone" in str(caught.value)
+    assert "it is a custom op, and Octavo cannot know what it computes" in str(caught.value)
     made = quantize(graph, ranges, allow_float=True)
     assert [item.op for item in prove(made).float_left] == ["CUSTOM:Convolution2DTransposeBias #1"]
     int8 = Graph(made.content)

@@ -38,7 +38,7 @@ def test_a_changed_model_is_noticed(tmp_path: Path) -> None:
     model.write_bytes(b"model")
     Sidecar(Preprocess((8, 8))).write(model)
     model.write_bytes(b"Model")
-    with pytest.raises(ModelError, match="SHA-256 differ"):
+    with pytest.raises(ModelError, match="its SHA-256 is another"):
         sidecar.read(model)
 
 

@@ -243,7 +243,7 @@ def _check(graph: Graph) -> None:
     if any(t.qparams is not None for t in graph.tensors):
         raise ModelError(
             f"{graph.name} is quantized already: a float32 graph was expected.",
-            "Give the float .tflite it came from.",
+            "Give the float model that it came from.",
         )
     unknown = [f"{op} ({_output(graph, op)}){why}" for op in graph.ops if (why := _unknown(graph, op)) is not None]
     if unknown:

@@ -189,23 +189,23 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
         ModelError: Image options were given for a model that does not take one image, or another scale was given for a
             model that takes unscaled pixels.
     """
-    said = inputs or Inputs()
+    wanted = inputs or Inputs()
     given = {
-        name: value for name in ("scale", "interpolation", "channels") if (value := getattr(said, name)) is not None
+        name: value for name in ("scale", "interpolation", "channels") if (value := getattr(wanted, name)) is not None
     }
     if not takes_an_image(model.graph):
         if given:
             raise ModelError(
-                f"{model.graph.name} does not take one image, whose input has the shape (1, height, width, 1 or 3): "
-                "its data are used as they are.",
+                f"{model.graph.name} does not take one image, of shape (1, height, width, 1 or 3), so its data are "
+                "used as they are, without preprocessing.",
                 f"Leave out {' and '.join(f'`{name}`' for name in given)}.",
             )
         return None
     entry = model.graph.tensors[model.graph.inputs[0]]
-    if entry.dtype == "uint8" and entry.qparams is None and said.scale not in (None, _PIXELS):
+    if entry.dtype == "uint8" and entry.qparams is None and wanted.scale not in (None, _PIXELS):
         raise ModelError(
-            f"{model.graph.name} takes pixels as they are (uint8, 0 to 255), and `scale` is {said.scale}.",
-            "Leave out `scale`: the network scales them itself.",
+            f"{model.graph.name} takes unscaled pixels (uint8, 0 to 255), and `scale` is {wanted.scale}.",
+            "Leave out `scale`: the network scales pixels itself.",
         )
     base = model.belongs.preprocess if model.belongs is not None else None
     if base is None:
@@ -216,11 +216,11 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
             base = replace(base, scale=_PIXELS)
         elif (noted := model.notes.scale) is not None:
             base = replace(base, scale=noted)
-            source = "The file's TFLite metadata say so"
-        if not by_itself and said.scale is None and progress is not None:
+            source = "From the file's TFLite metadata"
+        if not by_itself and wanted.scale is None and progress is not None:
             progress.say(
                 f"{source}: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with {base.interpolation} "
-                "resizing. Give another scale if it was trained otherwise."
+                "resizing. If it was trained with another scale, set `scale`."
             )
     return Preprocess.from_json(base.to_json() | given)
 
@@ -264,5 +264,5 @@ def check_classes(loaded: Loaded, images: ImageSet) -> None:
         raise DataError(
             f"The model's classes are {', '.join(loaded.belongs.classes)}, and the images' are "
             f"{', '.join(images.classes)}.",
-            "Name the class folders as the model's classes.",
+            "Name the class folders like the model's classes.",
         )
