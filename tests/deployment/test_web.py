@@ -151,7 +151,7 @@ def test_a_runs_figures_stand_beside_the_files_they_are_of(tmp_path: Path, packe
 def test_models_that_do_not_belong_together(tmp_path: Path, packed: Path) -> None:
     model = model_file(tmp_path / "here", tiny_int8(), SMALL)
     other = float_file(tmp_path / "here", Preprocess((SIZE, SIZE), "nearest"))
-    with pytest.raises(ModelError, match="do not take the same images"):
+    with pytest.raises(ModelError, match="do not have the same input images"):
         deploy(model, tmp_path / "out", web=Web(other, packed))
     with pytest.raises(ModelError, match="gives logits, and the other probabilities"):
         deploy(model, tmp_path / "out", web=Web(float_file(tmp_path / "here", softmax=False), packed))
@@ -164,7 +164,7 @@ def test_litertjs_must_be_the_pinned_one(tmp_path: Path, packed: Path) -> None:
     model = model_file(tmp_path / "here", tiny_int8(), SMALL)
     archive = packed / litertjs.PACKAGES[1].archive
     archive.write_bytes(archive.read_bytes() + b" ")
-    with pytest.raises(OctavoError, match="not the one that was pinned"):
+    with pytest.raises(OctavoError, match="not the pinned one"):
         deploy(model, tmp_path / "out", web=Web(packed=packed))
     archive.unlink()
     with pytest.raises(OctavoError, match=r"There is no litertjs-wasm-utils-.*npm pack @litertjs/core@"):
@@ -207,7 +207,7 @@ def test_the_server_serves_the_demo_and_nothing_else(demo: Path) -> None:
         assert answer(server.url + "%2e%2e/model.tflite")[0] == 404
         assert answer(server.url + "litert/")[0] == 404
         assert answer(server.url, "evil.example:80")[0] == 421
-        with pytest.raises(OctavoError, match=f"Port {server.server_port} can not be used"):
+        with pytest.raises(OctavoError, match=f"Port {server.server_port} cannot be used"):
             WebServer(web_of(demo), server.server_port)
         server.shutdown()
 

@@ -68,7 +68,7 @@ def test_two_images_that_own_the_ranges() -> None:
     assert data_checks.of_ranges(Graph(tiny_tflite()), inputs) == []
     inputs[:2] *= 40
     (text,) = data_checks.of_ranges(Graph(tiny_tflite()), inputs)
-    assert "2 of 60 images make" in text and "`observer='percentile'`" in text
+    assert "depends on 2 of 60 images" in text and "`observer='percentile'`" in text
 
 
 def test_quantize_says_what_it_sees(tmp_path: Path) -> None:

@@ -215,5 +215,5 @@ def test_a_classifier_that_gives_the_class_itself_is_quantized_and_evaluated(tmp
     assert float_scores.accuracy().value == 1
     int8_scores = octavo.evaluate(tmp_path / "int8.tflite", data)
     assert 0.85 < int8_scores.accuracy().value <= 1
-    with pytest.raises(ModelError, match="gives the class itself"):
+    with pytest.raises(ModelError, match="outputs the class itself"):
         octavo.deploy(tmp_path / "int8.tflite", tmp_path / "device")

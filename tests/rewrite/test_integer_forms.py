@@ -177,8 +177,8 @@ def test_every_way_to_int8_takes_them(tmp_path: Path) -> None:
     made = octavo.quantize(path, data, tmp_path / "int8.tflite", images=20, progress=Heard())
     assert made.proof.float_left == [] and made.answers is not None and made.answers.hold
     assert [text for text in said if "became MUL" in text] == [
-        "1 NEG became MUL by -1, which int8 has a kernel of.",
-        "1 SQUARE became MUL of a tensor by itself, which int8 has a kernel of.",
+        "1 NEG became MUL by -1, for which LiteRT has an int8 kernel.",
+        "1 SQUARE became MUL of a tensor by itself, for which LiteRT has an int8 kernel.",
     ]
     ranked = octavo.sensitivity(path, data, images=20)
     assert "NEG" not in str(ranked.to_json())

@@ -55,7 +55,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
-        with pytest.raises(OctavoError, match="nothing was left half written"):
+        with pytest.raises(OctavoError, match="No file was left half written"):
             save(_model(), tmp_path / "model.keras")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

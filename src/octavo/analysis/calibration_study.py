@@ -119,7 +119,7 @@ def study(
         quantization: How every model is quantized; the tuning passes see the images that calibrate.
         draws: How many orders of the pool.
         seed: Of the random orders.
-        progress: Where progress goes.
+        progress: Receives progress messages.
 
     Raises:
         DataError: The pool has fewer images than the largest size, or a size is below 1.
@@ -128,10 +128,10 @@ def study(
     sizes = sorted(set(sizes))
     if not sizes or sizes[0] < 1 or sizes[-1] > len(pool):
         raise DataError(
-            f"Sizes from 1 to {len(pool)} were expected, as many as there are training images, and {sizes} came.",
-            "Set `sizes` to others, or give more images.",
+            f"`sizes` should be from 1 to {len(pool)}, the number of training images, and are {sizes}.",
+            "Set other `sizes`, or give more images.",
         )
-    with progress.track("judge float", len(judges)) as advance:
+    with progress.track("evaluate float", len(judges)) as advance:
         before = evaluate(graph, judges, preprocess, progress=advance)
     points: list[Point] = []
     hits: dict[int, list[Array]] = {size: [] for size in sizes}

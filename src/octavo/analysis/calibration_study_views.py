@@ -23,11 +23,11 @@ def lines(value: Mapping[str, Any]) -> list[str]:
         levels = [point["sqnr"] for point in points if point["sqnr"] is not None]
         made.append(
             f"{gap['images']:>6}  {np.mean(accuracy):.2%} ({min(accuracy):.2%} to {max(accuracy):.2%})  "
-            f"{gap['value'] * 100:+.2f} points against the most ({gap['low'] * 100:+.2f} to {gap['high'] * 100:+.2f})  "
-            f"agrees {np.mean([point['agreement'] for point in points]):.2%}  "
+            f"{gap['value'] * 100:+.2f} points against the largest size ({gap['low'] * 100:+.2f} to "
+            f"{gap['high'] * 100:+.2f})  agrees {np.mean([point['agreement'] for point in points]):.2%}  "
             f"{f'{np.mean(levels):.1f} dB' if levels else 'exact'}"
         )
-    made.append(f"enough  {value['enough']}: the fewest that are not shown to be worse than the most")
+    made.append(f"enough  {value['enough']}: the fewest that are not shown to be worse than the largest size")
     return made
 
 

@@ -142,7 +142,7 @@ def evaluate(
     probabilities = _certain(graph, given, len(test.classes)) if whole else _probabilities(graph, given)
     if probabilities.shape[1] != len(test.classes):
         raise DataError(
-            f"{graph.name} tells {probabilities.shape[1]} classes apart, and the images have {len(test.classes)}.",
+            f"{graph.name} has {probabilities.shape[1]} classes, but the images have {len(test.classes)}.",
             "Evaluate it on the classes it was trained for.",
         )
     return Scores(test.labels, probabilities, test.classes, KERNEL_NAMES[kernels])
@@ -153,7 +153,7 @@ def _certain(graph: Graph, chosen: Array, classes: int) -> Array:
     places = chosen.ravel().astype(int)
     if places.min() < 0 or places.max() >= classes:
         raise DataError(
-            f"{graph.name} gives class {places.max()} (counted from 0), and the images have {classes} classes.",
+            f"{graph.name} gives class {places.max()} (counted from 0), but the images have {classes} classes.",
             "Evaluate it on the classes it was trained for.",
         )
     return np.asarray(np.eye(classes, dtype=np.float32)[places])

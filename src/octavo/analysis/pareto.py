@@ -54,7 +54,7 @@ class Tried(Sequence[Mapping[str, Any]]):
                 )
                 for row in self.rows
             ],
-            f"{len(self)} models; best for: nothing of no more of it is more accurate",
+            f"{len(self)} models; best for: no model with as little of it is more accurate",
             texts=2,
         )
 

@@ -262,7 +262,7 @@ class Search:
 
     def __repr__(self) -> str:
         met = "nothing" if self.chosen is None else f"{self.chosen.way} ({', '.join(self.chosen.figures)})"
-        tried = f"{len(self.trials)} tried on {self.images:,} validation images"
+        tried = f"{len(self.trials)} trials on {self.images:,} validation images"
         return f"Search({self.wish}: {met}; {tried}, float {self.float_accuracy:.2%}, {self.float_bytes:,} bytes)"
 
     def _repr_html_(self) -> str:
@@ -302,7 +302,7 @@ def search(
         wish: The target.
         allow_float: Leave ops without an int8 form in float, instead of raising.
         train: Training, the last method; not tried when left out.
-        progress: Where progress goes.
+        progress: Receives progress messages.
 
     Raises:
         QuantizationError: An op has no int8 form and `allow_float` is off; each one is listed.

@@ -37,11 +37,11 @@ def compare(
             them; 100, or all where there are fewer, when left out. They are others than `octavo.quantize` calibrates
             with at the same `seed`.
         kernels: Which of LiteRT's kernel families runs both.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
 
     Raises:
-        OctavoError: The models or the images are not as they should be.
+        OctavoError: A model cannot be read, or the images do not fit it.
 
     Example:
         >>> import octavo

@@ -50,11 +50,11 @@ def sensitivity(
         calibration: How many images calibrate; 100, or all where there are fewer, when left out.
         budget: The time in seconds after which no new file is started. None for no limit.
         kernels: Which of LiteRT's kernel families runs the files.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
     Raises:
-        OctavoError: The model or the images are not as they should be.
+        OctavoError: The model cannot be read, or the images do not fit it.
 
     Example:
         >>> import octavo
@@ -65,7 +65,7 @@ def sensitivity(
     """
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
-    wanted.refuse("precision", why="Every op is measured in int8 and in float, whatever precision it would get.")
+    wanted.refuse("precision", why="Every op is measured in int8 and in float, so `precision` has no effect.")
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     graph = loaded.graph
     check_float(graph)

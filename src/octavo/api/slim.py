@@ -87,14 +87,14 @@ def slim(
         pixels: Make the input raw pixels: ``int8`` takes the byte less 128, ``uint8`` the byte itself.
         logits: Give logits instead of probabilities.
         fuse: Fuse ops that one kernel can compute.
-        data: Images for the proof (test images, where there is a split); made-up ones when left out. `images` of
+        data: Images for the proof (test images, where there is a split); synthetic ones by default. `images` of
             them; 16, or all where there are fewer, when left out.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
 
     Raises:
         ProofError: A change that must be exact changed an output. Nothing is written.
-        OctavoError: The model or the images are not as they should be.
+        OctavoError: The model cannot be read, or the images do not fit it.
 
     Example:
         >>> import octavo

@@ -32,14 +32,14 @@ def targets(
 
     Args:
         model: An int8 `.tflite` classifier.
-        data: Images to run, test images where there is a split; made-up ones when left out. `images`
+        data: Images to run, test images where there is a split; synthetic ones by default. `images`
             of them; 16, or all where there are fewer, when left out.
         targets: The targets to check. All of them by default.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
 
     Raises:
-        OctavoError: The model or the images are not as they should be.
+        OctavoError: The model cannot be read, or the images do not fit it.
 
     Example:
         >>> import octavo
@@ -53,7 +53,7 @@ def targets(
         raise OctavoError(f"`images` should be 1 or more, and is {inputs.images}.")
     path = Path(model)
     if path.is_file() and path.suffix != ".tflite":
-        raise ModelError(f"'{path}' is no .tflite file.", "Quantize or export it first: `octavo quantize`.")
+        raise ModelError(f"'{path}' is not a .tflite file.", "Quantize or export it first: `octavo quantize`.")
     loaded = load_model(path, inputs.signature, inputs.size, progress=progress)
     preprocess = preprocess_for(loaded, inputs, progress)
     tried = draw_tried(loaded.graph, preprocess, inputs)

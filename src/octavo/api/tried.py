@@ -46,8 +46,8 @@ def draw_tried(graph: Graph, preprocess: Preprocess | None, inputs: Inputs) -> T
     if inputs.data is None:
         count = equality.IMAGES if inputs.images is None else inputs.images
         if preprocess is None:
-            return Tried(equality.samples(inputs_of(graph), count), None, f"{count} made-up samples")
-        return Tried(equality.pictures(preprocess.shape, count), None, f"{count} made-up images")
+            return Tried(equality.samples(inputs_of(graph), count), None, f"{count} synthetic samples")
+        return Tried(equality.pictures(preprocess.shape, count), None, f"{count} synthetic images")
     if preprocess is None:
         chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed, equality.IMAGES)
         feed = Feed(chosen, None, inputs_of(graph))

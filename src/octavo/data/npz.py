@@ -82,8 +82,8 @@ def _of_columns(arrays: _Arrays, others: _Arrays, name: str, source: str) -> Dat
     if len({len(array) for array in inputs.values()}) != 1:
         shapes = ", ".join(f"'{key}' {array.shape}" for key, array in inputs.items())
         raise DataError(
-            f"The arrays of {source} should have one length, the number of samples, and are {shapes}.",
-            "Save one array per input of the model, or x_train for a model of one input.",
+            f"The arrays of {source} should have the same length, the number of samples. They are {shapes}.",
+            "Save one array per input of the model, or x_train for a model with one input.",
         )
     columns = Columns(inputs)
     labels = _labels(arrays["y_train"], len(columns), f"y_train of {source}") if "y_train" in arrays else None
@@ -118,7 +118,7 @@ def _load(path: Path) -> tuple[_Arrays, _Arrays]:
 def _images(array: npt.NDArray[Any], what: str) -> Pixels | FloatArray:
     shape = array.shape
     if len(array) == 0 if array.ndim else True:
-        raise DataError(f"{what} holds no images.", "It should have shape (N, H, W, 3) with N of at least 1.")
+        raise DataError(f"{what} holds no images.", "It should have the shape (N, H, W, 3), with N of at least 1.")
     if array.dtype == np.uint8:
         gray = array[..., None] if array.ndim == 3 else array
         if gray.ndim == 4 and gray.shape[-1] in (1, 3) and gray.size:
@@ -134,10 +134,13 @@ def _own_input(array: npt.NDArray[Any], what: str) -> FloatArray:
     if array.dtype.kind not in "fiub":
         raise DataError(
             f"{what} has the type {array.dtype}.",
-            "Give uint8 images (0 to 255), or arrays of numbers that are the model's own input.",
+            "Give uint8 images (0 to 255), or arrays of numbers in the form of the model's input.",
         )
     if array.ndim < 1 or not array.size:
-        raise DataError(f"{what} holds nothing: its shape is {array.shape}.", "It should have shape (N, ...).")
+        raise DataError(
+            f"{what} holds nothing: its shape is {array.shape}.",
+            "It should have the shape (N, ...), with N of at least 1.",
+        )
     with np.errstate(over="ignore"):
         return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
@@ -145,12 +148,12 @@ def _own_input(array: npt.NDArray[Any], what: str) -> FloatArray:
 def _labels(array: npt.NDArray[Any], count: int, what: str) -> tuple[Labels, int]:
     """Labels, and the number of classes that they speak of."""
     if array.ndim == 0 or len(array) != count:
-        raise DataError(f"{what} should have one label for each of {count} images, and has shape {array.shape}.")
+        raise DataError(f"{what} should have one label for each of {count} images, but has the shape {array.shape}.")
     flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim == 1 and flat.dtype.kind in "iu":
         labels = flat.astype(np.int64)
         if labels.min() < 0:
-            raise DataError(f"{what} has the label {labels.min()}; labels count from 0.")
+            raise DataError(f"{what} has the label {labels.min()}; labels start at 0.")
         return labels, int(labels.max()) + 1
     if flat.ndim == 2 and flat.dtype.kind in "iufb":
         hot = flat != 0
@@ -170,6 +173,6 @@ def _classes(arrays: _Arrays, labels: dict[str, tuple[Labels, int]], source: str
     if given.ndim != 1 or given.dtype.kind != "U" or len(set(given.tolist())) != len(given) or len(given) < count:
         raise DataError(
             f"'classes' of {source} should be {count} different names (a 1-D array of text), "
-            f"and is {given.dtype} of shape {given.shape}."
+            f"but is {given.dtype} of shape {given.shape}."
         )
     return tuple(given.tolist())

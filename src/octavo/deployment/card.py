@@ -43,7 +43,7 @@ def model_card(
             *_trained(data),
             *_measured(evaluation),
             *_limits(evaluation, classes),
-            "Written by Octavo; the figures are of the machine that measured them.\n",
+            "Written by Octavo. The figures were measured on one machine.\n",
         ]
     )
 
@@ -62,18 +62,18 @@ def _what(graph: Graph, preprocess: Preprocess, classes: Sequence[str], digest: 
 
 def _trained(data: DataSummary | None) -> list[str]:
     if data is None:
-        return ["## Trained on", "Unknown to Octavo: the model came as a file. Ask whoever trained it."]
+        return ["## Trained on", "Not known to Octavo: the model was given as a file. Ask whoever trained it."]
     train = data.train
     return [
         "## Trained on",
-        f"{train.images:,} images of {len(data.classes)} classes (digest `{train.digest[:16]}`). Weights it "
-        "started from may have seen others.",
+        f"{train.images:,} images of {len(data.classes)} classes (digest `{train.digest[:16]}`). The initial "
+        "weights may have been trained on others.",
     ]
 
 
 def _measured(evaluation: Evaluation | None) -> list[str]:
     if evaluation is None:
-        return ["## Accuracy", "Not measured: run `octavo evaluate` on labelled images that it was not trained on."]
+        return ["## Accuracy", "Not measured: run `octavo evaluate` on labelled images that were not used to train it."]
     before, after, time = evaluation.models["float"], evaluation.models["int8"], evaluation.models["int8"].latency
     return [
         "## Accuracy",
@@ -81,7 +81,7 @@ def _measured(evaluation: Evaluation | None) -> list[str]:
         f"was made from: {_share(before.accuracy)}; int8 minus float on the same images: "
         f"{_points(evaluation.comparison.difference)}.",
         _per_class(after.per_class),
-        f"Latency where it was measured: median {time.median_ms:.2f} ms an image, one thread, {time.runs} runs.",
+        f"Latency on the measuring machine: median {time.median_ms:.2f} ms an image, one thread, {time.runs} runs.",
     ]
 
 
@@ -92,7 +92,7 @@ def _per_class(rows: Sequence[ClassScore]) -> str:
 
 def _limits(evaluation: Evaluation | None, classes: Sequence[str]) -> list[str]:
     lines = [
-        f"- It always names one of its {len(classes)} classes, also for a picture of something else.",
+        f"- It always gives one of its {len(classes)} classes, also for an image of something else.",
         "- Its probabilities were not calibrated: 90% does not mean right nine times in ten.",
         "- Another kernel family than the one measured can give slightly different outputs.",
     ]

@@ -52,18 +52,18 @@ def for_mediapipe(graph: Graph, belongs: Sidecar) -> Graph:
     entry = graph.tensors[graph.inputs[0]]
     if entry.qparams is None or not takes_raw_pixels(entry.qparams, belongs.images):
         raise ModelError(
-            f"MediaPipe hands an image's bytes to a quantized model as they are, and {graph.name} takes others.",
+            f"MediaPipe passes an image's bytes unchanged to a quantized model, but {graph.name} expects other values.",
             "Fold the normalization into it first: `octavo slim MODEL -o OUT --pixels uint8`; then deploy OUT.",
         )
     if belongs.images.channels != "rgb":
         raise ModelError(
-            f"MediaPipe takes RGB models only, and {graph.name} takes {belongs.images.channels}.",
-            "Leave `mediapipe` out.",
+            f"MediaPipe supports RGB models only, but {graph.name} takes {belongs.images.channels}.",
+            "Leave out `mediapipe`.",
         )
     twin = unsigned(graph) if entry.dtype == "int8" else graph
     if twin.tensors[twin.outputs[0]].dtype == "int8":
         twin = unsigned_output(twin)
-    equality.prove(graph, twin, belongs.images, f"MediaPipe's twin of {graph.name}")
+    equality.prove(graph, twin, belongs.images, f"the MediaPipe copy of {graph.name}")
     return described(twin, belongs)
 
 

@@ -116,7 +116,7 @@ def deploy(
 def _check(loaded: Loaded, model: Path) -> None:
     graph, belongs = loaded.graph, loaded.belongs
     if model.suffix != ".tflite":
-        raise ModelError(f"'{model}' is no .tflite file.", "Quantize it first: `octavo quantize`.")
+        raise ModelError(f"'{model}' is not a .tflite file.", "Quantize it first: `octavo quantize`.")
     if any(t.dtype == "float32" for t in graph.tensors):
         raise ModelError(f"{graph.name} is not full-integer.", "Quantize it first: `octavo quantize`.")
     if belongs is None:
@@ -127,14 +127,14 @@ def _check(loaded: Loaded, model: Path) -> None:
     given = graph.tensors[graph.outputs[0]]
     if given.dtype in WHOLE:
         raise ModelError(
-            f"{graph.name} gives the class itself ({given.dtype}), and a folder's programs show the score of each.",
+            f"{graph.name} outputs the class itself ({given.dtype}), but the folder's programs show scores.",
             "Export the model without its ARG_MAX, and quantize that.",
         )
     count = given.shape[-1]
     if len(belongs.classes) != max(count, 2):
         raise ModelError(
-            f"{graph.name} tells {count} classes apart, and its sidecar names {len(belongs.classes)}.",
-            "Quantize it with --data whose folders are named as the classes.",
+            f"{graph.name} has {count} classes, but its sidecar names {len(belongs.classes)}.",
+            "Quantize it with `data` whose folders are named like the classes.",
         )
 
 
@@ -142,7 +142,7 @@ def _evaluated(evaluation: Evaluation | None, name: str, model: Path) -> None:
     """Refuses a model whose run has the figures of another model."""
     if evaluation is not None and model.is_file() and evaluation.models[name].sha256 != sha256(model):
         raise ModelError(
-            f"'{model.parent}' was evaluated with another {model.name} than is there now.",
+            f"'{model.parent}' was evaluated with another {model.name} than the one that is there now.",
             "Run it again: `octavo run`.",
         )
 

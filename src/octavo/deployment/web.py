@@ -117,13 +117,13 @@ def _agree(int8: Shown, beside: Shown) -> None:
     same = (ours.size, ours.interpolation, ours.channels) == (theirs.size, theirs.interpolation, theirs.channels)
     if not same or int8.belongs.classes != beside.belongs.classes:
         raise ModelError(
-            f"{int8.graph.name} and {beside.graph.name} do not take the same images or tell the same classes apart.",
-            "Show the float model that the int8 one was made from.",
+            f"{int8.graph.name} and {beside.graph.name} do not have the same input images or the same classes.",
+            "Give the float model that the int8 one was made from.",
         )
     if gives_probabilities(int8.graph) != gives_probabilities(beside.graph):
         raise ModelError(
             f"One of {int8.graph.name} and {beside.graph.name} gives logits, and the other probabilities.",
-            "Show two models that give the same.",
+            "Give two models that both give logits or both give probabilities.",
         )
 
 
@@ -131,7 +131,7 @@ def _write(folder: Path, name: str, shown: Shown, accuracy: str | None) -> dict[
     """Writes the browser's copy of a model with its proof; returns the facts that the page needs."""
     graph, preprocess = shown.graph, shown.belongs.images
     twin = browser_twin(graph)
-    equality.prove(graph, twin, preprocess, f"The browser's twin of {graph.name}")
+    equality.prove(graph, twin, preprocess, f"the browser's copy of {graph.name}")
     path = folder / f"{name}.tflite"
     path.write_bytes(twin.content)
     ports = Model(twin, workers=1)

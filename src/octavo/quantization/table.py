@@ -235,8 +235,8 @@ def _too_wide(graph: Graph, found: Layout, params: Mapping[Slot, QParams]) -> It
             slot = found.at(op, tensor)
             scale = 0.0 if slot is None else float(params[slot].scale[0])
             if scale >= rules.below:
-                reason = f"LiteRT's int8 kernel computes wrong results at scales of {rules.below:g} or more, and '{tensor.name}' has "
-                yield KeptInFloat(str(op), name_of(graph, op), f"{reason}{scale:.3g}")
+                limit = f"LiteRT's int8 kernel computes wrong results at scales of {rules.below:g} or more"
+                yield KeptInFloat(str(op), name_of(graph, op), f"{limit}, and '{tensor.name}' has {scale:.3g}")
                 break
 
 

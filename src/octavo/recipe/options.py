@@ -195,5 +195,5 @@ def _mistake(error: Any) -> str:
     name, *inner = (part for part in item["loc"])
     place = "".join(f" of '{part}'" if isinstance(part, str) else f", item {part + 1}" for part in inner)
     if item["type"] == "literal_error":
-        return f"`{name}`{place} should be {item['ctx']['expected']}, and is {item['input']!r}."
+        return f"`{name}`{place} should be {item['ctx']['expected']}, not {item['input']!r}."
     return f"`{name}`{place}: {item['msg'][0].lower() + item['msg'][1:]}, not {item['input']!r}."

@@ -186,7 +186,7 @@ class QuantizeRecipe(Section):
     )
     allow_float: bool = Field(
         False,
-        description="Leave ops without an integer form in float, and list them, instead of refusing the model.",
+        description="Keep ops without an integer form in float, and list them, instead of refusing the model.",
     )
     precision: dict[str, Precision] = Field(
         {},
@@ -366,7 +366,7 @@ def _parse(text: str, where: str) -> tuple[dict[str, Any], Lines]:
     except yaml.YAMLError as error:
         raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(value, dict):
-        raise RecipeError(f"{where} should be a mapping of keys to values, and is not.", "See docs/recipes.md.")
+        raise RecipeError(f"{where} should be a mapping of keys to values, but is not.", "See docs/recipes.md.")
     lines: Lines = {}
 
     def walk(node: yaml.Node | None, path: tuple[str, ...]) -> None:

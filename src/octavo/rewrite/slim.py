@@ -91,10 +91,10 @@ def slim(
         found = fused(at)
         left = found.left
         if found.kinds:
-            said = ", ".join(f"{count} {kind}" for kind, count in found.kinds.items())
+            kinds = ", ".join(f"{count} {kind}" for kind, count in found.kinds.items())
             loose: tuple[Kernels, ...] = ("xnnpack",) if inputs_of(at)[0].dtype == "float32" else ()
             same = _same(at, found.graph, codes)
-            steps.append(Step("fuse", f"ops taken into others: {said}", True, same, loose))
+            steps.append(Step("fuse", f"fused into other ops: {kinds}", True, same, loose))
             at = found.graph
     if pixels is not None:
         if preprocess is None:
@@ -107,10 +107,10 @@ def slim(
     if logits:
         after = strips.logits(at)
         same = _same(at.exposed([strips.logits_of(at)]), after, codes)
-        steps.append(Step("logits", "the final SOFTMAX is left out", True, same))
+        steps.append(Step("logits", "removed the final SOFTMAX", True, same))
         at = after
     after = strips.strip(at)
-    steps.append(Step("strip", "names, notes, metadata, and what was stored twice", True, _same(at, after, codes)))
+    steps.append(Step("strip", "removed names, notes, metadata and duplicate data", True, _same(at, after, codes)))
     for step in steps:
         _check(step, graph)
     return Slim(after, preprocess, steps, left)
@@ -123,14 +123,14 @@ def _pixels(graph: Graph, preprocess: Preprocess, seen: Array, pixels: Pixels) -
     about = (
         "the input took raw pixels already"
         if made.folded is None
-        else f"the input's grid moved by {abs(made.folded):.2f} of a step, folded into the first convolution's bias"
+        else f"the input's grid shifted by {abs(made.folded):.2f} of a step, folded into the first convolution's bias"
     )
     steps = [Step("pixels", about, made.folded is None, equality.compare(graph, made.graph, codes, raw))]
     if pixels == "int8":
         return made.graph, made.preprocess, steps
     bytes_in = unsigned(made.graph)
     same = equality.compare(made.graph, bytes_in, raw, seen)
-    return bytes_in, made.preprocess, [*steps, Step("uint8", "one QUANTIZE op takes bytes", True, same)]
+    return bytes_in, made.preprocess, [*steps, Step("uint8", "one QUANTIZE op converts uint8 to int8", True, same)]
 
 
 def _encoded(graph: Graph, preprocess: Preprocess | None, seen: Raw) -> Raw:
@@ -147,5 +147,5 @@ def _check(step: Step, graph: Graph) -> None:
     if wrong:
         raise ProofError(
             f"'{step.name}' changed the outputs of {graph.name} by up to {wrong[0].steps:g} steps on "
-            f"{wrong[0].kernels}, and should have changed none. Nothing was written.",
+            f"{wrong[0].kernels}. It should not change them. Nothing was written.",
         )

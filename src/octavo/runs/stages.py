@@ -66,7 +66,7 @@ def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None 
     Args:
         recipe: A recipe, or the name or path of one.
         out: The run directory; made if missing.
-        progress: Where progress goes; nowhere when left out.
+        progress: Receives progress messages; none by default.
         command: The command line, for the record.
 
     Returns:

@@ -65,8 +65,8 @@ def interpreter(
     except (RuntimeError, ValueError) as error:
         if unknown := re.search(r"unresolved custom op: (.+?)\.?\s", f"{error} "):
             raise ModelError(
-                f"LiteRT does not know the custom op '{unknown[1]}', so that nothing here can run the model.",
-                "Export the model without it, of built-in ops alone, or end it before that op.",
+                f"LiteRT has no kernel for the custom op '{unknown[1]}', so the model cannot run here.",
+                "Export the model with built-in ops only, or end it before that op.",
             ) from error
         raise ModelError(
             f"LiteRT refuses the model: {' '.join(str(error).split())}",
@@ -156,8 +156,8 @@ class Model:
         """
         if len(self.inputs) != 1:
             raise ModelError(
-                f"{self.graph.name} has {len(self.inputs)} inputs; a classifier of images has one.",
-                "Export the model with its image input alone.",
+                f"{self.graph.name} has {len(self.inputs)} inputs, but an image classifier has one.",
+                "Export the model with its image input only.",
             )
         return self.inputs[0]
 

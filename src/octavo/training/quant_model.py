@@ -121,7 +121,7 @@ class QuantModel(RoundedModel):
             if count >= limit:
                 break
         if not batches:
-            raise DataError("The dataset for calibration is empty.", "Give 100 or so training images.")
+            raise DataError("The dataset for calibration is empty.", "Give about 100 training images.")
         return [np.concatenate(parts)[:limit] for parts in zip(*batches, strict=True)]
 
     def to_int8(self, path: Path | str) -> Proof:
@@ -181,7 +181,7 @@ def _batches(images: Any) -> Iterable[Any]:
     if isinstance(images, Iterable):
         return images
     raise DataError(
-        f"Calibration needs images, and got a {type(images).__name__}.",
+        f"Calibration needs images, but got a {type(images).__name__}.",
         "Give an array (N, height, width, channels) or a dataset of batches.",
     )
 
@@ -190,7 +190,7 @@ def _fits(values: Array, port: Port) -> Array:
     """The values in the type that the input takes: float32, or the whole numbers that they are."""
     if values.shape[1:] != tuple(port.shape[1:]):
         raise DataError(
-            f"The model's input '{port.name}' needs values of shape {('N', *port.shape[1:])}, and got {values.shape}.",
+            f"The model's input '{port.name}' needs values of shape {('N', *port.shape[1:])}, but got {values.shape}.",
             "Preprocess the images to the model's size first.",
         )
     # Bytes come as float32 too, and the graph takes them as they are.

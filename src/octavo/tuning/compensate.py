@@ -179,7 +179,7 @@ def _met(graph: Graph, entries: list[tuple[Op, QParams]], images: Images, progre
             rows[place] = codes.clip(params.qmin - zero_point, params.qmax - zero_point).astype(np.int16)
         advance(1)
 
-    with progress.track("compensation: inputs of the weights", len(images)) as advance:
+    with progress.track("compensation: covariance of the inputs", len(images)) as advance:
         Model(graph.exposed([graph.tensors[op.inputs[0]] for op, _ in entries])).each(images, look)
     return seen
 

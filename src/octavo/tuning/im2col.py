@@ -38,9 +38,11 @@ def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
         windowed = rules.convolves and not rules.depthwise
         grouped = windowed and weights.shape[rules.layout.index("I")] != image.shape[-1]
         if weights.constant is None or weights.name not in table.stored:
-            left.append(f"{op} has no weights that are rounded")
+            left.append(f"{op} has no weights to round")
         elif rules.transposed or grouped:
-            left.append(f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which tuning leaves alone")
+            left.append(
+                f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which tuning passes do not change"
+            )
         else:
             ops.append(op)
     return ops, left

@@ -22,7 +22,7 @@ def slim(
     inputs: Annotated[
         Inputs,
         images(
-            "Images for the proof; random ones by default.",
+            "Images for the proof; synthetic ones by default.",
             required=(),
             images="Number of images for the proof; 16 by default.",
         ),
@@ -63,9 +63,9 @@ def slim(
             )
             say(f"        {item.kernels:10} {finding}; {item.inputs} images, {item.distinct} different outputs")
     for reason in made.left[:5]:
-        say(f"left    {reason}")
+        say(f"kept    {reason}")
     if len(made.left) > 5:
-        say(f"left    {len(made.left) - 5} more like these; --json lists them")
+        say(f"kept    {len(made.left) - 5} more like these; --json lists them")
     say(f"proof   on {made.images}")
     if made.preprocess is not None:
         say(f"input   {made.preprocess.describe()}")
@@ -105,7 +105,7 @@ def targets(
     inputs: Annotated[
         Inputs,
         images(
-            "Images to run; random ones by default.",
+            "Images to run; synthetic ones by default.",
             required=(),
             images="Number of images to run; 16 by default.",
         ),
