@@ -184,7 +184,7 @@ def test_a_model_for_mediapipe_is_written_where_it_takes_bytes(tmp_path: Path) -
 
 def test_a_card_says_what_is_unknown(moved: Path) -> None:
     card = (moved / "model-card.md").read_text("utf-8")
-    assert "Unknown to Octavo" in card and "Not measured" in card
+    assert "Not known to Octavo" in card and "Not measured" in card
     for content in ((moved / "model.tflite").read_bytes(), tiny_int8().content):
         assert hashlib.sha256(content).hexdigest() in card
 
