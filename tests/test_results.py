@@ -17,7 +17,7 @@ import octavo
 from octavo.analysis.compare import Compared, Error, TensorError, Unmatched
 from octavo.analysis.evaluate import Scores
 from octavo.analysis.inspect import Inspection
-from octavo.analysis.pareto import Tried
+from octavo.analysis.pareto import Pareto
 from octavo.base import notebook
 from octavo.base.affine import QParams
 from octavo.data.dataset import ImageSet
@@ -164,7 +164,7 @@ def test_the_front_of_many_models_is_cut_short() -> None:
         {"name": f"n{k}", "kind": "int8", "accuracy": k / 100, "bytes": k, "median_ms": k, "front": {"bytes": True}}
         for k in range(1, 90)
     ]
-    shown(Tried(tuple(rows)), "89 models", "n1 1.00%", "84 more")
+    shown(Pareto(tuple(rows)), "89 models", "n1 1.00%", "84 more")
 
 
 def test_inspection(folder: Path) -> None:

@@ -14,7 +14,7 @@ from octavo.base.errors import OctavoError
 
 
 @dataclass(frozen=True, repr=False)
-class Tried(Sequence[Mapping[str, Any]]):
+class Pareto(Sequence[Mapping[str, Any]]):
     """Several models that were tried, one row each.
 
     Args:
@@ -41,7 +41,7 @@ class Tried(Sequence[Mapping[str, Any]]):
             for row in best[:5]
         ]
         more = [f"{len(best) - 5} more"] if len(best) > 5 else []
-        return f"Tried({len(self)} models; nothing beats {'; '.join([*named, *more])})"
+        return f"Pareto({len(self)} models; nothing beats {'; '.join([*named, *more])})"
 
     def _repr_html_(self) -> str:
         alt = "Accuracy against bytes, and against milliseconds, of every model that was tried"

@@ -53,7 +53,7 @@ def compare(
     inputs = options.inputs_of(data, fields)
     one = load_model(before, inputs.signature, inputs.size, progress=progress)
     two = load_model(after, progress=progress)
-    preprocess = preprocess_for(one if one.belongs or not two.belongs else two, inputs, progress)
+    preprocess = preprocess_for(one if one.sidecar or not two.sidecar else two, inputs, progress)
     chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed + 1)
     feed = Feed(chosen, preprocess, [port.real for port in inputs_of(one.graph)])
     with progress.track("compare", len(feed)) as advance:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from octavo.api.tried import draw_tried
+from octavo.api.samples import draw_samples
 from octavo.api.written import check_output
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
@@ -106,9 +106,9 @@ def slim(
     check_output(out, model)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress)
     preprocess = preprocess_for(loaded, inputs, progress or Silent())
-    tried = draw_tried(loaded.graph, preprocess, inputs)
-    made = slimming.slim(loaded.graph, preprocess, tried.seen, pixels=pixels, logits=logits, fuse=fuse)
+    samples = draw_samples(loaded.graph, preprocess, inputs)
+    made = slimming.slim(loaded.graph, preprocess, samples.inputs, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
     write_bytes(out, content)
-    Sidecar(made.preprocess, loaded.belongs.classes if loaded.belongs else ()).write(out)
-    return Slimmed(out, len(loaded.graph.content), content, made.preprocess, tried.about, made.steps, made.left)
+    Sidecar(made.preprocess, loaded.sidecar.classes if loaded.sidecar else ()).write(out)
+    return Slimmed(out, len(loaded.graph.content), content, made.preprocess, samples.about, made.steps, made.left)

@@ -8,7 +8,7 @@ from typing import Unpack
 
 import numpy as np
 
-from octavo.api.tried import draw_tried
+from octavo.api.samples import draw_samples
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
 from octavo.deployment.targets.ask import ask, every
@@ -56,10 +56,10 @@ def targets(
         raise ModelError(f"'{path}' is not a .tflite file.", "Quantize or export it first: `octavo quantize`.")
     loaded = load_model(path, inputs.signature, inputs.size, progress=progress)
     preprocess = preprocess_for(loaded, inputs, progress)
-    tried = draw_tried(loaded.graph, preprocess, inputs)
+    samples = draw_samples(loaded.graph, preprocess, inputs)
     runner = Model(loaded.graph)
-    encoded = tried.seen
+    encoded = samples.inputs
     if preprocess is not None:
-        encoded = runner.inputs[0].encode(preprocess.normalize(np.asarray(tried.seen)))
-    trial = Trial(path, loaded.graph, encoded, classes_of(runner, encoded), tried.labels)
+        encoded = runner.inputs[0].encode(preprocess.normalize(np.asarray(samples.inputs)))
+    trial = Trial(path, loaded.graph, encoded, classes_of(runner, encoded), samples.labels)
     return Survey(tuple(ask(trial, targets or every(), progress.say)))

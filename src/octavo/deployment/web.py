@@ -48,7 +48,7 @@ class Shown:
     """A model that the page runs, and its sidecar."""
 
     graph: Graph
-    belongs: Sidecar
+    sidecar: Sidecar
 
 
 def write_web(
@@ -72,7 +72,7 @@ def write_web(
         _agree(int8, beside)
     litertjs.vendor(folder / "litert", packed)
     copy_modules(folder)
-    classes, preprocess = int8.belongs.classes, int8.belongs.images
+    classes, preprocess = int8.sidecar.classes, int8.sidecar.images
     shown = {"int8": int8} if beside is None else {"int8": int8, "float32": beside}
     facts = {
         "title": f"Image classifier of {len(classes)} classes",
@@ -113,9 +113,9 @@ def browser_twin(graph: Graph) -> Graph:
 
 
 def _agree(int8: Shown, beside: Shown) -> None:
-    ours, theirs = int8.belongs.images, beside.belongs.images
+    ours, theirs = int8.sidecar.images, beside.sidecar.images
     same = (ours.size, ours.interpolation, ours.channels) == (theirs.size, theirs.interpolation, theirs.channels)
-    if not same or int8.belongs.classes != beside.belongs.classes:
+    if not same or int8.sidecar.classes != beside.sidecar.classes:
         raise ModelError(
             f"{int8.graph.name} and {beside.graph.name} do not have the same input images or the same classes.",
             "Give the float model that the int8 one was made from.",
@@ -129,7 +129,7 @@ def _agree(int8: Shown, beside: Shown) -> None:
 
 def _write(folder: Path, name: str, shown: Shown, accuracy: str | None) -> dict[str, Any]:
     """Writes the browser's copy of a model with its proof; returns the facts that the page needs."""
-    graph, preprocess = shown.graph, shown.belongs.images
+    graph, preprocess = shown.graph, shown.sidecar.images
     twin = browser_twin(graph)
     equality.prove(graph, twin, preprocess, f"the browser's copy of {graph.name}")
     path = folder / f"{name}.tflite"

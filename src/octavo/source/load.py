@@ -34,13 +34,13 @@ class Loaded:
 
     Args:
         graph: The model.
-        belongs: Its sidecar, or None if it has none.
+        sidecar: Its sidecar, or None if it has none.
         content: The bytes of the `.tflite` file. For a model in another format, the bytes of the exported graph.
         canonical: What was changed to bring the graph into this form, one sentence per change, for display.
     """
 
     graph: Graph
-    belongs: Sidecar | None
+    sidecar: Sidecar | None
     content: bytes = b""
     canonical: tuple[str, ...] = ()
 
@@ -119,7 +119,7 @@ def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
         raise ModelError(
             f"There is no file '{path}'.", "Give the path of a .tflite or .keras model, or of a SavedModel folder."
         )
-    belongs = None if path.is_dir() else sidecar.read(path)
+    found = None if path.is_dir() else sidecar.read(path)
     name = f"'{path}'"
     exported = _exported(path)
     content = read_bytes(path) if exported is None else exported
@@ -129,7 +129,7 @@ def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
         _vet(path, chosen, graph, sizes)
         check(content, chosen, opened(graph, sizes.shapes(graph)))
     done = static(graph, sizes)
-    return Loaded(done.graph, belongs, content, (*chosen.said, *done.said))
+    return Loaded(done.graph, found, content, (*chosen.said, *done.said))
 
 
 def _exported(path: Path) -> bytes | None:
@@ -207,7 +207,7 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
             f"{model.graph.name} takes unscaled pixels (uint8, 0 to 255), and `scale` is {wanted.scale}.",
             "Leave out `scale`: the network scales pixels itself.",
         )
-    base = model.belongs.preprocess if model.belongs is not None else None
+    base = model.sidecar.preprocess if model.sidecar is not None else None
     if base is None:
         channels: Channels = "gray" if entry.shape[3] == 1 else "rgb"
         base = Preprocess((entry.shape[1], entry.shape[2]), channels=channels)
@@ -244,8 +244,8 @@ def classes_for(loaded: Loaded, images: ImageSet) -> tuple[str, ...]:
 
     The class names of `images` are used only if their number matches the model's outputs.
     """
-    if loaded.belongs is not None:
-        return loaded.belongs.classes
+    if loaded.sidecar is not None:
+        return loaded.sidecar.classes
     if noted := loaded.notes.classes:
         return noted
     count = math.prod(loaded.graph.tensors[loaded.graph.outputs[0]].shape[1:])
@@ -258,11 +258,11 @@ def check_classes(loaded: Loaded, images: ImageSet) -> None:
     Raises:
         DataError: The class names differ.
     """
-    if images.labels is None or loaded.belongs is None or not loaded.belongs.classes:
+    if images.labels is None or loaded.sidecar is None or not loaded.sidecar.classes:
         return
-    if loaded.belongs.classes != images.classes:
+    if loaded.sidecar.classes != images.classes:
         raise DataError(
-            f"The model's classes are {', '.join(loaded.belongs.classes)}, and the images' are "
+            f"The model's classes are {', '.join(loaded.sidecar.classes)}, and the images' are "
             f"{', '.join(images.classes)}.",
             "Name the class folders like the model's classes.",
         )

@@ -113,13 +113,13 @@ def regions(graph: Graph) -> tuple[list[Region], list[str]]:
     """
     found: list[Region] = []
     left: list[str] = []
-    seen: set[int] = set()
+    visited: set[int] = set()
     for op in graph.ops:
         start = op.outputs[0] if op.outputs else -1
-        if _weights(graph, op) is None or start in seen:
+        if _weights(graph, op) is None or start in visited:
             continue
         inside, why = _flood(graph, start)
-        seen |= inside
+        visited |= inside
         touched = [o for o in graph.ops if inside & {*o.inputs, *o.outputs}]
         writers = [o for o in touched if o.outputs[0] in inside and _weights(graph, o) is not None]
         readers = [o for o in touched if _weights(graph, o) is not None and _image(o) in inside]

@@ -92,11 +92,11 @@ def windows(graph: Graph, op: Op, most: int = PLACES) -> Callable[[Array], Array
     multiplier = weights.shape[3] // shape[3] if depthwise else 1
 
     def look(values: Array) -> Array:
-        met = values.reshape(-1, shape[3]).take(taps, axis=0)
-        met[outside] = 0
+        patches = values.reshape(-1, shape[3]).take(taps, axis=0)
+        patches[outside] = 0
         if depthwise:
-            return np.repeat(met, multiplier, axis=2) if multiplier > 1 else met
-        return np.asarray(met.reshape(len(taps), -1))
+            return np.repeat(patches, multiplier, axis=2) if multiplier > 1 else patches
+        return np.asarray(patches.reshape(len(taps), -1))
 
     return look
 
