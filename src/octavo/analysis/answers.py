@@ -157,10 +157,10 @@ def answers(before: Graph, after: Graph, samples: Images) -> Answers:
     places = np.unique(np.linspace(0, len(samples) - 1, min(SAMPLES, len(samples))).astype(int))
     chosen = [samples[int(place)] for place in places]
     model = Model(before)
-    said, got = _outputs(model, chosen), _outputs(Model(after), chosen)
+    wanted, given = _outputs(model, chosen), _outputs(Model(after), chosen)
     names = [port.label for port in model.outputs]
     found: list[OutputAnswer] = []
-    for index, name, real, int8 in zip(before.outputs, names, said, got, strict=True):
+    for index, name, real, int8 in zip(before.outputs, names, wanted, given, strict=True):
         found += _of_output(before, index, name, real, int8)
     made = Answers(len(chosen), tuple(found))
     return made if made.hold else replace(made, tensor=_first(before, after, chosen[:8]))

@@ -147,8 +147,8 @@ def study(
                 states = [rule.merge(a, b) for rule, a, b in zip(rules, states, more, strict=True)]
                 done = size
                 found = zip(graph.activations, rules, states, strict=True)
-                seen = Ranges(quantization.observer, size, {t.name: rule.finish(state) for t, rule, state in found})
-                ranges = saturate(graph, seen, images[:size])
+                observed = Ranges(quantization.observer, size, {t.name: rule.finish(state) for t, rule, state in found})
+                ranges = saturate(graph, observed, images[:size])
                 tuned = tune(graph, ranges, images[:size], quantization.tune, plan)
                 made = Graph(
                     quantize(tuned.graph, tuned.ranges, quantization.allow_float, quantization.precision).content

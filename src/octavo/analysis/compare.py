@@ -321,8 +321,8 @@ class Compared(Artefact):
         )
         last = value["tensors"][-1]["accumulated"]["sqnr"]
         output = "without noise" if last is None else f"{last:.1f} dB"
-        seen = f"{len(self.tensors)} tensors on {self.images:,} images, {self.kernels}"
-        return f"Compared({seen}: output SQNR {output}{worst})"
+        scope = f"{len(self.tensors)} tensors on {self.images:,} images, {self.kernels}"
+        return f"Compared({scope}: output SQNR {output}{worst})"
 
     def _repr_html_(self) -> str:
         return compare_views.notebook(self.to_json(), repr(self))

@@ -116,12 +116,12 @@ def _pack(folder: Path, offline: bool) -> None:
     try:
         # npm runs in the folder that it writes to, because it uses an .npmrc of the folder in which it starts.
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE, cwd=folder)
-        said = next((line for line in done.stderr.splitlines() if "error" in line.lower()), "npm gave no reason")
+        cause = next((line for line in done.stderr.splitlines() if "error" in line.lower()), "npm gave no reason")
     except subprocess.TimeoutExpired:
-        done, said = None, f"no answer in {_PATIENCE // 60} minutes"
+        done, cause = None, f"no answer in {_PATIENCE // 60} minutes"
     if done is None or done.returncode:
         raise OctavoError(
-            f"npm could not get LiteRT.js: {said.strip()}.",
+            f"npm could not get LiteRT.js: {cause.strip()}.",
             f"Check the network, or run `{by_hand()}` where there is one, and give that folder with --litertjs.",
         )
 

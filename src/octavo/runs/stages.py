@@ -215,8 +215,8 @@ class _Run:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", OctavoWarning)
             splits = self.splits
-        said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
-        for text in said:
+        found = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
+        for text in found:
             self.progress.say(text)
         dataset = open_dataset(self.recipe.data.source, self.recipe.data.path)
         first = splits.train.pictures[0]
@@ -227,7 +227,7 @@ class _Run:
             validation=SplitSummary.of(splits.validation) if splits.validation is not None else None,
             test=SplitSummary.of(splits.test),
             calibration=SplitSummary.of(self.calibration),
-            warnings=said,
+            warnings=found,
             input_shape=list(first.shape),
         )
         self._write(summary)
@@ -269,12 +269,12 @@ class _Run:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", OctavoWarning)
             data_checks.warn(graph, self.calibration, feed, self.preprocess)
-        said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
-        for text in said:
+        found = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
+        for text in found:
             self.progress.say(text)
         with self.progress.track("calibrate", len(feed)) as advance:
             ranges = calibrate(graph, feed, self.recipe.quantize.observer, advance)
-        self._write(RangesRecord.of(ranges, warnings=said))
+        self._write(RangesRecord.of(ranges, warnings=found))
 
     @property
     def _models(self) -> list[str]:
@@ -356,8 +356,8 @@ class _Run:
         self._write(distributions(graph, int8, feed))
         others = self._others(COMPARED)
         with self.progress.track("compare", len(others)) as advance:
-            seen = compare_tensors(graph, Graph(int8.content), self._feed(others, graph), progress=advance)
-        self._write(seen)
+            compared = compare_tensors(graph, Graph(int8.content), self._feed(others, graph), progress=advance)
+        self._write(compared)
         keras = self._read(BaselineRecord).bytes
         source = self._graph("float.tflite").content
         sizes = Sizes(
@@ -412,8 +412,8 @@ class _Run:
                 ids=np.array(test.ids),
                 **{name: score.probabilities for name, score in scores.items()},  # type: ignore[arg-type]
             )
-        said = ", ".join(f"{name} {score.accuracy().value:.2%}" for name, score in scores.items())
-        self.progress.say(f"evaluate: {said}")
+        line = ", ".join(f"{name} {score.accuracy().value:.2%}" for name, score in scores.items())
+        self.progress.say(f"evaluate: {line}")
 
     def _deployment(self) -> None:
         before, after = (self.out / f"{name}.tflite" for name in ("float", "int8"))

@@ -89,8 +89,8 @@ def check_sizes(file: Any, held: int, path: Path) -> None:
 def version(path: Path) -> str:
     """The Keras version that wrote an `.h5` file, or an empty string if the file does not state it."""
     with load("h5py").File(path, "r") as file:
-        said = file.attrs.get("keras_version", "")
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        version = file.attrs.get("keras_version", "")
+    return version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
 
 
 def _refuse_functions(config: Any, path: Path) -> None:

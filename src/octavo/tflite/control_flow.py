@@ -110,9 +110,9 @@ def _variables(model: Any, found: list[str]) -> tuple[str, str]:
 
 def _recurrent(model: Any, body: Any) -> str | None:
     """The recurrent Keras layer of a loop's body, found by tensor names if the file has them, else by its gates."""
-    said = " ".join((raw.name or b"").decode("utf-8", "replace") for raw in body.tensors).lower()
+    names = " ".join((raw.name or b"").decode("utf-8", "replace") for raw in body.tensors).lower()
     for part, layer in _KERAS_NAMES.items():
-        if f"{part}_cell" in said:
+        if f"{part}_cell" in names:
             return layer
     found = Counter(kinds(model, body))
     if not found["FULLY_CONNECTED"] and not found["BATCH_MATMUL"]:
@@ -129,6 +129,6 @@ def _units(model: Any, body: Any) -> str:
 
 def _place(op: Any, subgraph: Any) -> str:
     """The layer's name for the error message, if a tensor's name contains it."""
-    said = (subgraph.tensors[op.outputs[0]].name or b"").decode("utf-8", "replace")
-    found = re.search(r"([^/;]+)/(?:while|cond)", said)
+    name = (subgraph.tensors[op.outputs[0]].name or b"").decode("utf-8", "replace")
+    found = re.search(r"([^/;]+)/(?:while|cond)", name)
     return f" in '{found[1]}'" if found else ""

@@ -84,7 +84,7 @@ class Browser:
         twin = browser_twin(trial.graph)
         try:
             with _page(path, twin) as page:
-                said = [_run(page, item)[0] for item in inputs]
+                codes = [_run(page, item)[0] for item in inputs]
                 self._times[trial.path] = [_run(page, inputs[place % len(inputs)])[1] for place in range(_RUNS)]
                 version = page.version
         except PageError as error:
@@ -92,7 +92,7 @@ class Browser:
         except OctavoError as error:
             return Answer(None, str(error).splitlines()[0])
         model = Model(twin, workers=1)
-        outputs = model.outputs[0].decode(np.array(said, model.outputs[0].dtype))
+        outputs = model.outputs[0].decode(np.array(codes, model.outputs[0].dtype))
         same = int(np.all(outputs == model.run(inputs).reshape(outputs.shape), axis=1).sum())
         about, facts = agreement(trial, outputs.argmax(1))
         facts |= {"bit_equal": same, "browser": version, "runtime": f"LiteRT.js {litertjs.VERSION}"}
