@@ -473,7 +473,7 @@ def test_a_user_sees_what_predict_says_and_nothing_is_asked_of_the_network(
     browser.until(READY)
     browser.choose("#file", words)
     problem = browser.until("document.getElementById('problem').textContent")
-    assert problem == "words.txt: this browser can not read it as a picture."
+    assert problem == "words.txt: this browser cannot read it as a picture."
     browser.choose("#file", picture)
     browser.until("document.getElementById('ratio').textContent")
     rows = browser.evaluate(

@@ -363,7 +363,7 @@ def compare(
             ``(height, width, channels)``; tuples if it has several inputs.
         kernels: The kernel family that runs both.
         progress: Called after each image with 1.
-        workers: How many images run at the same time; as many as there are cores when left out.
+        workers: How many images run at the same time; as many as there are cores by default.
 
     Raises:
         DataError: There are no images.

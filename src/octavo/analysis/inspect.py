@@ -43,7 +43,7 @@ def inspect(
     Args:
         graph: The model, in the form that quantization works on: see `octavo.source.load.load_float`.
         sidecar: Its sidecar, if it has one.
-        content: The bytes of the file that it was read from; the graph's own when left out.
+        content: The bytes of the file that it was read from; the graph's own by default.
         canonical: The changes that brought the file's graph into canonical form.
     """
     content = graph.content if content is None else content

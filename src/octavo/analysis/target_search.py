@@ -301,7 +301,7 @@ def search(
         preprocess: From image to input.
         wish: The target.
         allow_float: Leave ops without an int8 form in float, instead of raising.
-        train: Training, the last method; not tried when left out.
+        train: Training, the last method; not tried by default.
         progress: Receives progress messages.
 
     Raises:

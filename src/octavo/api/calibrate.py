@@ -35,7 +35,7 @@ def calibrate(
         model: A float `.tflite` or `.keras` classifier.
         data: A folder, archive or `.npz` of labelled images; some of its training images calibrate and others evaluate.
             Its test images are not used.
-        quantization: Observer, tuning passes (none when left out), precision of ops, and whether one may stay in float.
+        quantization: Observer, tuning passes (none by default), precision of ops, and whether one may stay in float.
         sizes: The numbers of calibration images. By default those of `SIZES` that the training images allow.
         draws: The number of random draws for each size.
         judges: The number of images to evaluate on. By default a tenth, and at most 1,000.

@@ -34,7 +34,7 @@ def compare(
         before: The model to measure against: float, or another int8 model.
         after: The model to measure.
         data: A folder, archive or `.npz` of images; its training images, or all of one without splits. `images` of
-            them; 100, or all where there are fewer, when left out. They are others than `octavo.quantize` calibrates
+            them; 100, or all if there are fewer, by default. They are others than `octavo.quantize` calibrates
             with at the same `seed`.
         kernels: Which of LiteRT's kernel families runs both.
         progress: Receives progress messages.

@@ -43,7 +43,7 @@ def qat(
         model: The float model; it is not changed.
         data: A folder, archive or `.npz` of images; its training images train, calibrate and choose, never its test
             images. They may be unlabelled where the recipe learns from the float model alone. `images` of them
-            calibrate; 100, or all where there are fewer, when left out.
+            calibrate; 100, or all if there are fewer, by default.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         quantization: Observer of the initial ranges, precision of ops, and whether an op may stay in float. Training
             takes the place of tuning passes.

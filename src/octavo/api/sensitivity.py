@@ -44,10 +44,10 @@ def sensitivity(
     Args:
         model: A float `.tflite` or `.keras` model.
         data: A folder, archive or `.npz` of images; its training images, or all of one without splits. `images` of them
-            are run through every file; 32, or all where there are fewer, when left out. Others calibrate.
+            are run through every file; 32, or all if there are fewer, by default. Others calibrate.
         quantization: Observer, tuning passes (they change ops in int8 alone), and whether an op may stay in float. Each
             op is measured in int8 and in float: `precision` has no use here.
-        calibration: How many images calibrate; 100, or all where there are fewer, when left out.
+        calibration: How many images calibrate; 100, or all if there are fewer, by default.
         budget: The time in seconds after which no new file is started. None for no limit.
         kernels: Which of LiteRT's kernel families runs the files.
         progress: Receives progress messages.

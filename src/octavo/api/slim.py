@@ -88,7 +88,7 @@ def slim(
         logits: Give logits instead of probabilities.
         fuse: Fuse ops that one kernel can compute.
         data: Images for the proof (test images, where there is a split); synthetic ones by default. `images` of
-            them; 16, or all where there are fewer, when left out.
+            them; 16, or all if there are fewer, by default.
         progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
 

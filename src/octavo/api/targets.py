@@ -33,7 +33,7 @@ def targets(
     Args:
         model: An int8 `.tflite` classifier.
         data: Images to run, test images where there is a split; synthetic ones by default. `images`
-            of them; 16, or all where there are fewer, when left out.
+            of them; 16, or all if there are fewer, by default.
         targets: The targets to check. All of them by default.
         progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.

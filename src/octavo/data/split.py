@@ -141,7 +141,7 @@ def calibration(train: ImageSet, count: int | None, seed: int, argument: str = "
 
     Args:
         train: Training images.
-        count: How many; `CALIBRATION_IMAGES`, or all where there are fewer, when None.
+        count: How many; `CALIBRATION_IMAGES`, or all if there are fewer, when None.
         seed: Of the choice.
         argument: What the caller calls `count`, for messages.
 
@@ -162,7 +162,7 @@ def draw_calibration(
 
     Args:
         dataset: The source.
-        count: How many; `usual`, or all where there are fewer, when None.
+        count: How many; `usual`, or all if there are fewer, when None.
         seed: Of the choice.
         usual: How many where no number is asked for.
         argument: What the caller calls `count`, for messages.
@@ -183,7 +183,7 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
 
     Args:
         dataset: The source; its images may be unlabelled, and then none are set apart.
-        validation: How many are set apart, stratified; a tenth, and 1,000 at most, when left out.
+        validation: How many are set apart, stratified; a tenth, and 1,000 at most, by default.
         seed: Of the choice.
 
     Raises:
@@ -212,7 +212,7 @@ def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None 
 
     Args:
         dataset: The source.
-        count: How many; `usual`, or all where there are fewer, when None.
+        count: How many; `usual`, or all if there are fewer, when None.
         seed: Of the choice.
         usual: How many where no number is asked for; None for all.
 

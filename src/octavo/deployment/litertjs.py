@@ -76,7 +76,7 @@ def vendor(folder: Path, packed: Path | None = None, offline: bool = False) -> N
 
     Args:
         folder: Where to; it is made.
-        packed: A folder with the archives, as `npm pack` writes them; downloaded with npm when left out.
+        packed: A folder with the archives, as `npm pack` writes them; downloaded with npm by default.
         offline: Let npm use only its cache.
 
     Raises:

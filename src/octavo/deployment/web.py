@@ -35,8 +35,8 @@ class Web:
     """The options of `octavo deploy` for a web demo.
 
     Args:
-        beside: The float model to show next to the int8 one; the run's own when left out, or none without a run.
-        packed: The folder with the packed archives of LiteRT.js; downloaded with npm when left out.
+        beside: The float model to show next to the int8 one; the run's own by default, or none without a run.
+        packed: The folder with the packed archives of LiteRT.js; downloaded with npm by default.
     """
 
     beside: Path | None = None
@@ -61,7 +61,7 @@ def write_web(
         int8: The model that is deployed.
         beside: The float model, if there is one.
         evaluation: A run's `evaluation.json`, if there is one.
-        packed: The folder with the packed archives of LiteRT.js; downloaded with npm when left out.
+        packed: The folder with the packed archives of LiteRT.js; downloaded with npm by default.
 
     Raises:
         ModelError: The two models do not have the same preprocessing or the same classes.

@@ -127,7 +127,7 @@ class Model:
     Args:
         graph: The model.
         kernels: Which kernel family runs it.
-        workers: How many interpreters run at the same time; as many as there are cores when left out.
+        workers: How many interpreters run at the same time; as many as there are cores by default.
 
     Raises:
         ModelError: LiteRT refuses it.
@@ -306,7 +306,7 @@ def vet(
     Args:
         path: The file.
         shapes: Shapes of inputs, by tensor index, where they are not to be the file's.
-        name: The model's name in errors; its path when left out.
+        name: The model's name in errors; its path by default.
         also: Other kernel families that will run it here; a clean refusal by one of them is no error.
 
     Raises:
