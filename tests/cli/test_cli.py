@@ -124,7 +124,7 @@ def test_qat_trains_and_writes(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     assert all(check["passed"] for check in made["checks"])
-    assert "trained with" in made["checks"][-1]["name"]
+    assert "the trained one" in made["checks"][-1]["name"]
     assert "qat: epoch 6 of 6" in done.stderr
     value = json.loads(octavo("evaluate", out, "--data", folder / "photos", "--json").stdout)
     assert value["accuracy"]["value"] > 0.7
