@@ -40,8 +40,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="a run directory of `octavo run`")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the training images")
-    parser.add_argument("--rate", type=float, default=None, help="Adam's rate; the best of a few when left out")
-    parser.add_argument("--test", type=int, help="test images; the run's own when left out")
+    parser.add_argument("--rate", type=float, default=None, help="Adam's rate; the best of a few by default")
+    parser.add_argument("--test", type=int, help="test images; the run's own by default")
     options = parser.parse_args()
     more = [f"data.test={options.test}"] if options.test else []
     recipe = load_recipe(str(options.run / "recipe.yaml"), more)

@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where models and scores are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--test", type=int, help="test images; the run's own when left out")
+    parser.add_argument("--test", type=int, help="test images; the run's own by default")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="KEY=VALUE of the recipe")
     options = parser.parse_args()
     more = [f"data.test={options.test}"] if options.test else []

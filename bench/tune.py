@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--draws", type=int, default=5, help="choices of the calibration images")
     parser.add_argument("--images", type=int, default=100, help="calibration images of a draw")
-    parser.add_argument("--test", type=int, help="test images; the run's own when left out")
+    parser.add_argument("--test", type=int, help="test images; the run's own by default")
     parser.add_argument("--stretch", type=int, default=0, help="scale channels down by up to 2**STRETCH first")
     parser.add_argument("--weights", choices=["int8", "int4"], default="int8")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """Runs int8 models on LiteRT for ARM64, under QEMU, and compares every output code with this machine's.
 
-python scripts/arm64.py int8.tflite --root .arm64                    # made-up images
+python scripts/arm64.py int8.tflite --root .arm64                    # synthetic images
 python scripts/arm64.py int8.tflite --root .arm64 --data photos/     # test images
 python scripts/arm64.py int8.tflite --root .arm64 --cpu cortex-a53   # another processor than the Cortex-A76
 
@@ -209,7 +209,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
     parser.add_argument("--root", type=Path, required=True, help="folder for ARM64's Python and LiteRT; kept")
-    parser.add_argument("--data", type=Path, help="images; made-up ones when left out")
+    parser.add_argument("--data", type=Path, help="images; synthetic ones by default")
     parser.add_argument("--images", type=int, default=16, help="how many")
     parser.add_argument("--cpu", choices=CPUS, default="cortex-a76", help="the processor that QEMU plays")
     given = parser.parse_args()

@@ -220,7 +220,7 @@ def cli() -> str:
         NOTE,
         "# Command line\n\n",
         "Every command takes `--json`: one JSON value on standard output, everything else on standard error. "
-        "Exit code 0 is success, 2 a mistake that the message says how to mend, 130 an interruption.\n\n",
+        "Exit code 0 is success, 2 a mistake of the user (the message says how to fix it), 130 an interruption.\n\n",
     ]
     for command in COMMANDS:
         done = subprocess.run(
@@ -317,7 +317,7 @@ the attributes, methods and `to_json()` keys, without a leading underscore, of w
 [commands](cli.md) with their flags, exit codes and `--json`; the keys of [recipes](recipes.md); and run directories,
 sidecars and saved Keras models, which later versions read. `tests/test_public.py` pins the names.
 
-- A patch version mends what was wrong.
+- A patch version fixes what was wrong.
 - A minor version adds. Before 1.0 it may also change what is public, and the [changelog](../CHANGELOG.md) says so.
 - From 1.0 on, only a major version takes away or changes what is public.
 

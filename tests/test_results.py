@@ -16,7 +16,7 @@ from tiny import CLASSES, SIZE, tiny_tflite, write_folder
 import octavo
 from octavo.analysis.compare import Compared, Error, TensorError, Unmatched
 from octavo.analysis.inspect import Inspection
-from octavo.analysis.pareto import Tried
+from octavo.analysis.pareto import Pareto
 from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.base import notebook
 from octavo.base.affine import QParams
@@ -135,7 +135,7 @@ def test_sensitivity(folder: Path) -> None:
 def test_study(folder: Path) -> None:
     study = octavo.calibrate("float.tflite", "photos", sizes=[1, 9], draws=2)
     shown(study, "4 models", "1 to 9 images", f"{study.enough} are enough", f"float {study.score:.2%}")
-    assert "points against the most" in page(study, "img", "pre").text
+    assert "points against the largest size" in page(study, "img", "pre").text
 
 
 def test_benchmark(folder: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_front_of_many_models_is_cut_short() -> None:
         {"name": f"n{k}", "kind": "int8", "score": k / 100, "bytes": k, "median_ms": k, "front": {"bytes": True}}
         for k in range(1, 90)
     ]
-    shown(Tried(tuple(rows), SingleLabelScores.metric), "89 models", "n1 1.00%", "84 more")
+    shown(Pareto(tuple(rows), SingleLabelScores.metric), "89 models", "n1 1.00%", "84 more")
 
 
 def test_inspection(folder: Path) -> None:

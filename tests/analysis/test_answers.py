@@ -40,7 +40,7 @@ def test_a_good_model_answers_as_float_does() -> None:
     samples = batch(40)
     graph, int8, found = _made(small_tflite(), samples)
     assert found.hold and found.tensor is None and found.samples == SAMPLES
-    assert len(found.describe()) == 1 and "are those of the float model" in found.describe()[0]
+    assert len(found.describe()) == 1 and "match the float model's" in found.describe()[0]
     # The figures, by hand.
     places = np.linspace(0, 39, SAMPLES).astype(int)
     real, made = (Model(one).predict(samples[places]).astype(np.float64) for one in (graph, int8))
@@ -65,7 +65,7 @@ def test_parts_of_a_concatenation_are_judged_apart() -> None:
     assert boxes.holds and not scores.holds and not found.hold and found.worst is scores
     real, made = (Model(one).predict(samples).astype(np.float64)[:, 4:] for one in (graph, int8))
     assert scores.sqnr == pytest.approx(10 * np.log10(np.square(real).sum() / np.square(made - real).sum()))
-    assert any("as outputs of their own" in line for line in found.describe())
+    assert any("make them separate outputs" in line for line in found.describe())
 
 
 def test_ruined_ranges_are_seen_and_the_tensor_is_named() -> None:
@@ -78,7 +78,7 @@ def test_ruined_ranges_are_seen_and_the_tensor_is_named() -> None:
     assert not found.hold
     assert found.tensor is not None and found.tensor[1] == ruined.split(";")[0]
     said = found.describe()
-    assert "NOT those of the float model" in said[0] and ruined.split(";")[0] in said[1] and "observer" in said[2]
+    assert "NOT match the float model's" in said[0] and ruined.split(";")[0] in said[1] and "observer" in said[2]
     assert found.to_json()["tensor"]["name"] == found.tensor[1]
 
 
@@ -94,10 +94,10 @@ def test_strict_writes_nothing_and_otherwise_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "float.tflite").write_bytes(convert(_boxes_and_scores, (1, 16)))
     np.savez(tmp_path / "data.npz", x_train=inputs((1, 16), 40))
     paths = (tmp_path / "float.tflite", tmp_path / "data.npz", tmp_path / "int8.tflite")
-    with pytest.raises(QuantizationError, match="Nothing is written: the answers are NOT"):
+    with pytest.raises(QuantizationError, match="Nothing is written: the answers do NOT match"):
         octavo.quantize(*paths, images=40, strict=True)
     assert not paths[2].exists()
-    with pytest.warns(OctavoWarning, match="the answers are NOT those of the float model"):
+    with pytest.warns(OctavoWarning, match="the answers do NOT match the float model's"):
         made = octavo.quantize(*paths, images=40)
     assert paths[2].exists() and made.answers is not None and not made.answers.hold
 

@@ -87,14 +87,14 @@ def test_feed_takes_float_inputs_as_they_are() -> None:
 
 
 def test_feed_refuses_images_of_another_shape() -> None:
-    with pytest.raises(DataError, match="wants inputs of 8x8x3, and the data become 4x4x3"):
+    with pytest.raises(DataError, match="expects inputs of 8x8x3, but the data have 4x4x3"):
         Feed(_set(), Preprocess((4, 4)), Model(Graph(tiny_tflite()), workers=1).inputs)
 
 
 def test_classes_must_be_the_models() -> None:
     images, labels = pictures(6)
     other = ImageSet(images, labels % 2, ("a", "b"), tuple("abcdef"))
-    with pytest.raises(DataError, match="tells 3 classes apart, and the images have 2"):
+    with pytest.raises(DataError, match="has 3 classes, but the images have 2"):
         evaluate(Graph(tiny_tflite()), other, PREPROCESS)
 
 

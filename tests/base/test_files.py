@@ -66,10 +66,10 @@ def test_only_regular_files_are_written_and_nothing_else_is_replaced(tmp_path: P
         tmp_path / "link": "is a link",
         tmp_path / "dangling": "is a link",
         tmp_path / "folder": "is a folder",
-        tmp_path / "pipe": "no regular file",
-        Path("/dev/null"): "no regular file",
+        tmp_path / "pipe": "not a regular file",
+        Path("/dev/null"): "not a regular file",
         tmp_path / ("x" * 300): "too long",
-        target / "below": "no folder",
+        target / "below": "not a folder",
     }
     for path, said in cases.items():
         for write in (check_file, lambda path: write_bytes(path, b"other")):

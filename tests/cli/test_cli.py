@@ -124,7 +124,7 @@ def test_qat_trains_and_writes(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     assert all(check["passed"] for check in made["checks"])
-    assert "trained with" in made["checks"][-1]["name"]
+    assert "the trained one" in made["checks"][-1]["name"]
     assert "qat: epoch 6 of 6" in done.stderr
     value = json.loads(octavo("evaluate", out, "--data", folder / "photos", "--json").stdout)
     assert value["score"]["value"] > 0.7
@@ -219,7 +219,7 @@ def test_bad_outputs_are_found_before_the_work(folder: Path, tmp_path: Path) -> 
     model, none = folder / "float.tflite", ("--data", tmp_path / "none")
     (tmp_path / "link").symlink_to(tmp_path / "other")
     (tmp_path / "file").write_text("a file")
-    for out, said in (("/dev/full", "no regular file"), (tmp_path / "link", "a link"), (tmp_path, "is a folder")):
+    for out, said in (("/dev/full", "not a regular file"), (tmp_path / "link", "a link"), (tmp_path, "is a folder")):
         assert said in refused(octavo("quantize", model, *none, "-o", out))
         assert said in refused(octavo("quantize", model, *none, "-o", out, "--max-drop", 1))
         assert said in refused(octavo("qat", model, *none, "-o", out))
@@ -227,9 +227,9 @@ def test_bad_outputs_are_found_before_the_work(folder: Path, tmp_path: Path) -> 
         assert said in refused(octavo("pareto", tmp_path / "none", "-o", out))
     inside = tmp_path / "file" / "inside"
     for command in (("compare", model, model), ("sensitivity", model), ("calibrate", model)):
-        assert "is no folder" in refused(octavo(*command, *none, "-o", inside))
-    assert "is no folder" in refused(octavo("run", "digits", "--out", inside))
-    assert "is no folder" in refused(octavo("deploy", folder / "float.tflite", "--out", inside))
+        assert "is not a folder" in refused(octavo(*command, *none, "-o", inside))
+    assert "is not a folder" in refused(octavo("run", "digits", "--out", inside))
+    assert "is not a folder" in refused(octavo("deploy", folder / "float.tflite", "--out", inside))
     assert Path("/dev/full").is_char_device() and (tmp_path / "link").is_symlink()
 
 
@@ -284,7 +284,7 @@ def test_fewer_images_than_usual_are_all_used_and_the_flag_is_named(folder: Path
     models, data = (folder / "float.tflite", folder / "few_int8.tflite"), ("--data", folder / "photos")
     done = octavo("quantize", models[0], *data, "-o", models[1])
     assert done.returncode == 0, done.stderr
-    assert "There are 30 images to choose from, and 100 are usual: all of them are used." in done.stderr
+    assert "There are 30 images to choose from, fewer than the usual 100: all of them are used." in done.stderr
     assert "set --images to 30 or less" in done.stderr
     quiet = octavo("quantize", models[0], *data, "-o", models[1], "--images", 30)
     assert (quiet.returncode, "usual" in quiet.stderr) == (0, False)
@@ -292,7 +292,7 @@ def test_fewer_images_than_usual_are_all_used_and_the_flag_is_named(folder: Path
     assert (done.returncode, "--images" in done.stderr) == (0, True)
     done = octavo("sensitivity", models[0], *data, "--budget", 1)
     assert done.returncode == 0, done.stderr
-    assert "32 are usual" in done.stderr and "set --calibration to 30 or less" in done.stderr
+    assert "fewer than the usual 32" in done.stderr and "set --calibration to 30 or less" in done.stderr
     done = octavo("calibrate", models[0], *data, "--draws", 1, "--judges", 6)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:4]] == ["1", "5", "10"]

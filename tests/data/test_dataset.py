@@ -95,7 +95,7 @@ def test_corrupt_images_and_strange_files_give_one_warning_and_are_left_out(writ
     text = str(caught[0].message)
     for name in ("train/a/0001.png", "test/b/0002.png: not an image", "test/b/0003.png: empty file"):
         assert name in text
-    assert "left out (3)" in text and "ignored (2)" in text
+    assert "are skipped (3)" in text and "empty folders (2)" in text
     assert "train/a/notes.txt" in text and "train/b/Thumbs.db" in text and ".DS_Store" not in text
     assert len(train) == 7 and len(test) == 6
     assert "train/a/0001.png" not in train.ids and np.bincount(train.labels).tolist() == [3, 4]

@@ -50,7 +50,7 @@ def test_reals_become_codes() -> None:
     ("arrays", "ports", "message"),
     [
         ({"speed": np.ones((3, 2))}, [SPEED, STEPS], r"none for the input 'steps' \(N, 3\) int32"),
-        ({"speed": np.ones((3, 4)), "steps": np.ones((3, 3))}, [SPEED, STEPS], "inputs of 2 for 'speed', .* become 4"),
+        ({"speed": np.ones((3, 4)), "steps": np.ones((3, 3))}, [SPEED, STEPS], "inputs of 2 for 'speed', .* have 4"),
         ({"speed": np.ones((3, 2)), "steps": np.full((3, 3), 0.5)}, [SPEED, STEPS], "'steps' takes whole numbers"),
         ({"speed": np.full((3, 2), np.nan)}, [SPEED], "NaN or infinite values for input 'speed'"),
     ],
@@ -62,7 +62,7 @@ def test_data_that_do_not_fit_are_one_message(arrays: dict[str, np.ndarray], por
 
 def test_one_array_does_not_feed_two_inputs() -> None:
     plain = ImageSet(np.ones((3, 2), np.float32), None, (), ("a", "b", "c"))
-    with pytest.raises(DataError, match=r"has 2 inputs, .* one array for a sample"):
+    with pytest.raises(DataError, match=r"has 2 inputs, but the data hold one array\."):
         Feed(plain, None, [SPEED, STEPS])
 
 

@@ -42,7 +42,7 @@ def test_links_are_followed(tmp_path):
 def test_a_circle_of_links_is_an_error(tmp_path):
     write_folder(tmp_path, {"a/1.png": b"1"})
     (tmp_path / "a" / "again").symlink_to(tmp_path)
-    with pytest.raises(DataError, match="link to a folder that holds it"):
+    with pytest.raises(DataError, match="link to a folder that contains it"):
         Folder(tmp_path)
 
 

@@ -42,7 +42,7 @@ def test_calibration_needs_x_train_only(save):
 
 
 def test_test_images_never_calibrate(save):
-    with pytest.raises(DataError, match="test images only"):
+    with pytest.raises(DataError, match="only test images"):
         draw_calibration(save(x_test=IMAGES, y_test=LABELS), 5, seed=0)
 
 
@@ -134,7 +134,7 @@ def test_classes_may_be_named(save):
     ("arrays", "message"),
     [
         ({"classes": np.array(["a"])}, "neither x_train nor x_test"),
-        ({"one": np.zeros((3, 4)), "two": np.zeros((4, 4))}, "should have one length"),
+        ({"one": np.zeros((3, 4)), "two": np.zeros((4, 4))}, "should have the same length"),
         ({"names": np.array(["a", "b"])}, "has the type <U1"),
         ({"y_train": LABELS}, "y_train but no x_train"),
         ({"x_train": IMAGES, "y_test": LABELS}, "y_test but no x_test"),

@@ -39,7 +39,7 @@ def test_the_name_is_the_paths(tmp_path):
 @pytest.mark.parametrize("name", ["x.npz", "x.tar", "x.tar.gz", "x.zip", "x.jpg"])
 def test_text_under_any_name_is_an_error(tmp_path, name):
     (tmp_path / name).write_text("hello\n" * 200)
-    with pytest.raises(DataError, match=r"is a file, and neither|cannot be read whole"):
+    with pytest.raises(DataError, match=r"is a file, but its content is neither|cannot be read whole"):
         open_dataset("path", tmp_path / name)
 
 

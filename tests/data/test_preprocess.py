@@ -99,7 +99,7 @@ def test_float_arrays_must_be_finite_in_float32(bad):
 
 
 def test_float_arrays_must_have_the_inputs_shape():
-    with pytest.raises(DataError, match=r"\(N, 6, 5, 3\), and is \(2, 5, 6, 3\)"):
+    with pytest.raises(DataError, match=r"\(N, 6, 5, 3\), but is \(2, 5, 6, 3\)"):
         Preprocess((6, 5)).apply(np.zeros((2, 5, 6, 3), np.float32))
 
 

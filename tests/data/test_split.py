@@ -106,7 +106,7 @@ def test_draw_is_deterministic_and_validation_changes_neither_training_nor_test_
         ({"train": 90, "test": 30}, {"test": 31}, "31 test images were asked for.*has 30"),
         ({"all": 90}, {"train": 80, "test": 20}, "has 70 for both after 20 test images"),
         ({"all": 90}, {"test": 90}, "has 0 for both"),
-        ({"test": 30}, {}, "test images only"),
+        ({"test": 30}, {}, "only test images"),
         ({"train": 90, "test": 30}, {"train": 2}, "1 of 3 classes have none of the 2 training images"),
     ],
 )
@@ -181,7 +181,7 @@ def test_draw_test():
 
 def test_calibration_takes_what_there_is_and_says_so() -> None:
     images = ImageSet(np.zeros((60, 2, 2, 3), np.uint8), np.arange(60) % 3, ("a", "b", "c"), tuple(map(str, range(60))))
-    with pytest.warns(OctavoWarning, match=r"There are 60 images .* 100 are usual.*`images` to 60"):
+    with pytest.warns(OctavoWarning, match=r"There are 60 images .* usual 100.*`images` to 60"):
         assert len(calibration(images, None, 0)) == 60
     assert len(calibration(images, 60, 0)) == 60
     with pytest.raises(DataError, match=r"Set `calibrate\.images` to a number from 1 to 60"):

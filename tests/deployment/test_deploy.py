@@ -126,7 +126,7 @@ def test_predict_refuses_what_is_damaged_or_missing(moved: Path, tmp_path: Path,
     (moved / name).write_bytes(content)
     done = predict(moved, tmp_path / "a.png")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"predict: {name} is damaged or was replaced: its SHA-256 is not that of SHA256SUMS.\n"
+    assert done.stderr == f"predict: {name} is damaged or was replaced: its SHA-256 is not the one in SHA256SUMS.\n"
     (moved / name).unlink()
     assert f"There is no {name}" in predict(moved, tmp_path / "a.png").stderr
 
@@ -165,7 +165,7 @@ def test_the_model_carries_its_labels(moved: Path) -> None:
 def test_a_file_that_says_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = model_file(tmp_path / "here", tiny_int8(), Preprocess((8, 8)))
     monkeypatch.setattr("octavo.deployment.described.attach", lambda *_: tiny_int8(softmax=False))
-    with pytest.raises(ProofError, match="with metadata gives other outputs than its model on the xnnpack kernels"):
+    with pytest.raises(ProofError, match="with metadata differ from its model's on the xnnpack kernels"):
         deploy(path, tmp_path / "out")
     assert [item.name for item in tmp_path.iterdir()] == ["here"]
 
@@ -184,7 +184,7 @@ def test_a_model_for_mediapipe_is_written_where_it_takes_bytes(tmp_path: Path) -
 
 def test_a_card_says_what_is_unknown(moved: Path) -> None:
     card = (moved / "model-card.md").read_text("utf-8")
-    assert "Unknown to Octavo" in card and "Not measured" in card
+    assert "Not known to Octavo" in card and "Not measured" in card
     for content in ((moved / "model.tflite").read_bytes(), tiny_int8().content):
         assert hashlib.sha256(content).hexdigest() in card
 

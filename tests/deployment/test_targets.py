@@ -228,7 +228,7 @@ def test_a_browser_says_the_same_bits_or_what_is_missing(model: Path) -> None:
         pytest.skip("Chromium is not installed")
     assert verdict.runs is not None and verdict.costs is not None
     if verdict.runs.answer is None:
-        assert "this puts it there: npm pack @litertjs/core@" in verdict.runs.about
+        assert "to add it, run npm pack @litertjs/core@" in verdict.runs.about
         pytest.skip(verdict.runs.about)
     assert verdict.runs.facts["bit_equal"] == 6 and verdict.runs.facts["distinct"] > 1
     assert verdict.costs.facts["median_ms"] > 0

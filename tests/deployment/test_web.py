@@ -151,7 +151,7 @@ def test_a_runs_figures_stand_beside_the_files_they_are_of(tmp_path: Path, packe
 def test_models_that_do_not_belong_together(tmp_path: Path, packed: Path) -> None:
     model = model_file(tmp_path / "here", tiny_int8(), SMALL)
     other = float_file(tmp_path / "here", Preprocess((SIZE, SIZE), "nearest"))
-    with pytest.raises(ModelError, match="do not take the same images"):
+    with pytest.raises(ModelError, match="do not have the same input images"):
         deploy(model, tmp_path / "out", web=Web(other, packed))
     with pytest.raises(ModelError, match="gives logits, and the other probabilities"):
         deploy(model, tmp_path / "out", web=Web(float_file(tmp_path / "here", softmax=False), packed))
@@ -164,7 +164,7 @@ def test_litertjs_must_be_the_pinned_one(tmp_path: Path, packed: Path) -> None:
     model = model_file(tmp_path / "here", tiny_int8(), SMALL)
     archive = packed / litertjs.PACKAGES[1].archive
     archive.write_bytes(archive.read_bytes() + b" ")
-    with pytest.raises(OctavoError, match="not the one that was pinned"):
+    with pytest.raises(OctavoError, match="not the pinned one"):
         deploy(model, tmp_path / "out", web=Web(packed=packed))
     archive.unlink()
     with pytest.raises(OctavoError, match=r"There is no litertjs-wasm-utils-.*npm pack @litertjs/core@"):
@@ -207,7 +207,7 @@ def test_the_server_serves_the_demo_and_nothing_else(demo: Path) -> None:
         assert answer(server.url + "%2e%2e/model.tflite")[0] == 404
         assert answer(server.url + "litert/")[0] == 404
         assert answer(server.url, "evil.example:80")[0] == 421
-        with pytest.raises(OctavoError, match=f"Port {server.server_port} can not be used"):
+        with pytest.raises(OctavoError, match=f"Port {server.server_port} cannot be used"):
             WebServer(web_of(demo), server.server_port)
         server.shutdown()
 
@@ -218,7 +218,9 @@ def test_what_can_not_be_served_says_why(demo: Path, tmp_path: Path) -> None:
     assert "holds no web demo. Deploy it again, with --web." in refused(octavo("serve", plain))
     (demo / "web" / "page.js").write_text("changed")
     assert "page.js' is missing, damaged or was replaced" in refused(octavo("serve", demo))
-    assert "of the web demo" in refused(octavo("deploy", demo, "--out", tmp_path / "new", "--litertjs", tmp_path))
+    assert "belong to the web demo" in refused(
+        octavo("deploy", demo, "--out", tmp_path / "new", "--litertjs", tmp_path)
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
@@ -256,7 +258,7 @@ def test_no_browser_to_open_is_said(demo: Path, tmp_path: Path) -> None:
             _, errors = running.communicate(timeout=20)
         finally:
             running.kill()
-    assert "no browser was found to open; install one, or open http://127.0.0.1:" in said
+    assert "no browser was found. Open http://127.0.0.1:" in said
     assert (running.returncode, errors) == (0, "")
 
 
@@ -471,7 +473,7 @@ def test_a_user_sees_what_predict_says_and_nothing_is_asked_of_the_network(
     browser.until(READY)
     browser.choose("#file", words)
     problem = browser.until("document.getElementById('problem').textContent")
-    assert problem == "words.txt: this browser can not read it as a picture."
+    assert problem == "words.txt: this browser cannot read it as a picture."
     browser.choose("#file", picture)
     browser.until("document.getElementById('ratio').textContent")
     rows = browser.evaluate(

@@ -43,7 +43,7 @@ def test_the_file_takes_the_bytes() -> None:
 
     graph, images = Graph(_tflite()), _images()
     made = quantize(graph, calibrate(graph, images))
-    assert "input and output are int8, and inputs of bytes are uint8 at scale 1" in [c.name for c in prove(made).checks]
+    assert "input and output are int8, and byte inputs are uint8 at scale 1" in [c.name for c in prove(made).checks]
     int8 = Graph(made.content)
     said = prove(made).input
     assert (said.dtype, said.scale, said.zero_point) == ("uint8", 1.0, 0), "as the file has it"
@@ -77,7 +77,7 @@ def test_no_byte_is_lost_whatever_calibration_saw() -> None:
 
 def test_other_casts_have_no_int8_form() -> None:
     graph = Graph(_tflite("int32"))
-    with pytest.raises(QuantizationError, match="that of a uint8 input alone has an int8 form"):
+    with pytest.raises(QuantizationError, match="only that of a uint8 input has an int8 form"):
         quantize(graph, calibrate(graph, _images().astype(np.int32)))
 
 
@@ -86,7 +86,7 @@ def test_commands_feed_pixels_as_they_are(tmp_path: Path) -> None:
     images = _images()
     labels = Model(Graph(_tflite())).run(images).argmax(axis=1)
     np.savez(tmp_path / "data.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
-    with pytest.raises(ModelError, match=r"takes pixels as they are \(uint8, 0 to 255\), and `scale` is \(-1"):
+    with pytest.raises(ModelError, match=r"takes unscaled pixels \(uint8, 0 to 255\), and `scale` is \(-1"):
         octavo.quantize(tmp_path / "bytes.tflite", tmp_path / "data.npz", tmp_path / "int8.tflite", scale=(-1.0, 1.0))
     octavo.quantize(tmp_path / "bytes.tflite", tmp_path / "data.npz", tmp_path / "int8.tflite", images=40)
     assert preprocess_for(load_model(tmp_path / "int8.tflite")) == Preprocess((8, 8), scale=(0.0, 255.0))

@@ -54,7 +54,7 @@ def test_a_custom_op_alone_stays_in_float_and_only_where_that_is_allowed() -> No
     ranges = calibrate(graph, values)
     with pytest.raises(QuantizationError, match="1 op has no int8 form") as caught:
         quantize(graph, ranges)
-    assert "it is a custom op, and what it computes is known to its maker alone" in str(caught.value)
+    assert "it is a custom op, and Octavo cannot know what it computes" in str(caught.value)
     made = quantize(graph, ranges, allow_float=True)
     assert [item.op for item in prove(made).float_left] == ["CUSTOM:Convolution2DTransposeBias #1"]
     int8 = Graph(made.content)
@@ -77,5 +77,5 @@ def test_a_custom_op_that_litert_does_not_know_is_named_with_a_way_out(tmp_path:
     for run in (lambda: calibrate(Graph.read(path), inputs(SHAPE)), lambda: load_model(path)):
         with pytest.raises(ModelError) as caught:
             run()
-        assert "LiteRT does not know the custom op 'Mystery'" in str(caught.value)
-        assert "Export the model without it" in str(caught.value)
+        assert "LiteRT has no kernel for the custom op 'Mystery'" in str(caught.value)
+        assert "Export the model with built-in ops only" in str(caught.value)

@@ -32,9 +32,9 @@ def test_good_images_give_no_alarm() -> None:
 def test_few_images_of_one_class() -> None:
     images, labels = pictures(60)
     (few,) = data_checks.of_images(_set(images[:9], labels[:9]))
-    assert "9 calibration images are few" in few
+    assert "9 calibration images are too few" in few
     (one,) = data_checks.of_images(_set(images[labels == 1], labels[labels == 1]))
-    assert "All 20 calibration images are of class 'green', of 3" in one
+    assert "All 20 calibration images are of one class, 'green', of 3" in one
 
 
 def test_constant_and_repeated_images() -> None:
@@ -68,7 +68,7 @@ def test_two_images_that_own_the_ranges() -> None:
     assert data_checks.of_ranges(Graph(tiny_tflite()), inputs) == []
     inputs[:2] *= 40
     (text,) = data_checks.of_ranges(Graph(tiny_tflite()), inputs)
-    assert "2 of 60 images make" in text and "`observer='percentile'`" in text
+    assert "depends on 2 of 60 images" in text and "`observer='percentile'`" in text
 
 
 def test_quantize_says_what_it_sees(tmp_path: Path) -> None:
@@ -77,5 +77,5 @@ def test_quantize_says_what_it_sees(tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         octavo.quantize(tmp_path / "float.tflite", photos, tmp_path / "int8.tflite", images=6)
-    assert ["6 calibration images are few" in str(item.message) for item in caught] == [True]
+    assert ["6 calibration images are too few" in str(item.message) for item in caught] == [True]
     assert caught[0].category is OctavoWarning

@@ -64,14 +64,14 @@ def test_names_kinds_and_patterns_choose_ops_and_the_later_wins(graph: Graph) ->
 @pytest.mark.parametrize(
     ("precision", "said"),
     [
-        ({"CONV_2E": "float"}, "no op fits; the nearest are CONV_2D"),
+        ({"CONV_2E": "float"}, "no op matches; the nearest are CONV_2D"),
         ({"ADD": "int4"}, "LiteRT computes ADD in int8, int16x8, float, not in int4"),
         ({"AD?": "int4"}, "LiteRT computes ADD in int8, int16x8, float, not in int4"),
         ({"ADD": "int5"}, "there is no precision 'int5'"),
     ],
 )
 def test_what_cannot_be_had_is_refused_by_name(graph: Graph, precision: Any, said: str) -> None:
-    with pytest.raises(QuantizationError, match="precision that was asked for") as caught:
+    with pytest.raises(QuantizationError, match="cannot have the requested `precision`") as caught:
         quantize(graph, calibrate(graph, inputs()), precision=precision)
     assert said in caught.value.details[0]
 
@@ -146,7 +146,7 @@ def test_float_by_wish_is_listed_and_needs_no_leave(graph: Graph) -> None:
     made, mixed = made_of(graph, {"DEPTHWISE_CONV_2D": "float"})
     assert set(dtypes(mixed, "DEPTHWISE_CONV_2D")) == {"float32"}
     (left,) = made.table.kept_in_float
-    assert str(left).startswith("DEPTHWISE_CONV_2D #1") and left.reason == "as asked for"
+    assert str(left).startswith("DEPTHWISE_CONV_2D #1") and left.reason == "as requested"
     _, whole = made_of(graph, {"*": "float"})
     assert {t.dtype for t in whole.tensors} == {t.dtype for t in graph.tensors}
     np.testing.assert_array_equal(Model(whole).predict(inputs()), Model(graph).predict(inputs()))

@@ -109,7 +109,7 @@ def _renamed(model: Any, graph: Graph) -> None:
         (_axis, "scales, zero points and axis"),
         (_float_output, "input and output are int8"),
         (_float_output, "no tensor is float"),
-        (_renamed, "every tensor of the table is in the file"),
+        (_renamed, "every tensor of the quantization table is in the file"),
     ],
 )
 def test_a_changed_file_fails_the_check_that_names_it(

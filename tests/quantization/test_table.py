@@ -144,7 +144,7 @@ def test_ranges_of_another_graph_are_refused() -> None:
     import tensorflow as tf
 
     graph = Graph(convert(tf.nn.relu))
-    with pytest.raises(QuantizationError, match="hold nothing for tensor"):
+    with pytest.raises(QuantizationError, match="have no entry for tensor"):
         quantize(graph, Ranges("minmax", 1, {"other": (0.0, 1.0)}))
 
 

@@ -66,7 +66,7 @@ def test_whole_numbers_go_in_and_out_as_they_are_and_the_proof_names_them() -> N
     int8 = Graph(made.content)
     assert [int8.tensors[i].dtype for i in (*int8.inputs, *int8.outputs)] == ["int32", "int8", "int64"]
     entry, _, exit = ((t.name, t.dtype) for t in (int8.tensors[i] for i in (*int8.inputs, *int8.outputs)))
-    name = f"input and output are int8, but for whole numbers: '{entry[0]}' int32, '{exit[0]}' int64"
+    name = f"input and output are int8, except for whole numbers: '{entry[0]}' int32, '{exit[0]}' int64"
     assert name in [check.name for check in proof.checks] and all(check.passed for check in proof.checks)
     assert "float" not in {t.dtype for t in int8.tensors}
 
@@ -107,7 +107,7 @@ def test_a_quant_model_of_tokens_is_calibrated_with_tokens(tmp_path: Path) -> No
     model.calibrate(texts())
     probabilities, classes = (np.asarray(one) for one in model(texts(6)))
     proof = model.to_int8(tmp_path / "int8.tflite")
-    assert proof.checks[0].name.startswith("input and output are int8, but for whole numbers: ")
+    assert proof.checks[0].name.startswith("input and output are int8, except for whole numbers: ")
     codes, known = outputs_of(Graph.read(tmp_path / "int8.tflite"), texts(6), "xnnpack")
     assert np.abs(np.rint(probabilities * 256) - 128 - codes).max() <= 1
     np.testing.assert_array_equal(classes.ravel(), known.ravel())
@@ -143,7 +143,7 @@ def test_truth_values_are_combined_as_they_are_and_named() -> None:
     graph, values = Graph(content), np.random.default_rng(1).uniform(-2, 2, (24, 8, 4)).astype("f4")
     made = quantize(graph, calibrate(graph, values))
     names = [check.name for check in prove(made).checks]
-    assert "every op is an int8 builtin (TFLITE_BUILTINS_INT8), or on whole numbers alone: LOGICAL_AND" in names
+    assert "every op is an int8 builtin (TFLITE_BUILTINS_INT8), or computes whole numbers only: LOGICAL_AND" in names
     int8 = Graph(made.content)
     step = int8.tensors[int8.outputs[0]].qparams.scale[0]  # type: ignore[union-attr]
     for kernels in FAMILIES:
@@ -160,7 +160,7 @@ def test_what_is_compared_at_a_scale_of_1_or_more_is_refused_or_stays_in_float()
     ranges = calibrate(graph, values)
     with pytest.raises(QuantizationError, match="no int8 form") as caught:
         quantize(graph, ranges)
-    assert "LiteRT's int8 kernel of it errs at scales from 1 on" in str(caught.value)
+    assert "LiteRT's int8 kernel computes wrong results at scales of 1 or more" in str(caught.value)
     made = quantize(graph, ranges, allow_float=True)
     assert [item.op for item in made.table.kept_in_float] == ["GREATER #1"]
     prove(made)
@@ -215,5 +215,5 @@ def test_a_classifier_that_gives_the_class_itself_is_quantized_and_evaluated(tmp
     assert float_scores.accuracy().value == 1
     int8_scores = octavo.evaluate(tmp_path / "int8.tflite", data)
     assert 0.85 < int8_scores.accuracy().value <= 1
-    with pytest.raises(ModelError, match="gives the class itself"):
+    with pytest.raises(ModelError, match="outputs the class itself"):
         octavo.deploy(tmp_path / "int8.tflite", tmp_path / "device")

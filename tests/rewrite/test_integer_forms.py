@@ -125,7 +125,7 @@ def test_an_input_whose_whole_numbers_are_reals_takes_reals_and_one_of_indices_s
     wanted = run(graph, [(numbers.astype(whole), kind) for numbers, kind in given])
     np.testing.assert_array_equal(run(formed.graph, real), wanted)
     made = quantize(formed.graph, calibrate(formed.graph, real))
-    assert "input and output are int8, but for whole numbers: " in prove(made).checks[0].name
+    assert "input and output are int8, except for whole numbers: " in prove(made).checks[0].name
     int8 = Graph(made.content)
     params = int8.tensors[int8.inputs[0]].qparams
     assert params is not None
@@ -142,7 +142,7 @@ def test_what_cannot_be_rewritten_exactly_stays() -> None:
     assert integer_forms(zero).graph is zero
     with pytest.raises(QuantizationError) as caught:
         quantize(computed, calibrate(computed, inputs()))
-    assert "LiteRT's int8 kernel of it stops the run where a divisor rounds to 0" in str(caught.value)
+    assert "LiteRT's int8 kernel fails with an error if a divisor rounds to 0" in str(caught.value)
     plain = Graph(one_op("ADD")[0])
     assert integer_forms(plain).graph is plain and integer_forms(plain).said == ()
 
@@ -177,8 +177,8 @@ def test_every_way_to_int8_takes_them(tmp_path: Path) -> None:
     made = octavo.quantize(path, data, tmp_path / "int8.tflite", images=20, progress=Heard())
     assert made.proof.float_left == [] and made.answers is not None and made.answers.hold
     assert [text for text in said if "became MUL" in text] == [
-        "1 NEG became MUL by -1, which int8 has a kernel of.",
-        "1 SQUARE became MUL of a tensor by itself, which int8 has a kernel of.",
+        "1 NEG became MUL by -1, for which LiteRT has an int8 kernel.",
+        "1 SQUARE became MUL of a tensor by itself, for which LiteRT has an int8 kernel.",
     ]
     ranked = octavo.sensitivity(path, data, images=20)
     assert "NEG" not in str(ranked.to_json())

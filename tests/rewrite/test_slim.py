@@ -82,7 +82,7 @@ def test_logits_are_what_softmax_read() -> None:
 
 
 def test_there_has_to_be_a_softmax_to_drop() -> None:
-    with pytest.raises(ModelError, match="leave `logits` out"):
+    with pytest.raises(ModelError, match="leave out `logits`"):
         logits(tiny_int8(softmax=False))
 
 
@@ -141,7 +141,7 @@ def test_bytes_come_out_behind_one_op() -> None:
 
 
 def test_pixels_that_never_are_zero_cannot_be_padded() -> None:
-    with pytest.raises(QuantizationError, match="leaves out 0"):
+    with pytest.raises(QuantizationError, match="without 0: int8 cannot pad"):
         raw_pixels(tiny_int8(scale=(1.0, 2.0)), Preprocess((8, 8), scale=(1.0, 2.0)))
 
 

@@ -197,7 +197,7 @@ def test_a_later_schema_is_refused_with_what_to_do(kind: type[Artefact], tmp_pat
     with pytest.raises(OctavoError) as caught:
         kind.read(path)
     said = str(caught.value)
-    assert f"has schema {kind.version + 1}, and this version of Octavo reads up to {kind.version}" in said
+    assert f"has schema {kind.version + 1}, but this version of Octavo reads up to {kind.version}" in said
     assert kind.remedy.format(folder=tmp_path) in said
 
 

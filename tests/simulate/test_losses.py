@@ -58,7 +58,7 @@ def test_a_name_gets_what_the_graph_ends_in() -> None:
 def test_an_object_for_the_other_end_is_refused() -> None:
     loss = keras.losses.SparseCategoricalCrossentropy
     assert fitting(loss(from_logits=True), ["FULLY_CONNECTED"]) is not None
-    with pytest.raises(ModelError, match=r"from_logits=True\) was given, and the graph ends in SOFTMAX"):
+    with pytest.raises(ModelError, match=r"from_logits=True\) was given, but the graph ends in SOFTMAX"):
         fitting(loss(from_logits=True), ["SOFTMAX"])
     with pytest.raises(ModelError, match="its outputs are logits"):
         fitting({"a": loss(from_logits=False)}, ["FULLY_CONNECTED"])

@@ -34,7 +34,7 @@ class _Code:
         ("model.pt", r"PyTorch pickle.*octavo\.from_torch\(module\.eval\(\), .*out='model\.tflite'\)"),
         ("model.pth", r"PyTorch pickle"),
         ("model.pt2", r"octavo\.from_torch\(torch\.export\.load\('.*model\.pt2'\), out='model\.tflite'\)"),
-        ("model.safetensors", r"weights alone"),
+        ("model.safetensors", r"weights only"),
         ("model.ckpt", r"checkpoint"),
         ("model.pb", r"SavedModel folder.*from_frozen_graph"),
         ("model.tflite", r"TFL3"),

@@ -55,7 +55,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
-        with pytest.raises(OctavoError, match="nothing was left half written"):
+        with pytest.raises(OctavoError, match="No file was left half written"):
             save(_model(), tmp_path / "model.keras")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -64,7 +64,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_text_named_keras(tmp_path: Path) -> None:
     (tmp_path / "words.keras").write_text("words")
-    with pytest.raises(ModelError, match="is a zip archive, and this is none"):
+    with pytest.raises(ModelError, match="is a zip archive, and this file is not"):
         load_keras(tmp_path / "words.keras")
     with pytest.raises(ModelError, match="There is no file"):
         load_keras(tmp_path / "none.keras")
@@ -161,10 +161,10 @@ def test_h5_files_that_are_no_models(tmp_path: Path) -> None:
 
     model = _depthwise(tmp_path / "model.h5")
     model.save_weights(tmp_path / "model.weights.h5")
-    with pytest.raises(ModelError, match="holds weights alone"):
+    with pytest.raises(ModelError, match="holds weights only"):
         load_keras(tmp_path / "model.weights.h5")
     (tmp_path / "words.h5").write_text("words")
-    with pytest.raises(ModelError, match="is an HDF5 file, and this is none"):
+    with pytest.raises(ModelError, match="is an HDF5 file, and this file is not"):
         load_keras(tmp_path / "words.h5")
     image = keras.Input((4,))
     keras.Model(image, keras.layers.Lambda(lambda x: x * 2)(image)).save(tmp_path / "code.h5")
@@ -205,7 +205,7 @@ def test_files_that_declare_more_than_they_hold(tmp_path: Path, ending: str) -> 
         with zipfile.ZipFile(path, "w") as archive:
             for name in ("metadata.json", "config.json", "model.weights.h5"):
                 archive.write(tmp_path / "inside" / name, name)
-    with pytest.raises(ModelError, match=r"says that it holds 4\.0 GB of weights, and has \d+,\d+ bytes"):
+    with pytest.raises(ModelError, match=r"says that it holds 4\.0 GB of weights, but has only \d+,\d+ bytes"):
         load_keras(path)
 
 

@@ -121,7 +121,7 @@ def test_a_signature_is_one_graph(tmp_path: Path) -> None:
     path = two_signatures(tmp_path / "two.tflite")
     loaded = load_model(path, signature="flat")
     assert [op.kind for op in loaded.graph.ops] == ["TANH"]
-    assert loaded.canonical == ("The signature 'flat' was taken, of 'up', 'flat'.", "The open batch became 1.")
+    assert loaded.canonical == ("The signature 'flat' is used, of 'up', 'flat'.", "The open batch became 1.")
     with pytest.raises(ModelError, match="has 2 signatures"):
         load_model(path)
 

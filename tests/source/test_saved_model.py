@@ -93,7 +93,7 @@ def test_functions_that_reach_files_are_never_run(tmp_path: Path) -> None:
     module = _module([None, 4, 4, 3], lambda module, image: _network(module, hidden(image)))
     _save(module, tmp_path / "saved", serving_default=module.run)
     assert not target.exists()
-    with pytest.raises(ModelError, match=r"has functions that reach beyond it \(WriteFile\)"):
+    with pytest.raises(ModelError, match=r"has functions that access files or call Python \(WriteFile\)"):
         load_model(tmp_path / "saved")
     assert not target.exists()
 
@@ -112,7 +112,7 @@ def test_tables_that_are_filled_from_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is a folder, and no SavedModel"):
+    with pytest.raises(ModelError, match="is a folder, but not a SavedModel"):
         load_model(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"\x08\x07\x12\x00not what it says" * 9)
     with pytest.raises(ModelError, match="is not a SavedModel"):

@@ -38,7 +38,7 @@ def test_a_changed_model_is_noticed(tmp_path: Path) -> None:
     model.write_bytes(b"model")
     Sidecar(Preprocess((8, 8))).write(model)
     model.write_bytes(b"Model")
-    with pytest.raises(ModelError, match="SHA-256 differ"):
+    with pytest.raises(ModelError, match="its SHA-256 is another"):
         sidecar.read(model)
 
 
@@ -62,6 +62,6 @@ def test_no_part_of_the_preprocessing_may_be_missing_and_no_later_schema_is_gues
         sidecar.path_of(model).write_text(json.dumps(value | {"preprocess": less}), "utf-8")
         with pytest.raises(ModelError, match=f"(?s)is not a model's sidecar.*{key}"):
             sidecar.read(model)
-    sidecar.path_of(model).write_text(json.dumps(value | {"schema": 2}), "utf-8")
-    with pytest.raises(ModelError, match="has schema 2"):
+    sidecar.path_of(model).write_text(json.dumps(value | {"schema": 3}), "utf-8")
+    with pytest.raises(ModelError, match="has schema 3"):
         sidecar.read(model)

@@ -63,5 +63,5 @@ def test_training_mode_and_no_inputs_are_refused(tmp_path: Path) -> None:
     torch = _torch()
     with pytest.raises(ModelError, match="in training mode"):
         octavo.from_torch(_network(torch).train(), torch.zeros(1, 3, 16, 16), out=tmp_path / "float.tflite")
-    with pytest.raises(ModelError, match="does not know its inputs"):
+    with pytest.raises(ModelError, match="does not know the shapes of its inputs"):
         octavo.from_torch(_network(torch), out=tmp_path / "float.tflite")

@@ -54,7 +54,7 @@ def test_names_tell_the_layer_where_a_file_has_them() -> None:
 
 
 def test_a_loop_of_something_else() -> None:
-    with pytest.raises(ModelError, match=r"a loop \(WHILE in 'block'\), as of tf.while_loop.* Write the loop out"):
+    with pytest.raises(ModelError, match=r"a loop \(WHILE in 'block'\), as of tf.while_loop.* Unroll the loop"):
         Graph(loop(0, 1, dense=False), "'m'")
 
 
@@ -67,16 +67,16 @@ def test_a_branch() -> None:
         file.subgraph(name)
         inner = file.tensor("x", (1, 2))
         file.ports([inner], [inner])
-    with pytest.raises(ModelError, match=r"a branch \(IF in 'model'\), as of tf\.cond\. Compute both sides"):
+    with pytest.raises(ModelError, match=r"a branch \(IF in 'model'\), as of tf\.cond\. Compute both branches"):
         file.graph()
 
 
 @pytest.mark.parametrize(
     ("holds", "changes", "said"),
     [
-        (False, False, r"variables, and whose values the file does not hold: it answers noise \(READ_VARIABLE"),
-        (True, False, r"weights that are variables, set when it first runs .*without the model as second argument"),
-        (True, True, r"variables that are kept between runs .* Make the state an input and an output"),
+        (False, False, r"variables, whose values are not in the file: its outputs are meaningless \(READ_VARIABLE"),
+        (True, False, r"weights that are variables, set in its first run .*without the model as second argument"),
+        (True, True, r"variables that keep their values between runs .* Make the state an input and an output"),
     ],
 )
 def test_variables_are_told_apart(holds: bool, changes: bool, said: str) -> None:

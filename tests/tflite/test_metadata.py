@@ -206,11 +206,9 @@ def test_a_table_named_from_everywhere_is_not_followed_for_ever() -> None:
 def test_labels_that_are_not_packed_are_named() -> None:
     value = contents(tiny_int8(), BELONGS)
     made = metadata.attach(tiny_int8(), value, {})
-    with pytest.raises(ModelError, match=r"'labels\.txt' is named in the metadata, and not packed"):
+    with pytest.raises(ModelError, match=r"The metadata name 'labels\.txt', which is not packed"):
         metadata.labels(made.content, value)
-    assert inspect(made)["metadata"] == {
-        "damaged": "'labels.txt' is named in the metadata, and not packed in the model."
-    }
+    assert inspect(made)["metadata"] == {"damaged": "The metadata name 'labels.txt', which is not packed in the model."}
 
 
 def test_inspect_shows_them(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from octavo.quantization.quantize import quantize
 from octavo.quantization.table import build
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
-from octavo.tuning.adaround import Lesson, _pull, adaround, learn
+from octavo.tuning.adaround import Reconstruction, _pull, adaround, learn
 from octavo.tuning.tuning_pass import Tuned
 
 IMAGES = batch(64)
@@ -21,21 +21,21 @@ OPEN = (-np.inf, np.inf)
 FOUR_BITS = {"*": "int4"}
 
 
-def _lesson(seed: int, groups: int, outputs: int, caps: tuple[float, float]) -> tuple[Lesson, np.ndarray]:
+def _task(seed: int, groups: int, outputs: int, caps: tuple[float, float]) -> tuple[Reconstruction, np.ndarray]:
     """Correlated inputs, as features are, and weights whose largest is on a code."""
     rng = np.random.default_rng(seed)
     mix = rng.normal(size=(5, 2)) @ rng.normal(size=(2, 5)) + 0.2 * np.eye(5)
-    met = (rng.normal(size=(groups, 600, 5)) @ mix).astype(np.float32)
+    rows = (rng.normal(size=(groups, 600, 5)) @ mix).astype(np.float32)
     wanted = np.concatenate([rng.uniform(-6, 6, (groups, outputs, 4)), np.full((groups, outputs, 1), 7.0)], axis=2)
     offset = rng.normal(size=(groups, 1, outputs)).astype(np.float32)
-    outs = np.clip(met @ wanted.transpose(0, 2, 1) + offset, *caps).astype(np.float32)
-    return Lesson(met, outs, offset, caps), wanted
+    outs = np.clip(rows @ wanted.transpose(0, 2, 1) + offset, *caps).astype(np.float32)
+    return Reconstruction(rows, outs, offset, caps), wanted
 
 
-def _error(lesson: Lesson, codes: np.ndarray) -> np.ndarray:
+def _error(task: Reconstruction, codes: np.ndarray) -> np.ndarray:
     """Equation 25 in float64, written apart: mean squares of every output."""
-    outs = np.einsum("gpk,gok->gpo", lesson.met.astype(np.float64), codes) + lesson.offset
-    return np.asarray(((np.clip(outs, *lesson.caps) - lesson.wanted) ** 2).mean(axis=1))
+    outs = np.einsum("gpk,gok->gpo", task.inputs.astype(np.float64), codes) + task.offset
+    return np.asarray(((np.clip(outs, *task.caps) - task.wanted) ** 2).mean(axis=1))
 
 
 @pytest.mark.parametrize("caps", [OPEN, (0.0, np.inf), (0.0, 6.0)])
@@ -43,12 +43,12 @@ def test_what_is_learned_is_better_than_nearest_and_often_the_best_of_all(caps: 
     """Against every way to round up or down, tried one by one in float64."""
     sums = np.zeros(3)
     for seed in range(4):
-        lesson, wanted = _lesson(seed, 1, 12, caps)
+        task, wanted = _task(seed, 1, 12, caps)
         nearest = np.rint(wanted)
-        learned = learn(lesson, wanted, nearest, np.ones((1, 12, 1)), 7)
+        learned = learn(task, wanted, nearest, np.ones((1, 12, 1)), 7)
         assert np.all((learned == np.floor(wanted)) | (learned == np.ceil(wanted)))
-        tried = [_error(lesson, np.floor(wanted) + np.array([*up, 0])) for up in product((0, 1), repeat=4)]
-        found, best, before = _error(lesson, learned), np.min(tried, axis=0), _error(lesson, nearest)
+        tried = [_error(task, np.floor(wanted) + np.array([*up, 0])) for up in product((0, 1), repeat=4)]
+        found, best, before = _error(task, learned), np.min(tried, axis=0), _error(task, nearest)
         assert np.all(found <= before * (1 + 1e-6))
         sums += found.sum(), before.sum(), (found <= best * 1.001).sum()
     assert sums[0] < 0.8 * sums[1]
@@ -56,13 +56,13 @@ def test_what_is_learned_is_better_than_nearest_and_often_the_best_of_all(caps: 
 
 
 def test_the_slope_is_the_derivative() -> None:
-    lesson, wanted = _lesson(1, 1, 2, (0.0, 6.0))
+    task, wanted = _task(1, 1, 2, (0.0, 6.0))
     weights = wanted + 0.3
-    slope = lesson.slope(weights.astype(np.float32), slice(None))
+    slope = task.slope(weights.astype(np.float32), slice(None))
     for k in range(5):
         step = np.zeros_like(weights)
         step[..., k] = 1e-5
-        change = (_error(lesson, weights + step) - _error(lesson, weights - step)) / 2e-5
+        change = (_error(task, weights + step) - _error(task, weights - step)) / 2e-5
         assert np.allclose(slope[..., k], change, rtol=2e-3, atol=2e-3)
 
 
@@ -77,26 +77,26 @@ def test_the_pull_is_the_penaltys_derivative(done: float) -> None:
 
 
 def test_channels_are_learned_apart() -> None:
-    lesson, wanted = _lesson(5, 3, 1, OPEN)
-    together = learn(lesson, wanted, np.rint(wanted), np.ones((3, 1, 1)), 7)
+    task, wanted = _task(5, 3, 1, OPEN)
+    together = learn(task, wanted, np.rint(wanted), np.ones((3, 1, 1)), 7)
     for place in range(3):
         part = slice(place, place + 1)
-        alone = Lesson(lesson.met[part], lesson.wanted[part], lesson.offset[part], OPEN)
+        alone = Reconstruction(task.inputs[part], task.wanted[part], task.offset[part], OPEN)
         assert np.array_equal(together[part], learn(alone, wanted[part], np.rint(wanted[part]), np.ones((1, 1, 1)), 7))
 
 
 def test_where_the_activation_clips_all_nothing_moves() -> None:
-    lesson, wanted = _lesson(2, 1, 3, OPEN)
-    clipped = Lesson(lesson.met, np.zeros_like(lesson.wanted), lesson.offset - 1e6, (0.0, 6.0))
+    task, wanted = _task(2, 1, 3, OPEN)
+    clipped = Reconstruction(task.inputs, np.zeros_like(task.wanted), task.offset - 1e6, (0.0, 6.0))
     assert np.array_equal(learn(clipped, wanted, np.rint(wanted), np.ones((1, 3, 1)), 7), np.rint(wanted))
 
 
 def test_where_nearest_makes_no_error_nothing_moves() -> None:
     """In float32 the square of a slope by no error at all would be infinite."""
-    lesson, wanted = _lesson(3, 1, 3, OPEN)
+    task, wanted = _task(3, 1, 3, OPEN)
     nearest = np.rint(wanted)
-    outs = lesson.met @ nearest.transpose(0, 2, 1).astype(np.float32) + lesson.offset
-    exact = Lesson(lesson.met, outs, lesson.offset, lesson.caps)
+    outs = task.inputs @ nearest.transpose(0, 2, 1).astype(np.float32) + task.offset
+    exact = Reconstruction(task.inputs, outs, task.offset, task.caps)
     assert np.array_equal(learn(exact, wanted, nearest, np.ones((1, 3, 1)), 7), nearest)
 
 

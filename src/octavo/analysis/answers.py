@@ -109,8 +109,8 @@ class Answers:
         same = "" if worst.agreement is None else f", {of} for {worst.agreement:.0%}"
         found = f"{sqnr}{where}{same}; {self.samples} calibration samples"
         if self.hold:
-            return [f"the answers are those of the float model: {found}"]
-        lines = [f"the answers are NOT those of the float model (below {LEAST_SQNR:g} dB, or constant): {found}"]
+            return [f"the answers match the float model's: {found}"]
+        lines = [f"the answers do NOT match the float model's (below {LEAST_SQNR:g} dB, or constant): {found}"]
         poor = [item for item in self.outputs if not item.holds]
         far = [item for item in poor if self._beside_larger(item)]
         if self.tensor is not None and len(far) < len(poor):
@@ -118,19 +118,19 @@ class Answers:
             lines.append(f"most error is first added by {kind} '{tensor}'")
         if far:
             lines.append(
-                "parts of one output with ranges far apart share one scale: give them as outputs of their own "
+                "parts of one output have very different ranges and share one scale: make them separate outputs "
                 "(`split_outputs`), or keep the concatenation in float (`precision`)"
             )
         if len(far) == len(poor) or self.tensor is None:
             return lines
         if self.tensor[0] in ("SOFTMAX", "LOGISTIC"):
             lines.append(
-                "its kernel gives probabilities in steps of 1/256, and those of these samples are smaller: give the "
-                f"logits instead (`octavo slim --logits`), or `precision` int16x8 for '{self.tensor[1]}'"
+                "its int8 kernel gives probabilities in steps of 1/256, and those of these samples are smaller: output "
+                f"the logits instead (`octavo slim --logits`), or set `precision` int16x8 for '{self.tensor[1]}'"
             )
         else:
             lines.append(
-                "check that calibration samples are what the model was trained on; then try another `observer`, or "
+                "check that calibration samples are like the training data; then try another `observer`, or "
                 f"`precision` int16x8 or float for '{self.tensor[1]}'; `octavo sensitivity` ranks all ops"
             )
         return lines
@@ -157,10 +157,10 @@ def answers(before: Graph, after: Graph, samples: Images) -> Answers:
     places = np.unique(np.linspace(0, len(samples) - 1, min(SAMPLES, len(samples))).astype(int))
     chosen = [samples[int(place)] for place in places]
     model = Model(before)
-    said, got = _outputs(model, chosen), _outputs(Model(after), chosen)
+    wanted, given = _outputs(model, chosen), _outputs(Model(after), chosen)
     names = [port.label for port in model.outputs]
     found: list[OutputAnswer] = []
-    for index, name, real, int8 in zip(before.outputs, names, said, got, strict=True):
+    for index, name, real, int8 in zip(before.outputs, names, wanted, given, strict=True):
         found += _of_output(before, index, name, real, int8)
     made = Answers(len(chosen), tuple(found))
     return made if made.hold else replace(made, tensor=_first(before, after, chosen[:8]))

@@ -130,7 +130,7 @@ def study(
         task: How outputs are scored; guessed from the outputs and the truth when left out.
         draws: How many orders of the pool.
         seed: Of the random orders.
-        progress: Where progress goes.
+        progress: Receives progress messages.
 
     Raises:
         DataError: The pool has fewer images than the largest size, or a size is below 1.
@@ -139,11 +139,11 @@ def study(
     sizes = sorted(set(sizes))
     if not sizes or sizes[0] < 1 or sizes[-1] > len(pool):
         raise DataError(
-            f"Sizes from 1 to {len(pool)} were expected, as many as there are training images, and {sizes} came.",
-            "Set `sizes` to others, or give more images.",
+            f"`sizes` should be from 1 to {len(pool)}, the number of training images, and are {sizes}.",
+            "Set other `sizes`, or give more images.",
         )
     task = task or task_for(None, graph, judges)
-    with progress.track("judge float", len(judges)) as advance:
+    with progress.track("evaluate float", len(judges)) as advance:
         before = evaluate(graph, judges, preprocess, progress=advance, task=task)
     if not before.known:
         raise DataError(
@@ -164,8 +164,8 @@ def study(
                 states = [rule.merge(a, b) for rule, a, b in zip(rules, states, more, strict=True)]
                 done = size
                 found = zip(graph.activations, rules, states, strict=True)
-                seen = Ranges(quantization.observer, size, {t.name: rule.finish(state) for t, rule, state in found})
-                ranges = saturate(graph, seen, images[:size])
+                observed = Ranges(quantization.observer, size, {t.name: rule.finish(state) for t, rule, state in found})
+                ranges = saturate(graph, observed, images[:size])
                 tuned = tune(graph, ranges, images[:size], quantization.tune, plan)
                 made = Graph(
                     quantize(tuned.graph, tuned.ranges, quantization.allow_float, quantization.precision).content

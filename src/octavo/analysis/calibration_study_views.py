@@ -26,12 +26,12 @@ def lines(value: Mapping[str, Any]) -> list[str]:
         made.append(
             f"{gap['images']:>6}  {metric.text(float(np.mean(scores)))} "
             f"({metric.text(min(scores))} to {metric.text(max(scores))})  "
-            f"{metric.change(gap['value'])} against the most "
+            f"{metric.change(gap['value'])} against the largest size "
             f"({metric.number(gap['low'])} to {metric.number(gap['high'])})  "
             f"{likeness.title} {likeness.text(float(np.mean([point['agreement'] for point in points])))}  "
             f"{f'{np.mean(levels):.1f} dB' if levels else 'exact'}"
         )
-    made.append(f"enough  {value['enough']}: the fewest that are not shown to be worse than the most")
+    made.append(f"enough  {value['enough']}: the fewest that are not shown to be worse than the largest size")
     return made
 
 

@@ -321,8 +321,8 @@ class Compared(Artefact):
         )
         last = value["tensors"][-1]["accumulated"]["sqnr"]
         output = "without noise" if last is None else f"{last:.1f} dB"
-        seen = f"{len(self.tensors)} tensors on {self.images:,} images, {self.kernels}"
-        return f"Compared({seen}: output SQNR {output}{worst})"
+        scope = f"{len(self.tensors)} tensors on {self.images:,} images, {self.kernels}"
+        return f"Compared({scope}: output SQNR {output}{worst})"
 
     def _repr_html_(self) -> str:
         return compare_views.notebook(self.to_json(), repr(self))
@@ -363,7 +363,7 @@ def compare(
             ``(height, width, channels)``; tuples if it has several inputs.
         kernels: The kernel family that runs both.
         progress: Called after each image with 1.
-        workers: How many images run at the same time; as many as there are cores when left out.
+        workers: How many images run at the same time; as many as there are cores by default.
 
     Raises:
         DataError: There are no images.

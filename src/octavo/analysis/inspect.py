@@ -36,14 +36,14 @@ class Inspection(Record):
 
 
 def inspect(
-    graph: Graph, belongs: Sidecar | None = None, content: bytes | None = None, canonical: Sequence[str] = ()
+    graph: Graph, sidecar: Sidecar | None = None, content: bytes | None = None, canonical: Sequence[str] = ()
 ) -> dict[str, Any]:
     """A model's inputs, outputs, ops, size and quantization, as a JSON value.
 
     Args:
         graph: The model, in the form that quantization works on: see `octavo.source.load.load_float`.
-        belongs: Its sidecar, if it has one.
-        content: The bytes of the file that it was read from; the graph's own when left out.
+        sidecar: Its sidecar, if it has one.
+        content: The bytes of the file that it was read from; the graph's own by default.
         canonical: The changes that brought the file's graph into canonical form.
     """
     content = graph.content if content is None else content
@@ -71,8 +71,8 @@ def inspect(
         "parameters": graph.parameters,
         "macs": macs(graph),
         "breakdown": vars(breakdown(content)),
-        "classes": list(belongs.classes) if belongs else None,
-        "preprocess": belongs.preprocess.to_json() if belongs and belongs.preprocess else None,
+        "classes": list(sidecar.classes) if sidecar else None,
+        "preprocess": sidecar.preprocess.to_json() if sidecar and sidecar.preprocess else None,
         "metadata": _metadata(content),
     }
 

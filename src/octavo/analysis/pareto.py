@@ -15,7 +15,7 @@ from octavo.base.metric import Metric
 
 
 @dataclass(frozen=True, repr=False)
-class Tried(Sequence[Mapping[str, Any]]):
+class Pareto(Sequence[Mapping[str, Any]]):
     """Several models that were tried, one row each.
 
     Args:
@@ -44,7 +44,7 @@ class Tried(Sequence[Mapping[str, Any]]):
             for row in best[:5]
         ]
         more = [f"{len(best) - 5} more"] if len(best) > 5 else []
-        return f"Tried({len(self)} models; nothing beats {'; '.join([*named, *more])})"
+        return f"Pareto({len(self)} models; nothing beats {'; '.join([*named, *more])})"
 
     def _repr_html_(self) -> str:
         alt = f"{self.metric.title} against bytes, and against milliseconds, of every model that was tried"
@@ -57,7 +57,7 @@ class Tried(Sequence[Mapping[str, Any]]):
                 )
                 for row in self.rows
             ],
-            f"{len(self)} models; best for: nothing of no more of it has a better score",
+            f"{len(self)} models; best for: no model with as little of it has a better score",
             texts=2,
         )
 
@@ -66,7 +66,7 @@ class Tried(Sequence[Mapping[str, Any]]):
         return list(self.rows)
 
 
-def points(paths: Sequence[Path]) -> Tried:
+def points(paths: Sequence[Path]) -> Pareto:
     """The models of search records and run directories, each with its score, bytes and median latency.
 
     Raises:
@@ -81,7 +81,7 @@ def points(paths: Sequence[Path]) -> Tried:
     if len(set(metrics)) > 1:
         names = ", ".join(dict.fromkeys(metric.title for metric in metrics))
         raise OctavoError(f"The models have scores of different kinds: {names}.", "Give runs and searches of one task.")
-    return Tried(tuple(rows), metrics[0])
+    return Pareto(tuple(rows), metrics[0])
 
 
 def _of_search(path: Path) -> tuple[Metric, list[dict[str, Any]]]:

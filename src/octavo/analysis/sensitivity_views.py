@@ -47,7 +47,7 @@ def table(value: Mapping[str, Any], count: int | None = None) -> Any:
 
     Args:
         value: The JSON value of a `Sensitivity`.
-        count: How many; all when left out.
+        count: How many; all by default.
     """
     from rich import box
     from rich.table import Table

@@ -284,10 +284,10 @@ class Search:
         )
 
     def __repr__(self) -> str:
-        met = "nothing" if self.chosen is None else f"{self.chosen.way} ({', '.join(self.chosen.figures)})"
-        tried = f"{len(self.trials)} tried on {self.images:,} validation images"
+        found = "nothing" if self.chosen is None else f"{self.chosen.way} ({', '.join(self.chosen.figures)})"
+        tried = f"{len(self.trials)} trials on {self.images:,} validation images"
         start = f"float {self.metric.text(self.float_score)}, {self.float_bytes:,} bytes"
-        return f"Search({self.wish}: {met}; {tried}, {start})"
+        return f"Search({self.wish}: {found}; {tried}, {start})"
 
     def _repr_html_(self) -> str:
         return notebook.table(
@@ -327,8 +327,8 @@ def search(
         wish: The target.
         task: How outputs are scored; guessed from the outputs and the truth when left out.
         allow_float: Leave ops without an int8 form in float, instead of raising.
-        train: Training, the last method; not tried when left out.
-        progress: Where progress goes.
+        train: Training, the last method; not tried by default.
+        progress: Receives progress messages.
 
     Raises:
         DataError: The validation images have no labels that fit the task.
@@ -336,10 +336,10 @@ def search(
     """
     task = task or task_for(None, graph, validation)
     seeker = _Seeker(graph, images, validation, preprocess, wish, task, allow_float, progress)
-    met = next((trial for trial in seeker.ways(train) if wish.drop is not None and trial.meets(wish)), None)
+    found = next((trial for trial in seeker.ways(train) if wish.drop is not None and trial.meets(wish)), None)
     if wish.drop is None:
         # Of equal accuracy, the cheaper method, which came first.
-        met = max((t for t in seeker.trials if t.meets(wish)), key=lambda trial: trial.quality, default=None)
+        found = max((t for t in seeker.trials if t.meets(wish)), key=lambda trial: trial.quality, default=None)
     return Search(
         wish,
         len(validation),
@@ -348,7 +348,7 @@ def search(
         len(graph.content),
         seeker.median_ms,
         tuple(seeker.trials),
-        met,
+        found,
         tuple(seeker.ranked[:5]),
     )
 
@@ -434,18 +434,18 @@ class _Seeker:
         """Doubles the number of ops in float until the target is met, then finds the fewest by bisection."""
         self._rank(base)
         most = min(int(len(self.graph.ops) * _MOST_FLOAT), len(self.ranked))
-        low, high, met = 0, most + 1, None
+        low, high, found = 0, most + 1, None
         while low + 1 < high:
             # Doubling until one meets the target, bisection afterwards.
-            count = min(max(2 * low, 1), most) if met is None else (low + high) // 2
+            count = min(max(2 * low, 1), most) if found is None else (low + high) // 2
             floats: dict[str, Precision] = {item.name: "float" for item in self.ranked[:count]}
             trial = self._try(f"{base.way}, {_count(count)} in float", partial(self._with, base, floats))
             if trial.meets(self.wish):
-                high, met = count, trial
+                high, found = count, trial
             else:
                 low = count
-        if met is not None:
-            yield met
+        if found is not None:
+            yield found
 
     def _rank(self, base: Trial) -> None:
         made = self.tuned[base.way]

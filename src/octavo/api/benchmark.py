@@ -30,10 +30,10 @@ def benchmark(
         kernels: Kernel families.
         seconds: About how long each comparison takes.
         profile: Time every op too.
-        progress: Where progress goes.
+        progress: Receives progress messages.
 
     Raises:
-        OctavoError: A file is no `.tflite` model that runs, or an option is not as it should be.
+        OctavoError: A file is not a `.tflite` model that runs, or an option has an invalid value.
 
     Example:
         >>> import octavo
@@ -42,14 +42,14 @@ def benchmark(
         (['float.tflite', 'int8.tflite'], True)
     """
     if not threads or min(threads) < 1:
-        raise OctavoError(f"`threads` should be numbers from 1 up, and is {list(threads)}.")
+        raise OctavoError(f"`threads` should be whole numbers of at least 1, and is {list(threads)}.")
     if not kernels or not set(kernels) <= set(get_args(Kernels)):
-        raise OctavoError(f"`kernels` should be of {', '.join(get_args(Kernels))}, and is {', '.join(kernels)}.")
+        raise OctavoError(f"`kernels` should be some of {', '.join(get_args(Kernels))}, and is {', '.join(kernels)}.")
     if not 0 < seconds < float("inf"):
         raise OctavoError(f"`seconds` should be above 0, and is {seconds:g}.")
     for path in models:
         if Path(path).is_file() and Path(path).suffix != ".tflite":
-            raise OctavoError(f"'{path}' is no .tflite file.", "Quantize or export it first: `octavo quantize`.")
+            raise OctavoError(f"'{path}' is not a .tflite file.", "Quantize or export it first: `octavo quantize`.")
     progress = progress or Silent()
     graphs = [(Path(path), load_model(path, progress=progress).graph) for path in models]
     return timed(graphs, list(threads), list(kernels), seconds, profile, progress.say)

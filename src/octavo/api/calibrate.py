@@ -36,15 +36,15 @@ def calibrate(
         model: A float `.tflite` or `.keras` classifier.
         data: A folder, archive or `.npz` of labelled images; some of its training images calibrate and others evaluate.
             Its test images are not used.
-        quantization: Observer, tuning passes (none when left out), precision of ops, and whether one may stay in float.
+        quantization: Observer, tuning passes (none by default), precision of ops, and whether one may stay in float.
         sizes: The numbers of calibration images. By default those of `SIZES` that the training images allow.
         draws: The number of random draws for each size.
         judges: The number of images to evaluate on. By default a tenth, and at most 1,000.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one, except `images`: use `sizes` here.
 
     Raises:
-        OctavoError: The model or the images are not as they should be.
+        OctavoError: The model cannot be read, or the images do not fit it.
 
     Example:
         >>> import octavo
@@ -63,7 +63,7 @@ def calibrate(
     pool, apart = draw_training(open_dataset("path", inputs.data), judges, inputs.seed)
     if apart is None:
         raise DataError(
-            f"The study needs labelled images to judge by, and '{inputs.data}' gives none for it.",
+            f"The study needs labelled images to evaluate on, and '{inputs.data}' has none for it.",
             "Give labelled images, ten or more a class.",
         )
     return study(

@@ -34,14 +34,14 @@ def compare(
         before: The model to measure against: float, or another int8 model.
         after: The model to measure.
         data: A folder, archive or `.npz` of images; its training images, or all of one without splits. `images` of
-            them; 100, or all where there are fewer, when left out. They are others than `octavo.quantize` calibrates
+            them; 100, or all if there are fewer, by default. They are others than `octavo.quantize` calibrates
             with at the same `seed`.
         kernels: Which of LiteRT's kernel families runs both.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
 
     Raises:
-        OctavoError: The models or the images are not as they should be.
+        OctavoError: A model cannot be read, or the images do not fit it.
 
     Example:
         >>> import octavo
@@ -53,7 +53,7 @@ def compare(
     inputs = options.inputs_of(data, fields)
     one = load_model(before, inputs.signature, inputs.size, progress=progress)
     two = load_model(after, progress=progress)
-    preprocess = preprocess_for(one if one.belongs or not two.belongs else two, inputs, progress)
+    preprocess = preprocess_for(one if one.sidecar or not two.sidecar else two, inputs, progress)
     chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed + 1)
     feed = Feed(chosen, preprocess, [port.real for port in inputs_of(one.graph)])
     with progress.track("compare", len(feed)) as advance:

@@ -32,11 +32,11 @@ def evaluate(
         data: Labelled images; the test split where there is one, else all. `images` of them, stratified; all when left
             out.
         kernels: Which of LiteRT's kernel families runs it.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
 
     Raises:
-        OctavoError: The model or the images are not as they should be.
+        OctavoError: The model cannot be read, or the images do not fit it.
 
     Example:
         >>> import octavo

@@ -27,4 +27,4 @@ def inspect(model: Path | str, signature: str | None = None, size: tuple[int, in
         ('full-integer', 1170, ['CONV_2D', 'MEAN', 'FULLY_CONNECTED', 'SOFTMAX'])
     """
     loaded = load_float(model, signature, size)
-    return Inspection(look(loaded.graph, loaded.belongs, loaded.content, loaded.canonical))
+    return Inspection(look(loaded.graph, loaded.sidecar, loaded.content, loaded.canonical))

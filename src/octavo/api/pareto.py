@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from octavo.analysis.pareto import Tried, front, picture, points
+from octavo.analysis.pareto import Pareto, front, picture, points
 from octavo.base.files import check_file, write_bytes
 
 
-def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> Tried:
+def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> Pareto:
     """Reads the results of searches and runs, and finds the Pareto-optimal models.
 
     Args:
@@ -36,4 +36,4 @@ def pareto(tried: Sequence[Path | str], out: Path | str | None = None) -> Tried:
     if out is not None:
         write_bytes(Path(out), picture(found.rows, found.metric))
     rows = tuple({**row, "front": {cost: row in best for cost, best in fronts.items()}} for row in found.rows)
-    return Tried(rows, found.metric)
+    return Pareto(rows, found.metric)

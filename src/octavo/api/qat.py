@@ -43,18 +43,19 @@ def qat(
         model: The float model; it is not changed.
         data: A folder, archive or `.npz` of images; its training images train, calibrate and choose, never its test
             images. They may be unlabelled where the recipe learns from the float model alone. `images` of them
-            calibrate; 100, or all where there are fewer, when left out.
+            calibrate; 100, or all if there are fewer, by default.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         quantization: Observer of the initial ranges, precision of ops, and whether an op may stay in float. Training
             takes the place of tuning passes.
         recipe: How to train.
         validation: The number of training images held out to choose the best epoch. A tenth by default.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one. `seed` seeds the order of the images and
             their augmentation too.
 
     Raises:
-        OctavoError: The model, the images or the result are not as they should be; nothing is written then.
+        OctavoError: The model cannot be read, the images do not fit it, or the result fails its proof; nothing is
+            written then.
 
     Example:
         >>> import octavo
@@ -68,7 +69,7 @@ def qat(
 
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
-    wanted.refuse("tune", why="Training for int8 takes no tuning passes: it learns what they would compute.")
+    wanted.refuse("tune", why="Quantization-aware training uses no tuning passes: it trains the weights instead.")
     out, recipe = Path(out), recipe or QatRecipe()
     check_output(out, model)
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)

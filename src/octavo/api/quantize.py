@@ -48,16 +48,17 @@ def quantize(
     Args:
         model: The float model: a `.tflite`, `.keras`, `.h5` or `.onnx` file, or a SavedModel folder (docs/models.md).
         data: A folder, archive or `.npz` of images; its training images calibrate, never its test images. `images`
-            of them; 100, or all where there are fewer, when left out.
+            of them; 100, or all if there are fewer, by default.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         quantization: Observer, tuning passes, precision of ops, and whether an op may stay in float.
         strict: Raise an error, instead of a warning, if the outputs differ from those of the float model.
         split_outputs: Split every output that is a concatenation into one output per part, each with its own scale.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
     Raises:
-        OctavoError: The model, the images or the result are not as they should be; nothing is written then.
+        OctavoError: The model cannot be read, the images do not fit it, or the result fails its proof; nothing is
+            written then.
 
     Example:
         >>> import octavo
@@ -93,7 +94,7 @@ def quantize(
     if strict and not found.hold:
         first, *rest = found.describe()
         raise QuantizationError(
-            f"Nothing is written: {first}.", "Leave out `strict` to write it all the same.", details=rest
+            f"Nothing is written: {first}.", "Leave out `strict` to write the file anyway.", details=rest
         )
     if not found.hold:
         warnings.warn(". ".join(found.describe()), OctavoWarning, stacklevel=2)

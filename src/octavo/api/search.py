@@ -55,12 +55,12 @@ def search(
         quantization: Whether an op may stay in float; the search chooses the rest.
         validation: The number of images to evaluate on. By default a tenth of the training images, at most 1,000.
         train: Whether to try quantization-aware training if nothing else meets the target.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
     Raises:
         QuantizationError: No trial meets the target. The message gives the best results.
-        OctavoError: The model or the images are not as they should be; nothing is written then.
+        OctavoError: The model cannot be read, or the images do not fit it; nothing is written then.
 
     Example:
         >>> import octavo
@@ -72,7 +72,7 @@ def search(
     inputs, wanted = options_of(data, quantization, fields)
     wanted.refuse(
         *("observer", "tune", "precision"),
-        why="A search for a target chooses observer, tuning passes and precision itself.",
+        why="A target search chooses observer, tuning passes and precision itself.",
     )
     out = Path(out)
     check_output(out, model)
@@ -80,10 +80,10 @@ def search(
         raise QuantizationError("A target search needs a target.", "Give a largest drop, size or latency.")
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     preprocess = preprocess_for(loaded, inputs, progress)
-    training, judges = draw_training(open_dataset("path", inputs.data), validation, inputs.seed)
-    if judges is None:
+    training, evaluation = draw_training(open_dataset("path", inputs.data), validation, inputs.seed)
+    if evaluation is None:
         raise DataError(
-            f"A target search needs labelled images to judge by, and '{inputs.data}' gives none for it.",
+            f"A target search needs labelled images to evaluate on, and '{inputs.data}' has none for it.",
             "Give labelled images, ten or more a class.",
         )
     calibrating = calibration(training, inputs.images, inputs.seed)
@@ -98,11 +98,11 @@ def search(
         qat.fit(simulation, training, None, pictures, QatRecipe(), inputs.seed, workdir, progress)
         return convert(simulation).quantized
 
-    task = task_for(inputs.task or task_of(loaded), loaded.graph, judges, progress)
+    task = task_for(inputs.task or task_of(loaded), loaded.graph, evaluation, progress)
     found = look(
         loaded.graph,
         calibrating,
-        judges,
+        evaluation,
         preprocess,
         wish,
         task=task,
@@ -133,13 +133,13 @@ def _unmet(found: Search, record: Path) -> QuantizationError:
     details = []
     if found.wish.drop is not None:
         details.append(f"best {found.metric.title}: {best.way}, {best.figures[0]} against float")
-        details += [f"in the way: {item.op} '{item.name.split(';')[0]}'" for item in found.obstacles]
+        details += [f"costs most of it: {item.op} '{item.name.split(';')[0]}'" for item in found.obstacles]
     if found.wish.size is not None:
         details.append(f"smallest: {small.way}, {len(small.content):,} bytes")
     if found.wish.latency is not None:
-        details.append(f"fastest: {fast.way}, {fast.median_ms:.2f} ms; a smaller or narrower network is the way on")
+        details.append(f"fastest: {fast.way}, {fast.median_ms:.2f} ms; use a smaller or narrower network")
     return QuantizationError(
-        f"Nothing of {len(found.trials)} ways is {found.wish}, on {found.images} validation images.",
-        f"Ask for less, or look at what was tried: octavo pareto {record}.",
+        f"None of {len(found.trials)} methods tried is {found.wish}, on {found.images} validation images.",
+        f"Relax the target, or see what was tried: octavo pareto {record}. The trials nearest to it:",
         details=details,
     )

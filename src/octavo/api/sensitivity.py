@@ -45,17 +45,17 @@ def sensitivity(
     Args:
         model: A float `.tflite` or `.keras` model.
         data: A folder, archive or `.npz` of images; its training images, or all of one without splits. `images` of them
-            are run through every file; 32, or all where there are fewer, when left out. Others calibrate.
+            are run through every file; 32, or all if there are fewer, by default. Others calibrate.
         quantization: Observer, tuning passes (they change ops in int8 alone), and whether an op may stay in float. Each
             op is measured in int8 and in float: `precision` has no use here.
-        calibration: How many images calibrate; 100, or all where there are fewer, when left out.
+        calibration: How many images calibrate; 100, or all if there are fewer, by default.
         budget: The time in seconds after which no new file is started. None for no limit.
         kernels: Which of LiteRT's kernel families runs the files.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
     Raises:
-        OctavoError: The model or the images are not as they should be.
+        OctavoError: The model cannot be read, or the images do not fit it.
 
     Example:
         >>> import octavo
@@ -66,7 +66,7 @@ def sensitivity(
     """
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
-    wanted.refuse("precision", why="Every op is measured in int8 and in float, whatever precision it would get.")
+    wanted.refuse("precision", why="Every op is measured in int8 and in float, so `precision` has no effect.")
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     graph = loaded.graph
     check_float(graph)

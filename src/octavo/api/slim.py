@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from octavo.api.tried import draw_tried
+from octavo.api.samples import draw_samples
 from octavo.api.written import check_output
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
@@ -87,14 +87,14 @@ def slim(
         pixels: Make the input raw pixels: ``int8`` takes the byte less 128, ``uint8`` the byte itself.
         logits: Give logits instead of probabilities.
         fuse: Fuse ops that one kernel can compute.
-        data: Images for the proof (test images, where there is a split); made-up ones when left out. `images` of
-            them; 16, or all where there are fewer, when left out.
-        progress: Where progress goes.
+        data: Images for the proof (test images, where there is a split); synthetic ones by default. `images` of
+            them; 16, or all if there are fewer, by default.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
 
     Raises:
         ProofError: A change that must be exact changed an output. Nothing is written.
-        OctavoError: The model or the images are not as they should be.
+        OctavoError: The model cannot be read, or the images do not fit it.
 
     Example:
         >>> import octavo
@@ -106,9 +106,9 @@ def slim(
     check_output(out, model)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress)
     preprocess = preprocess_for(loaded, inputs, progress or Silent())
-    tried = draw_tried(loaded.graph, preprocess, inputs)
-    made = slimming.slim(loaded.graph, preprocess, tried.seen, pixels=pixels, logits=logits, fuse=fuse)
+    samples = draw_samples(loaded.graph, preprocess, inputs)
+    made = slimming.slim(loaded.graph, preprocess, samples.inputs, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
     write_bytes(out, content)
-    Sidecar(made.preprocess, loaded.belongs.classes if loaded.belongs else (), task_of(loaded)).write(out)
-    return Slimmed(out, len(loaded.graph.content), content, made.preprocess, tried.about, made.steps, made.left)
+    Sidecar(made.preprocess, loaded.sidecar.classes if loaded.sidecar else (), task_of(loaded)).write(out)
+    return Slimmed(out, len(loaded.graph.content), content, made.preprocess, samples.about, made.steps, made.left)

@@ -9,7 +9,7 @@ from typing import Unpack
 import numpy as np
 
 from octavo.analysis.tasks.choose import by_outputs
-from octavo.api.tried import draw_tried
+from octavo.api.samples import draw_samples
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
 from octavo.deployment.targets.ask import ask, every
@@ -32,14 +32,14 @@ def targets(
 
     Args:
         model: An int8 `.tflite` classifier.
-        data: Images to run, test images where there is a split; made-up ones when left out. `images`
-            of them; 16, or all where there are fewer, when left out.
+        data: Images to run, test images where there is a split; synthetic ones by default. `images`
+            of them; 16, or all if there are fewer, by default.
         targets: The targets to check. All of them by default.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
 
     Raises:
-        OctavoError: The model or the images are not as they should be.
+        OctavoError: The model cannot be read, or the images do not fit it.
 
     Example:
         >>> import octavo
@@ -53,13 +53,13 @@ def targets(
         raise OctavoError(f"`images` should be 1 or more, and is {inputs.images}.")
     path = Path(model)
     if path.is_file() and path.suffix != ".tflite":
-        raise ModelError(f"'{path}' is no .tflite file.", "Quantize or export it first: `octavo quantize`.")
+        raise ModelError(f"'{path}' is not a .tflite file.", "Quantize or export it first: `octavo quantize`.")
     loaded = load_model(path, inputs.signature, inputs.size, progress=progress)
     preprocess = preprocess_for(loaded, inputs, progress)
-    tried = draw_tried(loaded.graph, preprocess, inputs)
-    encoded = tried.seen
+    samples = draw_samples(loaded.graph, preprocess, inputs)
+    encoded = samples.inputs
     if preprocess is not None:
-        encoded = ports_of(loaded.graph)[0].encode(preprocess.normalize(np.asarray(tried.seen)))
+        encoded = ports_of(loaded.graph)[0].encode(preprocess.normalize(np.asarray(samples.inputs)))
     name = inputs.task or task_of(loaded) or by_outputs(loaded.graph, classes_known(loaded)).name
-    trial = trial_of(path, loaded.graph, encoded, name == "single-label", tried.labels)
+    trial = trial_of(path, loaded.graph, encoded, name == "single-label", samples.labels)
     return Survey(tuple(ask(trial, targets or every(), progress.say)))

@@ -42,7 +42,7 @@ class Artefact(Part):
         Weather(degrees=21.0)
         >>> Weather.from_json({"schema": 2}, Path("weather.json"))
         Traceback (most recent call last):
-        octavo.base.errors.OctavoError: 'weather.json' has schema 2, and this version of Octavo reads up to 1. ...
+        octavo.base.errors.OctavoError: 'weather.json' has schema 2, but this version of Octavo reads up to 1. ...
     """
 
     # The file's name or its ending; its content, in words; and what to do if it cannot be read.
@@ -88,7 +88,7 @@ class Artefact(Part):
             raise OctavoError(f"'{path}' is not {cls.what}: its schema is {found!r}.", cls._remedy(path))
         if found > cls.version:
             raise OctavoError(
-                f"'{path}' has schema {found}, and this version of Octavo reads up to {cls.version}.",
+                f"'{path}' has schema {found}, but this version of Octavo reads up to {cls.version}.",
                 f"Read it with the version that wrote it. Or: {cls._remedy(path)}",
             )
         try:

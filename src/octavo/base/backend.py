@@ -33,6 +33,6 @@ def load(name: str) -> Any:
         package = name.partition(".")[0]
         purpose, extra = _EXTRAS[package]
         raise MissingDependencyError(
-            f"This needs {package}, for {purpose}, which is not installed ({error}).",
+            f"This needs {package}, for {purpose}, but it is not installed ({error}).",
             f"Install it with: pip install 'octavo[{extra}]'",
         ) from error

@@ -31,7 +31,7 @@ def check_file(path: Path) -> None:
     Example:
         >>> check_file(Path("/dev/null"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        octavo.base.errors.OctavoError: '/dev/null' is no regular file, and would be replaced by one. Choose ...
+        octavo.base.errors.OctavoError: '/dev/null' is not a regular file, and would be replaced by one. ...
     """
     try:
         mode = path.lstat().st_mode
@@ -40,13 +40,13 @@ def check_file(path: Path) -> None:
     except OSError as error:
         raise OctavoError(f"'{path}' cannot be written: {error.strerror or error}.", "Choose another path.") from error
     if stat.S_ISDIR(mode):
-        raise OctavoError(f"'{path}' is a folder, and a file is to be written.", "Choose the path of a file.")
+        raise OctavoError(f"'{path}' is a folder, but a file is to be written.", "Choose the path of a file.")
     if stat.S_ISLNK(mode):
         raise OctavoError(
-            f"'{path}' is a link, and would be replaced by a file.", f"Choose its target, '{path.readlink()}'."
+            f"'{path}' is a link, which would be replaced by a file.", f"Choose its target, '{path.readlink()}'."
         )
     if not stat.S_ISREG(mode):
-        raise OctavoError(f"'{path}' is no regular file, and would be replaced by one.", "Choose another path.")
+        raise OctavoError(f"'{path}' is not a regular file, and would be replaced by one.", "Choose another path.")
     check_folder(path.parent)
 
 
@@ -61,11 +61,11 @@ def check_folder(path: Path) -> None:
     """
     nearest = next(parent for parent in (path, *path.absolute().parents) if os.path.lexists(parent))
     if not nearest.is_dir():
-        raise OctavoError(f"Could not write into '{path}': '{nearest}' is no folder.", "Choose another path.")
+        raise OctavoError(f"Could not write into '{path}': '{nearest}' is not a folder.", "Choose another path.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OctavoError(
             f"Could not write into '{path}': '{nearest}' cannot be written to.",
-            "Check its permissions, or choose another.",
+            "Check its permissions, or choose another path.",
         )
 
 
@@ -107,7 +107,7 @@ def replacing(path: Path) -> Iterator[Path]:
         # An error about another file inside the block is passed on unchanged.
         raise OctavoError(
             f"Could not write '{path}': {error.strerror or error}.",
-            "Check the folder's permissions and the free disk space; nothing was left half written.",
+            "Check the folder's permissions and the free disk space. No file was left half written.",
         ) from error
     finally:
         if temporary is not None:

@@ -10,7 +10,7 @@ Advance = Callable[[int], None]
 
 
 class Progress(Protocol):
-    """Where progress goes."""
+    """Receives progress messages."""
 
     def say(self, text: str) -> None:
         """Shows a line permanently."""

@@ -42,8 +42,9 @@ class Command(TyperCommand):
             try:
                 return super().invoke(ctx)
             except OctavoError as error:
-                said = self._in_flags
-                raise type(error)(said(error.problem), said(error.todo), [said(d) for d in error.details]) from error
+                in_flags = self._in_flags
+                details = [in_flags(detail) for detail in error.details]
+                raise type(error)(in_flags(error.problem), in_flags(error.todo), details) from error
 
     def _in_flags(self, text: str) -> str:
         flags = {str(option.name).rstrip("_"): option.opts[-1] for option in self.params if option.opts[-1][:2] == "--"}

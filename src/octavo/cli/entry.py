@@ -8,7 +8,7 @@ import sys
 from octavo.base.errors import OctavoError
 from octavo.cli.commands import app
 
-_INTERRUPTED = "Interrupted; nothing is half written. Give the same command again: runs and training go on."
+_INTERRUPTED = "Interrupted. No file is half written. Repeat the same command: runs and training resume."
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             where = f" ('{error.filename}')" if error.filename else ""
             sys.exit(
-                _refuse(f"{error.strerror}{where}. Free some space or choose another place; nothing is half written.")
+                _refuse(f"{error.strerror}{where}. Free some space or choose another place. No file is half written.")
             )
         raise
     except Exception as error:

@@ -98,7 +98,7 @@ def numbers(name: str, text: str) -> list[int]:
     """
     items = names(name, text)
     if not all(item.isdigit() for item in items):
-        raise OctavoError(f"`{name}` should be numbers from 1 up with commas, as in 1,2, and is '{text}'.")
+        raise OctavoError(f"`{name}` should be whole numbers separated by commas, such as 1,2, and is '{text}'.")
     return [int(item) for item in items]
 
 
@@ -106,7 +106,7 @@ def names(name: str, text: str) -> list[str]:
     """Reads a list of names that are separated by commas, such as xnnpack,builtin; see `numbers`."""
     items = [item.strip() for item in text.split(",")]
     if not all(items):
-        raise OctavoError(f"`{name}` should be a list with commas, and is '{text}'.")
+        raise OctavoError(f"`{name}` should be names separated by commas, and is '{text}'.")
     return items
 
 
@@ -153,14 +153,14 @@ _FLAGS = {
     "data": _Flag(Path | None, meaning(Inputs, "data")),
     "tune": _Flag(
         str,
-        f"Tuning passes in their order, separated by commas; '' for none. {explained(PASSES)}.",
+        f"Tuning passes to apply, in order, separated by commas; '' for none. {explained(PASSES)}.",
         default="compensate",
         read=_passes,
     ),
     "precision": _Flag(
         list[str] | None,
-        f"{named()} for ops by name (see inspect --ops), kind or a pattern such as *. Repeatable; later entries "
-        "override earlier ones.",
+        f"Precision of ops: {named()}. OP is a name (see inspect --ops), a kind or a pattern such as *. Repeatable; "
+        "later entries override earlier ones.",
         metavar="OP=PRECISION",
         read=_precisions,
     ),

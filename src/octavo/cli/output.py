@@ -105,13 +105,17 @@ def print_written(result: Any, json_: bool) -> None:
     if result.undelegated:
         kinds = Counter(op.split(" #")[0] for op in result.undelegated)
         left = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        took = "" if result.slowdown is None else f"; int8 took {result.slowdown:.2f} of float's time on this machine"
+        took = (
+            ""
+            if result.slowdown is None
+            else f"; int8 took {result.slowdown:.2f} times as long as float on this machine"
+        )
         say(f"slow    XNNPACK leaves {left} of {sum(proof.ops.values())} ops to LiteRT's own, slower kernels{took}")
     for item in proof.widened:
-        say(f"widened {item.channels} weight scales of '{item.tensor}', to keep its bias inside its type")
+        say(f"widened {item.channels} weight scales of '{item.tensor}', to keep its bias from overflowing")
     ratio = result.float_bytes / proof.bytes
     say(f"size    {result.float_bytes:,} -> {proof.bytes:,} bytes ({ratio:.2f} times smaller)")
-    say(f"proof   {len(proof.checks)} checks passed: the file is what was computed")
+    say(f"proof   {len(proof.checks)} checks passed: the file holds what was computed")
     if result.answers is not None:
         say(f"answers {result.answers.describe()[0].removeprefix('the answers ')}")
     say(f"wrote   {result.path} and its sidecar")

@@ -155,7 +155,7 @@ class _Metered:
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= MOST_MEMBER_BYTES:
-            refuse(self._path, f"a part of it claims {size:,} bytes")
+            refuse(self._path, f"a header in it claims {size:,} bytes")
         self._check(self._stream.tell() + size)
         return self._stream.read(size)
 
@@ -192,7 +192,7 @@ class _Limits:
         if parts[0] == "" or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
             refuse(self.path, f"'{name}' points outside of it")
         if not 0 <= size <= MOST_MEMBER_BYTES:
-            refuse(self.path, f"'{name}' claims {size:,} bytes; at most {MOST_MEMBER_BYTES:,} are read")
+            refuse(self.path, f"'{name}' claims {size:,} bytes; the limit is {MOST_MEMBER_BYTES:,}")
         if self.count > MOST_MEMBERS:
             refuse(self.path, f"it holds more than {MOST_MEMBERS:,} files")
         if self.total > MOST_BYTES:
@@ -231,5 +231,5 @@ def _damage_explained(path: Path) -> Iterator[None]:
         yield
     except DAMAGE as error:
         raise DataError(
-            f"The archive '{path}' cannot be read whole: {error}.", "It may be damaged; download or pack it again."
+            f"The archive '{path}' cannot be read whole: {error}.", "It may be damaged: download or pack it again."
         ) from error

@@ -92,7 +92,7 @@ def download() -> Dataset:
     try:
         cifar10 = load("keras.datasets").cifar10
     except MissingDependencyError as error:
-        raise MissingDependencyError(error.problem, f"{error.todo} Or give a local copy with --data PATH.") from error
+        raise MissingDependencyError(error.problem, f"{error.todo} Or set `data` to a local copy.") from error
     try:
         # Keras reports its download on standard output, which is for results.
         with contextlib.redirect_stdout(sys.stderr):
@@ -152,7 +152,7 @@ def _binary(content: bytes, what: str) -> tuple[Pixels, Labels]:
     """Records of one label and 3,072 values."""
     if not content or len(content) % (_VALUES + 1):
         raise DataError(
-            f"{what} has {len(content):,} bytes, which is no multiple of {_VALUES + 1:,}.", "Download it again."
+            f"{what} has {len(content):,} bytes, which is not a multiple of {_VALUES + 1:,}.", "Download it again."
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, _VALUES + 1)
     return _images(records[:, 1:]), _labels(records[:, 0], len(records), what)
@@ -185,7 +185,7 @@ class _Array:
         """The array, if it is of bytes."""
         _, shape, dtype, fortran, content = self.state
         if not isinstance(dtype, _DType) or dtype.code not in ("u1", "|u1") or not isinstance(content, bytes):
-            raise ValueError("an array is not of unsigned bytes")
+            raise ValueError("an array does not hold unsigned bytes")
         return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
@@ -216,12 +216,12 @@ def _python(content: bytes, what: str) -> tuple[Pixels, Labels]:
         for opcode, argument, _ in pickletools.genops(content):
             # The interpreter's memory grows with the largest index that a pickle uses, up to 64 GB.
             if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
-                raise ValueError(f"it stores under the number {argument:,}")
+                raise ValueError(f"it stores an object under the number {argument:,}")
         # Text of Python 2 comes as bytes, and the pixels are such text.
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except _ForbiddenError as error:
         raise DataError(
-            f"{what} is refused: its pickle asks for '{error}', and a CIFAR-10 batch needs only arrays.",
+            f"{what} is refused: its pickle asks for '{error}', but a CIFAR-10 batch needs only arrays.",
             "The file is not the official one and may be malicious; download it again.",
         ) from None
     except Exception as error:
@@ -235,8 +235,8 @@ def _python(content: bytes, what: str) -> tuple[Pixels, Labels]:
             raise ValueError(f"data has the shape {rows.shape}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{what} should hold 'data' (rows of {_VALUES:,} bytes) and 'labels', and does not: "
+            f"{what} should hold 'data' (rows of {_VALUES:,} bytes) and 'labels', but does not: "
             f"{type(error).__name__}: {error}.",
-            "Only CIFAR-10 is read here; CIFAR-100 has other labels.",
+            "Give CIFAR-10; CIFAR-100, which has other labels, is not supported.",
         ) from error
     return _images(rows), _labels(labels, len(rows), what)

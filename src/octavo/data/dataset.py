@@ -84,8 +84,8 @@ class ImageSet:
         """
         if isinstance(self.images, Columns):
             raise DataError(
-                f"Images were expected, and the data hold the arrays {', '.join(map(repr, self.images.arrays))}.",
-                "Save images, or the one input of a model, as x_train and x_test.",
+                f"Images were expected, but the data hold the arrays {', '.join(map(repr, self.images.arrays))}.",
+                "Save images, or the values of a model's only input, as x_train and x_test.",
             )
         return self.images
 
@@ -323,7 +323,7 @@ def _check_losses(parts: Sequence[tuple[Split, IntArray]], results: Sequence[Ima
         asked = np.concatenate([parts[number][1] for number in mine])
         if split.labels is None:
             if len(asked) and not any(len(results[number]) for number in mine):
-                raise DataError("None of the images could be read.", "Mend or replace them.", details)
+                raise DataError("None of the images could be read.", "Repair or replace them.", details)
             continue
         kept = np.concatenate([results[number].labels for number in mine])
         lost = [split.classes[label] for label in np.setdiff1d(split.labels[asked], kept)]
@@ -331,7 +331,7 @@ def _check_losses(parts: Sequence[tuple[Split, IntArray]], results: Sequence[Ima
             raise DataError(
                 f"None of the images asked for could be read in {'class' if len(lost) == 1 else 'classes'} "
                 f"{', '.join(map(repr, lost))}.",
-                "Mend or replace these files, or remove the class.",
+                "Repair or replace these files, or remove the class.",
                 details,
             )
 
@@ -340,8 +340,8 @@ def _warn(broken: dict[str, str], ignored: Sequence[str]) -> None:
     unread = [f"{name}: {reason}" for name, reason in broken.items()]
     parts = []
     for title, lines in (
-        ("Images that could not be read and are left out", unread),
-        ("Files that are no images, or outside of the class folders, or empty folders, and are ignored", ignored),
+        ("Images that could not be read and are skipped", unread),
+        ("Ignored: files that are not images or lie outside of the class folders, and empty folders", ignored),
     ):
         if lines:
             more = [f"and {len(lines) - MOST_LISTED} more"] if len(lines) > MOST_LISTED else []

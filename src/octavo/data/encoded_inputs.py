@@ -41,7 +41,7 @@ class Feed(Sequence[Inputs]):
             self._names = _names(images.images, self._ports)
         elif len(self._ports) > 1:
             raise DataError(
-                f"The model has {len(self._ports)} inputs, and the data hold one array for a sample.",
+                f"The model has {len(self._ports)} inputs, but the data hold one array.",
                 f"Save an .npz with one array per input: {_listed(self._ports)}.",
             )
         if preprocess is not None:
@@ -79,18 +79,18 @@ class Feed(Sequence[Inputs]):
         if self._preprocess is not None and values.dtype.kind != "f":
             raise DataError(
                 f"The images have the type {values.dtype}.",
-                "Give uint8 images (0 to 255), or float arrays that are the model's own input.",
+                "Give uint8 images (0 to 255), or float arrays in the form of the model's input.",
             )
         whole = np.issubdtype(np.dtype(port.dtype), np.integer) and port.qparams is None
         if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
             raise DataError(
                 f"The data hold NaN or infinite values for input '{port.label}'.",
-                "Remove or mend them; such arrays are used as they are.",
+                "Remove or repair them; such arrays are used without preprocessing.",
             )
         if whole and not np.array_equal(values, np.trunc(values)):
             raise DataError(
-                f"Input '{port.label}' takes whole numbers ({port.dtype}), and the data hold fractions.",
-                "Give what the model was trained with, such as token or category numbers.",
+                f"Input '{port.label}' takes whole numbers ({port.dtype}), but the data hold fractions.",
+                "Give data as in the model's training, such as token or category numbers.",
             )
         return port.encode(values)
 
@@ -102,11 +102,10 @@ class Feed(Sequence[Inputs]):
                 todo = (
                     "Give arrays of that shape, with the samples along their first axis."
                     if self._preprocess is None
-                    else "Set the preprocessing's size and channels to the model's, or give the arrays that it was "
-                    "trained on."
+                    else "Set the preprocessing's size and channels to the model's, or give arrays as in its training."
                 )
                 raise DataError(
-                    f"The model wants inputs of {_by(wanted)}{which}, and the data become {_by(values.shape)}.", todo
+                    f"The model expects inputs of {_by(wanted)}{which}, but the data have {_by(values.shape)}.", todo
                 )
 
 
@@ -119,7 +118,7 @@ def _names(columns: Columns, ports: Sequence[Port]) -> list[str]:
     missing = [port for port, name in zip(ports, found, strict=True) if name is None]
     if missing:
         raise DataError(
-            f"The data hold the arrays {', '.join(map(repr, columns.arrays))}, and none for the input "
+            f"The data hold the arrays {', '.join(map(repr, columns.arrays))}, but none for the input "
             f"{_listed(missing)}.",
             f"Save an .npz with one array per input: {_listed(ports)}.",
         )

@@ -42,7 +42,7 @@ class Folder:
             real = folder.resolve()
             above = chains.get(folder.parent, frozenset())
             if real in above:
-                raise DataError(f"The folder '{here}' is a link to a folder that holds it.", "Remove the link.")
+                raise DataError(f"The folder '{here}' is a link to a folder that contains it.", "Remove the link.")
             chains[folder] = above | {real}
             relative = folder.relative_to(self.root).as_posix()
             prefix = "" if relative == "." else f"{relative}/"

@@ -114,8 +114,8 @@ def _columns(arrays: _Arrays, source: str) -> Columns:
     if len({len(array) for array in inputs.values()}) != 1:
         shapes = ", ".join(f"'{key}' {array.shape}" for key, array in inputs.items())
         raise DataError(
-            f"The arrays of {source} should have one length, the number of samples, and are {shapes}.",
-            "Save one array per input of the model, or x_train for a model of one input.",
+            f"The arrays of {source} should have the same length, the number of samples. They are {shapes}.",
+            "Save one array per input of the model, or x_train for a model with one input.",
         )
     return Columns(inputs)
 
@@ -140,7 +140,7 @@ def _load(path: Path) -> tuple[_Arrays, _Arrays]:
 def _images(array: npt.NDArray[Any], what: str) -> Pixels | FloatArray:
     shape = array.shape
     if len(array) == 0 if array.ndim else True:
-        raise DataError(f"{what} holds no images.", "It should have shape (N, H, W, 3) with N of at least 1.")
+        raise DataError(f"{what} holds no images.", "It should have the shape (N, H, W, 3), with N of at least 1.")
     if array.dtype == np.uint8:
         gray = array[..., None] if array.ndim == 3 else array
         if gray.ndim == 4 and gray.shape[-1] in (1, 3) and gray.size:
@@ -156,10 +156,13 @@ def _own_input(array: npt.NDArray[Any], what: str) -> FloatArray:
     if array.dtype.kind not in "fiub":
         raise DataError(
             f"{what} has the type {array.dtype}.",
-            "Give uint8 images (0 to 255), or arrays of numbers that are the model's own input.",
+            "Give uint8 images (0 to 255), or arrays of numbers in the form of the model's input.",
         )
     if array.ndim < 1 or not array.size:
-        raise DataError(f"{what} holds nothing: its shape is {array.shape}.", "It should have shape (N, ...).")
+        raise DataError(
+            f"{what} holds nothing: its shape is {array.shape}.",
+            "It should have the shape (N, ...), with N of at least 1.",
+        )
     with np.errstate(over="ignore"):
         return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
@@ -185,13 +188,13 @@ def _answers(arrays: _Arrays, ending: str, count: int, source: str) -> _Answers:
         return _Answers()
     array, what = arrays[f"y{ending}"], f"y{ending} of {source}"
     if array.ndim == 0 or len(array) != count:
-        raise DataError(f"{what} should have one label for each of {count} images, and has shape {array.shape}.")
+        raise DataError(f"{what} should have one label for each of {count} images, but has the shape {array.shape}.")
     flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim == 1 and flat.dtype.kind in "iu":
         labels = flat.astype(np.int64)
         if labels.min() < 0:
             raise DataError(
-                f"{what} has the label {labels.min()}; labels count from 0.",
+                f"{what} has the label {labels.min()}; labels start at 0.",
                 "Save numbers that a model is to predict as floats.",
             )
         return _Answers(labels, int(labels.max()) + 1)
@@ -217,6 +220,6 @@ def _classes(arrays: _Arrays, answers: Sequence[_Answers], source: str) -> tuple
     if given.ndim != 1 or given.dtype.kind != "U" or len(set(given.tolist())) != len(given) or len(given) < count:
         raise DataError(
             f"'classes' of {source} should be {count} different names (a 1-D array of text), "
-            f"and is {given.dtype} of shape {given.shape}."
+            f"but is {given.dtype} of shape {given.shape}."
         )
     return tuple(given.tolist())

@@ -41,14 +41,14 @@ def open_dataset(source: Source, path: Path | str | None = None) -> Dataset:
     if source == "digits":
         if path is not None:
             raise DataError(
-                f"The digits come with scikit-learn and need no path, and '{path}' was given.",
+                f"The digits come with scikit-learn and need no path, but '{path}' was given.",
                 "Leave the path out, or set data.source to `path`.",
             )
         return digits()
     if source == "cifar10":
         return cifar.check_classes(_open_path(Path(path))) if path is not None else cifar.download()
     if path is None:
-        raise DataError("There are no images without a path.", "Set `data` to a folder, an archive or an .npz.")
+        raise DataError("The images have no path.", "Set `data` to a folder, an archive or an .npz.")
     return _open_path(Path(path))
 
 
@@ -91,6 +91,6 @@ def _files(path: Path) -> Files:
     if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar" or path.suffix == ".tar":
         return Tar(path)
     raise DataError(
-        f"'{path}' is a file, and neither a .tar, .tar.gz, .zip nor .npz by its content.",
+        f"'{path}' is a file, but its content is neither a .tar, .tar.gz, .zip nor .npz.",
         f"Give one of these, or a folder. {LAYOUTS}",
     )

@@ -95,8 +95,8 @@ class Preprocess:
         gray = pixels.ndim == 2
         if pixels.dtype != np.uint8 or not (gray or (pixels.ndim == 3 and pixels.shape[-1] == 3)) or pixels.size == 0:
             raise DataError(
-                f"Image {index} should be uint8 of shape (H, W, 3) or (H, W), and is {image.dtype} of {image.shape}.",
-                "Convert it to 8-bit RGB, or give float arrays that are already the model's input.",
+                f"Image {index} should be uint8 of shape (H, W, 3) or (H, W), but is {image.dtype} of {image.shape}.",
+                "Convert it to 8-bit RGB, or give float arrays in the form of the model's input.",
             )
         picture = Image.fromarray(np.ascontiguousarray(pixels))
         mode = "L" if self.channels == "gray" else "RGB"
@@ -147,9 +147,8 @@ class Preprocess:
         if images.shape[1:] != self.shape:
             expected = ", ".join(map(str, self.shape))
             raise DataError(
-                f"Float images are the model's own input: their shape should be (N, {expected}), "
-                f"and is {images.shape}.",
-                "Give arrays of the model's input shape, or uint8 images, which are resized.",
+                f"Float images are the model's input: their shape should be (N, {expected}), but is {images.shape}.",
+                "Give arrays in the model's input shape, or uint8 images, which are resized.",
             )
         with np.errstate(over="ignore"):
             inputs: FloatArray = images.astype(np.float32, copy=False)
@@ -157,7 +156,7 @@ class Preprocess:
         if bad:
             raise DataError(
                 f"{bad} of {len(inputs)} float images hold NaN or infinite values.",
-                "Remove or mend them; float images are used as they are.",
+                "Remove or repair them; float images are used without preprocessing.",
             )
         return inputs
 

@@ -118,7 +118,7 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
             f"{recipe.train or 'Some'} training and {recipe.validation} validation images were asked for, and "
             f"{dataset.source} has {len(rest)} for both"
             f"{f' after {test_count} test images' if test is pool else ''}.",
-            "Ask for fewer, or leave data.train out to take all that are left.",
+            "Ask for fewer, or leave out data.train to use all remaining images.",
         )
     train_indices = _choose(pool, rest, train_count, seed, "training", dataset)
     rest = np.setdiff1d(rest, train_indices)
@@ -141,7 +141,7 @@ def calibration(train: ImageSet, count: int | None, seed: int, argument: str = "
 
     Args:
         train: Training images.
-        count: How many; `CALIBRATION_IMAGES`, or all where there are fewer, when None.
+        count: How many; `CALIBRATION_IMAGES`, or all if there are fewer, when None.
         seed: Of the choice.
         argument: What the caller calls `count`, for messages.
 
@@ -162,7 +162,7 @@ def draw_calibration(
 
     Args:
         dataset: The source.
-        count: How many; `usual`, or all where there are fewer, when None.
+        count: How many; `usual`, or all if there are fewer, when None.
         seed: Of the choice.
         usual: How many where no number is asked for.
         argument: What the caller calls `count`, for messages.
@@ -183,7 +183,7 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
 
     Args:
         dataset: The source; its images may be without labels and truth, and then none are set apart.
-        validation: How many are set apart, stratified; a tenth, and 1,000 at most, when left out.
+        validation: How many are set apart, stratified; a tenth, and 1,000 at most, by default.
         seed: Of the choice.
 
     Raises:
@@ -212,7 +212,7 @@ def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None 
 
     Args:
         dataset: The source.
-        count: How many; `usual`, or all where there are fewer, when None.
+        count: How many; `usual`, or all if there are fewer, when None.
         seed: Of the choice.
         usual: How many where no number is asked for; None for all.
 
@@ -240,7 +240,7 @@ def _training_split(dataset: Dataset) -> Split:
     pool = dataset.splits.get("train") or dataset.splits.get("all")
     if pool is None:
         raise DataError(
-            f"{dataset.source} has test images only, and those never train or calibrate.",
+            f"{dataset.source} has only test images, which are never used for training or calibration.",
             "Add a train folder, or x_train.",
         )
     return pool
@@ -263,8 +263,8 @@ def _enough(count: int | None, usual: int, total: int, argument: str) -> int:
         return count
     if total < usual:
         warnings.warn(
-            f"There are {total} images to choose from, and {usual} are usual: all of them are used. Add images; or "
-            f"set `{argument}` to {total} or less, and this is not said again.",
+            f"There are {total} images to choose from, fewer than the usual {usual}: all of them are used. Add images, "
+            f"or set `{argument}` to {total} or less to turn off this warning.",
             OctavoWarning,
             stacklevel=4,
         )
@@ -292,8 +292,8 @@ def _warn_of_overlap(train: ImageSet, validation: ImageSet, test: ImageSet) -> N
         warnings.warn(
             "\n  ".join(
                 [
-                    f"{len(pairs)} of {len(test)} test images are identical to training or validation images, which "
-                    "makes the accuracy look better than it is. They are kept. The first of them:",
+                    f"{len(pairs)} of {len(test)} test images are identical to training or validation images, so the "
+                    "measured accuracy is too high. They are kept. The first of them:",
                     *pairs[:10],
                 ]
             ),

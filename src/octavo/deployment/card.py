@@ -42,7 +42,7 @@ def model_card(
             *_trained(data),
             *_measured(evaluation),
             *_limits(evaluation, classes),
-            "Written by Octavo; the figures are of the machine that measured them.\n",
+            "Written by Octavo. The figures were measured on one machine.\n",
         ]
     )
 
@@ -61,18 +61,18 @@ def _what(graph: Graph, preprocess: Preprocess, classes: Sequence[str], digest: 
 
 def _trained(data: DataSummary | None) -> list[str]:
     if data is None:
-        return ["## Trained on", "Unknown to Octavo: the model came as a file. Ask whoever trained it."]
+        return ["## Trained on", "Not known to Octavo: the model was given as a file. Ask whoever trained it."]
     train = data.train
     return [
         "## Trained on",
-        f"{train.images:,} images of {len(data.classes)} classes (digest `{train.digest[:16]}`). Weights it "
-        "started from may have seen others.",
+        f"{train.images:,} images of {len(data.classes)} classes (digest `{train.digest[:16]}`). The initial "
+        "weights may have been trained on others.",
     ]
 
 
 def _measured(evaluation: Evaluation | None) -> list[str]:
     if evaluation is None:
-        return ["## Accuracy", "Not measured: run `octavo evaluate` on labelled images that it was not trained on."]
+        return ["## Accuracy", "Not measured: run `octavo evaluate` on labelled images that were not used to train it."]
     before, after = (evaluation.models[name] for name in ("float", "int8"))
     metric, gap, time = evaluation.metric, evaluation.comparison.difference, after.latency
     if before.score is None or after.score is None or gap is None:
@@ -83,7 +83,7 @@ def _measured(evaluation: Evaluation | None) -> list[str]:
         f"model it was made from: {metric.between(before.score)}; int8 minus float on the same images: "
         f"{metric.change(gap.value)} (95% interval {metric.number(gap.low)} to {metric.number(gap.high)}).",
         *([] if after.table is None else [_per_class(after.table.per_class)]),
-        f"Latency where it was measured: median {time.median_ms:.2f} ms an image, one thread, {time.runs} runs.",
+        f"Latency on the measuring machine: median {time.median_ms:.2f} ms an image, one thread, {time.runs} runs.",
     ]
 
 
@@ -94,7 +94,7 @@ def _per_class(rows: Sequence[ClassScore]) -> str:
 
 def _limits(evaluation: Evaluation | None, classes: Sequence[str]) -> list[str]:
     lines = [
-        f"- It always names one of its {len(classes)} classes, also for a picture of something else.",
+        f"- It always gives one of its {len(classes)} classes, also for an image of something else.",
         "- Its probabilities were not calibrated: 90% does not mean right nine times in ten.",
         "- Another kernel family than the one measured can give slightly different outputs.",
     ]

@@ -54,17 +54,17 @@ static const char *const model_labels[MODEL_CLASSES] = {{
 """
 
 
-def header(graph: Graph, belongs: Sidecar) -> str:
+def header(graph: Graph, sidecar: Sidecar) -> str:
     """``model_facts.h``, readable by C and C++.
 
     Args:
         graph: A full-integer classifier.
-        belongs: Its preprocessing and classes.
+        sidecar: Its preprocessing and classes.
 
     Raises:
         ModelError: An input or output is not int8, uint8 or int16.
     """
-    model, preprocess = Model(graph, workers=1), belongs.images
+    model, preprocess = Model(graph, workers=1), sidecar.images
     ports = model.input, model.outputs[0]
     for port in ports:
         if port.dtype not in _TYPES or port.qparams is None:
@@ -91,8 +91,8 @@ def header(graph: Graph, belongs: Sidecar) -> str:
         zero_point=int(answer.zero_point[0]) + (128 if output_type == "uint8_t" else 0),
         probabilities=int(gives_probabilities(graph)),
         codes="".join(f"    {', '.join(map(str, row))},\n" for row in rows),
-        classes=len(belongs.classes),
-        labels="".join(f"    {quoted(label)},\n" for label in belongs.classes),
+        classes=len(sidecar.classes),
+        labels="".join(f"    {quoted(label)},\n" for label in sidecar.classes),
     )
 
 

@@ -21,50 +21,50 @@ LABELS = "labels.txt"
 _COLORS = {"rgb": "RGB", "gray": "GRAYSCALE", "bgr": "UNKNOWN"}
 
 
-def described(graph: Graph, belongs: Sidecar) -> Graph:
+def described(graph: Graph, sidecar: Sidecar) -> Graph:
     """The same model with metadata, proved to give the same outputs, bit for bit.
 
     Args:
         graph: A classifier of one image, full-integer.
-        belongs: Its sidecar.
+        sidecar: Its sidecar.
 
     Raises:
         ProofError: An output changed on some kernel family.
     """
     # A single output is the probability of the second class.
     count = graph.tensors[graph.outputs[0]].shape[-1]
-    made = attach(graph, contents(graph, belongs), {LABELS: labels(belongs.classes[-count:]).encode()}, Sharing())
-    equality.prove(graph, made, belongs.images, f"{graph.name} with metadata")
+    made = attach(graph, contents(graph, sidecar), {LABELS: labels(sidecar.classes[-count:]).encode()}, Sharing())
+    equality.prove(graph, made, sidecar.images, f"{graph.name} with metadata")
     return made
 
 
-def for_mediapipe(graph: Graph, belongs: Sidecar) -> Graph:
+def for_mediapipe(graph: Graph, sidecar: Sidecar) -> Graph:
     """The model for MediaPipe's image classifier: bytes of an RGB image in, uint8 scores out, with metadata.
 
     Args:
         graph: An int8 or uint8 model whose input codes are an image's bytes, as `octavo slim --pixels` makes them.
-        belongs: Its sidecar.
+        sidecar: Its sidecar.
 
     Raises:
         ModelError: Its input is something else.
         ProofError: An output changed on some kernel family.
     """
     entry = graph.tensors[graph.inputs[0]]
-    if entry.qparams is None or not takes_raw_pixels(entry.qparams, belongs.images):
+    if entry.qparams is None or not takes_raw_pixels(entry.qparams, sidecar.images):
         raise ModelError(
-            f"MediaPipe hands an image's bytes to a quantized model as they are, and {graph.name} takes others.",
+            f"MediaPipe passes an image's bytes unchanged to a quantized model, but {graph.name} expects other values.",
             "Fold the normalization into it first: `octavo slim MODEL -o OUT --pixels uint8`; then deploy OUT.",
         )
-    if belongs.images.channels != "rgb":
+    if sidecar.images.channels != "rgb":
         raise ModelError(
-            f"MediaPipe takes RGB models only, and {graph.name} takes {belongs.images.channels}.",
-            "Leave `mediapipe` out.",
+            f"MediaPipe supports RGB models only, but {graph.name} takes {sidecar.images.channels}.",
+            "Leave out `mediapipe`.",
         )
     twin = unsigned(graph) if entry.dtype == "int8" else graph
     if twin.tensors[twin.outputs[0]].dtype == "int8":
         twin = unsigned_output(twin)
-    equality.prove(graph, twin, belongs.images, f"MediaPipe's twin of {graph.name}")
-    return described(twin, belongs)
+    equality.prove(graph, twin, sidecar.images, f"the MediaPipe copy of {graph.name}")
+    return described(twin, sidecar)
 
 
 def labels(classes: tuple[str, ...]) -> str:
@@ -72,9 +72,9 @@ def labels(classes: tuple[str, ...]) -> str:
     return "".join(f"{name}\n" for name in classes)
 
 
-def contents(graph: Graph, belongs: Sidecar) -> dict[str, Any]:
+def contents(graph: Graph, sidecar: Sidecar) -> dict[str, Any]:
     """The metadata as JSON, in the schema's names."""
-    preprocess = belongs.images
+    preprocess = sidecar.images
     probabilities = gives_probabilities(graph)
     image = {
         "name": "image",
@@ -92,7 +92,7 @@ def contents(graph: Graph, belongs: Sidecar) -> dict[str, Any]:
         "associated_files": [{"name": LABELS, "description": "The classes, one a line.", "type": "TENSOR_AXIS_LABELS"}],
     }
     return {
-        "name": f"Image classifier of {len(belongs.classes)} classes",
+        "name": f"Image classifier of {len(sidecar.classes)} classes",
         "description": "Names the class of an image. Written by Octavo.",
         "subgraph_metadata": [{"input_tensor_metadata": [image], "output_tensor_metadata": [scores]}],
         "min_parser_version": PARSER_VERSION,

@@ -98,12 +98,12 @@ def deploy(
         made = Path(temporary) / "folder"
         made.mkdir()
         _fill(made, loaded, evaluation, _of_run(run, DataSummary))
-        assert loaded.belongs is not None
+        assert loaded.sidecar is not None
         if mediapipe:
-            (made / "mediapipe.tflite").write_bytes(for_mediapipe(loaded.graph, loaded.belongs).content)
+            (made / "mediapipe.tflite").write_bytes(for_mediapipe(loaded.graph, loaded.sidecar).content)
         if web is not None:
             shown = None if beside is None else _float(beside)
-            write_web(made / "web", Shown(loaded.graph, loaded.belongs), shown, evaluation, web.packed)
+            write_web(made / "web", Shown(loaded.graph, loaded.sidecar), shown, evaluation, web.packed)
         _sum(made)
         files = {path.relative_to(made).as_posix(): path.stat().st_size for path in _files(made)}
         zipped = _zip(made, out) if archive else None
@@ -114,12 +114,12 @@ def deploy(
 
 
 def _check(loaded: Loaded, model: Path) -> None:
-    graph, belongs = loaded.graph, loaded.belongs
+    graph, sidecar = loaded.graph, loaded.sidecar
     if model.suffix != ".tflite":
-        raise ModelError(f"'{model}' is no .tflite file.", "Quantize it first: `octavo quantize`.")
+        raise ModelError(f"'{model}' is not a .tflite file.", "Quantize it first: `octavo quantize`.")
     if any(t.dtype == "float32" for t in graph.tensors):
         raise ModelError(f"{graph.name} is not full-integer.", "Quantize it first: `octavo quantize`.")
-    if belongs is None:
+    if sidecar is None:
         raise ModelError(
             f"{graph.name} has no sidecar, so its preprocessing is unknown.",
             "Deploy the file where `octavo quantize` or `octavo run` wrote it, with the .json beside it.",
@@ -127,14 +127,14 @@ def _check(loaded: Loaded, model: Path) -> None:
     given = graph.tensors[graph.outputs[0]]
     if given.dtype in WHOLE:
         raise ModelError(
-            f"{graph.name} gives the class itself ({given.dtype}), and a folder's programs show the score of each.",
+            f"{graph.name} outputs the class itself ({given.dtype}), but the folder's programs show scores.",
             "Export the model without its ARG_MAX, and quantize that.",
         )
     count = given.shape[-1]
-    if len(belongs.classes) != max(count, 2):
+    if len(sidecar.classes) != max(count, 2):
         raise ModelError(
-            f"{graph.name} tells {count} classes apart, and its sidecar names {len(belongs.classes)}.",
-            "Quantize it with --data whose folders are named as the classes.",
+            f"{graph.name} has {count} classes, but its sidecar names {len(sidecar.classes)}.",
+            "Quantize it with `data` whose folders are named like the classes.",
         )
 
 
@@ -142,21 +142,21 @@ def _evaluated(evaluation: Evaluation | None, name: str, model: Path) -> None:
     """Refuses a model whose run has the figures of another model."""
     if evaluation is not None and model.is_file() and evaluation.models[name].sha256 != sha256(model):
         raise ModelError(
-            f"'{model.parent}' was evaluated with another {model.name} than is there now.",
+            f"'{model.parent}' was evaluated with another {model.name} than the one that is there now.",
             "Run it again: `octavo run`.",
         )
 
 
 def _float(path: Path) -> Shown:
     loaded = load_model(path)
-    graph, belongs = loaded.graph, loaded.belongs
+    graph, sidecar = loaded.graph, loaded.sidecar
     ports = {graph.tensors[index].dtype for index in (*graph.inputs, *graph.outputs)}
-    if ports != {"float32"} or belongs is None:
+    if ports != {"float32"} or sidecar is None:
         raise ModelError(
             f"{graph.name} is not a float .tflite model with its sidecar.",
             "Give the float model that the int8 one was made from, with the .json beside it, or leave --beside out.",
         )
-    return Shown(graph, belongs)
+    return Shown(graph, sidecar)
 
 
 def _of_run(run: Path | None, kind: type[A]) -> A | None:
@@ -164,19 +164,19 @@ def _of_run(run: Path | None, kind: type[A]) -> A | None:
 
 
 def _fill(folder: Path, loaded: Loaded, evaluation: Evaluation | None, data: DataSummary | None) -> None:
-    graph, belongs = loaded.graph, loaded.belongs
-    assert belongs is not None
-    shipped = described(graph, belongs)
+    graph, sidecar = loaded.graph, loaded.sidecar
+    assert sidecar is not None
+    shipped = described(graph, sidecar)
     (folder / "model.tflite").write_bytes(shipped.content)
     digest, bare = sha256(folder / "model.tflite"), hashlib.sha256(graph.content).hexdigest()
-    facts = belongs.images.to_json() | {"output": "probabilities" if gives_probabilities(graph) else "logits"}
+    facts = sidecar.images.to_json() | {"output": "probabilities" if gives_probabilities(graph) else "logits"}
     texts = {
-        LABELS: labels(belongs.classes),
+        LABELS: labels(sidecar.classes),
         "preprocess.json": json.dumps(facts, indent=2) + "\n",
-        "model-card.md": model_card(shipped, belongs.images, belongs.classes, digest, bare, evaluation, data),
+        "model-card.md": model_card(shipped, sidecar.images, sidecar.classes, digest, bare, evaluation, data),
         "model_data.h": carray.header(bare),
         "model_data.cc": carray.source(graph.content),
-        "model_facts.h": cfacts.header(graph, belongs),
+        "model_facts.h": cfacts.header(graph, sidecar),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8", newline="\n")

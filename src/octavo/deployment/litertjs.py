@@ -76,7 +76,7 @@ def vendor(folder: Path, packed: Path | None = None, offline: bool = False) -> N
 
     Args:
         folder: Where to; it is made.
-        packed: A folder with the archives, as `npm pack` writes them; downloaded with npm when left out.
+        packed: A folder with the archives, as `npm pack` writes them; downloaded with npm by default.
         offline: Let npm use only its cache.
 
     Raises:
@@ -108,21 +108,21 @@ def _pack(folder: Path, offline: bool) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise MissingDependencyError(
-            "The web demo needs LiteRT.js from npm, and npm is not installed.",
-            f"Install Node.js with npm; or run `{by_hand()}` where it is, and give that folder with --litertjs.",
+            "The web demo needs LiteRT.js from npm, but npm is not installed.",
+            f"Install Node.js with npm, or run `{by_hand()}` where npm is, and give that folder with --litertjs.",
         )
     patience = ["--offline" if offline else "--prefer-offline", "--fetch-retries=1", "--fetch-timeout=120000"]
     command = [npm, *by_hand().split()[1:], "--pack-destination", str(folder), "--ignore-scripts", *patience]
     try:
         # npm runs in the folder that it writes to, because it uses an .npmrc of the folder in which it starts.
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE, cwd=folder)
-        said = next((line for line in done.stderr.splitlines() if "error" in line.lower()), "it gave no reason")
+        cause = next((line for line in done.stderr.splitlines() if "error" in line.lower()), "npm gave no reason")
     except subprocess.TimeoutExpired:
-        done, said = None, f"no answer in {_PATIENCE // 60} minutes"
+        done, cause = None, f"no answer in {_PATIENCE // 60} minutes"
     if done is None or done.returncode:
         raise OctavoError(
-            f"npm could not get LiteRT.js: {said.strip()}.",
-            f"Check the network; or run `{by_hand()}` where there is one, and give that folder with --litertjs.",
+            f"npm could not get LiteRT.js: {cause.strip()}.",
+            f"Check the network, or run `{by_hand()}` where there is one, and give that folder with --litertjs.",
         )
 
 
@@ -134,7 +134,7 @@ def _extract(package: Package, archive: Path, folder: Path) -> None:
     found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     if found != package.integrity:
         raise OctavoError(
-            f"{archive.name} is not {package.name} {package.version}: its SHA-512 is not the one that was pinned.",
+            f"{archive.name} is not {package.name} {package.version}: its SHA-512 is not the pinned one.",
             f"Get it again with `{by_hand()}`.",
         )
     with tarfile.open(archive) as opened:

@@ -98,7 +98,7 @@ def _asked(
     verdicts = ask(trial, targets, say)
     if any(isinstance(target, Browser) for target in targets):
         return verdicts
-    about = f"a run starts no browser unless deployment.browser is set; `octavo targets {path.name}` starts one"
+    about = f"a run starts a browser only if deployment.browser is set; `octavo targets {path.name}` starts one"
     place = next(place for place, target in enumerate(every()) if isinstance(target, Browser))
     verdicts.insert(place, Verdict(Browser.id, Browser.name, Answer(None, about), None, None))
     return verdicts

@@ -45,7 +45,7 @@ def check(folder: Path = HERE) -> None:
         if not path.is_file():
             raise RefusedError(f"There is no {name} in '{folder}': copy the whole folder again.")
         if hashlib.sha256(path.read_bytes()).hexdigest() != known.get(name):
-            raise RefusedError(f"{name} is damaged or was replaced: its SHA-256 is not that of SHA256SUMS.")
+            raise RefusedError(f"{name} is damaged or was replaced: its SHA-256 is not the one in SHA256SUMS.")
 
 
 @contextlib.contextmanager

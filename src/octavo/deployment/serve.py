@@ -50,7 +50,7 @@ class WebServer(ThreadingHTTPServer):
                 super().__init__((_HOST, 0), _Handler)
                 return
             raise OctavoError(
-                f"Port {port} can not be used: {error.strerror}.", "Set `port` to another, or leave it out."
+                f"Port {port} cannot be used: {error.strerror}.", "Set `port` to another, or leave it out."
             ) from error
 
     @property

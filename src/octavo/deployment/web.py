@@ -35,8 +35,8 @@ class Web:
     """The options of `octavo deploy` for a web demo.
 
     Args:
-        beside: The float model to show next to the int8 one; the run's own when left out, or none without a run.
-        packed: The folder with the packed archives of LiteRT.js; downloaded with npm when left out.
+        beside: The float model to show next to the int8 one; the run's own by default, or none without a run.
+        packed: The folder with the packed archives of LiteRT.js; downloaded with npm by default.
     """
 
     beside: Path | None = None
@@ -48,7 +48,7 @@ class Shown:
     """A model that the page runs, and its sidecar."""
 
     graph: Graph
-    belongs: Sidecar
+    sidecar: Sidecar
 
 
 def write_web(
@@ -61,7 +61,7 @@ def write_web(
         int8: The model that is deployed.
         beside: The float model, if there is one.
         evaluation: A run's `evaluation.json`, if there is one.
-        packed: The folder with the packed archives of LiteRT.js; downloaded with npm when left out.
+        packed: The folder with the packed archives of LiteRT.js; downloaded with npm by default.
 
     Raises:
         ModelError: The two models do not have the same preprocessing or the same classes.
@@ -72,7 +72,7 @@ def write_web(
         _agree(int8, beside)
     litertjs.vendor(folder / "litert", packed)
     copy_modules(folder)
-    classes, preprocess = int8.belongs.classes, int8.belongs.images
+    classes, preprocess = int8.sidecar.classes, int8.sidecar.images
     shown = {"int8": int8} if beside is None else {"int8": int8, "float32": beside}
     facts = {
         "title": f"Image classifier of {len(classes)} classes",
@@ -113,25 +113,25 @@ def browser_twin(graph: Graph) -> Graph:
 
 
 def _agree(int8: Shown, beside: Shown) -> None:
-    ours, theirs = int8.belongs.images, beside.belongs.images
+    ours, theirs = int8.sidecar.images, beside.sidecar.images
     same = (ours.size, ours.interpolation, ours.channels) == (theirs.size, theirs.interpolation, theirs.channels)
-    if not same or int8.belongs.classes != beside.belongs.classes:
+    if not same or int8.sidecar.classes != beside.sidecar.classes:
         raise ModelError(
-            f"{int8.graph.name} and {beside.graph.name} do not take the same images or tell the same classes apart.",
-            "Show the float model that the int8 one was made from.",
+            f"{int8.graph.name} and {beside.graph.name} do not have the same input images or the same classes.",
+            "Give the float model that the int8 one was made from.",
         )
     if gives_probabilities(int8.graph) != gives_probabilities(beside.graph):
         raise ModelError(
             f"One of {int8.graph.name} and {beside.graph.name} gives logits, and the other probabilities.",
-            "Show two models that give the same.",
+            "Give two models that both give logits or both give probabilities.",
         )
 
 
 def _write(folder: Path, name: str, shown: Shown, accuracy: str | None) -> dict[str, Any]:
     """Writes the browser's copy of a model with its proof; returns the facts that the page needs."""
-    graph, preprocess = shown.graph, shown.belongs.images
+    graph, preprocess = shown.graph, shown.sidecar.images
     twin = browser_twin(graph)
-    equality.prove(graph, twin, preprocess, f"The browser's twin of {graph.name}")
+    equality.prove(graph, twin, preprocess, f"the browser's copy of {graph.name}")
     path = folder / f"{name}.tflite"
     path.write_bytes(twin.content)
     ports = Model(twin, workers=1)

@@ -32,13 +32,13 @@ def calibrate(
         QuantizationError: There is no such observer.
     """
     if len(images) == 0:
-        raise DataError("Calibration needs at least one image, and got none.", "Give 100 or so, from the training set.")
+        raise DataError("Calibration needs at least one image, and got none.", "Give about 100, from the training set.")
     ranges = saturate(graph, observe(graph, images, observer, progress), images)
     broken = [name for name, bounds in ranges.of.items() if not np.all(np.isfinite(bounds))]
     if broken:
         raise ModelError(
             f"{graph.name} computes NaN or infinity in {len(broken)} of {len(ranges.of)} tensors.",
-            "Check its weights and that the images are preprocessed as it was trained. First tensors concerned:",
+            "Check its weights, and that the images are preprocessed as in its training. The first such tensors:",
             details=broken[:5],
         )
     return ranges

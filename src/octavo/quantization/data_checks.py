@@ -48,32 +48,32 @@ def of_images(images: ImageSet) -> list[str]:
     found, count = [], len(images)
     if count < _FEW:
         found.append(
-            f"{count} calibration image{'s are' if count > 1 else ' is'} few: other images will pass the ranges that "
-            "they give. Give 100 or so; `octavo calibrate` shows how many are enough."
+            f"{count} calibration image{'s are' if count > 1 else ' is'} too few: other images may exceed the ranges. "
+            "Give about 100; `octavo calibrate` measures how many are enough."
         )
     if images.labels is not None and len(images.classes) > 1 and count > 1 and len(np.unique(images.labels)) == 1:
         name = images.classes[int(images.labels[0])]
         found.append(
-            f"All {count} calibration images are of class '{name}', of {len(images.classes)}: ranges of other classes' "
-            "features are not seen. Draw them from all classes."
+            f"All {count} calibration images are of one class, '{name}', of {len(images.classes)}: images of other "
+            "classes may exceed the ranges. Draw them from all classes."
         )
     constant = [name for image, name in zip(images.images, images.ids, strict=True) if image.min() == image.max()]
     if constant:
         found.append(
-            f"{len(constant)} of {count} calibration images are of one colour, such as '{constant[0]}'. Look at them: "
-            "a broken decoder or a placeholder makes such images."
+            f"{len(constant)} of {count} calibration images are of one colour, such as '{constant[0]}'. Check "
+            "them: a broken decoder or a placeholder can cause this."
         )
-    seen: set[bytes] = set()
+    known: set[bytes] = set()
     again = []
     for image, name in zip(images.images, images.ids, strict=True):
         content = image.tobytes()
-        if content in seen:
+        if content in known:
             again.append(name)
-        seen.add(content)
+        known.add(content)
     if len(again) > count // 10:
         found.append(
-            f"{len(again)} of {count} calibration images are repeated, such as '{again[0]}'. They count once: give "
-            "others."
+            f"{len(again)} of {count} calibration images are repeated, such as '{again[0]}'. A repeated image "
+            "adds nothing to the ranges: give different images."
         )
     return found
 
@@ -96,19 +96,19 @@ def of_answers(graph: Graph, images: Images, labels: Array | None = None, scale:
         return []
     answers = outputs.argmax(axis=1)
     how = f" Pixels were scaled to {scale}." if scale else ""
-    mend = "Check the scale, the order of the channels and of the classes, and that this is the trained model."
+    advice = "Check the scale, the order of the channels and of the classes, and that this is the trained model."
     if labels is not None:
         right = int((answers == labels[places]).sum())
         if proportion(right, len(places)).low <= 1 / outputs.shape[1]:
             return [
                 f"The float model is right for {right} of {len(places)} calibration images, which is no better than "
-                f"guessing among {outputs.shape[1]} classes.{how} {mend}"
+                f"guessing among {outputs.shape[1]} classes.{how} {advice}"
             ]
         return []
     common, times = Counter(answers.tolist()).most_common(1)[0]
     if times == len(places):
         return [
-            f"The float model gives the same class, number {common}, for all of {times} calibration images.{how} {mend}"
+            f"The float model gives the same class, number {common}, for all {times} calibration images.{how} {advice}"
         ]
     return []
 
@@ -141,8 +141,8 @@ def of_ranges(graph: Graph, images: Images) -> list[str]:
         return []
     share, name = min(owned)
     return [
-        f"Of {len(tensors)} activations, {len(owned)} have a range that {_OWNERS} of {len(images)} images make: "
-        f"without them that of '{name.split(';')[0]}' would be {share:.0%} as wide. Look for images that do not "
+        f"Of {len(tensors)} activations, {len(owned)} have a range that depends on {_OWNERS} of {len(images)} images: "
+        f"without them, the range of '{name.split(';')[0]}' would be {share:.0%} as wide. Look for images that do not "
         "belong, or set `observer='percentile'`."
     ]
 

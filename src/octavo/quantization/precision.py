@@ -87,7 +87,7 @@ def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precisio
         fitting = named or [op for op in graph.ops if any(fnmatch.fnmatchcase(t, key) for t in _called(graph, op))]
         able = [op for op in fitting if precision in possible(op)]
         if not fitting:
-            problems.append(f"'{key}': no op fits{_nearest(graph, key)}")
+            problems.append(f"'{key}': no op matches{_nearest(graph, key)}")
         elif not able or len(able) < len(named):
             unable = {op.kind: possible(op) for op in fitting if op not in able}
             problems += [
@@ -97,8 +97,8 @@ def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precisio
         found.update({name_of(graph, op): precision for op in able})
     if problems:
         raise QuantizationError(
-            f"{graph.name} cannot have the precision that was asked for.",
-            "Name ops as `octavo inspect --ops` does, by kind, or by a pattern.",
+            f"{graph.name} cannot have the requested `precision`.",
+            "Name ops as in `octavo inspect --ops`, by kind, or by a pattern:",
             details=problems,
         )
     return found

@@ -141,8 +141,8 @@ def accept(checks: list[Check]) -> list[Check]:
     failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
     if failed:
         raise ProofError(
-            f"The written int8 file fails {len(failed)} of {len(checks)} checks, and was not kept.",
-            "This is a defect of Octavo or of litert-quantizer: please report it with the float model.",
+            f"The written int8 file fails {len(failed)} of {len(checks)} checks and was not kept.",
+            "This is a bug in Octavo or litert-quantizer: please report it with the float model.",
             details=failed,
         )
     return checks
@@ -160,7 +160,7 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     activations = [n for n in names if by_name[n].constant is None]
     constants = [n for n in names if by_name[n].constant is not None]
     yield Check(
-        "every tensor of the table is in the file",
+        "every tensor of the quantization table is in the file",
         len(names) == len(table.stored),
         len(table.stored),
         ", ".join(sorted(set(table.stored) - set(names))[:5]),
@@ -230,8 +230,8 @@ def _ports(graph: Graph, source: Graph, formats: list[Format]) -> Check:
         return made.dtype in dtypes
 
     name = f"input and output are {' or '.join(dtypes)}"
-    name += ", and inputs of bytes are uint8 at scale 1" if byte_inputs else ""
-    name += f", but for whole numbers:{others[1:]}" if others else ""
+    name += ", and byte inputs are uint8 at scale 1" if byte_inputs else ""
+    name += f", except for whole numbers:{others[1:]}" if others else ""
     return _check(name, pairs, holds, lambda pair: pair[0].name)
 
 
@@ -240,7 +240,7 @@ def _builtins(graph: Graph) -> Check:
     apart = dict.fromkeys(op.kind for op in graph.ops if row(op) is None and whole(graph, op))
     name = "every op is an int8 builtin (TFLITE_BUILTINS_INT8)"
     return _check(
-        f"{name}, or on whole numbers alone: {', '.join(apart)}" if apart else name,
+        f"{name}, or computes whole numbers only: {', '.join(apart)}" if apart else name,
         graph.ops,
         lambda op: row(op) is not None or op.kind == "QUANTIZE" or whole(graph, op),
         str,
@@ -277,7 +277,7 @@ def _bias_types(formats: list[Format]) -> str:
     """Names the types of biases: the usual one, and each other one with the activation type that it goes with."""
     usual = f"int{FORMATS[DEFAULT].biases}"
     types = {f"int{found.biases}": found.activation_type for found in formats if found.integer}
-    others = [f" or {bias} beside {entry}," for bias, entry in types.items() if bias != usual]
+    others = [f" or {bias} with {entry} activations," for bias, entry in types.items() if bias != usual]
     return ",".join([usual, *others])
 
 

@@ -72,7 +72,7 @@ def check_float(graph: Graph) -> None:
     if any(t.qparams is not None for t in graph.tensors):
         raise ModelError(
             f"{graph.name} is quantized already: a float32 model was expected.",
-            "Give the float .tflite it came from.",
+            "Give the float model that it came from.",
         )
     broken = [
         t.name
@@ -82,7 +82,7 @@ def check_float(graph: Graph) -> None:
     if broken:
         raise ModelError(
             f"{graph.name} has NaN or infinity in {len(broken)} of its constants.",
-            "Its training diverged: train again with a lower learning rate. Constants concerned:",
+            "Its training diverged: train again with a lower learning rate. The constants are:",
             details=broken[:5],
         )
 

@@ -157,7 +157,7 @@ def layout(graph: Graph, allow_float: bool = False, precision: Mapping[str, Prec
     missing = [item for item in _unquantizable(graph) if item.tensor not in floats]
     if missing and not allow_float:
         raise _refused(graph, missing)
-    asked = [KeptInFloat(str(op), name, "as asked for") for op in graph.ops if (name := name_of(graph, op)) in floats]
+    asked = [KeptInFloat(str(op), name, "as requested") for op in graph.ops if (name := name_of(graph, op)) in floats]
     return _layout(graph, [*missing, *asked], given)
 
 
@@ -207,7 +207,7 @@ def _unquantizable(graph: Graph) -> Iterator[KeptInFloat]:
                 yield KeptInFloat(str(op), name, why_not(op))
             continue
         if rules is OF_BYTES.get(op.kind) and touches_float and not takes_bytes(graph, op):
-            yield KeptInFloat(str(op), name, f"{why_not(op)}; that of a uint8 input alone has an int8 form")
+            yield KeptInFloat(str(op), name, f"{why_not(op)}; only that of a uint8 input has an int8 form")
         if rules.weight is not None:
             weight = graph.tensors[op.inputs[rules.weight]]
             if weight.constant is None and not rules.computed:
@@ -235,8 +235,8 @@ def _too_wide(graph: Graph, found: Layout, params: Mapping[Slot, QParams]) -> It
             slot = found.at(op, tensor)
             scale = 0.0 if slot is None else float(params[slot].scale[0])
             if scale >= rules.below:
-                reason = f"LiteRT's int8 kernel of it errs at scales from {rules.below:g} on, and '{tensor.name}' has "
-                yield KeptInFloat(str(op), name_of(graph, op), f"{reason}{scale:.3g}")
+                limit = f"LiteRT's int8 kernel computes wrong results at scales of {rules.below:g} or more"
+                yield KeptInFloat(str(op), name_of(graph, op), f"{limit}, and '{tensor.name}' has {scale:.3g}")
                 break
 
 
@@ -341,8 +341,8 @@ def _range(slot: Slot, tensor: Tensor, ranges: Ranges) -> Range:
     if tensor.constant is not None:
         return float(tensor.constant.min()), float(tensor.constant.max())
     raise QuantizationError(
-        f"The ranges hold nothing for tensor '{tensor.name}'.",
-        "Calibrate this very graph, then quantize it.",
+        f"The ranges have no entry for tensor '{tensor.name}'.",
+        "Calibrate the graph that is quantized.",
     )
 
 

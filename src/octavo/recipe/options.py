@@ -45,22 +45,22 @@ class Inputs:
     data: Path | str | None = field(
         default=None, metadata={"help": "Folder, archive (.tar, .tar.gz, .zip) or .npz of images."}
     )
-    images: int | None = field(default=None, metadata={"help": "How many images."})
+    images: int | None = field(default=None, metadata={"help": "Number of images."})
     seed: int = field(default=0, metadata={"help": "Seed of the choice of images."})
     signature: str | None = field(
-        default=None, metadata={"help": "Which graph of a .tflite file with several signatures."}
+        default=None, metadata={"help": "The signature to use, of a .tflite file with several."}
     )
     size: tuple[int, int] | None = field(
-        default=None, metadata={"help": "Height and width of the images, where a .tflite file leaves them open."}
+        default=None, metadata={"help": "Height and width of the images, if the .tflite file leaves them open."}
     )
     scale: tuple[float, float] | None = field(
-        default=None, metadata={"help": "The input values of pixels 0 and 255; from the model's sidecar if it has one."}
+        default=None, metadata={"help": "The input values of pixels 0 and 255; by default from the model's sidecar."}
     )
     interpolation: Interpolation | None = field(
-        default=None, metadata={"help": "How images are resized; from the model's sidecar if it has one."}
+        default=None, metadata={"help": "How images are resized; by default from the model's sidecar."}
     )
     channels: Channels | None = field(
-        default=None, metadata={"help": "Channel order; from the model's sidecar if it has one."}
+        default=None, metadata={"help": "Channel order; by default from the model's sidecar."}
     )
     task: TaskName | None = field(
         default=None,
@@ -85,11 +85,11 @@ class Quantization:
     """
 
     observer: ObserverName = field(
-        default="minmax", metadata={"help": f"How values seen become a range. {explained(OBSERVERS)}."}
+        default="minmax", metadata={"help": f"How calibration values become a range. {explained(OBSERVERS)}."}
     )
-    tune: tuple[PassName, ...] = field(default=("compensate",), metadata={"help": "Tuning passes, in their order."})
+    tune: tuple[PassName, ...] = field(default=("compensate",), metadata={"help": "Tuning passes to apply, in order."})
     precision: Mapping[str, Precision] = field(
-        default_factory=dict, metadata={"help": "Ops that are not int8, by name, kind or pattern."}
+        default_factory=dict, metadata={"help": "Precision of ops that are not int8, by name, kind or pattern."}
     )
     allow_float: bool = field(
         default=False, metadata={"help": "Keep ops without an int8 form in float, and list them."}
@@ -202,5 +202,5 @@ def _mistake(error: Any) -> str:
     name, *inner = (part for part in item["loc"])
     place = "".join(f" of '{part}'" if isinstance(part, str) else f", item {part + 1}" for part in inner)
     if item["type"] == "literal_error":
-        return f"`{name}`{place} should be {item['ctx']['expected']}, and is {item['input']!r}."
+        return f"`{name}`{place} should be {item['ctx']['expected']}, not {item['input']!r}."
     return f"`{name}`{place}: {item['msg'][0].lower() + item['msg'][1:]}, not {item['input']!r}."

@@ -44,11 +44,11 @@ class DataRecipe(Section):
         "`path`: an image folder, an archive of one, or an `.npz` file.",
     )
     path: Path | None = Field(None, description="Folder, archive or `.npz`; for `cifar10` also an official archive.")
-    train: Count | None = Field(None, description="Training images, stratified by class; all when left out.")
+    train: Count | None = Field(None, description="Training images, stratified by class; all by default.")
     validation: Annotated[int, Field(ge=0)] = Field(
         0, description="Images for choosing (early stopping, range search), taken from the training split."
     )
-    test: Count | None = Field(None, description="Held-out images, stratified by class; all when left out.")
+    test: Count | None = Field(None, description="Held-out images, stratified by class; all by default.")
 
 
 class PreprocessRecipe(Section):
@@ -88,7 +88,7 @@ class ModelRecipe(Section):
 class AugmentRecipe(Section):
     """Random changes to training images, made by Keras' own preprocessing layers."""
 
-    flip: bool = Field(False, description="Mirror left and right, half of the time.")
+    flip: bool = Field(False, description="Mirror half of the images horizontally.")
     shift: Share = Field(0.0, description="Largest translation, as a share of the size; edges are reflected.")
     crop: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
@@ -116,9 +116,9 @@ class TrainRecipe(Section):
         1.0,
         description="Each block's rate as a share of the block's above it; 1 is the same rate throughout.",
     )
-    warmup: Share = Field(0.1, description="Share of the steps over which the rate rises from 0.")
+    warmup: Share = Field(0.1, description="Share of the steps in which the rate rises from 0 (warm-up).")
     schedule: Literal["cosine", "constant"] = Field(
-        "cosine", description="The course of the learning rate after the warm-up."
+        "cosine", description="How the learning rate changes after the warm-up."
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="Decoupled weight decay.")
     unfreeze_from: str | None = Field(
@@ -161,8 +161,8 @@ class CalibrateRecipe(Section):
 
     images: Count | None = Field(
         None,
-        description="Calibration images, stratified, from the training split; 100, or all where there are fewer, when "
-        "left out.",
+        description="Calibration images, stratified, from the training split; by default 100, or all if there "
+        "are fewer.",
     )
 
 
@@ -181,16 +181,16 @@ class QuantizeRecipe(Section):
     )
     tune: tuple[PassName, ...] = Field(
         ("compensate",),
-        description="What post-training quantization changes first, in this order; it needs no labels. "
+        description="Tuning passes of post-training quantization, in this order; they need no labels. "
         f"{explained(PASSES, '`')}.",
     )
     allow_float: bool = Field(
         False,
-        description="Leave ops without an integer form in float, and list them, instead of refusing the model.",
+        description="Keep ops without an integer form in float, and list them, instead of refusing the model.",
     )
     precision: dict[str, Precision] = Field(
         {},
-        description=f"What ops compute in, where it is not int8: {named('`')}; by an op's name (`octavo inspect "
+        description=f"Precision of ops that are not int8: {named('`')}; by an op's name (`octavo inspect "
         "--ops`), kind, or a pattern such as `*`. Later entries override earlier ones; a "
         "pattern applies only to ops that support that precision.",
     )
@@ -215,7 +215,7 @@ class QatRecipe(Section):
     batch: Count = Field(32, description="Images per step.")
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="Adam's peak rate. Left out: the best of a few that are each tried for a few steps.",
+        description="Adam's peak learning rate; by default the best of a few, each tried for a few steps.",
     )
     range_rate: Annotated[float, Field(ge=0)] = Field(
         1.0,
@@ -255,12 +255,12 @@ class DeploymentRecipe(Section):
     """The measurements of the int8 model, compared with the float model."""
 
     seconds: Annotated[float, Field(gt=0)] = Field(
-        2.0, description="About how long float and int8 are timed side by side, for each kernel family."
+        2.0, description="Approximate time for timing float and int8 side by side, for each kernel family, in seconds."
     )
     kernels: tuple[Literal["xnnpack", "builtin", "reference"], ...] = Field(
         ("xnnpack", "builtin"),
         description="LiteRT's kernel families that are timed. `reference` gives the outputs of a microcontroller; "
-        "its time on this machine can be long, and says nothing about one.",
+        "its time on this machine can be long, and says nothing about a microcontroller's.",
         min_length=1,
     )
     targets: bool = Field(True, description="Check the int8 model on every target.")
@@ -288,13 +288,13 @@ class Recipe(Section):
     title: str = Field("", description="The report's title.")
     seed: int = Field(0, description="Seeds the choice of images, the initial weights and the training order.")
     data: DataRecipe = Field(description="Images.")
-    preprocess: PreprocessRecipe = Field(PreprocessRecipe(), description="From image to input.")
+    preprocess: PreprocessRecipe = Field(PreprocessRecipe(), description="Preprocessing, from image to input.")
     model: ModelRecipe = Field(ModelRecipe(), description="Network.")
     train: TrainRecipe = Field(TrainRecipe(), description="Training of the float baseline.")
     calibrate: CalibrateRecipe = Field(CalibrateRecipe(), description="Activation ranges.")
     quantize: QuantizeRecipe = Field(QuantizeRecipe(), description="The integer model.")
     qat: QatRecipe = Field(QatRecipe(), description="Quantization-aware training, where `quantize.method` is `qat`.")
-    evaluate: EvaluateRecipe = Field(EvaluateRecipe(), description="The comparison.")
+    evaluate: EvaluateRecipe = Field(EvaluateRecipe(), description="Evaluation and the comparison of float and int8.")
     deployment: DeploymentRecipe = Field(DeploymentRecipe(), description="Latency, memory, and the targets.")
 
     @model_validator(mode="before")
@@ -371,7 +371,7 @@ def _parse(text: str, where: str) -> tuple[dict[str, Any], Lines]:
     except yaml.YAMLError as error:
         raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(value, dict):
-        raise RecipeError(f"{where} should be a mapping of keys to values, and is not.", "See docs/recipes.md.")
+        raise RecipeError(f"{where} should be a mapping of keys to values, but is not.", "See docs/recipes.md.")
     lines: Lines = {}
 
     def walk(node: yaml.Node | None, path: tuple[str, ...]) -> None:

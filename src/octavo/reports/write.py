@@ -124,7 +124,7 @@ def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: 
 
 def _nothing(facts: Facts) -> str:
     """The sentence in place of the deployment section, if the run has no figures for it."""
-    why = "no deployment.json" if facts.deployment is None else "a deployment.json of other models than it has now"
+    why = "no deployment.json" if facts.deployment is None else "a deployment.json that was measured with other models"
     return (
         f"The run has {why}, so this section has no latency, memory or targets. Repeat the same `octavo run` to add it."
     )

@@ -117,11 +117,11 @@ def prove(before: Graph, after: Graph, preprocess: Preprocess, name: str, images
     Raises:
         ProofError: The outputs differ.
     """
-    seen = preprocess.normalize(pictures(preprocess.shape, images))
+    inputs = preprocess.normalize(pictures(preprocess.shape, images))
     for family in get_args(Kernels):
-        said, twins = (Model(one, family, workers=1).predict(seen) for one in (before, after))
-        if not np.array_equal(said, twins):
-            raise ProofError(f"{name} gives other outputs than its model on the {family} kernels.")
+        wanted, found = (Model(one, family, workers=1).predict(inputs) for one in (before, after))
+        if not np.array_equal(wanted, found):
+            raise ProofError(f"The outputs of {name} differ from its model's on the {family} kernels.")
 
 
 def compare(

@@ -119,18 +119,18 @@ def _padding(draft: _Draft, op: Op) -> None:
 def _why_not_same(graph: Graph, op: Op, source: Tensor, made: Tensor, readers: tuple[Op, ...]) -> str | None:
     for reader in readers:
         if (rules := row(reader)) is None or not rules.convolves or reader.inputs.index(made.index) != 0:
-            return f"{reader} reads it, and only convolutions pad with zeros themselves"
+            return f"{reader} reads it, and only convolutions can pad with zeros"
         if reader.options.padding != schema.Padding.VALID:
-            return f"{reader} pads once more"
+            return f"{reader} pads its input itself"
     amounts = graph.tensors[op.inputs[1]].constant
     if amounts is None or len(source.shape) != 4 or min(source.shape) < 1:
         return "its sizes are not known"
     if source.qparams != made.qparams:
-        return "it reads one scale and writes another"
+        return "its input and output have different scales"
     if made.index in graph.outputs:
         return "its result is an output of the model"
     if amounts[[0, 3]].any():
-        return "it pads more than height and width"
+        return "it pads other axes than height and width"
     for reader in readers:
         weight, made_of, options = graph.tensors[reader.inputs[1]], graph.tensors[reader.outputs[0]], reader.options
         ways = ((options.strideH, options.dilationHFactor), (options.strideW, options.dilationWFactor))
@@ -139,7 +139,7 @@ def _why_not_same(graph: Graph, op: Op, source: Tensor, made: Tensor, readers: t
             steps, before, after = same_padding(source.shape[axis], weight.shape[axis], stride, dilation)
             if (steps, before) != (made_of.shape[axis], amounts[axis][0]):
                 given = " and ".join(str(int(n)) for n in amounts[axis])
-                return f"it pads {source.shape[axis]} by {given}, and SAME of {reader} by {before} and {after}"
+                return f"it pads {source.shape[axis]} by {given}, but SAME of {reader} pads by {before} and {after}"
     return None
 
 
@@ -153,13 +153,13 @@ def _activation(draft: _Draft, op: Op) -> None:
     maker = graph.producers.get(source.index)
     takes = None if maker is None else row(maker)
     if maker is None or maker.options is None or takes is None or not takes.fuses:
-        draft.left.append(f"{op} after {maker or 'an input'}: that takes no activation function")
+        draft.left.append(f"{op} after {maker or 'an input'}: that op cannot fuse an activation function")
     elif activation(maker) is not None:
-        draft.left.append(f"{op} after {maker}: that has an activation function already")
+        draft.left.append(f"{op} after {maker}: that op has an activation function already")
     elif not draft.alone(source.index):
-        draft.left.append(f"{op} after {maker}: something else reads what it reads")
+        draft.left.append(f"{op} after {maker}: another op or output also uses its input")
     elif source.qparams != made.qparams:
-        draft.left.append(f"{op} after {maker}: it reads one scale and writes another")
+        draft.left.append(f"{op} after {maker}: its input and output have different scales")
     else:
         raw = draft.ops[maker.index]
         raw.outputs[0] = made.index

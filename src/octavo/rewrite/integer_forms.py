@@ -67,7 +67,9 @@ def integer_forms(graph: Graph) -> Rewritten:
     for index, form in forms.items():
         _apply(model, graph.ops[index], form)
     counts = Counter((graph.ops[index].kind, form.said) for index, form in forms.items())
-    said = (f"{count} {kind} became {what}, which int8 has a kernel of." for (kind, what), count in counts.items())
+    said = (
+        f"{count} {kind} became {what}, for which LiteRT has an int8 kernel." for (kind, what), count in counts.items()
+    )
     return Rewritten(Graph.of(model, graph.name), (*real, *said))
 
 
@@ -98,7 +100,8 @@ def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
         raw.inputs = [instead.get(int(index), int(index)) for index in raw.inputs]
     before = [graph.tensors[index] for index in casts]
     said = (
-        f"Input '{entry.name}' takes reals: {entry.dtype} became float32, and its CAST is gone." for entry in before
+        f"Input '{entry.name}' takes real numbers: {entry.dtype} became float32, and its CAST was removed."
+        for entry in before
     )
     sweep(model)
     return Graph.of(model, graph.name), tuple(said)

@@ -79,7 +79,7 @@ def raw_pixels(graph: Graph, preprocess: Preprocess) -> RawPixels:
     zero_point = int(np.floor(ideal + 0.5))
     if not -128 <= zero_point <= 127:
         raise QuantizationError(
-            f"Pixels become {low:g} to {high:g}, which leaves out 0: int8 can not pad such an input exactly.",
+            f"Pixels are scaled to [{low:g}, {high:g}], without 0: int8 cannot pad such an input exactly.",
             "Leave `pixels` out.",
         )
     readers, between = _first_convolutions(graph)
@@ -174,8 +174,8 @@ def _first_convolutions(graph: Graph) -> tuple[list[Op], list[int]]:
             readers.append(op)
         else:
             raise QuantizationError(
-                f"The input of {graph.name} is read by {op}, and an offset of its codes can only be folded into "
-                "convolutions with a constant bias of their own.",
+                f"{op} reads the input of {graph.name}. An offset of the input's codes can only be folded into a "
+                "convolution with its own constant bias.",
                 "Train with pixels scaled to [0, 1], which needs no folding, or leave `pixels` out.",
             )
     return readers, between

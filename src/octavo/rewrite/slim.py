@@ -62,7 +62,7 @@ class Slim:
 def slim(
     graph: Graph,
     preprocess: Preprocess | None,
-    seen: Raw,
+    images: Raw,
     *,
     pixels: Pixels | None = None,
     logits: bool = False,
@@ -73,7 +73,7 @@ def slim(
     Args:
         graph: The model, int8 or float.
         preprocess: The preprocessing of an image. None if the model takes no image.
-        seen: The images to compare on: uint8 ``(N, height, width, channels)`` of the input's size, in the model's
+        images: The images to compare on: uint8 ``(N, height, width, channels)`` of the input's size, in the model's
             channel order. For a model that takes no image, its raw inputs.
         pixels: Make the input raw pixels: ``int8`` takes the byte less 128, ``uint8`` the byte itself.
         logits: Remove the final Softmax.
@@ -85,57 +85,59 @@ def slim(
     """
     at = graph
     steps: list[Step] = []
-    codes = _encoded(at, preprocess, seen)
+    codes = _encoded(at, preprocess, images)
     left: tuple[str, ...] = ()
     if fuse:
         found = fused(at)
         left = found.left
         if found.kinds:
-            said = ", ".join(f"{count} {kind}" for kind, count in found.kinds.items())
+            kinds = ", ".join(f"{count} {kind}" for kind, count in found.kinds.items())
             loose: tuple[Kernels, ...] = ("xnnpack",) if inputs_of(at)[0].dtype == "float32" else ()
             same = _same(at, found.graph, codes)
-            steps.append(Step("fuse", f"ops taken into others: {said}", True, same, loose))
+            steps.append(Step("fuse", f"fused into other ops: {kinds}", True, same, loose))
             at = found.graph
     if pixels is not None:
         if preprocess is None:
             raise ModelError(
                 f"{graph.name} does not take one image: its input cannot be pixels.", "Leave out `pixels`."
             )
-        at, preprocess, made = _pixels(at, preprocess, np.asarray(seen), pixels)
+        at, preprocess, made = _pixels(at, preprocess, np.asarray(images), pixels)
         steps += made
-        codes = _encoded(at, preprocess, seen)
+        codes = _encoded(at, preprocess, images)
     if logits:
         after = strips.logits(at)
         same = _same(at.exposed([strips.logits_of(at)]), after, codes)
-        steps.append(Step("logits", "the final SOFTMAX is left out", True, same))
+        steps.append(Step("logits", "removed the final SOFTMAX", True, same))
         at = after
     after = strips.strip(at)
-    steps.append(Step("strip", "names, notes, metadata, and what was stored twice", True, _same(at, after, codes)))
+    steps.append(Step("strip", "removed names, notes, metadata and duplicate data", True, _same(at, after, codes)))
     for step in steps:
         _check(step, graph)
     return Slim(after, preprocess, steps, left)
 
 
-def _pixels(graph: Graph, preprocess: Preprocess, seen: Array, pixels: Pixels) -> tuple[Graph, Preprocess, list[Step]]:
+def _pixels(
+    graph: Graph, preprocess: Preprocess, images: Array, pixels: Pixels
+) -> tuple[Graph, Preprocess, list[Step]]:
     made = raw_pixels(graph, preprocess)
-    codes = _encoded(graph, preprocess, seen)
-    raw = as_codes(seen)
+    codes = _encoded(graph, preprocess, images)
+    raw = as_codes(images)
     about = (
         "the input took raw pixels already"
         if made.folded is None
-        else f"the input's grid moved by {abs(made.folded):.2f} of a step, folded into the first convolution's bias"
+        else f"the input's grid shifted by {abs(made.folded):.2f} of a step, folded into the first convolution's bias"
     )
     steps = [Step("pixels", about, made.folded is None, equality.compare(graph, made.graph, codes, raw))]
     if pixels == "int8":
         return made.graph, made.preprocess, steps
     bytes_in = unsigned(made.graph)
-    same = equality.compare(made.graph, bytes_in, raw, seen)
-    return bytes_in, made.preprocess, [*steps, Step("uint8", "one QUANTIZE op takes bytes", True, same)]
+    same = equality.compare(made.graph, bytes_in, raw, images)
+    return bytes_in, made.preprocess, [*steps, Step("uint8", "one QUANTIZE op converts uint8 to int8", True, same)]
 
 
-def _encoded(graph: Graph, preprocess: Preprocess | None, seen: Raw) -> Raw:
+def _encoded(graph: Graph, preprocess: Preprocess | None, images: Raw) -> Raw:
     """The raw inputs of the model. Images are in the model's channel order already."""
-    return seen if preprocess is None else inputs_of(graph)[0].encode(preprocess.normalize(np.asarray(seen)))
+    return images if preprocess is None else inputs_of(graph)[0].encode(preprocess.normalize(np.asarray(images)))
 
 
 def _same(before: Graph, after: Graph, codes: Raw) -> list[Equality]:
@@ -147,5 +149,5 @@ def _check(step: Step, graph: Graph) -> None:
     if wrong:
         raise ProofError(
             f"'{step.name}' changed the outputs of {graph.name} by up to {wrong[0].steps:g} steps on "
-            f"{wrong[0].kernels}, and should have changed none. Nothing was written.",
+            f"{wrong[0].kernels}. It should not change them. Nothing was written.",
         )

@@ -60,9 +60,9 @@ def logits_of(graph: Graph) -> Tensor:
     last = graph.producers.get(graph.outputs[0])
     if len(graph.outputs) != 1 or last is None or last.kind != "SOFTMAX":
         raise ModelError(
-            f"{graph.name} should have one output, of a SOFTMAX, and it has {len(graph.outputs)}, the first of "
+            f"One output, of a SOFTMAX, was expected. {graph.name} has {len(graph.outputs)}; the first is of "
             f"{last.kind if last is not None else 'no op'}.",
-            "There is nothing to drop: leave `logits` out.",
+            "There is no Softmax to remove: leave out `logits`.",
         )
     return graph.tensors[last.inputs[0]]
 

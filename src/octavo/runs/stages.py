@@ -68,7 +68,7 @@ def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None 
     Args:
         recipe: A recipe, or the name or path of one.
         out: The run directory; made if missing.
-        progress: Where progress goes; nowhere when left out.
+        progress: Receives progress messages; none by default.
         command: The command line, for the record.
 
     Returns:
@@ -217,8 +217,8 @@ class _Run:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", OctavoWarning)
             splits = self.splits
-        said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
-        for text in said:
+        found = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
+        for text in found:
             self.progress.say(text)
         dataset = open_dataset(self.recipe.data.source, self.recipe.data.path)
         first = splits.train.pictures[0]
@@ -229,7 +229,7 @@ class _Run:
             validation=SplitSummary.of(splits.validation) if splits.validation is not None else None,
             test=SplitSummary.of(splits.test),
             calibration=SplitSummary.of(self.calibration),
-            warnings=said,
+            warnings=found,
             input_shape=list(first.shape),
         )
         self._write(summary)
@@ -271,12 +271,12 @@ class _Run:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", OctavoWarning)
             data_checks.warn(graph, self.calibration, feed, self.preprocess)
-        said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
-        for text in said:
+        found = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
+        for text in found:
             self.progress.say(text)
         with self.progress.track("calibrate", len(feed)) as advance:
             ranges = calibrate(graph, feed, self.recipe.quantize.observer, advance)
-        self._write(RangesRecord.of(ranges, warnings=said))
+        self._write(RangesRecord.of(ranges, warnings=found))
 
     @property
     def _models(self) -> list[str]:
@@ -358,8 +358,8 @@ class _Run:
         self._write(distributions(graph, int8, feed))
         others = self._others(COMPARED)
         with self.progress.track("compare", len(others)) as advance:
-            seen = compare_tensors(graph, Graph(int8.content), self._feed(others, graph), progress=advance)
-        self._write(seen)
+            compared = compare_tensors(graph, Graph(int8.content), self._feed(others, graph), progress=advance)
+        self._write(compared)
         keras = self._read(BaselineRecord).bytes
         source = self._graph("float.tflite").content
         sizes = Sizes(

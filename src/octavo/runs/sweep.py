@@ -74,7 +74,7 @@ class Sweep(Artefact):
 
     file = "sweep.json"
     what = "the comparison of a sweep"
-    remedy = "Make it again with the command that made the sweep: finished runs are not done again."
+    remedy = "Repeat the command that made the sweep: finished runs are not repeated."
 
     variants: list[VariantRecord]
     recommended: str
@@ -164,7 +164,7 @@ def sweep(
         recipe: The name or path of a recipe.
         settings: ``key=value`` texts; see `variants`.
         out: The folder for the runs; made if missing.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         command: The command line, for the record.
 
     Returns:

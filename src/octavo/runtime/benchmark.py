@@ -163,7 +163,7 @@ def benchmark(
         say: Called with a line before each step.
 
     Raises:
-        ModelError: A model can not run, or there are none.
+        ModelError: A model cannot run, or there are none.
     """
     if not models:
         raise ModelError("There is no model to time.", "Give the paths of one or more .tflite models.")

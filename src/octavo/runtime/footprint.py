@@ -35,7 +35,7 @@ def footprint(path: Path, kernels: Kernels = "xnnpack", threads: int = 1, proces
     """Loads and runs a model in fresh processes, and returns the medians.
 
     Raises:
-        ModelError: LiteRT can not run the model.
+        ModelError: LiteRT cannot run the model.
     """
     command = child.module_command("octavo.runtime.footprint", path, kernels, threads)
     seen = []

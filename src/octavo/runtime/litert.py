@@ -65,8 +65,8 @@ def interpreter(
     except (RuntimeError, ValueError) as error:
         if unknown := re.search(r"unresolved custom op: (.+?)\.?\s", f"{error} "):
             raise ModelError(
-                f"LiteRT does not know the custom op '{unknown[1]}', so that nothing here can run the model.",
-                "Export the model without it, of built-in ops alone, or end it before that op.",
+                f"LiteRT has no kernel for the custom op '{unknown[1]}', so the model cannot run here.",
+                "Export the model with built-in ops only, or end it before that op.",
             ) from error
         raise ModelError(
             f"LiteRT refuses the model: {' '.join(str(error).split())}",
@@ -127,7 +127,7 @@ class Model:
     Args:
         graph: The model.
         kernels: Which kernel family runs it.
-        workers: How many interpreters run at the same time; as many as there are cores when left out.
+        workers: How many interpreters run at the same time; as many as there are cores by default.
 
     Raises:
         ModelError: LiteRT refuses it.
@@ -156,8 +156,8 @@ class Model:
         """
         if len(self.inputs) != 1:
             raise ModelError(
-                f"{self.graph.name} has {len(self.inputs)} inputs; a classifier of images has one.",
-                "Export the model with its image input alone.",
+                f"{self.graph.name} has {len(self.inputs)} inputs, but an image classifier has one.",
+                "Export the model with its image input only.",
             )
         return self.inputs[0]
 
@@ -311,7 +311,7 @@ def vet(
     Args:
         path: The file.
         shapes: Shapes of inputs, by tensor index, where they are not to be the file's.
-        name: The model's name in errors; its path when left out.
+        name: The model's name in errors; its path by default.
         also: Other kernel families that will run it here; a clean refusal by one of them is no error.
 
     Raises:

@@ -51,13 +51,13 @@ def profile(path: Path, runs: int = 20) -> list[Event]:
         runs: How many runs are profiled, after a warm-up.
 
     Raises:
-        ModelError: The runtime in this wheel can not be profiled, or not on this model.
+        ModelError: The runtime in this wheel cannot be profiled, or not on this model.
     """
     done = child.run(child.module_command("octavo.runtime.profiler", path, runs))
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise ModelError(
-            f"LiteRT could not profile '{path}': {last[0]}.", "Leave `profile` out, or install ai-edge-litert 2.3."
+            f"LiteRT could not profile '{path}': {last[0]}.", "Leave out `profile`, or install ai-edge-litert 2.3."
         )
     return [Event(*row) for row in json.loads(done.stdout)]
 

@@ -164,14 +164,14 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
             missing = [name for name in names if name not in inputs]
             if missing:
                 raise ModelError(
-                    f"The model's inputs are {', '.join(names)}, and the dict lacks {', '.join(missing)}.",
+                    f"The model's inputs are {', '.join(names)}, but the dict lacks {', '.join(missing)}.",
                     "Give every input by its name, or a list in that order.",
                 )
             return [inputs[name] for name in names]
         given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         if len(given) != len(names):
             raise ModelError(
-                f"The model takes {len(names)} inputs ({', '.join(names)}), and got {len(given)}.",
+                f"The model takes {len(names)} inputs ({', '.join(names)}), but got {len(given)}.",
                 "Give a list in that order, or a dict by name.",
             )
         return given
@@ -243,12 +243,13 @@ def _check(graph: Graph) -> None:
     if any(t.qparams is not None for t in graph.tensors):
         raise ModelError(
             f"{graph.name} is quantized already: a float32 graph was expected.",
-            "Give the float .tflite it came from.",
+            "Give the float model that it came from.",
         )
     unknown = [f"{op} ({_output(graph, op)}){why}" for op in graph.ops if (why := _unknown(graph, op)) is not None]
     if unknown:
         raise ModelError(
-            f"{graph.name} has {len(unknown)} op{'s' if len(unknown) > 1 else ''} that the simulation does not know.",
+            f"{graph.name} has {len(unknown)} op{'s' if len(unknown) > 1 else ''} that the simulation does not "
+            "support.",
             "Replace them in the network, or quantize it without training (`octavo quantize`).",
             details=unknown,
         )
@@ -267,9 +268,9 @@ def _unknown(graph: Graph, op: Op) -> str | None:
             continue
         if tensor.dtype != "float32":
             if place not in COMPUTED.get(op.kind, ()):
-                return f": '{tensor.name}', which it reads, is {tensor.dtype} and computed, not constant"
+                return f": its input '{tensor.name}' is {tensor.dtype} and computed, not constant"
             if op.kind == "GATHER" and graph.tensors[op.inputs[0]].constant is None:
-                return f": computed indices '{tensor.name}' choose of values that are computed, not constant"
+                return f": its indices '{tensor.name}' and its values are both computed; one of them must be constant"
         if rules is not None and place == rules.weight and not rules.computed:
             return f": its weights '{tensor.name}' are computed, not constant"
     return None

@@ -63,7 +63,7 @@ def _check(loss: Any, logits: bool, end: str) -> None:
         return
     name = type(loss).__name__
     raise ModelError(
-        f"{name}(from_logits={made_for}) was given, and the graph ends in {end}: its outputs are "
+        f"{name}(from_logits={made_for}) was given, but the graph ends in {end}: its outputs are "
         f"{'logits' if logits else 'probabilities'}.",
         f"Use {name}(from_logits={logits}), or the loss's name, which adapts.",
     )

@@ -202,7 +202,7 @@ class RoundedModel(GraphModel):
         if not self.calibrated:
             raise ModelError(
                 "The model has no activation ranges yet.",
-                "Call model.calibrate(images) first, with 100 or so preprocessed training images.",
+                "Call model.calibrate(images) first, with about 100 preprocessed training images.",
             )
         ends = self.range_ends * self.range_widths
         columns = nudge(ends[:, 0], ends[:, 1])

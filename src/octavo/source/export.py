@@ -56,7 +56,7 @@ def convert(run: Callable[..., Any], inputs: Sequence[tuple[str, tuple[int, ...]
     except Exception as error:  # TensorFlow's converter raises its own kind, not exported
         raise ModelError(
             f"TensorFlow could not convert {what} to .tflite: {_cause(error)}",
-            "Ops outside of TFLite's built-in set must be replaced in the network.",
+            "Replace ops outside of TFLite's built-in set in the network.",
         ) from error
 
     def again(values: Sequence[Any]) -> list[Any]:
@@ -69,7 +69,7 @@ def convert(run: Callable[..., Any], inputs: Sequence[tuple[str, tuple[int, ...]
 def _cause(error: Exception) -> str:
     """The cause of an error, without the paths of TensorFlow's and Keras' source files that its text contains."""
     if ops := sorted(set(re.findall(r"^(?:Custom|Flex|TF Select) ops: (.*)$", str(error), re.MULTILINE))):
-        return f"{', '.join(ops)} {'has' if len(ops) == 1 and ',' not in ops[0] else 'have'} no form in .tflite."
+        return f"{', '.join(ops)} {'has' if len(ops) == 1 and ',' not in ops[0] else 'have'} no equivalent in .tflite."
     text = re.sub(r"\S*/\S+\.py\S*", "", str(error))
     return f"{type(error).__name__}: {' '.join(text.split())[:300]}"
 
@@ -82,13 +82,13 @@ def _inputs(model: Any) -> list[tuple[str, tuple[int, ...], str]]:
         found = [(tuple(built["input_shape"][1:]), "float32")]
     if not found:
         raise ModelError(
-            "The Keras model has no known inputs.",
+            "The shape of the Keras model's input is not known.",
             "Call it once on an image before saving.",
         )
     for shape, _ in found:
         if any(size is None for size in shape):
             raise ModelError(
-                f"The Keras model's input is {('any', *shape)}, with open sizes; an edge model needs a fixed one.",
+                f"The Keras model's input has open sizes: {('any', *shape)}. Fixed sizes were expected.",
                 "Build it with an input shape such as (224, 224, 3).",
             )
     # The converter takes inputs in the order of their names.

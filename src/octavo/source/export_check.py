@@ -70,9 +70,10 @@ def _values(tensor: Tensor, random: np.random.Generator, low: float, high: float
 
 
 def _compare(name: str, found: Array, wanted: Array, what: str) -> None:
-    expected = f"{what} and the float graph that it was exported to"
+    expected = f"{what} and its exported float graph"
     todo = (
-        "Find the op that it writes wrongly and replace it in the network, or convert it yourself and give the .tflite."
+        "Find the op that it converts wrongly and replace it in the network, or convert the model yourself and give "
+        "the .tflite."
     )
     if found.shape != wanted.shape:
         raise ModelError(f"{expected} differ in the shape of '{name}': {wanted.shape} and {found.shape}.", todo)
@@ -86,6 +87,6 @@ def _compare(name: str, found: Array, wanted: Array, what: str) -> None:
     if differs(difference, scale):
         raise ModelError(
             f"{expected} do not compute the same: output '{name}' differs by up to {difference:.3g}, where its largest "
-            f"value is {scale:.3g}. TensorFlow's converter wrote another model.",
+            f"value is {scale:.3g}. TensorFlow's converter changed the model.",
             todo,
         )

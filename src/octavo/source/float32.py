@@ -30,7 +30,7 @@ def in_float32(model: Any) -> Any:
         return model
     saving = load("keras").saving
     classes = {type(part).__name__: type(part) for part in model._flatten_layers()}
-    said = f"The Keras model computes in {' and '.join(found)}"
+    problem = f"The Keras model computes in {' and '.join(found)}"
     try:
         config = _replaced(saving.serialize_keras_object(model))
         config.pop("compile_config", None)
@@ -39,15 +39,15 @@ def in_float32(model: Any) -> Any:
         made.set_weights([value if value.dtype.kind in "iub" else value.astype(np.float32) for value in values])
     except Exception as error:  # a layer's own `get_config` and `from_config` raise what they like
         raise ModelError(
-            f"{said}, and could not be rebuilt in float32 ({type(error).__name__}: "
+            f"{problem}, and could not be rebuilt in float32 ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}).",
-            "Build it with `keras.config.set_dtype_policy('float32')`, give it the trained one's `get_weights()`, and "
-            "save that.",
+            "Build the network with `keras.config.set_dtype_policy('float32')`, set the trained weights with "
+            "`set_weights(trained.get_weights())`, and save it.",
         ) from error
     if not all(np.all(np.isfinite(value)) for value in made.get_weights() if value.dtype.kind == "f"):
         raise ModelError(
-            f"{said}, and has weights that float32 cannot hold, or that are NaN.",
-            "Train it in float32, or look at the training for weights that grew without bounds.",
+            f"{problem}, and has weights that float32 cannot hold, or that are NaN.",
+            "Train it in float32, or check whether the training diverged.",
         )
     return made
 

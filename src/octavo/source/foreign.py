@@ -28,27 +28,28 @@ _KINDS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
         (".pt", ".pth"),
         (
-            "is a PyTorch pickle, which runs code when it is read; Octavo opens none.",
-            f"Where you trust it, pip install 'octavo[torch]' and, in Python: {_TORCH}. Then give that .tflite.",
+            "is a PyTorch pickle, which can run code when it is read. Octavo does not open pickles.",
+            f"If you trust it, pip install 'octavo[torch]' and run in Python: {_TORCH}. Then give that .tflite.",
         ),
     ),
     ".pt2": (
-        "is a PyTorch exported program, which may hold pickles that run code when it is read; Octavo opens none.",
-        "Where you trust it, pip install 'octavo[torch]' and, in Python: "
+        "is a PyTorch exported program, which can hold pickles that run code when it is read. Octavo does not open it.",
+        "If you trust it, pip install 'octavo[torch]' and run in Python: "
         "octavo.from_torch(torch.export.load('{path}'), out='{stem}.tflite'). Then give that .tflite.",
     ),
     ".safetensors": (
-        "holds weights alone, not the network that they belong to.",
-        "Load them into the network where it is defined; `octavo.from_torch` and `octavo.from_jax` take it from there.",
+        "holds weights only, without their network.",
+        "Load them into the network in the program that defines it, and convert the network with `octavo.from_torch` "
+        "or `octavo.from_jax`.",
     ),
     ".ckpt": (
-        "is a checkpoint: weights alone, or a pickle, and Octavo opens none.",
-        "Load it into the network where it is defined; `octavo.from_torch` takes a PyTorch module, and a TensorFlow "
-        "one is given as a SavedModel folder.",
+        "is a checkpoint: weights without their network, or a pickle. Octavo opens neither.",
+        "Load it into the network in the program that defines it. Then convert a PyTorch module with "
+        "`octavo.from_torch`, or save a TensorFlow network as a SavedModel folder and give that.",
     ),
     ".pb": (
         "is a TensorFlow graph without its signature; a SavedModel folder or a .tflite was expected.",
-        "Give the folder where it is the 'saved_model.pb' of one; a frozen graph is converted with "
+        "If it is the 'saved_model.pb' of a SavedModel, give the folder. Convert a frozen graph with "
         "tf.compat.v1.lite.TFLiteConverter.from_frozen_graph('{path}', [input], [output]).convert().",
     ),
 }
@@ -78,8 +79,8 @@ def of_onnx(path: Path) -> bytes:
     program = shutil.which("onnx2tf")
     if program is None:
         raise MissingDependencyError(
-            f"'{path}' is an ONNX model, which the program onnx2tf converts, and there is none.",
-            f"pipx install onnx2tf (Python 3.12 or later), and give it again; or where it is installed, "
+            f"'{path}' is an ONNX model. The program onnx2tf, which converts it, is not installed.",
+            f"pipx install onnx2tf (Python 3.12 or later), and repeat the command. Or run where onnx2tf is installed: "
             f"onnx2tf -i {path} -o converted, and give 'converted/{path.stem}_float32.tflite'.",
         )
     content = _converted(program, path, ())
@@ -90,8 +91,8 @@ def of_onnx(path: Path) -> bytes:
     if any(-1 in tensor.shape[1:] for tensor in opened):
         shapes = ", ".join(f"'{tensor.name}' {tensor.shape}" for tensor in opened)
         raise ModelError(
-            f"'{path}' takes inputs with open sizes ({shapes}, where -1 is open); an edge model needs fixed ones.",
-            f"Fix them by hand, onnx2tf -i {path} -ois NAME:1,3,224,224 -o converted, and give the .tflite.",
+            f"'{path}' has inputs with open sizes ({shapes}, where -1 is open). Fixed sizes were expected.",
+            f"Fix them with onnx2tf -i {path} -ois NAME:1,3,224,224 -o converted, and give the .tflite.",
         )
     # onnx2tf keeps an open batch open, even with `-b`.
     return _converted(program, path, ("-ois", *(f"{t.name}:{','.join(map(str, _of_onnx(t.shape)))}" for t in opened)))
@@ -111,7 +112,10 @@ def _converted(program: str, path: Path, options: Sequence[str]) -> bytes:
             command, capture_output=True, text=True, check=False, cwd=folder, env=clean, stdin=subprocess.DEVNULL
         )
         made, report = (Path(folder) / f"{path.stem}{end}" for end in ("_float32.tflite", "_accuracy_report.json"))
-        todo = f"Try it by hand, onnx2tf -i {path} -o converted, whose --help has many ways out, and give the .tflite."
+        todo = (
+            f"Convert it yourself with onnx2tf -i {path} -o converted (its --help lists options for such cases), and "
+            "give the .tflite."
+        )
         if done.returncode or not made.is_file():
             lines = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line.lower()]
             cause = " ".join(lines[-1:])[:300] or f"exit code {done.returncode}"
@@ -119,7 +123,7 @@ def _converted(program: str, path: Path, options: Sequence[str]) -> bytes:
         found = json.loads(report.read_text("utf-8"))["overall_metrics"]
         if differs(found["max_abs"], found["ref_max_abs"]):
             raise ModelError(
-                f"'{path}' and the float graph that onnx2tf made of it do not compute the same: they differ by up to "
+                f"'{path}' and the float graph that onnx2tf wrote do not compute the same: they differ by up to "
                 f"{found['max_abs']:.3g}, where the largest value is {found['ref_max_abs']:.3g}.",
                 todo,
             )

@@ -43,7 +43,7 @@ def to_float_tflite(function: Callable[..., Any], examples: Sequence[Any]) -> by
         raise ModelError(
             f"litert-converter could not convert {what} ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:300]}).",
-            "It must run under `jax.jit` on the examples, with ops that LiteRT has.",
+            "The function must run under `jax.jit` on the examples, and use ops that LiteRT has.",
         ) from error
     graph = Graph(content, what)
     order = [names.index(graph.arguments[index]) for index in graph.inputs]

@@ -51,15 +51,15 @@ def load_keras(path: Path) -> Any:
         raise ModelError(f"There is no file '{path}'.", "Give the path of a .keras model.")
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
         raise ModelError(
-            f"'{path}' could not be read as a Keras model: a whole .keras file is a zip archive, and this is none.",
-            "It may be cut short or something else: copy or save it again.",
+            f"'{path}' could not be read as a Keras model: a .keras file is a zip archive, and this file is not.",
+            "It may be truncated, or another kind of file: copy or save it again.",
         )
     model = _whole_h5(path) if path.suffix in H5 else _whole_keras(path)
     broken = [w.path for w in model.weights if "float" in str(w.dtype) and not np.all(np.isfinite(np.array(w.numpy())))]
     if broken:
         raise ModelError(
             f"'{path}' has NaN or infinity in {len(broken)} of its weights.",
-            "Its training diverged: train again with a lower learning rate. Weights concerned:",
+            "Its training diverged: train again with a lower learning rate. The weights are:",
             details=broken[:5],
         )
     return model
@@ -88,7 +88,7 @@ def _whole_h5(path: Path) -> Any:
             assert error.__cause__ is not None
             raise ModelError(
                 f"'{path}' was written by Keras {written}, and Keras 3 cannot read it ({_cause(error.__cause__)}).",
-                "In the program that made it, write a SavedModel, `tf.saved_model.save(model, 'folder')`, and give "
+                "In the program that made it, write a SavedModel with `tf.saved_model.save(model, 'folder')`, and give "
                 "that folder.",
             ) from error
 
@@ -101,24 +101,24 @@ def _loaded(file: Path, path: Path) -> Any:
         text = " ".join(str(error).replace(str(file), "").split())
         if "ambda" in text:
             raise ModelError(
-                f"'{path}' holds a Lambda layer, which is stored Python code; Octavo executes no code from a file.",
-                "Replace the Lambda by a Keras layer, or export the model to .tflite where you trust it.",
+                f"'{path}' holds a Lambda layer, which is stored Python code. Octavo executes no code from a file.",
+                "Replace the Lambda by a Keras layer, or, if you trust the file, export it to .tflite yourself.",
             ) from error
         if any(sign in text for sign in _UNKNOWN_CLASS):
             raise ModelError(
                 f"'{path}' uses {_unknown(text)}, which Keras does not know.",
-                "In the program that defines it, write a SavedModel, `model.export('folder')`, and give that folder.",
+                "In the program that defines it, write a SavedModel with `model.export('folder')`; give that folder.",
             ) from error
         raise ModelError(
             f"'{path}' could not be read as a Keras model ({_cause(error)}).",
-            "It may be damaged or cut short: copy or save it again.",
+            "It may be damaged or truncated: copy or save it again.",
         ) from error
 
 
 def _unknown(text: str) -> str:
     """Describes the class or function that Keras does not know, by name if Keras gives one."""
     found = re.search(r"(?:Could not locate|Unknown) (\w+):? '([^']+)'", text)
-    return "a class of its own" if found is None else f"the {found[1]} '{found[2]}'"
+    return "a custom class" if found is None else f"the {found[1]} '{found[2]}'"
 
 
 def _cause(error: BaseException) -> str:

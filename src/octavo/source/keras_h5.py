@@ -38,14 +38,14 @@ def readable(path: Path) -> Iterator[Path]:
             check_sizes(file, path.stat().st_size, path)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"'{path}' could not be read as a Keras model: a whole-model .h5 file is an HDF5 file, and this is none "
-            f"({' '.join(str(error).split())[:200]}).",
-            "It may be cut short or something else: copy or save it again.",
+            f"'{path}' could not be read as a Keras model: a whole-model .h5 file is an HDF5 file, and this file is "
+            f"not ({' '.join(str(error).split())[:200]}).",
+            "It may be truncated, or another kind of file: copy or save it again.",
         ) from error
     if config is None:
         raise ModelError(
-            f"'{path}' holds weights alone, not the network that they belong to.",
-            "Build the network, `model.load_weights(…)`, and save it whole: `model.save('model.keras')`.",
+            f"'{path}' holds weights only, without their network.",
+            "Build the network, call `model.load_weights(…)`, and save the whole model: `model.save('model.keras')`.",
         )
     _refuse_functions(config, path)
     mended = _mended(config)
@@ -81,7 +81,7 @@ def check_sizes(file: Any, held: int, path: Path) -> None:
     file.visititems(add)
     if declared > _FREE + _EXPANSION * held:
         raise ModelError(
-            f"'{path}' says that it holds {declared / 1e9:,.1f} GB of weights, and has {held:,} bytes.",
+            f"'{path}' says that it holds {declared / 1e9:,.1f} GB of weights, but has only {held:,} bytes.",
             "It is damaged: copy or save it again.",
         )
 
@@ -89,8 +89,8 @@ def check_sizes(file: Any, held: int, path: Path) -> None:
 def version(path: Path) -> str:
     """The Keras version that wrote an `.h5` file, or an empty string if the file does not state it."""
     with load("h5py").File(path, "r") as file:
-        said = file.attrs.get("keras_version", "")
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        version = file.attrs.get("keras_version", "")
+    return version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
 
 
 def _refuse_functions(config: Any, path: Path) -> None:
@@ -99,7 +99,7 @@ def _refuse_functions(config: Any, path: Path) -> None:
             raise ModelError(
                 f"'{path}' was written by Keras 2 and holds TensorFlow functions as layers "
                 f"({entry['config'].get('function', entry['class_name'])}), which Keras 3 cannot read.",
-                "In the program that made it, write a SavedModel, `tf.saved_model.save(model, 'folder')`, and give "
+                "In the program that made it, write a SavedModel with `tf.saved_model.save(model, 'folder')`, and give "
                 "that folder.",
             )
 

@@ -35,13 +35,13 @@ class Loaded:
 
     Args:
         graph: The model.
-        belongs: Its sidecar, or None if it has none.
+        sidecar: Its sidecar, or None if it has none.
         content: The bytes of the `.tflite` file. For a model in another format, the bytes of the exported graph.
         canonical: What was changed to bring the graph into this form, one sentence per change, for display.
     """
 
     graph: Graph
-    belongs: Sidecar | None
+    sidecar: Sidecar | None
     content: bytes = b""
     canonical: tuple[str, ...] = ()
 
@@ -120,7 +120,7 @@ def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
         raise ModelError(
             f"There is no file '{path}'.", "Give the path of a .tflite or .keras model, or of a SavedModel folder."
         )
-    belongs = None if path.is_dir() else sidecar.read(path)
+    found = None if path.is_dir() else sidecar.read(path)
     name = f"'{path}'"
     exported = _exported(path)
     content = read_bytes(path) if exported is None else exported
@@ -130,7 +130,7 @@ def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
         _vet(path, chosen, graph, sizes)
         check(content, chosen, opened(graph, sizes.shapes(graph)))
     done = static(graph, sizes)
-    return Loaded(done.graph, belongs, content, (*chosen.said, *done.said))
+    return Loaded(done.graph, found, content, (*chosen.said, *done.said))
 
 
 def _exported(path: Path) -> bytes | None:
@@ -190,25 +190,25 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
         ModelError: Image options were given for a model that does not take one image, or another scale was given for a
             model that takes unscaled pixels.
     """
-    said = inputs or Inputs()
+    wanted = inputs or Inputs()
     given = {
-        name: value for name in ("scale", "interpolation", "channels") if (value := getattr(said, name)) is not None
+        name: value for name in ("scale", "interpolation", "channels") if (value := getattr(wanted, name)) is not None
     }
     if not takes_an_image(model.graph):
         if given:
             raise ModelError(
-                f"{model.graph.name} does not take one image, whose input has the shape (1, height, width, 1 or 3): "
-                "its data are used as they are.",
+                f"{model.graph.name} does not take one image, of shape (1, height, width, 1 or 3), so its data are "
+                "used as they are, without preprocessing.",
                 f"Leave out {' and '.join(f'`{name}`' for name in given)}.",
             )
         return None
     entry = model.graph.tensors[model.graph.inputs[0]]
-    if entry.dtype == "uint8" and entry.qparams is None and said.scale not in (None, _PIXELS):
+    if entry.dtype == "uint8" and entry.qparams is None and wanted.scale not in (None, _PIXELS):
         raise ModelError(
-            f"{model.graph.name} takes pixels as they are (uint8, 0 to 255), and `scale` is {said.scale}.",
-            "Leave out `scale`: the network scales them itself.",
+            f"{model.graph.name} takes unscaled pixels (uint8, 0 to 255), and `scale` is {wanted.scale}.",
+            "Leave out `scale`: the network scales pixels itself.",
         )
-    base = model.belongs.preprocess if model.belongs is not None else None
+    base = model.sidecar.preprocess if model.sidecar is not None else None
     if base is None:
         channels: Channels = "gray" if entry.shape[3] == 1 else "rgb"
         base = Preprocess((entry.shape[1], entry.shape[2]), channels=channels)
@@ -217,11 +217,11 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
             base = replace(base, scale=_PIXELS)
         elif (noted := model.notes.scale) is not None:
             base = replace(base, scale=noted)
-            source = "The file's TFLite metadata say so"
-        if not by_itself and said.scale is None and progress is not None:
+            source = "From the file's TFLite metadata"
+        if not by_itself and wanted.scale is None and progress is not None:
             progress.say(
                 f"{source}: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with {base.interpolation} "
-                "resizing. Give another scale if it was trained otherwise."
+                "resizing. If it was trained with another scale, set `scale`."
             )
     return Preprocess.from_json(base.to_json() | given)
 
@@ -242,12 +242,12 @@ def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: 
 
 def task_of(loaded: Loaded) -> TaskName | None:
     """The task that a model's sidecar names; None if it names none."""
-    return None if loaded.belongs is None else loaded.belongs.task
+    return None if loaded.sidecar is None else loaded.sidecar.task
 
 
 def classes_known(loaded: Loaded) -> tuple[str, ...]:
     """The class names that belong to a model: from its sidecar, else from its TFLite metadata, else none."""
-    return loaded.belongs.classes if loaded.belongs is not None else loaded.notes.classes
+    return loaded.sidecar.classes if loaded.sidecar is not None else loaded.notes.classes
 
 
 def classes_for(loaded: Loaded, images: ImageSet) -> tuple[str, ...]:
@@ -255,7 +255,7 @@ def classes_for(loaded: Loaded, images: ImageSet) -> tuple[str, ...]:
 
     The class names of `images` are used only if their number matches the model's outputs.
     """
-    if loaded.belongs is not None or loaded.notes.classes:
+    if loaded.sidecar is not None or loaded.notes.classes:
         return classes_known(loaded)
     count = math.prod(loaded.graph.tensors[loaded.graph.outputs[0]].shape[1:])
     return images.classes if len(loaded.graph.outputs) == 1 and len(images.classes) in (count, 2 * (count == 1)) else ()
@@ -267,11 +267,11 @@ def check_classes(loaded: Loaded, images: ImageSet) -> None:
     Raises:
         DataError: The class names differ.
     """
-    if images.labels is None or loaded.belongs is None or not loaded.belongs.classes:
+    if images.labels is None or loaded.sidecar is None or not loaded.sidecar.classes:
         return
-    if loaded.belongs.classes != images.classes:
+    if loaded.sidecar.classes != images.classes:
         raise DataError(
-            f"The model's classes are {', '.join(loaded.belongs.classes)}, and the images' are "
+            f"The model's classes are {', '.join(loaded.sidecar.classes)}, and the images' are "
             f"{', '.join(images.classes)}.",
-            "Name the class folders as the model's classes.",
+            "Name the class folders like the model's classes.",
         )

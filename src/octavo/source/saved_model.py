@@ -37,7 +37,7 @@ def to_float_tflite(path: Path) -> bytes:
     """
     if not (path / "saved_model.pb").is_file():
         raise ModelError(
-            f"'{path}' is a folder, and no SavedModel: it has no 'saved_model.pb'.",
+            f"'{path}' is a folder, but not a SavedModel: it has no 'saved_model.pb'.",
             "Give the path of a .tflite or .keras model, or of a SavedModel folder.",
         )
     _refuse_what_reaches_out(path)
@@ -49,7 +49,7 @@ def to_float_tflite(path: Path) -> bytes:
         raise ModelError(
             f"TensorFlow could not load the SavedModel '{path}' "
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]}).",
-            "It may be cut short: copy or save it again.",
+            "It may be truncated: copy or save it again.",
         ) from error
     signature = _signature(path, loaded.signatures)
     inputs = [_input(path, name, spec) for name, spec in sorted(signature.structured_input_signature[1].items())]
@@ -73,17 +73,17 @@ def _input(path: Path, name: str, spec: Any) -> tuple[str, tuple[int, ...], str]
     """The name, the shape without the batch, and the type of one input."""
     shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
     if not shape or shape[0] not in (None, 1) or any(size is None for size in shape[1:]):
-        said = "any shape" if shape is None else tuple("any" if size is None else size for size in shape)
+        found = "any shape" if shape is None else tuple("any" if size is None else size for size in shape)
         raise ModelError(
-            f"Input '{name}' of the SavedModel '{path}' takes {said}; a batch of 1 or any, and fixed sizes after it, "
-            "were expected.",
+            f"Input '{name}' of the SavedModel '{path}' takes {found}. Expected: a batch of 1 or of any size, and "
+            "fixed sizes after it.",
             "Save it with an `input_signature` such as `tf.TensorSpec([None, 224, 224, 3])`.",
         )
     kind = str(spec.dtype.name)
     if kind in ("float16", "bfloat16", "float64", "string"):
         raise ModelError(
             f"Input '{name}' of the SavedModel '{path}' takes {kind}; float32 or whole numbers were expected.",
-            "Save a signature that takes float32 and casts inside, or the network in float32.",
+            "Save a signature that takes float32 and casts inside, or save the network in float32.",
         )
     return name, shape[1:], kind
 
@@ -100,23 +100,23 @@ def _refuse_what_reaches_out(path: Path) -> None:
     except Exception as error:  # protobuf's own kind
         raise ModelError(
             f"'{path / 'saved_model.pb'}' is not a SavedModel ({type(error).__name__}).",
-            "It may be cut short: copy or save it again.",
+            "It may be truncated: copy or save it again.",
         ) from error
     for meta in saved.meta_graphs:
         if not meta.object_graph_def.nodes:
             raise ModelError(
-                f"The SavedModel '{path}' was written by TensorFlow 1, whose graphs run as they are loaded.",
-                "Convert it where you trust it, `tf.lite.TFLiteConverter.from_saved_model(folder).convert()`, and give "
-                "that .tflite.",
+                f"The SavedModel '{path}' was written by TensorFlow 1, whose graphs run code when they are loaded.",
+                "If you trust it, convert it with `tf.lite.TFLiteConverter.from_saved_model(folder).convert()`, and "
+                "give that .tflite.",
             )
         library = {function.signature.name: function for function in meta.graph_def.library.function}
         found = sorted({op for op in _ops(meta.object_graph_def.concrete_functions, library) if _reaches_out(op)})
         if found:
             raise ModelError(
-                f"The SavedModel '{path}' has functions that reach beyond it ({', '.join(found)}); Octavo runs no such "
-                "code from a file.",
-                "Convert it where you trust it, `tf.lite.TFLiteConverter.from_saved_model(folder).convert()`, and give "
-                "that .tflite.",
+                f"The SavedModel '{path}' has functions that access files or call Python ({', '.join(found)}). Octavo "
+                "runs no such code from a file.",
+                "If you trust it, convert it with `tf.lite.TFLiteConverter.from_saved_model(folder).convert()`, and "
+                "give that .tflite.",
             )
 
 

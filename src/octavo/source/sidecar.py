@@ -42,7 +42,7 @@ class Sidecar:
             ModelError: The model does not take one image.
         """
         if self.preprocess is None:
-            raise ModelError("The model does not take one image, and only such models can be given here.")
+            raise ModelError("The model does not take one image. A model whose one input is an image was expected.")
         return self.preprocess
 
     def to_json(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def read(model: Path) -> Sidecar | None:
         raise ModelError(error.problem, error.todo, error.details) from error
     if sha256(model) != found.sha256:
         raise ModelError(
-            f"'{model}' is not the file that '{path.name}' was written for: their SHA-256 differ.",
-            "The model was damaged or replaced: write it again, or delete the sidecar if that was meant.",
+            f"'{model}' is not the file that '{path.name}' was written for: its SHA-256 is another.",
+            "The model was damaged or replaced. Write it again, or delete the sidecar if the change was intended.",
         )
     return Sidecar(found.preprocess, found.classes, found.task)

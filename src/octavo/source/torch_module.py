@@ -36,11 +36,13 @@ def to_float_tflite(module: Any, examples: Sequence[Any]) -> bytes:
         module = module.module()
     elif any(part.training for part in module.modules()):
         raise ModelError(
-            "The PyTorch module is in training mode, where dropout and batch norms do something else.",
+            "The PyTorch module is in training mode, in which dropout and batch norms compute something else.",
             "Call `module.eval()` first.",
         )
     if not examples:
-        raise ModelError("A PyTorch module alone does not know its inputs.", "Give `example`, such as torch.zeros(…).")
+        raise ModelError(
+            "A PyTorch module does not know the shapes of its inputs.", "Give example inputs, such as torch.zeros(…)."
+        )
     what = f"the PyTorch module '{type(module).__name__}'"
     try:
         with torch.no_grad(), quiet(), redirect_stdout(StringIO()):
@@ -56,7 +58,7 @@ def to_float_tflite(module: Any, examples: Sequence[Any]) -> bytes:
     except Exception as error:  # whatever the module raises, and the converter's own kinds
         raise ModelError(
             f"litert-torch could not convert {what} ({type(error).__name__}: {' '.join(str(error).split())[:300]}).",
-            "It must run on the examples, and `torch.export.export(module, examples)` must take it.",
+            "The module must run on the examples, and `torch.export.export(module, examples)` must accept it.",
         ) from error
 
     def run(values: Sequence[Any]) -> list[Any]:

@@ -63,7 +63,7 @@ def refuse(model: Any, subgraph: Any, name: str) -> None:
             place = _place(op, subgraph)
             if layer is None:
                 causes.append(f"a loop (WHILE{place}), as of tf.while_loop, tf.map_fn or tf.scan")
-                cures.append("Write the loop out, as a Python loop over a fixed number of steps, and export again.")
+                cures.append("Unroll the loop, as a Python loop over a fixed number of steps, and export again.")
             else:
                 units = _units(model, body)
                 causes.append(f"a loop (WHILE{place}): a recurrent layer, {layer}, that was not unrolled")
@@ -73,7 +73,7 @@ def refuse(model: Any, subgraph: Any, name: str) -> None:
                 )
         elif kind == "IF":
             causes.append(f"a branch (IF{_place(op, subgraph)}), as of tf.cond")
-            cures.append("Compute both sides and choose with tf.where, or export the side that is used.")
+            cures.append("Compute both branches and choose with tf.where, or export the branch that is used.")
         elif kind not in _VARIABLES and id(op) in calls:
             causes.append(f"a call of another subgraph ({kind})")
             cures.append("Export the model with its functions inlined.")
@@ -84,7 +84,7 @@ def refuse(model: Any, subgraph: Any, name: str) -> None:
     if causes:
         counted = [f"{count} times {what}" if count > 1 else what for what, count in Counter(causes).items()]
         raise ModelError(
-            f"{name} cannot be read as one graph whose ops run once each: it has {'; '.join(counted)}.",
+            f"{name} is not a single graph whose ops each run once: it has {'; '.join(counted)}.",
             " ".join(dict.fromkeys(cures)),
         )
 
@@ -97,22 +97,22 @@ def _variables(model: Any, found: list[str]) -> tuple[str, str]:
     )
     if "ASSIGN_VARIABLE" in found:
         return (
-            "variables that are kept between runs",
+            "variables that keep their values between runs",
             "Make the state an input and an output of the model, or freeze it, and export again.",
         )
     if not any("ASSIGN_VARIABLE" in kinds(model, one) for one in model.subgraphs):
         return (
-            "weights that are variables, and whose values the file does not hold: it answers noise",
+            "weights that are variables, whose values are not in the file: its outputs are meaningless",
             frozen,
         )
-    return "weights that are variables, set when it first runs", frozen
+    return "weights that are variables, set in its first run", frozen
 
 
 def _recurrent(model: Any, body: Any) -> str | None:
     """The recurrent Keras layer of a loop's body, found by tensor names if the file has them, else by its gates."""
-    said = " ".join((raw.name or b"").decode("utf-8", "replace") for raw in body.tensors).lower()
+    names = " ".join((raw.name or b"").decode("utf-8", "replace") for raw in body.tensors).lower()
     for part, layer in _KERAS_NAMES.items():
-        if f"{part}_cell" in said:
+        if f"{part}_cell" in names:
             return layer
     found = Counter(kinds(model, body))
     if not found["FULLY_CONNECTED"] and not found["BATCH_MATMUL"]:
@@ -129,6 +129,6 @@ def _units(model: Any, body: Any) -> str:
 
 def _place(op: Any, subgraph: Any) -> str:
     """The layer's name for the error message, if a tensor's name contains it."""
-    said = (subgraph.tensors[op.outputs[0]].name or b"").decode("utf-8", "replace")
-    found = re.search(r"([^/;]+)/(?:while|cond)", said)
+    name = (subgraph.tensors[op.outputs[0]].name or b"").decode("utf-8", "replace")
+    found = re.search(r"([^/;]+)/(?:while|cond)", name)
     return f" in '{found[1]}'" if found else ""

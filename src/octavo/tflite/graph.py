@@ -113,7 +113,7 @@ def unpack(content: bytes, name: str = "the model") -> Any:
     if len(content) < 8 or content[4:8] != b"TFL3":
         raise ModelError(
             f"{name} is not a .tflite model: bytes 4 to 8 should read 'TFL3'.",
-            "Give a file that LiteRT, TensorFlow Lite or Octavo wrote.",
+            "Give a .tflite file, such as TensorFlow Lite's converter or Octavo writes.",
         )
     with reading(name):
         return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
@@ -201,8 +201,8 @@ class Graph:
         if count:
             control_flow.refuse(self._model, self._model.subgraphs[0], self.name)
         raise ModelError(
-            f"{self.name} has {count} subgraphs, as a file with several signatures has; a graph is one of them.",
-            "Read it with `signature`, or export the model with one signature.",
+            f"{self.name} has {count} subgraphs, as files with several signatures have. One was expected.",
+            "Choose one with `signature`, or export the model with one signature.",
         )
 
     def _read_tensors(self) -> tuple[Tensor, ...]:

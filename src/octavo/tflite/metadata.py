@@ -141,7 +141,7 @@ def decode(content: bytes) -> dict[str, Any]:
         ModelError: The bytes are not TFLite metadata.
     """
     if content[4:8] != _IDENTIFIER:
-        raise ModelError("TFLite metadata should carry the identifier 'M001' in their bytes 4 to 8.")
+        raise ModelError("TFLite metadata should have the identifier 'M001' in their bytes 4 to 8.")
     data = bytearray(content)
     try:
         root = numbers.Get(flatbuffers.packer.uoffset, data, 0)
@@ -259,4 +259,4 @@ def _packed(content: bytes, name: str) -> bytes:
                 raise ModelError(f"'{name}', packed in the model, has {entry.file_size:,} bytes.")
             return archive.read(entry)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
-        raise ModelError(f"'{name}' is named in the metadata, and not packed in the model.") from error
+        raise ModelError(f"The metadata name '{name}', which is not packed in the model.") from error

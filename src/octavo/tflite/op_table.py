@@ -317,9 +317,9 @@ FUSED: Mapping[str, int] = {
 }
 
 # The end of a reason for ops that `octavo.rewrite.integer_forms` can replace.
-_REWRITTEN = "; `octavo.rewrite.integer_forms.integer_forms` makes a MUL of it"
-_FLOAT_ALONE = "LiteRT has no int8 kernel of it"
-_CODES = "LiteRT's int8 kernel of it takes the codes themselves, and forgets their zero point"
+_REWRITTEN = "; `octavo.rewrite.integer_forms.integer_forms` replaces it by a MUL"
+_FLOAT_ALONE = "LiteRT has no int8 kernel for it"
+_CODES = "LiteRT's int8 kernel computes with the codes and ignores their zero point"
 
 # Why an operator has no row, if the reason is known. tests/tflite/test_without.py tries each of them on LiteRT.
 WITHOUT: Mapping[str, str] = {
@@ -327,23 +327,25 @@ WITHOUT: Mapping[str, str] = {
     "FLOOR_DIV": _CODES,
     "FLOOR_MOD": _CODES,
     "SQUARE": _FLOAT_ALONE + _REWRITTEN,
-    "DIV": "LiteRT's int8 kernel of it stops the run where a divisor rounds to 0",
+    "DIV": "LiteRT's int8 kernel fails with an error if a divisor rounds to 0",
     **dict.fromkeys(("SIN", "COS", "POW", "FLOOR", "CEIL", "ROUND", "SIGN", "CUMSUM", "ADD_N"), _FLOAT_ALONE),
     **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION", "ATAN2"), _FLOAT_ALONE),
-    "CAST": "LiteRT's kernel of it takes whole numbers for codes, and codes for whole numbers",
+    "CAST": "LiteRT's kernel treats whole numbers as codes, and codes as whole numbers",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (
-        "LiteRT's integer kernel of it needs the range of the cell state, which the float kernel shows to nobody, and "
-        "Octavo does not write it yet: build the layer with `unroll=True`, whose ops have int8 forms"
+        "LiteRT's integer kernel needs the range of the cell state, which the float kernel does not output, so Octavo "
+        "does not support it yet: build the layer with `unroll=True`, whose ops have int8 forms"
     ),
-    **dict.fromkeys(("SCATTER_ND", "REDUCE_PROD"), "LiteRT has an int8 kernel of it, which Octavo does not know yet"),
+    **dict.fromkeys(
+        ("SCATTER_ND", "REDUCE_PROD"), "LiteRT has an int8 kernel for it, which Octavo does not support yet"
+    ),
 }
 
 
 def why_not(op: Op) -> str:
     """The reason why an operator has no row."""
     if op.kind.startswith("CUSTOM:"):
-        return "it is a custom op, and what it computes is known to its maker alone"
-    return WITHOUT.get(op.kind, "Octavo knows of no int8 kernel of it in LiteRT")
+        return "it is a custom op, and Octavo cannot know what it computes"
+    return WITHOUT.get(op.kind, "Octavo knows no int8 kernel for it in LiteRT")
 
 
 def row(op: Op) -> Row | None:

@@ -51,10 +51,10 @@ def dense(values: Array, shape: Sequence[int], sparsity: Any) -> Array:
             step = np.tile(np.arange(level.denseSize), len(rows))
             rows = np.repeat(rows, level.denseSize) * level.denseSize + step
         if step.size and step.min() < 0:
-            raise ValueError("a sparse constant has a place before its first")
+            raise ValueError("a sparse constant has a negative index")
         walked = [*(np.repeat(places, counts) for places in walked), step]
     if len(rows) != len(values):
-        raise ValueError(f"a sparse constant holds {len(values)} values for {len(rows)} places")
+        raise ValueError(f"a sparse constant holds {len(values)} values for {len(rows)} indices")
     places = [np.zeros(len(rows), np.int64) for _ in shape]
     for axis, step, level in sorted(zip(order, walked, sparsity.dimMetadata, strict=True), key=lambda item: item[0]):
         if axis < len(shape):
@@ -71,4 +71,4 @@ def dense(values: Array, shape: Sequence[int], sparsity: Any) -> Array:
 def _bounded(counts: Array, shape: Sequence[int]) -> None:
     """Refuses a level with more positions than the array has, before memory is allocated for them."""
     if counts.size and (counts.min() < 0 or counts.sum() > math.prod(shape)):
-        raise ValueError("a sparse constant has more places than its shape")
+        raise ValueError("a sparse constant has an index outside its shape")

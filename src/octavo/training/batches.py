@@ -95,6 +95,6 @@ def check(images: ImageSet, recipe: AugmentRecipe) -> None:
     """Refuses augmentation that needs pixels when the images are the model's own float inputs."""
     if images.pictures[0].dtype != np.uint8 and recipe != AugmentRecipe():
         raise RecipeError(
-            "Augmentation works on pixels, and the training images are float inputs.",
-            "Give uint8 images, or leave the recipe's `augment` out.",
+            "Augmentation needs pixels, but the training images are float inputs.",
+            "Give uint8 images, or leave out the recipe's `augment`.",
         )

@@ -54,9 +54,7 @@ def _checks(numbers: Numbers, quantized: Quantized) -> Iterator[Check]:
     wrong = [
         name for name, codes in numbers.codes.items() if not _near(table.stored[name].quantize(constants[name]), codes)
     ]
-    yield Check(
-        "every weight's and bias's code is the one that was trained with", not wrong, len(numbers.codes), _few(wrong)
-    )
+    yield Check("every weight's and bias's code is the trained one", not wrong, len(numbers.codes), _few(wrong))
     written = {Slot(name): params for name, params in table.stored.items()} | dict(table.requantized)
     # What only ops read that the trained ranges leave in float is not rounded there.
     floats = {item.op for item in table.kept_in_float}
@@ -65,7 +63,7 @@ def _checks(numbers: Numbers, quantized: Quantized) -> Iterator[Check]:
     trained = {slot: params for slot, params in numbers.params.items() if slot in written or slot.tensor not in free}
     wrong = [str(slot) for slot, params in trained.items() if slot not in written or not _same(params, written[slot])]
     yield Check(
-        "every activation's scale and zero point is the one that was trained with",
+        "every activation's scale and zero point is the trained one",
         not wrong,
         len(trained),
         _few(wrong),

@@ -38,7 +38,7 @@ def epoch(
         number: The epoch's number, counted from 0.
         epochs: In the whole training.
         rate: ``(step, steps) -> learning rate``, over all epochs.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         remedy: What to do if the loss becomes NaN or infinite.
 
     Returns:

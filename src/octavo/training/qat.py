@@ -58,7 +58,7 @@ def fit(
         recipe: How to train.
         seed: Of order and augmentation.
         workdir: Where the state after each epoch is kept; a second call with the same arguments resumes from it.
-        progress: Where progress goes.
+        progress: Receives progress messages.
         title: What is trained, for people.
 
     Raises:
@@ -205,7 +205,7 @@ def _check_classes(model: GraphModel, train: ImageSet, recipe: QatRecipe) -> Non
         if recipe.distill < 1:
             raise DataError(
                 "The training images are not labelled.",
-                "Give one folder per class, or learn from the float model alone with `distill=1` (`qat.distill` in a "
+                "Give one folder per class, or train on the float model's outputs: `distill=1` (`qat.distill` in a "
                 "recipe).",
             )
         return
@@ -214,6 +214,6 @@ def _check_classes(model: GraphModel, train: ImageSet, recipe: QatRecipe) -> Non
         return
     if not isinstance(shape, tuple) or shape != (None, len(train.classes)):
         raise DataError(
-            f"The images have {len(train.classes)} classes, and the model's output is {shape}.",
+            f"The images have {len(train.classes)} classes, but the model's output is {shape}.",
             "Give images in one folder for each of the model's classes.",
         )

@@ -74,15 +74,15 @@ class QuantModel(RoundedModel):
         name: str | None = None,
         **keywords: Any,
     ) -> None:
-        belongs: Sidecar | None = None
+        sidecar: Sidecar | None = None
         if isinstance(model, keras.Model):
             graph = Graph(to_float_tflite(model), f"the Keras model '{model.name}'")
         elif isinstance(model, Graph):
             graph = model
         else:
-            graph, belongs = _read(Path(model))
+            graph, sidecar = _read(Path(model))
         super().__init__(integer_forms(graph).graph, allow_float, precision, name, **keywords)
-        self._belongs = belongs
+        self._sidecar = sidecar
 
     def calibrate(self, images: Any, observer: str = "minmax", limit: int = CALIBRATION_IMAGES) -> None:
         """Sets the initial ranges of the activations from images, which should be training images.
@@ -121,7 +121,7 @@ class QuantModel(RoundedModel):
             if count >= limit:
                 break
         if not batches:
-            raise DataError("The dataset for calibration is empty.", "Give 100 or so training images.")
+            raise DataError("The dataset for calibration is empty.", "Give about 100 training images.")
         return [np.concatenate(parts)[:limit] for parts in zip(*batches, strict=True)]
 
     def to_int8(self, path: Path | str) -> Proof:
@@ -139,8 +139,8 @@ class QuantModel(RoundedModel):
         """
         made = convert(self)
         write_bytes(Path(path), made.quantized.content)
-        if self._belongs is not None:
-            self._belongs.write(Path(path))
+        if self._sidecar is not None:
+            self._sidecar.write(Path(path))
         return made.proof
 
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -149,7 +149,7 @@ class QuantModel(RoundedModel):
 
     def get_config(self) -> dict[str, Any]:
         """A simulation's configuration, with the sidecar of the file that the model came from."""
-        return {**self._rounded_config(), "belongs": None if self._belongs is None else self._belongs.to_json()}
+        return {**self._rounded_config(), "belongs": None if self._sidecar is None else self._sidecar.to_json()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
@@ -157,7 +157,7 @@ class QuantModel(RoundedModel):
         given = arguments(config)
         made = cls(given.pop("graph"), **given)
         made._take(config, custom_objects)
-        made._belongs = None if config["belongs"] is None else Sidecar.from_json(config["belongs"])
+        made._sidecar = None if config["belongs"] is None else Sidecar.from_json(config["belongs"])
         return made
 
 
@@ -168,7 +168,7 @@ def _read(path: Path) -> tuple[Graph, Sidecar | None]:
             "Give QuantModel(keras.models.load_model(path)).",
         )
     loaded = load_float(path)
-    return loaded.graph, loaded.belongs
+    return loaded.graph, loaded.sidecar
 
 
 def _is_list_of_arrays(images: Any) -> bool:
@@ -181,7 +181,7 @@ def _batches(images: Any) -> Iterable[Any]:
     if isinstance(images, Iterable):
         return images
     raise DataError(
-        f"Calibration needs images, and got a {type(images).__name__}.",
+        f"Calibration needs images, but got a {type(images).__name__}.",
         "Give an array (N, height, width, channels) or a dataset of batches.",
     )
 
@@ -190,7 +190,7 @@ def _fits(values: Array, port: Port) -> Array:
     """The values in the type that the input takes: float32, or the whole numbers that they are."""
     if values.shape[1:] != tuple(port.shape[1:]):
         raise DataError(
-            f"The model's input '{port.name}' needs values of shape {('N', *port.shape[1:])}, and got {values.shape}.",
+            f"The model's input '{port.name}' needs values of shape {('N', *port.shape[1:])}, but got {values.shape}.",
             "Preprocess the images to the model's size first.",
         )
     # Bytes come as float32 too, and the graph takes them as they are.

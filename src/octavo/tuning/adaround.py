@@ -53,28 +53,28 @@ _AT_ONCE = 32768
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Reconstruction:
     """The data from which the rounding of some output channels' weights is learned.
 
     The channels of a depthwise convolution are groups of one output each; any other op is one group.
 
     Args:
-        met: The op's input rows (im2col) when the ops before it are rounded, ``(groups, places, columns)``, float32.
+        inputs: The op's input rows (im2col) when the ops before it are rounded, ``(groups, places, columns)``, float32.
         wanted: The float network's outputs at the same positions, ``(groups, places, outputs)``.
         offset: Added to the products of inputs and weights, ``(groups, 1, outputs)``.
         caps: The bounds at which the activation function clips.
     """
 
-    met: Array
+    inputs: Array
     wanted: Array
     offset: Array
     caps: tuple[float, float]
 
-    def part(self, channels: slice) -> Lesson:
+    def part(self, channels: slice) -> Reconstruction:
         """The same data for some of the channels."""
-        if len(self.met) > 1:
-            return Lesson(self.met[channels], self.wanted[channels], self.offset[channels], self.caps)
-        return Lesson(self.met, self.wanted[..., channels], self.offset[..., channels], self.caps)
+        if len(self.inputs) > 1:
+            return Reconstruction(self.inputs[channels], self.wanted[channels], self.offset[channels], self.caps)
+        return Reconstruction(self.inputs, self.wanted[..., channels], self.offset[..., channels], self.caps)
 
     def error(self, weights: Array) -> Array:
         """The mean squared error of every output, ``(groups, outputs, 1)``.
@@ -88,10 +88,10 @@ class Lesson:
     def slope(self, weights: Array, places: slice) -> Array:
         """The gradient of the error at some positions with respect to the weights, in their shape."""
         off, inside = self._off(weights, places)
-        return np.asarray(2 / off.shape[1] * ((off * inside).transpose(0, 2, 1) @ self.met[:, places]))
+        return np.asarray(2 / off.shape[1] * ((off * inside).transpose(0, 2, 1) @ self.inputs[:, places]))
 
     def _off(self, weights: Array, places: slice) -> tuple[Array, Array]:
-        products = self.met[:, places] @ weights.transpose(0, 2, 1) + self.offset
+        products = self.inputs[:, places] @ weights.transpose(0, 2, 1) + self.offset
         low, high = self.caps
         return np.clip(products, low, high) - self.wanted[:, places], (products > low) & (products < high)
 
@@ -113,25 +113,25 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
             weights, bias = graph.tensors[op.inputs[1]], bias_of(graph, op)
             entry, stored = table.at(op, graph.tensors[op.inputs[0]]), table.stored[weights.name]
             assert entry is not None and weights.constant is not None
-            met = _met(graph, op, images)
-            now = entry.dequantize(entry.quantize(_met(graph.replaced(changed), op, images)))
+            rows = _input_rows(graph, op, images)
+            rounded = entry.dequantize(entry.quantize(_input_rows(graph.replaced(changed), op, images)))
             real = _grouped(op, kernels(op, weights.constant))
             nearest = _grouped(op, kernels(op, stored.quantize(weights.constant)))
             # One scale per channel, or one for all.
             scale = np.broadcast_to(stored.scale.astype(np.float64).reshape(-1, 1), (real[..., 0].size, 1))
             scale = scale.reshape(*real.shape[:2], 1)
-            lesson = _lesson(op, real, None if bias is None else bias.constant, met, now)
-            codes = learn(lesson, real / scale, nearest, scale, stored.qmax)
+            task = _task(op, real, None if bias is None else bias.constant, rows, rounded)
+            codes = learn(task, real / scale, nearest, scale, stored.qmax)
             made = codes * scale
             changed[weights.name] = from_kernels(op, made.reshape(-1, made.shape[2]), weights.shape).astype(np.float32)
             if bias is not None and bias.constant is not None:
                 # The bias corrects the mean shift that the rounded weights cause.
-                shift = (made * _mean(now) - real * _mean(met)).sum(axis=2)
+                shift = (made * _mean(rounded) - real * _mean(rows)).sum(axis=2)
                 changed[bias.name] = (bias.constant - shift.ravel()).astype(np.float32)
-            least = lesson.error((nearest * scale).astype(np.float32)).sum()
+            least = task.error((nearest * scale).astype(np.float32)).sum()
             figures[weights.name] = {
                 "moved": int(np.count_nonzero(codes != nearest)),
-                "error_left": float(lesson.error(made.astype(np.float32)).sum() / max(least, 1e-300)),
+                "error_left": float(task.error(made.astype(np.float32)).sum() / max(least, 1e-300)),
             }
             advance(1)
     said = f"Learned whether to round up or down the weights of {len(ops)} ops"
@@ -143,48 +143,48 @@ def _grouped(op: Op, rows: Array) -> Array:
     return rows[:, None] if TABLE[op.kind].depthwise else rows[None]
 
 
-def _mean(met: Array) -> Array:
+def _mean(rows: Array) -> Array:
     """The mean of the input rows, ``(groups, 1, columns)``."""
-    return np.asarray(met.mean(axis=1, keepdims=True, dtype=np.float64))
+    return np.asarray(rows.mean(axis=1, keepdims=True, dtype=np.float64))
 
 
-def _met(graph: Graph, op: Op, images: Images) -> Array:
+def _input_rows(graph: Graph, op: Op, images: Images) -> Array:
     """An op's input rows, ``(groups, places, columns)``; the positions do not depend on the graph's constants."""
     each: list[Array] = [np.empty(0)] * len(images)
-    most, seen = max(1, _PLACES // len(images)), windows(graph, op)
+    most, to_rows = max(1, _PLACES // len(images)), windows(graph, op)
 
     def look(place: int, outputs: list[Array]) -> None:
-        met = seen(outputs[0])
-        if len(met) > most:
-            met = met[np.random.default_rng(place).choice(len(met), most, replace=False)]
-        each[place] = met.astype(np.float32, copy=True)
+        rows = to_rows(outputs[0])
+        if len(rows) > most:
+            rows = rows[np.random.default_rng(place).choice(len(rows), most, replace=False)]
+        each[place] = rows.astype(np.float32, copy=True)
 
     Model(graph.exposed([graph.tensors[op.inputs[0]]])).each(images, look)
-    met = np.concatenate(each)
+    rows = np.concatenate(each)
     # Shuffled once, so that each batch has rows of many images.
-    met = met[np.random.default_rng(0).permutation(len(met))]
-    return np.ascontiguousarray(met.transpose(2, 0, 1)) if met.ndim == 3 else met[None]
+    rows = rows[np.random.default_rng(0).permutation(len(rows))]
+    return np.ascontiguousarray(rows.transpose(2, 0, 1)) if rows.ndim == 3 else rows[None]
 
 
-def _lesson(op: Op, real: Array, bias: Array | None, met: Array, now: Array) -> Lesson:
-    products = met @ real.transpose(0, 2, 1).astype(np.float32)
+def _task(op: Op, real: Array, bias: Array | None, rows: Array, rounded: Array) -> Reconstruction:
+    products = rows @ real.transpose(0, 2, 1).astype(np.float32)
     offset = np.zeros((len(real), 1, real.shape[1]), np.float32)
     if bias is not None:
         products += bias.reshape(offset.shape)
         # The bias corrects the mean later, whatever the weights are, so it is left out of the error.
-        now, offset = now - _mean(now).astype(np.float32), products.mean(axis=1, keepdims=True)
+        rounded, offset = rounded - _mean(rounded).astype(np.float32), products.mean(axis=1, keepdims=True)
     caps = clips(op)
-    return Lesson(now, np.clip(products, *caps), offset, caps)
+    return Reconstruction(rounded, np.clip(products, *caps), offset, caps)
 
 
-def learn(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, largest: int) -> Array:
+def learn(task: Reconstruction, wanted: Array, nearest: Array, scale: Array, largest: int) -> Array:
     """Learns for each weight which of its two neighbouring codes lowers the error of its output.
 
     Every output is learned separately. An output that learning did not improve keeps its nearest codes. A channel's
     largest code is also kept, because quantization computes the channel's scale from it.
 
     Args:
-        lesson: The data to learn from.
+        task: The data to learn from.
         wanted: The weights in units of their scale, ``(groups, outputs, columns)``.
         nearest: The nearest codes, of the same shape.
         scale: Of every output, ``(groups, outputs, 1)``.
@@ -196,10 +196,11 @@ def learn(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, largest: 
     Example:
         Two inputs that are always equal, so that one weight can compensate for the other:
 
-        >>> met = np.random.default_rng(0).normal(size=(1, 512, 1)).astype(np.float32) * np.array([1, 1, 0], np.float32)
+        >>> one = np.random.default_rng(0).normal(size=(1, 512, 1)).astype(np.float32)
+        >>> rows = one * np.array([1, 1, 0], np.float32)
         >>> wanted, scale = np.array([[[0.3, 0.4, 7.0]]]), np.ones((1, 1, 1))
-        >>> lesson = Lesson(met, met @ wanted.transpose(0, 2, 1), np.zeros((1, 1, 1)), (-np.inf, np.inf))
-        >>> learn(lesson, wanted, np.rint(wanted), scale, largest=7)
+        >>> task = Reconstruction(rows, rows @ wanted.transpose(0, 2, 1), np.zeros((1, 1, 1)), (-np.inf, np.inf))
+        >>> learn(task, wanted, np.rint(wanted), scale, largest=7)
         array([[[0., 1., 7.]]])
     """
     # The outputs are divided in the same way for any number of cores, so the result is the same.
@@ -210,16 +211,16 @@ def learn(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, largest: 
     def one(part: slice) -> Array:
         mine = (part,) if axis == 0 else (slice(None), part)
         mine_nearest, mine_scale = nearest[mine], scale[mine].astype(np.float32)
-        lesson_of = lesson.part(part)
-        before = lesson_of.error(mine_nearest.astype(np.float32) * mine_scale)
-        codes = _learned(lesson_of, wanted[mine], mine_nearest, mine_scale, before, largest)
-        return np.where(lesson_of.error(codes.astype(np.float32) * mine_scale) < before, codes, mine_nearest)
+        part_task = task.part(part)
+        before = part_task.error(mine_nearest.astype(np.float32) * mine_scale)
+        codes = _learned(part_task, wanted[mine], mine_nearest, mine_scale, before, largest)
+        return np.where(part_task.error(codes.astype(np.float32) * mine_scale) < before, codes, mine_nearest)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.concatenate(list(pool.map(one, parts)), axis=axis)
 
 
-def _learned(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, before: Array, largest: int) -> Array:
+def _learned(task: Reconstruction, wanted: Array, nearest: Array, scale: Array, before: Array, largest: int) -> Array:
     lower = np.floor(wanted)
     held = np.abs(wanted) >= np.abs(wanted).max(axis=2, keepdims=True)
     held |= (lower < -largest) | (lower >= largest)
@@ -230,11 +231,11 @@ def _learned(lesson: Lesson, wanted: Array, nearest: Array, scale: Array, before
     # If rounding to nearest has no error, as in a channel that is always clipped, there is nothing to learn.
     unit = np.where(before > _NOTHING, scale / np.maximum(before, _NOTHING), 0.0).astype(np.float32)
     first, second = np.zeros_like(variables), np.zeros_like(variables)
-    batches = [slice(start, start + _BATCH) for start in range(0, lesson.met.shape[1], _BATCH)]
+    batches = [slice(start, start + _BATCH) for start in range(0, task.inputs.shape[1], _BATCH)]
     for step in range(_STEPS):
         sigmoid = 1 / (1 + np.exp(-variables))
         soft = np.clip(sigmoid * (_HIGH - _LOW) + _LOW, 0, 1)
-        slope = lesson.slope((base + soft) * scale, batches[step % len(batches)]) * unit
+        slope = task.slope((base + soft) * scale, batches[step % len(batches)]) * unit
         slope -= _PENALTY / wanted.shape[2] * _pull(soft, step / _STEPS)
         slope *= (_HIGH - _LOW) * sigmoid * (1 - sigmoid) * ((soft > 0) & (soft < 1))
         # Adam (Kingma & Ba 2014, arXiv 1412.6980, algorithm 1).

@@ -51,7 +51,7 @@ def correct_biases(graph: Graph, ranges: Ranges, images: Images, plan: Plan, pro
         shift = (off * (sums * (_fine(at) / len(images)))).sum(axis=1)
         changed[bias.name] = (bias.constant - shift).astype(np.float32)
         figures[bias.name] = {"largest": float(np.abs(shift).max()), "mean": float(np.abs(shift).mean())}
-    said = f"Corrected the biases of {len(biased)} ops for the mean shift that their rounded weights cause."
+    said = f"Corrected the biases of {len(biased)} ops for the mean shift of their outputs that rounded weights cause."
     return Tuned(graph.replaced(changed), ranges, said, tuple(left), figures)
 
 

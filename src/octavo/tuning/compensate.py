@@ -64,9 +64,9 @@ class Moments:
     count: int
 
     @classmethod
-    def of(cls, met: Array) -> Moments:
+    def of(cls, rows: Array) -> Moments:
         """The moments of input rows of integers, ``(groups, places, columns)``."""
-        rows = np.ascontiguousarray(met, np.float32)
+        rows = np.ascontiguousarray(rows, np.float32)
         count = rows.shape[1]
         parts = [rows[:, start : start + _EXACT] for start in range(0, count, _EXACT)]
         products = sum(((part.swapaxes(1, 2) @ part).astype(np.float64) for part in parts), np.float64(0))
@@ -102,7 +102,7 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
     ops, left = known(graph, table)
     params = [table.at(op, graph.tensors[op.inputs[0]]) for op in ops]
     entries = [(op, at) for op, at in zip(ops, params, strict=True) if at is not None]
-    met = _met(graph, entries, Ordered(images, _IMAGES), progress)
+    rows = _input_rows(graph, entries, Ordered(images, _IMAGES), progress)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}
 
@@ -110,8 +110,8 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
         op, at = entries[place]
         weights = graph.tensors[op.inputs[1]]
         assert weights.constant is not None
-        stored, moments = table.stored[weights.name], Moments.of(_grouped(op, np.concatenate(met[place])))
-        met[place].clear()
+        stored, moments = table.stored[weights.name], Moments.of(_grouped(op, np.concatenate(rows[place])))
+        rows[place].clear()
         # One scale per channel, or one for all.
         scale = stored.scale.astype(np.float64)[:, None]
         nearest, wanted = kernels(op, stored.quantize(weights.constant)), kernels(op, weights.constant) / scale
@@ -167,7 +167,9 @@ def _flat(op: Op, groups: Array, shape: tuple[int, ...]) -> Array:
     return groups.swapaxes(0, 1).reshape(shape[0], -1)[:, : shape[1]]
 
 
-def _met(graph: Graph, entries: list[tuple[Op, QParams]], images: Images, progress: Progress) -> list[list[Array]]:
+def _input_rows(
+    graph: Graph, entries: list[tuple[Op, QParams]], images: Images, progress: Progress
+) -> list[list[Array]]:
     """Every op's input rows, image by image, as codes minus zero point, int16."""
     seen: list[list[Array]] = [[np.empty(0)] * len(images) for _ in entries]
     looks = [windows(graph, op, _PLACES) for op, _ in entries]
@@ -179,7 +181,7 @@ def _met(graph: Graph, entries: list[tuple[Op, QParams]], images: Images, progre
             rows[place] = codes.clip(params.qmin - zero_point, params.qmax - zero_point).astype(np.int16)
         advance(1)
 
-    with progress.track("compensation: inputs of the weights", len(images)) as advance:
+    with progress.track("compensation: covariance of the inputs", len(images)) as advance:
         Model(graph.exposed([graph.tensors[op.inputs[0]] for op, _ in entries])).each(images, look)
     return seen
 

@@ -18,7 +18,7 @@ class Ordered(Sequence[Any]):
 
     Args:
         images: Raw inputs.
-        most: How many to keep; all when left out.
+        most: How many to keep; all by default.
 
     Example:
         >>> images = np.arange(6, dtype=np.float32).reshape(3, 2)

@@ -113,20 +113,20 @@ def regions(graph: Graph) -> tuple[list[Region], list[str]]:
     """
     found: list[Region] = []
     left: list[str] = []
-    seen: set[int] = set()
+    visited: set[int] = set()
     for op in graph.ops:
         start = op.outputs[0] if op.outputs else -1
-        if _weights(graph, op) is None or start in seen:
+        if _weights(graph, op) is None or start in visited:
             continue
         inside, why = _flood(graph, start)
-        seen |= inside
+        visited |= inside
         touched = [o for o in graph.ops if inside & {*o.inputs, *o.outputs}]
         writers = [o for o in touched if o.outputs[0] in inside and _weights(graph, o) is not None]
         readers = [o for o in touched if _weights(graph, o) is not None and _image(o) in inside]
         if why is None and not readers:
             why = "no weights read it"
         if why is not None:
-            left.append(f"'{graph.tensors[start].name}' keeps its channels' scales: {why}")
+            left.append(f"'{graph.tensors[start].name}' is not equalized: {why}")
             continue
         made = [o for o in touched if o.outputs[0] in inside]
         capped = tuple(graph.tensors[o.outputs[0]] for o in made if _caps(o))
@@ -145,7 +145,7 @@ def _flood(graph: Graph, start: int) -> tuple[set[int], str | None]:
         if index in graph.outputs:
             why = why or "it is an output of the model"
         if maker is None:
-            why = why or "it depends on an input of the model without weights between"
+            why = why or "no weights lie between it and an input of the model"
         for op in (*([maker] if maker is not None else []), *graph.consumers.get(index, ())):
             if _weights(graph, op) is not None:
                 reads = _image(op) == index

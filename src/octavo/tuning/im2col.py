@@ -38,9 +38,11 @@ def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
         windowed = rules.convolves and not rules.depthwise
         grouped = windowed and weights.shape[rules.layout.index("I")] != image.shape[-1]
         if weights.constant is None or weights.name not in table.stored:
-            left.append(f"{op} has no weights that are rounded")
+            left.append(f"{op} has no weights to round")
         elif rules.transposed or grouped:
-            left.append(f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which tuning leaves alone")
+            left.append(
+                f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which tuning passes do not change"
+            )
         else:
             ops.append(op)
     return ops, left
@@ -90,11 +92,11 @@ def windows(graph: Graph, op: Op, most: int = PLACES) -> Callable[[Array], Array
     multiplier = weights.shape[3] // shape[3] if depthwise else 1
 
     def look(values: Array) -> Array:
-        met = values.reshape(-1, shape[3]).take(taps, axis=0)
-        met[outside] = 0
+        patches = values.reshape(-1, shape[3]).take(taps, axis=0)
+        patches[outside] = 0
         if depthwise:
-            return np.repeat(met, multiplier, axis=2) if multiplier > 1 else met
-        return np.asarray(met.reshape(len(taps), -1))
+            return np.repeat(patches, multiplier, axis=2) if multiplier > 1 else patches
+        return np.asarray(patches.reshape(len(taps), -1))
 
     return look
 

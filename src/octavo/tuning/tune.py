@@ -110,7 +110,7 @@ def tune(
         images: Calibration images: raw inputs, float32.
         acts: Names in `TUNING_PASSES`; none leaves the graph unchanged.
         plan: Makes the table that quantization will write, such as `octavo.quantization.table.build`.
-        progress: Where progress goes.
+        progress: Receives progress messages.
 
     Raises:
         QuantizationError: There is no such pass.

@@ -61,5 +61,5 @@ class TuningPass(Protocol):
             ranges: The ranges of its activations.
             images: Calibration images: raw inputs, float32, each of the input's shape without its first axis.
             plan: Makes the table that quantization will write.
-            progress: Where progress goes.
+            progress: Receives progress messages.
         """

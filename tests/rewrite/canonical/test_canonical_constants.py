@@ -86,7 +86,7 @@ def test_what_is_computed_from_constants_alone_is_stored() -> None:
     file.op("TRANSPOSE", [weight, order], [turned], "Transpose")
     file.dense(x, turned, y)
     done = plain(file.ports([x], [y]).graph())
-    assert done.said == ("What was computed from constants alone became constants: 1 TRANSPOSE went.",)
+    assert done.said == ("Results that were computed from constants only became constants; ops removed: 1 TRANSPOSE.",)
     given = values(1, 4, seed=2)
     np.testing.assert_allclose(answers(done.graph.content, given)[0], given @ values(4, 3), rtol=1e-6)
 
@@ -156,14 +156,16 @@ def test_a_quantized_graph_stays_as_it_is() -> None:
 def test_weights_that_mean_something_else_to_litert_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     file, _ = hybrid()
     monkeypatch.setattr(QParams, "dequantize", lambda self, codes: np.asarray(codes, np.float32) * self.scale[0] * 3)
-    with pytest.raises(ModelError, match=r"its integer weights mean something else to LiteRT \(output 'y' differs by"):
+    with pytest.raises(
+        ModelError, match=r"LiteRT computes something else with its integer weights \(output 'y' differs by"
+    ):
         plain(file.graph())
     assert dynamic.NOISE < 1
 
 
 def test_a_rewrite_that_changes_answers_is_refused_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(graph: Graph) -> Change:
-        return Change(graph.replaced({"weight0": values(5, 6)}), ("Wrong.",), doubt=("a test broke it", "Mend it."))
+        return Change(graph.replaced({"weight0": values(5, 6)}), ("Wrong.",), refusal=("a test broke it", "Mend it."))
 
     monkeypatch.setattr(passes, "dynamic_range", wrong)
     with pytest.raises(ModelError, match=r"a test broke it \(output 'y' differs by up to .*\)\. Mend it\."):
@@ -176,7 +178,7 @@ def test_tensors_that_nothing_uses_go() -> None:
     file.tensor("ghost", (1, 2))
     graph = file.graph()
     done = plain(graph)
-    assert done.said[0] == "2 tensors that nothing uses went, with constants of 4,000 bytes."
+    assert done.said[0] == "2 unused tensors were removed, with constants of 4,000 bytes."
     assert {"spare", "ghost"}.isdisjoint(tensor.name for tensor in done.graph.tensors)
     assert len(done.graph.content) < len(graph.content)
 

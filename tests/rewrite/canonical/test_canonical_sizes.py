@@ -41,7 +41,7 @@ def test_an_open_batch_becomes_one_and_the_arithmetic_around_it_goes() -> None:
     assert [op.kind for op in done.graph.ops] == ["CONV_2D", "RESHAPE", "FULLY_CONNECTED"]
     assert done.said == (
         "The open batch became 1.",
-        "Sizes that were worked out from shapes became constants: 1 SHAPE, 1 STRIDED_SLICE, 1 PACK went.",
+        "Sizes that were computed from shapes became constants; ops removed: 1 SHAPE, 1 STRIDED_SLICE, 1 PACK.",
     )
     assert [tensor.shape for tensor in done.graph.tensors if tensor.name in ("image", "seen", "flat", "out")] == [
         (1, 4, 4, 2),
@@ -120,13 +120,13 @@ def test_a_fixed_batch_becomes_one_wherever_it_is_named(count: int) -> None:
 
 def test_images_of_a_batch_that_depend_on_each_other_are_one_clear_error() -> None:
     with pytest.raises(
-        ModelError, match=r"3 images at once.* the items depend on each other: alone, .*'shown' differs"
+        ModelError, match=r"a batch of 3.* the items depend on each other: for one item, .*'shown' differs"
     ):
         static(fixed(mixes=True).graph())
 
 
 def test_a_batch_that_only_the_file_can_run_is_one_clear_error() -> None:
-    with pytest.raises(ModelError, match=r"takes 3 images at once, and cannot take them one by one: LiteRT refuses"):
+    with pytest.raises(ModelError, match=r"has a batch of 3, which cannot be changed to 1: LiteRT refuses"):
         static(fixed(told=4).graph())
 
 

@@ -49,7 +49,7 @@ def by_litert(content: bytes, key: str, **given: np.ndarray) -> dict[str, np.nda
 def test_a_signature_with_its_own_subgraph(key: str) -> None:
     content = apart()
     chosen = choose(content, "'m'", key)
-    assert chosen.said == (f"The signature '{key}' was taken, of 'plus', 'less'.",)
+    assert chosen.said == (f"The signature '{key}' is used, of 'plus', 'less'.",)
     graph = Graph(chosen.content)
     check(content, chosen, graph)
     a, b = values(1, 4), values(1, 4, seed=1)
@@ -76,7 +76,7 @@ def test_several_signatures_and_none_chosen_is_one_error_that_lists_them() -> No
     with pytest.raises(ModelError) as caught:
         choose(apart(), "'m'")
     assert str(caught.value) == (
-        "'m' has 2 signatures, and one model is made of one: 'plus', 'less'. Choose with `signature`.\n"
+        "'m' has 2 signatures, and one was expected: 'plus', 'less'. Choose with `signature`.\n"
         "  plus: a (1, 4), b (1, 4) -> result (1, 4)\n"
         "  less: a (1, 4), b (1, 4) -> result (1, 4)"
     )
@@ -109,7 +109,9 @@ def test_one_signature_is_taken_and_may_be_named() -> None:
 def test_a_signature_that_answers_otherwise_alone_is_seen() -> None:
     content = apart()
     plus, less = (choose(content, "'m'", key) for key in ("plus", "less"))
-    with pytest.raises(ModelError, match="answers otherwise once its signature 'plus' stands alone: output 'result'"):
+    with pytest.raises(
+        ModelError, match=r"The signature 'plus' of .* gives other outputs once it is extracted: output 'result'"
+    ):
         check(content, plus, Graph(less.content, "'m'"))
 
 

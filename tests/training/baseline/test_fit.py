@@ -313,5 +313,5 @@ def test_float_inputs_train_as_they_are_and_refuse_augmentation(tmp_path: Path) 
     pixels, labels = pictures(48)
     ready = ImageSet(PREPROCESS.apply(pixels), labels, CLASSES, tuple(str(i) for i in range(48)))
     fit(network(), ready, None, PREPROCESS, recipe(epochs=1, augment={}), 0, tmp_path)
-    with pytest.raises(RecipeError, match="works on pixels"):
+    with pytest.raises(RecipeError, match="needs pixels"):
         fit(network(), ready, None, PREPROCESS, recipe(epochs=1), 0, tmp_path)

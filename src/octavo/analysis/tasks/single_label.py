@@ -203,7 +203,7 @@ class SingleLabel(Task):
         classes = samples.classes if known else tuple(str(number) for number in range(found))
         if found != len(classes):
             raise DataError(
-                f"{graph.name} tells {found} classes apart, and the images have {len(classes)}.",
+                f"{graph.name} has {found} classes, but the images have {len(classes)}.",
                 "Evaluate it on the classes it was trained for.",
             )
         return SingleLabelScores(samples.labels, probabilities, classes, kernels)
@@ -214,7 +214,7 @@ def _certain(graph: Graph, chosen: Array, classes: int) -> Array:
     places = chosen.ravel().astype(int)
     if places.min() < 0 or places.max() >= classes:
         raise DataError(
-            f"{graph.name} gives class {places.max()} (counted from 0), and the images have {classes} classes.",
+            f"{graph.name} gives class {places.max()} (counted from 0), but the images have {classes} classes.",
             "Evaluate it on the classes it was trained for.",
         )
     return np.asarray(np.eye(classes, dtype=np.float32)[places])

@@ -14,14 +14,14 @@ from octavo.cli.options import Flags, JsonFlag, KernelsFlag, check_out, images, 
 from octavo.cli.output import Shown, print_json, say
 from octavo.recipe.options import Inputs, Quantization, meaning
 
-OTHERS = "Seed of the choice of images; others than `octavo quantize` calibrates with at the same seed."
+OTHERS = "Seed of the choice of images. At the same seed, `octavo quantize` calibrates with other images."
 
 
 @command("octavo inspect model_int8.tflite")
 def inspect(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],
     each: Annotated[
-        bool, typer.Option("--ops", help="List every op with its name, and the precisions it can have.")
+        bool, typer.Option("--ops", help="List every op with its name and its possible precisions.")
     ] = False,
     signature: Annotated[str | None, typer.Option("--signature", help=meaning(Inputs, "signature"))] = None,
     size: Annotated[tuple[int, int] | None, typer.Option("--size", help=meaning(Inputs, "size"))] = None,
@@ -60,7 +60,7 @@ def inspect(
 @command("octavo evaluate model_int8.tflite --data photos/")
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],
-    inputs: Annotated[Inputs, images(images="How many test images; all when left out.")],
+    inputs: Annotated[Inputs, images(images="Number of test images; all by default.")],
     kernels: KernelsFlag = "xnnpack",
     json_: JsonFlag = False,
 ) -> None:
@@ -106,15 +106,15 @@ def evaluate(
 @command("octavo compare float.tflite model_int8.tflite --data photos/")
 def compare(
     before: Annotated[Path, typer.Argument(metavar="FLOAT", help="The model to measure against, .tflite or .keras.")],
-    after: Annotated[Path, typer.Argument(metavar="INT8", help="The .tflite to measure, of whatever converter.")],
-    inputs: Annotated[Inputs, images(images="How many training images; 100 when left out.", seed=OTHERS)],
+    after: Annotated[Path, typer.Argument(metavar="INT8", help="The .tflite to measure, from any converter.")],
+    inputs: Annotated[Inputs, images(images="Number of training images; 100 by default.", seed=OTHERS)],
     kernels: KernelsFlag = "xnnpack",
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder for compare.json and compare.png; made if missing.")
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Show where error is made: what each op adds, and what has accumulated up to each tensor."""
+    """Show where quantization error arises: what each op adds, and what has accumulated up to each tensor."""
     from octavo.api.compare import compare as compare_files
 
     check_out(out)
@@ -142,7 +142,7 @@ def compare(
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     console.print(table(value))
     say(f"{value['images']} training images, {value['kernels']}. SQNR in dB: accumulated, and added by the op alone.")
-    say("Ops that add most error for their signal:")
+    say("Ops that add most error relative to their signal:")
     for row in worst(value["tensors"]):
         say(f"  {row['added']['sqnr']:5.1f} dB  {row['op']:18} {short(row['before'])}")
     for side, path in (("before", before), ("after", after)):
@@ -155,13 +155,13 @@ def compare(
 @command("octavo sensitivity float.tflite --data photos/ --budget 120")
 def sensitivity(
     model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model, .tflite or .keras.")],
-    inputs: Annotated[Inputs, images(images="How many training images; 32 when left out.", seed=OTHERS)],
+    inputs: Annotated[Inputs, images(images="Number of training images; 32 by default.", seed=OTHERS)],
     quantization: Annotated[Quantization, Flags(without=("precision",))],
     budget: Annotated[
-        float, typer.Option("--budget", min=0, metavar="SECONDS", help="After which no new file is begun.")
+        float, typer.Option("--budget", min=0, metavar="SECONDS", help="Time limit; no measurement starts after it.")
     ] = 300.0,
     calibration: Annotated[
-        int | None, typer.Option("--calibration", min=1, help="How many others give the ranges; 100 when left out.")
+        int | None, typer.Option("--calibration", min=1, help="Number of other images for calibration; 100 by default.")
     ] = None,
     kernels: KernelsFlag = "xnnpack",
     out: Annotated[
@@ -169,7 +169,7 @@ def sensitivity(
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Show what each op costs in int8: the output with it alone in int8, and with it alone in float; ranked."""
+    """Rank ops by their cost in int8: the output error with only that op in int8, and with only that op in float."""
     from octavo.analysis.sensitivity_views import picture, table
     from octavo.api.sensitivity import sensitivity as measure
 
@@ -198,12 +198,12 @@ def sensitivity(
     whole = value["int8"]
     sqnr = "exact" if whole["sqnr"] is None else f"{whole['sqnr']:.1f} dB"
     likeness = found.likeness
-    say(f"all in int8: {sqnr}, {likeness.title} as float: {likeness.text(whole['agreement'])}")
+    say(f"all in int8: {sqnr}, {likeness.title} as float for {likeness.text(whole['agreement'])}")
     say(f"{value['images']} training images, {value['kernels']}, {value['seconds']:.0f} s. SQNR of the output in dB:")
-    say("alone: only this op in int8; without: all in int8 but this op; gain: over all in int8.")
+    say("alone: only this op in int8; without: all ops but this one in int8; gain: the same, minus all in int8.")
     alone, without = (len(value["unmeasured"][which]) for which in ("only", "all_but"))
     if alone or without:
-        say(f"The budget ended before {alone} ops were measured alone, and {without} without: the – above.")
+        say(f"The time limit ended before {alone} ops were measured alone, and {without} without; these show –.")
     if out is not None:
         say(f"wrote   {out / 'sensitivity.json'} and {out / 'sensitivity.png'}")
 
@@ -211,20 +211,26 @@ def sensitivity(
 @command("octavo calibrate float.tflite --data photos/ --sizes 1,10,100,1000 -o study/")
 def calibrate(
     model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model, .tflite or .keras.")],
-    inputs: Annotated[Inputs, Flags(required=("data",), without=("images",), help={"seed": "Seed of all choices."})],
+    inputs: Annotated[
+        Inputs, Flags(required=("data",), without=("images",), help={"seed": "Seed of all random choices."})
+    ],
     quantization: Annotated[Quantization, Flags(default={"tune": ""})],
     sizes: Annotated[
         str | None,
-        typer.Option("--sizes", help="How many images to calibrate with; 1,5,10,50,100,500, as there are images."),
+        typer.Option(
+            "--sizes",
+            help="Numbers of calibration images; by default those of 1,5,10,50,100,500 that the data allow.",
+        ),
     ] = None,
-    draws: Annotated[int, typer.Option("--draws", min=1, help="How many choices of them.")] = 5,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Random draws for each size.")] = 5,
     judges: Annotated[
-        int | None, typer.Option("--judges", min=2, help="Other training images that judge; a tenth when left out.")
+        int | None,
+        typer.Option("--judges", min=2, help="Number of other training images to evaluate on; a tenth by default."),
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for study.json and study.png.")] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Show what more calibration images bring to int8, as a curve, and how many are enough."""
+    """Show int8 accuracy against the number of calibration images, and how many images are enough."""
     from octavo.analysis.calibration_study_views import lines, picture
     from octavo.api.calibrate import calibrate as study
 
@@ -259,7 +265,7 @@ def pareto(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The .png to draw.")] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Show accuracy against size and latency over what was tried, and which of it nothing else beats."""
+    """Show accuracy against size and latency of the models tried, and which of them are Pareto-optimal."""
     from octavo.api.pareto import pareto as compare_costs
 
     rows = compare_costs(tried, out)
@@ -272,6 +278,6 @@ def pareto(
             f"{rows.metric.text(row['score']):>7}  {row['bytes']:>12,} bytes  {row['median_ms']:7.2f} ms  "
             f"{marks.strip():10}  {row['name']}"
         )
-    say(f"size, speed: nothing of no more bytes, or milliseconds, has a better {rows.metric.title}.")
+    say(f"size: no model of at most as many bytes has a better {rows.metric.title}. speed: the same, of milliseconds.")
     if out is not None:
         say(f"wrote   {out}")

@@ -22,22 +22,22 @@ def slim(
     inputs: Annotated[
         Inputs,
         images(
-            "Images for the proof; made-up ones when left out.",
+            "Images for the proof; synthetic ones by default.",
             required=(),
-            images="How many images the proof runs; 16 when left out.",
+            images="Number of images for the proof; 16 by default.",
         ),
     ],
     pixels: Annotated[
         Literal["int8", "uint8"] | None,
-        typer.Option("--pixels", help="Take raw pixels: int8 is the byte less 128; uint8 the byte, by one more op."),
+        typer.Option("--pixels", help="Take raw pixels: int8 (byte minus 128), or uint8 (byte; one more op)."),
     ] = None,
-    logits: Annotated[bool, typer.Option("--logits", help="Leave the final Softmax out; the class stays.")] = False,
-    fuse: Annotated[
-        bool, typer.Option("--fuse/--no-fuse", help="Let kernels do as one what the exporter left apart.")
-    ] = True,
+    logits: Annotated[
+        bool, typer.Option("--logits", help="Remove the final Softmax; the class stays the same.")
+    ] = False,
+    fuse: Annotated[bool, typer.Option("--fuse/--no-fuse", help="Fuse ops that the exporter left separate.")] = True,
     json_: JsonFlag = False,
 ) -> None:
-    """Write the same model in fewer bytes, and prove that it says the same on every kernel family."""
+    """Write the same model in fewer bytes, and prove that its outputs are the same on every kernel family."""
     from octavo.api.slim import slim as write_slim
 
     made = write_slim(
@@ -56,16 +56,16 @@ def slim(
         say(f"{step.name:8}{step.about}")
         unit = "" if step.loose else " steps"
         for item in step.equality:
-            said = (
+            finding = (
                 "bit-equal"
                 if item.equal
                 else f"differs by up to {item.steps:g}{unit}, same class on {item.agreement:.1%}"
             )
-            say(f"        {item.kernels:10} {said}; {item.inputs} images, {item.distinct} different outputs")
+            say(f"        {item.kernels:10} {finding}; {item.inputs} images, {item.distinct} different outputs")
     for reason in made.left[:5]:
-        say(f"left    {reason}")
+        say(f"kept    {reason}")
     if len(made.left) > 5:
-        say(f"left    {len(made.left) - 5} more like these; --json lists them")
+        say(f"kept    {len(made.left) - 5} more like these; --json lists them")
     say(f"proof   on {made.images}")
     if made.preprocess is not None:
         say(f"input   {made.preprocess.describe()}")
@@ -75,13 +75,15 @@ def slim(
 
 @command("octavo benchmark float.tflite int8.tflite --threads 1,2 --profile")
 def benchmark(
-    models: Annotated[list[Path], typer.Argument(help=".tflite models; ratios are to the first.")],
-    threads: Annotated[str, typer.Option("--threads", help="Threads inside a run, as in 1,2.")] = "1",
+    models: Annotated[list[Path], typer.Argument(help=".tflite models; ratios are relative to the first.")],
+    threads: Annotated[str, typer.Option("--threads", help="Numbers of threads, such as 1,2.")] = "1",
     kernels: Annotated[
-        str, typer.Option("--kernels", help="Kernel families, of xnnpack, builtin and reference.")
+        str, typer.Option("--kernels", help="Kernel families: xnnpack, builtin, reference.")
     ] = "xnnpack",
     seconds: Annotated[float, typer.Option("--seconds", help="About how long each comparison takes.")] = 4.0,
-    profile: Annotated[bool, typer.Option("--profile", help="Time every op too, and the machine's int8 peak.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also time every op, and the machine's int8 peak.")
+    ] = False,
     json_: JsonFlag = False,
 ) -> None:
     """Time models side by side on this machine: latency, ratio, throughput, memory, time to load."""
@@ -103,14 +105,14 @@ def targets(
     inputs: Annotated[
         Inputs,
         images(
-            "Images to run; made-up ones when left out.",
+            "Images to run; synthetic ones by default.",
             required=(),
-            images="How many images are run; 16 when left out.",
+            images="Number of images to run; 16 by default.",
         ),
     ],
     json_: JsonFlag = False,
 ) -> None:
-    """Show what each runtime and device makes of a model: can it take it, did it run here, what does it cost."""
+    """Show for each runtime and device whether it can run a model, whether it ran here, and what it costs."""
     from octavo.api.targets import targets as ask_targets
     from octavo.deployment.targets import survey
 
@@ -124,27 +126,32 @@ def targets(
 @command("octavo deploy runs/digits --out digits-model --zip")
 def deploy(
     source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite model with its sidecar.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
-    archive: Annotated[bool, typer.Option("--zip", help="Write OUT.zip too.")] = False,
-    web: Annotated[bool, typer.Option("--web", help="Write the web demo too; takes LiteRT.js from npm.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="The folder to create.")],
+    archive: Annotated[bool, typer.Option("--zip", help="Also write OUT.zip.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Also write the web demo, with LiteRT.js from npm.")] = False,
     beside: Annotated[
         Path | None,
-        typer.Option("--beside", help="The float .tflite to show too; a run's own when left out."),
+        typer.Option("--beside", help="Float .tflite for the web demo; by default a run's own."),
     ] = None,
     litertjs: Annotated[
-        Path | None, typer.Option("--litertjs", help="Folder with LiteRT.js as `npm pack` wrote it, instead of npm.")
+        Path | None, typer.Option("--litertjs", help="Folder with LiteRT.js from `npm pack`, used instead of npm.")
     ] = None,
     mediapipe: Annotated[
-        bool, typer.Option("--mediapipe", help="Write mediapipe.tflite too, with bytes in and out for MediaPipe Tasks.")
+        bool,
+        typer.Option(
+            "--mediapipe", help="Also write mediapipe.tflite, with uint8 input and output for MediaPipe Tasks."
+        ),
     ] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Write a folder that works alone: model, labels, preprocessing, card, hashes, programs, C array, web demo."""
+    """Write a self-contained folder: model, labels, preprocessing, card, hashes, programs, C array, web demo."""
     from octavo.deployment.folder import deploy as deploy_folder
     from octavo.deployment.web import Web
 
     if not web and (beside or litertjs):
-        raise OctavoError("--beside and --litertjs are of the web demo.", "Add --web, or leave them out.")
+        raise OctavoError(
+            "--beside and --litertjs belong to the web demo, and --web is not set.", "Add --web, or leave them out."
+        )
     made = deploy_folder(source, out, archive, Web(beside, litertjs) if web else None, mediapipe)
     if json_:
         print_json(made.to_json())
@@ -161,7 +168,8 @@ def deploy(
 def serve(
     folder: Annotated[Path, typer.Argument(help="A folder that `octavo deploy --web` wrote.")],
     port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="Port; 8000 when left out, or any if that is taken.")
+        int | None,
+        typer.Option("--port", min=1, max=65535, help="Port; by default 8000, or any free one if 8000 is taken."),
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     json_: JsonFlag = False,
@@ -173,12 +181,12 @@ def serve(
         if json_:
             print_json({"url": url, "folder": str(folder)})
         else:
-            say(f"{url}  serves {folder}, to this machine only. Ctrl-C ends it.")
+            say(f"{url}  serves {folder}, to this machine only. Ctrl-C stops it.")
         sys.stdout.flush()
         if open_:
             import webbrowser
 
             if not webbrowser.open(url):
-                sys.stderr.write(f"octavo: no browser was found to open; install one, or open {url} in yours.\n")
+                sys.stderr.write(f"octavo: no browser was found. Open {url} in one yourself.\n")
 
     serve_folder(folder, port, ready)

@@ -13,7 +13,7 @@ from octavo.cli.output import Shown, print_search, print_written
 from octavo.recipe.options import Inputs, Quantization
 
 CALIBRATION = images(
-    images="Calibration images, of the training images; 100 when left out.",
+    images="Number of calibration images, drawn from the training images; 100 by default.",
     seed="Seed of the choice of images, and of their order and augmentation in training.",
 )
 
@@ -27,27 +27,37 @@ def quantize(
     max_drop: Annotated[
         float | None,
         typer.Option(
-            "--max-drop", min=0, metavar="POINTS", help="Search for the cheapest way to lose no more accuracy."
+            "--max-drop", min=0, metavar="POINTS", help="Search for the cheapest model that loses no more accuracy."
         ),
     ] = None,
     max_size: Annotated[
-        int | None, typer.Option("--max-size", min=1, metavar="BYTES", help="Search for the best file no larger.")
+        int | None,
+        typer.Option(
+            "--max-size", min=1, metavar="BYTES", help="Search for the most accurate file of at most this size."
+        ),
     ] = None,
     max_latency: Annotated[
         float | None,
-        typer.Option("--max-latency", min=0, metavar="MS", help="Search for the best model no slower, on one thread."),
+        typer.Option(
+            "--max-latency",
+            min=0,
+            metavar="MS",
+            help="Search for the most accurate model of at most this latency, on one thread.",
+        ),
     ] = None,
     validation: Annotated[
-        int | None, typer.Option("--validation", min=1, help="Training images that judge a search, not calibrating.")
+        int | None,
+        typer.Option("--validation", min=1, help="Training images to evaluate a search on; they do not calibrate."),
     ] = None,
     train: Annotated[
-        bool, typer.Option("--train/--no-train", help="Whether a search may end in training for int8.")
+        bool, typer.Option("--train/--no-train", help="Whether a search may use quantization-aware training.")
     ] = True,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse to write a model whose answers are not the float model's.")
+        bool, typer.Option("--strict", help="Write nothing if the outputs do not match the float model's.")
     ] = False,
     split_outputs: Annotated[
-        bool, typer.Option("--split-outputs", help="Make an output of each part of an output that is a concatenation.")
+        bool,
+        typer.Option("--split-outputs", help="Split an output that is a concatenation into one output for each part."),
     ] = False,
     json_: JsonFlag = False,
 ) -> None:
@@ -92,15 +102,22 @@ def qat(
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training images.")] = 2,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 32,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Adam's peak rate; the best of a few when left out.")
+        float | None,
+        typer.Option("--learning-rate", help="Adam's peak learning rate; by default the best of a few that are tried."),
     ] = None,
     distill: Annotated[
-        float, typer.Option("--distill", min=0, max=1, help="Share of the loss from the float model; 1: no labels.")
+        float,
+        typer.Option(
+            "--distill", min=0, max=1, help="Share of the loss that compares with the float model; 1 needs no labels."
+        ),
     ] = 0.0,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the training images.")] = False,
-    shift: Annotated[float, typer.Option("--shift", min=0, max=1, help="Shift them by up to this share.")] = 0.0,
+    shift: Annotated[
+        float, typer.Option("--shift", min=0, max=1, help="Shift training images by up to this share of their size.")
+    ] = 0.0,
     validation: Annotated[
-        int | None, typer.Option("--validation", min=0, help="Training images to choose by; a tenth when left out.")
+        int | None,
+        typer.Option("--validation", min=0, help="Training images held out for validation; a tenth by default."),
     ] = None,
     json_: JsonFlag = False,
 ) -> None:

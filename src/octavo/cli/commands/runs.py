@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @command("octavo run cifar10 --data cifar-10-python.tar.gz --out runs/cifar10 --set train.epochs=3")
 def run(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/RECIPE when left out.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/RECIPE by default.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Sets data.path: folder, archive or .npz.")] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="Sets model.weights: a .weights.h5 file.")] = None,
     settings: Annotated[
@@ -29,13 +29,13 @@ def run(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Sets any key of the recipe; repeatable. Several values for preprocess.size or model.alpha "
-            "(96,128,224) run each, and compare their accuracy per millisecond.",
+            help="Sets any key of the recipe; repeatable. With several values of preprocess.size or model.alpha, such "
+            "as 96,128,224, each is run, and their accuracy and latency are compared.",
         ),
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Run a recipe: images to float baseline, int8 model and report. Resumes where it was stopped."""
+    """Run a recipe, from images to float baseline, int8 model and report. Resumes an interrupted run."""
     from octavo.analysis.evaluation import Evaluation, PairComparison
     from octavo.recipe.schema import load_recipe
     from octavo.runs import stages
@@ -80,7 +80,7 @@ def _print_sweep(made: Sweep, folder: Path, json_: bool) -> None:
             f"{mark} {row.name:24} {share(row.interval)}  {row.median_ms:7.2f} ms  "
             f"{row.bytes:>12,} bytes  arena {row.arena:>12,} bytes"
         )
-    say("*: the fastest whose accuracy lies in the interval of the best; -: another is faster and no less accurate.")
+    say("*: the fastest whose accuracy lies in the interval of the best. -: another is faster and no less accurate.")
     say(f"wrote   {folder / 'sweep.json'} and {folder / 'sweep.png'}")
 
 

@@ -34,7 +34,7 @@ export class Classifier {
     const content = new Uint8Array(await (await fetched(model.file)).arrayBuffer());
     // Most damage to a model still loads and runs, and answers wrongly. Pages without HTTPS have no `crypto.subtle`.
     if (globalThis.crypto?.subtle && (await digest(content)) !== model.sha256) {
-      throw new Error(`${model.file} is damaged or was replaced: its SHA-256 is not that of model.json.`);
+      throw new Error(`${model.file} is damaged or was replaced: its SHA-256 is not the one in model.json.`);
     }
     return new Classifier(await loadAndCompile(content, { accelerator: "wasm" }), content.length, model, facts);
   }

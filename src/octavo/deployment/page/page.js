@@ -82,7 +82,7 @@ async function classify(blob, name) {
     say(sentence(answers));
   } catch (error) {
     if (mine !== turn) return;
-    const reason = error instanceof DOMException ? "this browser can not read it as a picture" : error.message;
+    const reason = error instanceof DOMException ? "this browser cannot read it as a picture" : error.message;
     refuse(`${name || "That"}: ${reason}.`);
     look(false);
     say("Ready for a picture");
@@ -258,12 +258,12 @@ function introduce() {
   at("title").textContent = about.title;
   const some = labels.slice(0, labels.length > 12 ? 11 : 12).join(", ");
   const named = labels.length > 12 ? `${some} and ${labels.length - 11} more` : some;
-  at("about").textContent = `Tells apart ${named}. The models run in this browser: no picture leaves it.`;
+  at("about").textContent = `Recognizes ${named}. The models run in this browser. No picture leaves it.`;
   const measured = classifiers.filter(({ model }) => model.accuracy);
   const notes = [
     ...measured.map(({ name, model }) => `${name}: ${model.accuracy}.`),
-    "They always name one of their classes, also for a picture of something else.",
-    `${about.runtime}, WebAssembly, one thread. Milliseconds are of this device, for the model alone.`,
+    "They always give one of their classes, also for a picture of something else.",
+    `${about.runtime}, WebAssembly, one thread. Times are measured on this device, for the model only.`,
   ];
   at("facts").replaceChildren(...notes.map((note) => make("li", note)));
   showAnswers(classifiers.map(() => ({})));

@@ -34,7 +34,7 @@ def ask(trial: Trial, targets: Sequence[Target], say: Callable[[str], None] = la
     """
     verdicts = []
     for target in targets:
-        say(f"asking {target.name}")
+        say(f"checking {target.name}")
         with warnings.catch_warnings():
             # The user cannot fix deprecation warnings of other runtimes.
             warnings.simplefilter("ignore")

@@ -25,7 +25,7 @@ from octavo.deployment.web import browser_twin, copy_modules
 from octavo.runtime.litert import Latency, Model
 from octavo.tflite.graph import Graph, as_stored
 
-_NO_BROWSER = Answer(None, "Chromium is not installed, or can not be driven here: apt install chromium")
+_NO_BROWSER = Answer(None, "Chromium is not installed, or cannot be controlled here: apt install chromium")
 _PAGE = """<!doctype html><title>Octavo</title><body>
 <script type="importmap">{"imports":{"@litertjs/wasm-utils":"./litert/wasm-utils.js"}}</script>
 """
@@ -62,10 +62,12 @@ class Browser:
         if command() is None:
             return _NO_BROWSER
         if len(trial.graph.inputs) > 1:
-            return Answer(None, f"only models of one input are tried here, and this has {len(trial.graph.inputs)}")
+            return Answer(
+                None, f"only models with one input are tried here, and this one has {len(trial.graph.inputs)}"
+            )
         kinds = [trial.graph.tensors[index].dtype for index in (trial.graph.inputs[0], trial.graph.outputs[0])]
         if kinds[0] not in ("int8", "uint8"):
-            return Answer(None, f"only int8 and uint8 inputs are tried here, and this is {kinds[0]}")
+            return Answer(None, f"only int8 and uint8 inputs are tried here, and this one is {kinds[0]}")
         if "int8" in kinds:
             return Answer(
                 True, "LiteRT.js does not support int8: a copy with two QUANTIZE ops has uint8 input and output"
@@ -82,7 +84,7 @@ class Browser:
         twin = browser_twin(trial.graph)
         try:
             with _page(path, twin) as page:
-                said = [_run(page, item)[0] for item in inputs]
+                codes = [_run(page, item)[0] for item in inputs]
                 self._times[trial.path] = [_run(page, inputs[place % len(inputs)])[1] for place in range(_RUNS)]
                 version = page.version
         except PageError as error:
@@ -90,7 +92,7 @@ class Browser:
         except OctavoError as error:
             return Answer(None, str(error).splitlines()[0])
         model = Model(twin, workers=1)
-        outputs = model.outputs[0].decode(np.array(said, model.outputs[0].dtype))
+        outputs = model.outputs[0].decode(np.array(codes, model.outputs[0].dtype))
         same = int(np.all(outputs == model.run(inputs).reshape(outputs.shape), axis=1).sum())
         about, facts = agreement(trial, outputs)
         facts |= {"bit_equal": same, "browser": version, "runtime": f"LiteRT.js {litertjs.VERSION}"}
@@ -110,7 +112,7 @@ def _page(path: str, graph: Graph) -> Iterator[Chromium]:
     """A browser that has compiled a model.
 
     Raises:
-        PageError: LiteRT.js can not compile or run it.
+        PageError: LiteRT.js cannot compile or run it.
         OctavoError: LiteRT.js is not in npm's cache, or the browser does not work.
     """
     shape = graph.tensors[graph.inputs[0]].shape
@@ -140,7 +142,7 @@ def _from_cache(folder: Path) -> None:
     try:
         litertjs.vendor(folder, offline=True)
     except OctavoError as error:
-        raise OctavoError(f"LiteRT.js is not in npm's cache; this puts it there: {litertjs.by_hand()}") from error
+        raise OctavoError(f"LiteRT.js is not in npm's cache; to add it, run {litertjs.by_hand()}") from error
 
 
 def _run(page: Chromium, item: Any) -> tuple[list[float], float]:

@@ -55,7 +55,7 @@ def _mean(graph: Graph, op: Op) -> str:
     axes = graph.tensors[op.inputs[1]].constant
     shape = graph.tensors[op.inputs[0]].shape
     if axes is not None and np.any(axes % len(shape) == len(shape) - 1) and shape[-1] % 4:
-        return "reduces channels whose number is no multiple of 4"
+        return "reduces channels whose number is not a multiple of 4"
     return _not_batch(graph, op)
 
 
@@ -141,9 +141,9 @@ class EdgeTPU:
         graph = trial.graph
         for tensor in graph.tensors:
             if any(n < 0 for n in tensor.shape):
-                return Answer(False, f"the size of '{tensor.name}' is dynamic, and the Edge TPU needs static sizes")
+                return Answer(False, f"the size of '{tensor.name}' is dynamic, but the Edge TPU needs static sizes")
             if tensor.dtype.startswith(("float", "int4", "int16")):
-                return Answer(False, f"'{tensor.name}' is {tensor.dtype}, and the Edge TPU needs 8-bit models")
+                return Answer(False, f"'{tensor.name}' is {tensor.dtype}, but the Edge TPU needs 8-bit models")
         for op in graph.ops:
             reason = _reason(graph, op)
             if reason:

@@ -123,7 +123,7 @@ def read(text: str, summary: dict[str, str]) -> Compiled:
     """
     counts = dict(re.findall(r"(CPU|NPU) operators = (\d+)", text))
     if len(counts) != 2:
-        last = text.strip().splitlines()[-1:] or ["it said nothing"]
+        last = text.strip().splitlines()[-1:] or ["no message"]
         return Compiled(0, 0, (), {}, last[0][:200])
     pattern = r"Warning \(supported operators\) operator: (\w+)[^\n]*\nReason: ([^\n]+)"
     reasons = tuple(f"{kind}, {why.strip()}" for kind, why in re.findall(pattern, text))

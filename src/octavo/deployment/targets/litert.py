@@ -13,7 +13,7 @@ class LiteRT:
 
     Args:
         kernels: The family.
-        known: Milliseconds that a benchmark has already measured; measured here when left out.
+        known: Milliseconds that a benchmark has already measured; measured here by default.
     """
 
     def __init__(self, kernels: Kernels, known: Latency | None = None) -> None:

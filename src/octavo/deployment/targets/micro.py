@@ -94,10 +94,10 @@ class Micro:
         for op in graph.ops:
             dtype = graph.tensors[op.inputs[0]].dtype
             if op.kind in FLOAT_ONLY and dtype != "float32":
-                return Answer(False, f"it has {op.kind} in float only, and {op} is {dtype}", {"float_only": str(op)})
+                return Answer(False, f"it has {op.kind} in float only, but {op} is {dtype}", {"float_only": str(op)})
             if op.kind == "RELU6" and not _one_scale(graph, op):
                 return Answer(
-                    False, f"its RELU6 keeps the codes unchanged, and {op} changes the scale", {"relu6": str(op)}
+                    False, f"its RELU6 does not rescale codes, but {op} changes the scale", {"relu6": str(op)}
                 )
         if any(n < 0 for t in trial.graph.tensors for n in t.shape):
             return Answer(False, "a tensor's size is dynamic: export with a fixed batch of 1")

@@ -34,11 +34,11 @@ class Survey(Sequence[Verdict]):
         return self.verdicts[place]
 
     def __repr__(self) -> str:
-        said = [
+        answers = [
             f"{v.target}: {_YES_OR_NO[v.takes.answer]}{', ran' if v.runs and v.runs.answer else ''}"
             for v in self.verdicts
         ]
-        return f"Survey(takes the model? {'; '.join(said)})"
+        return f"Survey(takes the model? {'; '.join(answers)})"
 
     def _repr_html_(self) -> str:
         return notebook.table(

@@ -25,7 +25,7 @@ def activations(graph: Graph) -> Change | None:
     said = []
     if fused.kinds:
         kinds = ", ".join(f"{count} {kind}" for kind, count in fused.kinds.items())
-        said.append(f"Activation functions became part of the ops before them: {kinds}.")
+        said.append(f"Activation functions were fused into the ops before them: {kinds}.")
     if made is not fused.graph:
         count = sum(op.kind == "PRELU" for op in graph.ops) - sum(op.kind == "PRELU" for op in made.ops)
         said.append(f"{count} PRELU became MUL and MAXIMUM or MINIMUM, which LiteRT computes faster in int8.")

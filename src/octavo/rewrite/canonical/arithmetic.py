@@ -24,4 +24,4 @@ def arithmetic(graph: Graph) -> Change | None:
     if not gone:
         return None
     kinds = ", ".join(f"{count} {kind}" for kind, count in gone.items())
-    return Change(made, (f"Sizes that were worked out from shapes became constants: {kinds} went.",))
+    return Change(made, (f"Sizes that were computed from shapes became constants; ops removed: {kinds}.",))

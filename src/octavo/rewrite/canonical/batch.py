@@ -42,7 +42,7 @@ def batch(graph: Graph) -> Change | None:
         alone = {index: (1, *shape[1:]) for index, shape in zip(graph.inputs, shapes, strict=True)}
         made = static(_one_row(_named_as_one(graph, count), count), alone)
         if (found := exact.difference(graph, made, ROUNDING)) is not None:
-            problem = f"the items depend on each other: alone, {found}"
+            problem = f"the items depend on each other: for one item, {found}"
     except ModelError as error:
         problem = error.problem
     if problem is None:
@@ -50,7 +50,7 @@ def batch(graph: Graph) -> Change | None:
     if any(len(shape) != 4 for shape in shapes):
         return None
     raise ModelError(
-        f"{graph.name} takes {count} images at once, and cannot take them one by one: {problem.rstrip('.')}.",
+        f"{graph.name} has a batch of {count}, which cannot be changed to 1: {problem.rstrip('.')}.",
         "Export the model with a batch of 1.",
     )
 

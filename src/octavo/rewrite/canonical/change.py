@@ -16,15 +16,15 @@ class Change:
         graph: The rewritten graph.
         said: What was changed, one sentence per change, for display.
         tolerance: The largest allowed difference of a float output, as a fraction of its largest value.
-        doubt: The error message and the remedy for a larger difference.
+        refusal: The error message and the remedy for a larger difference.
     """
 
     graph: Graph
     said: tuple[str, ...]
     tolerance: float = 0.0
-    doubt: tuple[str, str] = (
-        "its canonical form gives other answers",
-        "Export the model anew with static sizes and float32 constants.",
+    refusal: tuple[str, str] = (
+        "its canonical form gives other outputs",
+        "Export the model again with static sizes and float32 constants.",
     )
 
 

@@ -37,7 +37,7 @@ def constants(graph: Graph) -> Change | None:
         said.append(f"{len(sparse)} sparse constants became dense.")
     if others := {kind: count for kind, count in gone.items() if kind not in ("DEQUANTIZE", "DENSIFY")}:
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.items())
-        said.append(f"What was computed from constants alone became constants: {kinds} went.")
+        said.append(f"Results that were computed from constants only became constants; ops removed: {kinds}.")
     if gone and not said:
         said.append(f"{gone['DEQUANTIZE']} constants behind DEQUANTIZE became float32.")
     return Change(made, tuple(said), 0.0 if whole is graph else ROUNDING) if said else None

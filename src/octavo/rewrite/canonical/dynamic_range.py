@@ -60,9 +60,9 @@ def dynamic_range(graph: Graph) -> Change | None:
     return Change(
         Graph.of(model, graph.name),
         (
-            f"{count} integer weights of a dynamic-range file became float32: what their rounding took stays lost. "
-            "Give the float model that it came from where you have it.",
+            f"{count} integer weights of a dynamic-range file became float32; their rounding error remains. If you "
+            "have the float model that it came from, give that.",
         ),
         NOISE,
-        ("its integer weights mean something else to LiteRT", "Give the float model that it came from."),
+        ("LiteRT computes something else with its integer weights", "Give the float model that it came from."),
     )

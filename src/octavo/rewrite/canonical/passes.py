@@ -85,5 +85,5 @@ def _refusal(graph: Graph, changes: Sequence[Change]) -> ModelError:
         if found is not None:
             break
         at = change.graph
-    doubt, todo = change.doubt
-    return ModelError(f"{graph.name} cannot be used as it is: {doubt} ({found or 'all changes together'}).", todo)
+    problem, todo = change.refusal
+    return ModelError(f"{graph.name} cannot be used: {problem} ({found or 'all changes together'}).", todo)

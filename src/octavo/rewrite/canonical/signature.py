@@ -59,9 +59,9 @@ def _choose(content: bytes, model: Any, name: str, signature: str | None) -> Cho
     if len(model.subgraphs) == 1 and (key is None or _is_whole(subgraph, known[key])):
         return Chosen(content)
     if len(known) > 1:
-        said = f"The signature '{key}' was taken, of {_listed(known)}."
+        said = f"The signature '{key}' is used, of {_listed(known)}."
     else:
-        said = f"{len(model.subgraphs) - 1} subgraphs that the model does not run went."
+        said = f"{len(model.subgraphs) - 1} unused subgraphs were removed."
     if key is not None:
         _cut(subgraph, known[key])
         known[key].subgraphIndex = 0
@@ -90,16 +90,16 @@ def check(content: bytes, chosen: Chosen, graph: Graph) -> None:
         runner = exact.started(content).get_signature_runner(chosen.key)
         wanted = runner(**{item.name.decode(): by_index[item.tensorIndex] for item in entry.inputs})
     except (RuntimeError, ValueError, KeyError) as error:
-        said = " ".join(str(error).split())
-        raise ModelError(f"LiteRT cannot run the signature '{chosen.key}' of {graph.name}: {said}") from error
+        cause = " ".join(str(error).split())
+        raise ModelError(f"LiteRT cannot run the signature '{chosen.key}' of {graph.name}: {cause}") from error
     answers = exact.runner(graph, [value.shape for value in given])(given)
     found = dict(zip(graph.outputs, answers, strict=True))
     for item in entry.outputs:
         if (apart := exact.apart(wanted[item.name.decode()], found[item.tensorIndex])) is not None:
             raise ModelError(
-                f"{graph.name} answers otherwise once its signature '{chosen.key}' stands alone: output "
+                f"The signature '{chosen.key}' of {graph.name} gives other outputs once it is extracted: output "
                 f"'{item.name.decode()}' {apart}.",
-                "Export the model with that signature alone.",
+                "Export the model with that signature only.",
             )
 
 
@@ -131,7 +131,7 @@ def _key(model: Any, known: dict[str, Any], name: str, signature: str | None) ->
     }
     if len(ports) > 1:
         raise ModelError(
-            f"{name} has {len(known)} signatures, and one model is made of one: {_listed(known)}.",
+            f"{name} has {len(known)} signatures, and one was expected: {_listed(known)}.",
             "Choose with `signature`.",
             details=[_described(model, key, one) for key, one in known.items()],
         )

@@ -43,7 +43,7 @@ class Sizes:
             known = Known.of(graph).shapes
             if not any(n < 1 for index in known for n in graph.tensors[index].shape):
                 return None
-            said.append("Sizes that the file leaves open became those that LiteRT computes.")
+            said.append("Open sizes became those that LiteRT computes.")
         return Change(static(graph, shapes), tuple(said))
 
     def shapes(self, graph: Graph) -> dict[int, Shape]:

@@ -19,7 +19,7 @@ def unread(graph: Graph) -> Change | None:
         return None
     lost = sum(tensor.constant.nbytes for tensor in spare if tensor.constant is not None)
     count = len(graph.tensors) - len(made.tensors)
-    return Change(made, (f"{count} tensors that nothing uses went, with constants of {lost:,} bytes.",))
+    return Change(made, (f"{count} unused tensors were removed, with constants of {lost:,} bytes.",))
 
 
 def unused(graph: Graph) -> list[Tensor]:

@@ -48,7 +48,7 @@ def fit(
         recipe: How to train.
         seed: Of order and augmentation.
         workdir: Where the state after each epoch is kept; a second call with the same arguments resumes from it.
-        progress: Where progress goes.
+        progress: Receives progress messages.
 
     Raises:
         RecipeError: The recipe asks for something impossible, such as early stopping without validation images.
@@ -58,7 +58,7 @@ def fit(
     keras = load("keras")
     if recipe.early_stopping and not validation:
         raise RecipeError(
-            "train.early_stopping needs validation images, and there are none.",
+            "train.early_stopping needs validation images, but there are none.",
             "Set data.validation to a number of images, or train.early_stopping to 0.",
         )
     check(train, recipe.augment)

@@ -37,7 +37,7 @@ def build(recipe: ModelRecipe, input_shape: tuple[int, int, int], classes: int, 
     keras = load("keras")
     if min(input_shape[:2]) < SMALLEST:
         raise RecipeError(
-            f"MobileNetV2 takes images of {SMALLEST} pixels and more, and the input has {min(input_shape[:2])}.",
+            f"MobileNetV2 takes images of at least {SMALLEST} pixels, but the input has {min(input_shape[:2])}.",
             f"Set preprocess.size to {SMALLEST} or more; smaller images are enlarged to it.",
         )
     keras.utils.set_random_seed(seed)
@@ -57,7 +57,7 @@ def _backbone(keras: Any, recipe: ModelRecipe, input_shape: tuple[int, int, int]
 
     if recipe.weights is not None and input_shape[2] != 3:
         raise RecipeError(
-            f"ImageNet weights are for 3 colour channels, and the input has {input_shape[2]}.",
+            f"ImageNet weights are for 3 colour channels, but the input has {input_shape[2]}.",
             "Set preprocess.channels to rgb, or model.weights to null.",
         )
     if recipe.weights is None:
@@ -70,7 +70,7 @@ def _backbone(keras: Any, recipe: ModelRecipe, input_shape: tuple[int, int, int]
         except Exception as error:  # whatever urllib, ssl or Keras' own cache raise
             raise ModelError(
                 f"Keras could not download the ImageNet weights: {_first_line(error)}.",
-                "Fetch them elsewhere and set `weights` (`model.weights` in a recipe) to their path, or to null.",
+                "Download them elsewhere and set `weights` (`model.weights` in a recipe) to their path, or to null.",
             ) from error
     else:
         backbone = _loaded(make, Path(recipe.weights).expanduser())

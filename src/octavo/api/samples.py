@@ -17,22 +17,22 @@ from octavo.tflite.graph import Graph
 
 
 @dataclass(frozen=True, eq=False)
-class Tried:
+class Samples:
     """A few samples.
 
     Args:
-        seen: For a model that takes an image, uint8 ``(N, height, width, channels)`` of the input's size, in the
+        inputs: For a model that takes an image, uint8 ``(N, height, width, channels)`` of the input's size, in the
             model's channel order. For other models, raw inputs.
         labels: The class of each sample, or None if not known.
         about: A description of the samples for display.
     """
 
-    seen: Raw
+    inputs: Raw
     labels: IntArray | None
     about: str
 
 
-def draw_tried(graph: Graph, preprocess: Preprocess | None, inputs: Inputs) -> Tried:
+def draw_samples(graph: Graph, preprocess: Preprocess | None, inputs: Inputs) -> Samples:
     """Draws samples from the given data, or makes synthetic ones if there is none.
 
     Args:
@@ -46,11 +46,11 @@ def draw_tried(graph: Graph, preprocess: Preprocess | None, inputs: Inputs) -> T
     if inputs.data is None:
         count = equality.IMAGES if inputs.images is None else inputs.images
         if preprocess is None:
-            return Tried(equality.samples(inputs_of(graph), count), None, f"{count} made-up samples")
-        return Tried(equality.pictures(preprocess.shape, count), None, f"{count} made-up images")
+            return Samples(equality.samples(inputs_of(graph), count), None, f"{count} synthetic samples")
+        return Samples(equality.pictures(preprocess.shape, count), None, f"{count} synthetic images")
     if preprocess is None:
         chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed, equality.IMAGES)
         feed = Feed(chosen, None, inputs_of(graph))
-        return Tried(feed[:], chosen.labels, f"{len(chosen)} samples of '{inputs.data}'")
+        return Samples(feed[:], chosen.labels, f"{len(chosen)} samples of '{inputs.data}'")
     chosen = draw_test(open_dataset("path", inputs.data), inputs.images, inputs.seed, equality.IMAGES)
-    return Tried(preprocess.resize(chosen.pictures), chosen.labels, f"{len(chosen)} images of '{inputs.data}'")
+    return Samples(preprocess.resize(chosen.pictures), chosen.labels, f"{len(chosen)} images of '{inputs.data}'")
