@@ -272,6 +272,11 @@ class Graph:
         return {out: op for op in self.ops for out in op.outputs}
 
     @property
+    def variables(self) -> tuple[int, ...]:
+        """The indices of the tensors that keep their values between runs, such as the state of an LSTM."""
+        return tuple(index for index, raw in enumerate(self._subgraph.tensors) if raw.isVariable)
+
+    @property
     def sparse(self) -> tuple[int, ...]:
         """The indices of the tensors that the file stores as sparse constants."""
         return tuple(index for index, raw in enumerate(self._subgraph.tensors) if raw.sparsity is not None)

@@ -354,7 +354,8 @@ WITHOUT: Mapping[str, str] = {
     "CAST": "LiteRT's kernel of it takes whole numbers for codes, and codes for whole numbers",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (
         "LiteRT's integer kernel of it needs the range of the cell state, which the float kernel shows to nobody, and "
-        "Octavo does not write it yet: build the layer with `unroll=True`, whose ops have int8 forms"
+        "`octavo.rewrite.canonical.lstm` unrolls only plain layers of up to 256 steps: build the layer with "
+        "`unroll=True`, whose ops have int8 forms"
     ),
     **dict.fromkeys(("SCATTER_ND", "REDUCE_PROD"), "LiteRT has an int8 kernel of it, which Octavo does not know yet"),
 }

@@ -15,6 +15,7 @@ from octavo.rewrite.canonical.constants import constants
 from octavo.rewrite.canonical.dynamic_range import dynamic_range, weights
 from octavo.rewrite.canonical.infinite import infinite
 from octavo.rewrite.canonical.known import Known
+from octavo.rewrite.canonical.lstm import lstm, plain_lstm
 from octavo.rewrite.canonical.sizes import Sizes
 from octavo.rewrite.canonical.unread import unread, unused
 from octavo.rewrite.rewritten import Rewritten
@@ -35,7 +36,7 @@ def static(graph: Graph, sizes: Sizes | None = None) -> Rewritten:
 
 
 def plain(graph: Graph) -> Rewritten:
-    """Makes constants plain, finite float32, removes unused tensors, and fuses activation functions.
+    """Makes constants plain, finite float32, removes unused tensors, unrolls LSTMs, and fuses activation functions.
 
     This is the form of a float model that is to be changed. A quantized graph is left unchanged.
 
@@ -45,7 +46,7 @@ def plain(graph: Graph) -> Rewritten:
     Raises:
         ModelError: Its weights cannot be made float32.
     """
-    return _done(graph, (unread, constants, dynamic_range, infinite, activations))
+    return _done(graph, (unread, constants, dynamic_range, infinite, lstm, activations))
 
 
 def concerns(graph: Graph) -> bool:
@@ -58,6 +59,7 @@ def concerns(graph: Graph) -> bool:
         or any(known.intersection(op.outputs) for op in graph.ops)
         or bool(unused(graph))
         or bool(graph.sparse or weights(graph) or has_activations(graph))
+        or any(plain_lstm(graph, op) for op in graph.ops)
     )
 
 
