@@ -12,6 +12,7 @@ from octavo.rewrite.canonical.arithmetic import arithmetic
 from octavo.rewrite.canonical.batch import batch
 from octavo.rewrite.canonical.change import Change, Rewrite
 from octavo.rewrite.canonical.constants import constants
+from octavo.rewrite.canonical.dilation import dilation, has_dilation
 from octavo.rewrite.canonical.dynamic_range import dynamic_range, weights
 from octavo.rewrite.canonical.infinite import infinite
 from octavo.rewrite.canonical.known import Known
@@ -46,7 +47,7 @@ def plain(graph: Graph) -> Rewritten:
     Raises:
         ModelError: Its weights cannot be made float32.
     """
-    return _done(graph, (unread, constants, dynamic_range, infinite, lstm, activations))
+    return _done(graph, (unread, constants, dynamic_range, infinite, lstm, dilation, activations))
 
 
 def concerns(graph: Graph) -> bool:
@@ -58,7 +59,7 @@ def concerns(graph: Graph) -> bool:
         or any(shape[:1] > (1,) for shape in inputs)
         or any(known.intersection(op.outputs) for op in graph.ops)
         or bool(unused(graph))
-        or bool(graph.sparse or weights(graph) or has_activations(graph))
+        or bool(graph.sparse or weights(graph) or has_activations(graph) or has_dilation(graph))
         or any(plain_lstm(graph, op) for op in graph.ops)
     )
 
