@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from octavo.analysis.answers import LEAST_SQNR
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.deployment.targets.target import Answer
 from octavo.quantization.proof import Port
@@ -13,6 +14,7 @@ from octavo.recipe.schema import Recipe
 from octavo.reports.facts import Facts
 from octavo.reports.wording import (
     count,
+    decibels,
     interval,
     milliseconds,
     number,
@@ -63,6 +65,7 @@ def tables(facts: Facts) -> dict[str, Table]:
         "classes": _classes(facts),
         "disagreements": _disagreements(facts),
         "checks": _checks(facts),
+        "answers": _answers(facts),
         "implementation": _implementation(facts),
         "benchmark": _benchmark(facts),
         "targets": _targets(facts),
@@ -325,6 +328,28 @@ def _disagreements(facts: Facts) -> Table:
             for row in facts.compared.disagreements
         ],
         ("Image", "True class", "Float", "Int8"),
+    )
+
+
+def _answers(facts: Facts) -> Table:
+    """Every output of the int8 model against the float model's, on calibration images."""
+    found = facts.answered
+    if found is None:
+        return Table([])
+    rows = [
+        [
+            f"{tensor(item.output)}{'' if item.part is None else f', {item.part}'}",
+            "equal" if item.sqnr is None and item.agreement is None else decibels(item.sqnr),
+            "" if item.agreement is None else percent(item.agreement),
+            "yes" if item.holds else "no: int8 gives one value for all" if item.frozen else "no",
+        ]
+        for item in found.outputs
+    ]
+    return Table(
+        rows,
+        ("Output", "SQNR", "Same class or number", "As float"),
+        f"Outputs of int8 and float on {count(found.samples, 'calibration image')}: the check that the numbers in the "
+        f"file are right for this network. Below {decibels(LEAST_SQNR)} an output counts as wrong.",
     )
 
 
