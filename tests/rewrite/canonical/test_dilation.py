@@ -9,7 +9,7 @@ from handmade import File, answers, values
 from octavo.rewrite.canonical.dilation import dilation
 from octavo.rewrite.canonical.passes import plain
 from octavo.tflite.graph import Graph
-from octavo.tflite.op_table import same_padding
+from octavo.tflite.op_table import activation, same_padding
 
 CHANNELS = 3
 
@@ -72,3 +72,47 @@ def test_the_floats_are_the_same(size: int, kernel: int, step: int, padding: str
 
 def test_rows_that_are_cropped_at_the_start_stay() -> None:
     assert dilation(three_ops(12, 3, 2, "VALID", keep=1)) is None
+
+
+@pytest.mark.parametrize("act", ["", "RELU", "TANH"])
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize(
+    ("first", "kinds"), [(0, ["RESHAPE", "CONV_2D", "RESHAPE"]), (4, ["RESHAPE", "PAD", "CONV_2D", "RESHAPE"])]
+)
+def test_a_convolution_of_a_sequence(first: int, kinds: list[str], axis: int, act: str) -> None:
+    """As Keras' `Conv1D` is written: an axis of size 1 is added between the two moves, and removed again."""
+    step, kernel, length, out = 2, 3, 24, 20 + first
+    file = File()
+    x = file.tensor("x", (1, length, CHANNELS))
+    half = (length + first) // step
+
+    def image(n: int) -> tuple[int, ...]:
+        return (step, 1, n, CHANNELS) if axis == 1 else (step, n, 1, CHANNELS)
+
+    spread = file.tensor("spread", (step, half, CHANNELS))
+    lifted, turned = file.tensor("lifted", image(half)), file.tensor("turned", image(half - 2))
+    flat, joined = file.tensor("flat", (step, half - 2, CHANNELS)), file.tensor("joined", (1, out, CHANNELS))
+    blocks = file.constant("blocks", np.int32([step]))
+    file.op("SPACE_TO_BATCH_ND", [x, blocks, file.constant("pads", np.int32([[first, 0]]))], [spread])
+    file.op("EXPAND_DIMS", [spread, file.constant("axis", np.int32(axis - 4))], [lifted])
+    shape = (1, kernel) if axis == 1 else (kernel, 1)
+    weight, bias = (
+        file.constant("kernel", values(CHANNELS, *shape, CHANNELS)),
+        file.constant("bias", values(CHANNELS, seed=4)),
+    )
+    options = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1, "padding": 1}
+    file.op("CONV_2D", [lifted, weight, bias], [turned], "Conv2D", **options)
+    file.op("RESHAPE", [turned, file.constant("flat shape", np.int32([-1, half - 2, CHANNELS]))], [flat])
+    file.op("BATCH_TO_SPACE_ND", [flat, blocks, file.constant("crops", np.int32([[0, 0]]))], [joined])
+    y = file.tensor("y", (1, out, CHANNELS)) if act else joined
+    if act:
+        file.op(act, [joined], [y])
+    graph = file.ports([x], [y]).graph()
+    made = plain(graph).graph
+    assert [op.kind for op in made.ops] == kinds + (["TANH"] if act == "TANH" else [])
+    (conv,) = (op for op in made.ops if op.kind == "CONV_2D")
+    assert activation(conv) == (act if act == "RELU" else None)
+    given = values(1, length, CHANNELS, seed=9, scale=1.0)
+    (wanted,), (found,) = answers(graph.content, given), answers(made.content, given)
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+    assert np.ptp(wanted) > 1
