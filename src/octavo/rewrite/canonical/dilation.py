@@ -1,7 +1,7 @@
 """Rewrites convolutions between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND as dilated convolutions, which they stand for.
 
 TensorFlow's converter writes a dilated convolution in this way if the height and width are open, and that of a sequence
-(Keras' `Conv1D`) always. XNNPACK leaves the two moves to slower kernels, and the int8 form then takes longer than float.
+(Keras' `Conv1D`) always. XNNPACK leaves the two moves to slower kernels, and int8 then takes longer than float.
 """
 
 from __future__ import annotations
