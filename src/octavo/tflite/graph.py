@@ -75,6 +75,7 @@ class Op:
         outputs: Tensor indices.
         options: The schema's options object (read only), or None.
         version: The operator version in the file.
+        custom: The options of a custom op, as its maker wrote them.
     """
 
     index: int
@@ -83,6 +84,7 @@ class Op:
     outputs: tuple[int, ...]
     options: Any
     version: int
+    custom: bytes = b""
 
     def __str__(self) -> str:
         return f"{self.kind} #{self.index}"
@@ -255,6 +257,7 @@ class Graph:
                     outputs=tuple(int(i) for i in raw.outputs) if raw.outputs is not None else (),
                     options=raw.builtinOptions,
                     version=int(code.version or 1),
+                    custom=bytes(raw.customOptions) if raw.customOptions is not None else b"",
                 )
             )
         return tuple(ops)

@@ -12,6 +12,7 @@ from octavo.rewrite.canonical.arithmetic import arithmetic
 from octavo.rewrite.canonical.batch import batch
 from octavo.rewrite.canonical.change import Change, Rewrite
 from octavo.rewrite.canonical.constants import constants
+from octavo.rewrite.canonical.custom import custom, replaceable
 from octavo.rewrite.canonical.dilation import dilation, has_dilation
 from octavo.rewrite.canonical.dynamic_range import dynamic_range, weights
 from octavo.rewrite.canonical.infinite import infinite
@@ -47,7 +48,7 @@ def plain(graph: Graph) -> Rewritten:
     Raises:
         ModelError: Its weights cannot be made float32.
     """
-    return _done(graph, (unread, constants, dynamic_range, infinite, lstm, dilation, activations))
+    return _done(graph, (unread, constants, dynamic_range, infinite, custom, lstm, dilation, activations))
 
 
 def concerns(graph: Graph) -> bool:
@@ -60,7 +61,7 @@ def concerns(graph: Graph) -> bool:
         or any(known.intersection(op.outputs) for op in graph.ops)
         or bool(unused(graph))
         or bool(graph.sparse or weights(graph) or has_activations(graph) or has_dilation(graph))
-        or any(plain_lstm(graph, op) for op in graph.ops)
+        or any(plain_lstm(graph, op) or replaceable(graph, op) for op in graph.ops)
     )
 
 
