@@ -106,6 +106,7 @@ def row(name: str) -> dict[str, Any]:
     from octavo.quantization.calibrate import calibrate
     from octavo.quantization.proof import prove
     from octavo.quantization.quantize import quantize
+    from octavo.rewrite.integer_forms import integer_forms
     from octavo.runtime.litert import Model
     from octavo.simulate import FloatModel, Simulation
     from octavo.simulate.kernels import KERNELS
@@ -114,7 +115,7 @@ def row(name: str) -> dict[str, Any]:
 
     model, images = network(name)
     found: dict[str, Any] = {"name": name, "pixels": FAMILIES[name][0], "tfmot": tfmot(model, name)}
-    graph = Graph(to_float_tflite(model))
+    graph = integer_forms(Graph(to_float_tflite(model))).graph
     found |= {"parameters": model.count_params(), "ops": len(graph.ops)}
     del model
     found["kinds"] = sorted({op.kind for op in graph.ops})
@@ -207,9 +208,8 @@ def page(rows: list[dict[str, Any]]) -> str:
         "\nOps with any code that differs from XNNPACK's, over all measured networks: "
         + (", ".join(f"{kind} ({count} tensors)" for kind, count in differing.most_common()) or "none")
         + ". `tests/simulate/test_contract.py` says which ops of other networks can differ.\n",
-        "NEG is the only op of these networks without an int8 form: LiteRT's kernel negates the codes and ignores the "
-        "zero point. DIV, POW, SQUARE, SIN and COS, which the simulation computes in float, have no int8 kernel in "
-        "LiteRT either.\n",
+        "NEG (in ConvNeXt) is the only op of these networks without a usable int8 kernel: LiteRT's negates the codes "
+        "and ignores the zero point. It is quantized as a product with -1 ([Concepts](concepts.md)).\n",
         "## The same families in TFMOT\n",
         "The TensorFlow Model Optimization Toolkit was not run, because it works only with Keras 2 "
         "([issue 1119](https://github.com/tensorflow/model-optimization/issues/1119), "

@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from octavo.analysis.answers import AnswersRecord, OutputAnswer
 from octavo.analysis.compare import Compared, Error, TensorError, Unmatched
 from octavo.analysis.distributions import Activation, ChannelMax, Distributions, Histogram, Weight
 from octavo.analysis.evaluation import (
@@ -344,6 +345,13 @@ def make_artefacts() -> tuple[Artefact, ...]:
                 float_tflite=Bytes(weights=1_900_000, quantization=0, names=50_000, rest=50_000),
                 int8_tflite=Bytes(weights=700_000, quantization=200_000, names=50_000, rest=50_000),
             ),
+        ),
+        AnswersRecord(
+            samples=32,
+            hold=True,
+            least_sqnr=10.0,
+            outputs=[OutputAnswer("Identity", None, 31.25, 0.96875, 1.0, frozen=False)],
+            tensor=None,
         ),
         evaluation(),
         deployment(),

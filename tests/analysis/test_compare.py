@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import functools
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from handmade import File
 from oneop import weights
 from tiny import SIZE, pictures, tiny_tflite
 
+import octavo
 from octavo.analysis.compare import Unmatched, compare, match
 from octavo.base.errors import DataError, ModelError
 from octavo.data.preprocess import Preprocess
@@ -237,3 +240,36 @@ def test_uint8_ports_are_read_as_the_reals_they_stand_for() -> None:
     noise = float(np.square(said.astype(np.float64) - real).sum())
     wanted = 10 * np.log10(np.square(real.astype(np.float64)).sum() / noise)
     assert theirs.tensors[-1].accumulated.sqnr == pytest.approx(wanted, abs=1e-3)
+
+
+def several() -> bytes:
+    """Two signatures, each of one convolution behind a NEG, of any height and width."""
+    file = File()
+    for place, key in enumerate(("plus", "less")):
+        if place:
+            file.subgraph(key)
+        x, turned, y = (file.tensor(name, (1, -1, -1, 3)) for name in ("x", "turned", "y"))
+        kernel = weights(3, 3, 3, 3, seed=place)
+        bias = weights(3, seed=place + 5)
+        file.op("NEG", [x], [turned], "Neg")
+        inputs = [turned, file.constant("kernel", kernel), file.constant("bias", bias)]
+        file.op("CONV_2D", inputs, [y], "Conv2D", strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1)
+        file.ports([x], [y]).signature(key, {"x": x}, {"y": y})
+    return file.bytes()
+
+
+def test_a_signature_and_a_size_are_for_both_models_where_both_need_them(tmp_path: Path) -> None:
+    path, data, int8 = tmp_path / "float.tflite", tmp_path / "data.npz", tmp_path / "int8.tflite"
+    path.write_bytes(several())
+    np.savez(data, x_train=np.random.default_rng(0).integers(0, 256, (60, 6, 6, 3), np.uint8))
+    given: dict[str, Any] = {"signature": "less", "size": (6, 6), "images": 16}
+    octavo.quantize(path, data, int8, **given)
+    # NEG became MUL in int8, and matches the MUL that it becomes in the float model.
+    compared = octavo.compare(path, int8, data, **given)
+    assert [row.op for row in compared.tensors] == ["INPUT", "MUL", "CONV_2D"]
+    assert compared.tensors[-1].accumulated.sqnr is not None and compared.tensors[-1].accumulated.sqnr > 30
+    same = octavo.compare(path, path, data, **given)
+    assert [row.op for row in same.tensors] == ["INPUT", "NEG", "CONV_2D"]
+    assert {row.accumulated.sqnr for row in same.tensors} == {None}
+    with pytest.raises(ModelError, match="2 signatures"):
+        octavo.compare(int8, path, data, images=16)

@@ -10,6 +10,7 @@ from rundir import MakeRun, make_evaluation, trained
 from octavo.reports.facts import read
 from octavo.reports.finding import Finding
 from octavo.reports.findings import findings
+from octavo.reports.tables import tables
 
 
 def _found(make_run: MakeRun, topic: str = "", **changes: Any) -> list[Finding]:
@@ -41,6 +42,24 @@ def test_the_verdict_has_three_values(make_run: MakeRun) -> None:
     said = _said(make_run, evaluation=bad)
     assert "lies below −2 points, so int8 is inferior" in said
     assert "Do not replace float by int8 yet" in said
+
+
+def test_the_outputs_of_int8_are_or_are_not_those_of_float(make_run: MakeRun) -> None:
+    said = _said(make_run, "summary")
+    assert "are those of the float model on 32 calibration images: 31.2 dB and the same answer for 96.88%." in said
+
+    def two(value: Any) -> None:
+        boxes, scores = dict(value["outputs"][0]), dict(value["outputs"][0])
+        boxes |= {"output": "boxes", "sqnr": 4.25, "agreement": None}
+        value |= {"hold": False, "outputs": [scores, boxes], "tensor": ["LOG", "power"]}
+
+    (found,) = (one for one in _found(make_run, "summary", answers=two) if "outputs of int8" in one.text)
+    assert found.tone == "warn" and found.figures == {"sqnr": 4.25}
+    assert "are not those of the float model on 32 calibration images: 4.2 dB ('boxes', the worst of 2)." in found.text
+    assert "Most error is first added by LOG 'power'." in found.text
+    table = tables(read(make_run(answers=two)))["answers"]
+    assert [row[0] for row in table.rows] == ["Identity", "boxes"] and [row[-1] for row in table.rows] == ["yes", "no"]
+    assert "outputs of int8" not in _said(make_run, "summary", answers=None)
 
 
 def test_accuracy(make_run: MakeRun) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from handmade import File, answers
 from oneop import IMAGE, convert, inputs, one_op, weights
 
 import octavo
@@ -21,7 +22,7 @@ from octavo.tflite.graph import Graph, serialize
 
 FAMILIES: tuple[Kernels, ...] = ("xnnpack", "builtin", "reference")
 # In output steps: half a step of the output, and of each input times how steep the product is there.
-CLOSE = {"NEG": 1.1, "SQUARE": 2.6, "DIV": 2.2, "CAST": 1.1}
+CLOSE = {"NEG": 1.1, "SQUARE": 2.6, "DIV": 2.2, "DIV of two": 2.6, "CAST": 1.1, "ADD_N": 3.1}
 
 
 def with_division(divisor: np.ndarray) -> bytes:
@@ -42,22 +43,39 @@ def cast(x: Any) -> Any:
     return tf.cast(x > 0.25, tf.float32) * x
 
 
+def ratio(x: Any) -> Any:
+    import tensorflow as tf
+
+    return x / (1.0 + tf.abs(x))
+
+
+def sum_of_three(x: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.add_n([x, 2 * x, tf.abs(x)])
+
+
 CASES: dict[str, Callable[[], bytes]] = {
     "NEG": lambda: one_op("NEG")[0],
     "SQUARE": lambda: one_op("SQUARE")[0],
     "DIV": lambda: with_division(np.array([0.8, -3.0, 7.0, 1.7], np.float32)),
+    "DIV of two": lambda: convert(ratio),
     "CAST": lambda: convert(cast),
+    "ADD_N": lambda: convert(sum_of_three),
 }
 
 
-@pytest.mark.parametrize("kind", CASES)
-def test_the_floats_are_the_same_on_every_kernel_family(kind: str) -> None:
-    graph = Graph(CASES[kind]())
+@pytest.mark.parametrize("name", CASES)
+def test_the_floats_are_the_same_on_every_kernel_family(name: str) -> None:
+    graph, kind = Graph(CASES[name]()), name.split()[0]
     formed = integer_forms(graph)
-    assert kind in {op.kind for op in graph.ops} and kind not in {op.kind for op in formed.graph.ops}
+    assert kind in {op.kind for op in graph.ops}
+    assert name == "DIV of two" or kind not in {op.kind for op in formed.graph.ops}
     assert len(formed.said) == 1 and formed.said[0].startswith(f"1 {kind} became ")
     # Names and places stay, so that ranges of one graph are those of the other.
-    assert [t.name for t in formed.graph.activations] == [t.name for t in graph.activations]
+    names = [t.name for t in graph.activations]
+    assert [t.name for t in formed.graph.activations if t.name in names] == names
+    assert all(t.name.startswith(f"{names[-1]};") for t in formed.graph.activations if t.name not in names)
     values = inputs(IMAGE, 48, -5.0, 5.0)
     for kernels in FAMILIES:
         wanted, made = (Model(one, kernels).predict(values) for one in (graph, formed.graph))
@@ -133,15 +151,53 @@ def test_an_input_whose_whole_numbers_are_reals_takes_reals_and_one_of_indices_s
     assert np.abs(run(int8, codes) - wanted).max() < 0.03 * np.ptp(wanted)
 
 
-def test_what_cannot_be_rewritten_exactly_stays() -> None:
-    import tensorflow as tf
+@pytest.mark.parametrize("shape", [(), (1,), (1, 8)])
+def test_a_quotient_of_broadcast_tensors(shape: tuple[int, ...]) -> None:
+    """Its reciprocal has the divisor's own shape: one number of a whole image is looked up once."""
+    file = File()
+    x, y, z = file.tensor("x", (1, 4, 8)), file.tensor("y", shape or (1,)), file.tensor("z", (1, 4, 8))
+    file.op("DIV", [x, y], [z], "Div")
+    graph = file.ports([x, y], [z]).graph()
+    formed = integer_forms(graph).graph
+    assert [op.kind for op in formed.ops] == ["DIV", "MUL"]
+    assert formed.tensors[formed.ops[0].outputs[0]].shape == (shape or (1,))
 
-    computed = Graph(convert(lambda x: x / (1.0 + tf.abs(x))))
-    assert integer_forms(computed).graph is computed
+
+def test_a_number_by_a_tensor_is_looked_up_as_it_is() -> None:
+    file = File()
+    x, y = file.tensor("x", (1, 8)), file.tensor("y", (1, 8))
+    file.op("DIV", [file.constant("three", np.float32(3.0)), x], [y], "Div")
+    graph = file.ports([x], [y]).graph()
+    assert integer_forms(graph).graph is graph
+
+
+def test_an_integer_input_that_is_moved_and_cast_takes_reals() -> None:
+    file = File()
+    x, column = file.tensor("places", (1, 8), "int32"), file.tensor("column", (1, 8, 1), "int32")
+    real, turned = file.tensor("real", (1, 8, 1)), file.tensor("turned", (1, 8, 1))
+    file.op("RESHAPE", [x, file.constant("shape", np.int32([1, 8, 1]))], [column], "Reshape")
+    file.op("CAST", [column], [real], "Cast")
+    file.op("SIN", [real], [turned])
+    graph = file.ports([x], [turned]).graph()
+    formed = integer_forms(graph)
+    assert [op.kind for op in formed.graph.ops] == ["RESHAPE", "SIN"]
+    assert {t.dtype for t in formed.graph.activations} == {"float32"} and len(formed.graph.activations) == 3
+    whole = np.random.default_rng(0).integers(-40, 90, (1, 8)).astype(np.int32)
+    (wanted,), (made,) = answers(graph.content, whole), answers(formed.graph.content, whole.astype(np.float32))
+    np.testing.assert_array_equal(made, wanted)
+    # An input whose whole numbers are read as such too stays.
+    file.op(
+        "GATHER", [file.constant("rows", np.float32(np.eye(90))), x], [file.tensor("rows read", (1, 8, 90))], "Gather"
+    )
+    both = file.ports([x], [turned]).graph()
+    assert integer_forms(both).graph is both
+
+
+def test_what_cannot_be_rewritten_exactly_stays() -> None:
     zero = Graph(with_division(np.array([0.0, 1.0, 2.0, 3.0], np.float32)))
     assert integer_forms(zero).graph is zero
     with pytest.raises(QuantizationError) as caught:
-        quantize(computed, calibrate(computed, inputs()))
+        quantize(zero, calibrate(zero, np.ones((4, *IMAGE[1:]), np.float32)))
     assert "LiteRT's int8 kernel fails with an error if a divisor rounds to 0" in str(caught.value)
     plain = Graph(one_op("ADD")[0])
     assert integer_forms(plain).graph is plain and integer_forms(plain).said == ()

@@ -36,6 +36,25 @@ def test_other_kernels_pass_and_a_changed_weight_does_not() -> None:
         check_export(graph, _runner(changed), "the network")
 
 
+def test_a_network_that_amplifies_rounding_may_differ_as_much_as_it_amplifies() -> None:
+    graph = Graph(tiny_tflite())
+    run = _runner(graph)
+
+    def chaotic(size: float) -> Callable[[Sequence[Any]], list[Any]]:
+        """The same network, whose outputs are off by a number that depends on every bit of the input."""
+
+        def run_it(inputs: Sequence[Any]) -> list[Any]:
+            seed = int(inputs[0].view(np.uint32).astype(np.uint64).sum())
+            off = np.random.default_rng(seed).uniform(-size, size, (1, 3))
+            return [run(inputs)[0] + off.astype(np.float32)]
+
+        return run_it
+
+    check_export(graph, chaotic(0.01), "the network")
+    with pytest.raises(ModelError, match="do not compute the same"):
+        check_export(graph, lambda inputs: [one + np.float32(0.01) for one in run(inputs)], "the network")
+
+
 def test_outputs_of_another_shape() -> None:
     graph = Graph(tiny_tflite())
     with pytest.raises(ModelError, match=r"differ in the shape of '.*': \(1, 4\) and \(1, 3\)"):

@@ -163,6 +163,7 @@ def test_the_shell_has_the_same_flags(tmp_path: Path) -> None:
 def test_a_keras_model_that_loops_is_refused_with_the_line_that_cures_it(tmp_path: Path) -> None:
     import keras
 
-    keras.Sequential([keras.Input((6, 3)), keras.layers.LSTM(5), keras.layers.Dense(2)]).save(tmp_path / "rnn.keras")
+    layers = [keras.Input((300, 3)), keras.layers.LSTM(5), keras.layers.Dense(2)]
+    keras.Sequential(layers).save(tmp_path / "rnn.keras")
     with pytest.raises(ModelError, match=r"a recurrent layer, LSTM, .*keras\.layers\.LSTM\(5, unroll=True\)"):
         load_model(tmp_path / "rnn.keras")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis.compare import compare
+from octavo.base.artefact import Artefact
 from octavo.quantization.observers import Images
 from octavo.rewrite.split_outputs import parts_of
 from octavo.runtime.litert import Model
@@ -140,6 +141,43 @@ class Answers:
         tensor = None if self.tensor is None else {"op": self.tensor[0], "name": self.tensor[1]}
         outputs = [asdict(item) | {"holds": item.holds} for item in self.outputs]
         return {"samples": self.samples, "hold": self.hold, "outputs": outputs, "tensor": tensor}
+
+
+class AnswersRecord(Artefact):
+    """The comparison of the int8 and the float outputs on calibration images.
+
+    Args:
+        samples: How many images both models ran.
+        hold: Whether every output is close enough to the float model's.
+        least_sqnr: The SQNR in dB below which an output counts as wrong.
+        outputs: Every output, and every part of one that is a concatenation.
+        tensor: The first tensor whose op adds much of the error, after the op; null if the outputs are right.
+    """
+
+    file = "answers.json"
+    what = "the comparison of a run's int8 and float outputs"
+
+    samples: int
+    hold: bool
+    least_sqnr: float
+    outputs: list[OutputAnswer]
+    tensor: tuple[str, str] | None
+
+    @classmethod
+    def of(cls, found: Answers) -> AnswersRecord:
+        """The stored form of a comparison."""
+        return cls(
+            samples=found.samples,
+            hold=found.hold,
+            least_sqnr=LEAST_SQNR,
+            outputs=list(found.outputs),
+            tensor=found.tensor,
+        )
+
+    @property
+    def answers(self) -> Answers:
+        """The same data as `Answers`."""
+        return Answers(self.samples, tuple(self.outputs), self.tensor)
 
 
 def answers(before: Graph, after: Graph, samples: Images) -> Answers:

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from octavo.base.errors import DataError, ModelError
 from octavo.quantization.observers import Images
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
 from octavo.tflite.graph import Graph, Op, Tensor, as_codes, as_stored
-from octavo.tflite.op_table import FUSED, STORAGE, activation, row, takes_bytes
+from octavo.tflite.lookup import looked_up
+from octavo.tflite.op_table import FUSED, LOOKED_UP, STORAGE, activation, row, takes_bytes
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +49,10 @@ class Pair:
 
 
 class _Flow:
-    """A graph without its QUANTIZE and DEQUANTIZE ops: all stored forms of a value count as one tensor."""
+    """A graph without its QUANTIZE and DEQUANTIZE ops: all stored forms of a value count as one tensor.
+
+    The three ops of a lookup count as one: its GATHER, which reads the codes themselves.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -62,6 +66,8 @@ class _Flow:
                 form = graph.tensors[op.outputs[0]]
                 if form.qparams is not None and graph.tensors[root].qparams is None:
                     self.stored.setdefault(root, form)
+            elif (codes := looked_up(graph, op)) is not None:
+                self.ops.append(replace(op, inputs=(codes,)))
             else:
                 self.ops.append(op)
 
@@ -123,9 +129,10 @@ def match(before: Graph, after: Graph) -> list[Pair]:
     for op in theirs.ops:
         free.setdefault(op.kind, []).append(op)
     for op in ours.ops:
-        found = _same_op(op, ours, theirs, free.get(op.kind, []), same)
+        alike = free.get(op.kind, []) + (free.get("GATHER", []) if op.kind in LOOKED_UP else [])
+        found = _same_op(op, ours, theirs, alike, same)
         if found is not None:
-            free[op.kind].remove(found)
+            free[found.kind].remove(found)
             for mine, other in zip(op.outputs, found.outputs, strict=True):
                 same[mine], maker[theirs.root[other]] = theirs.root[other], found
         elif op.kind in FUSED and (source := same.get(ours.root[op.inputs[0]])) is not None:

@@ -13,7 +13,8 @@ from octavo.base.record import Record
 from octavo.quantization.precision import possible, short_name
 from octavo.source.sidecar import Sidecar
 from octavo.tflite import metadata
-from octavo.tflite.graph import Graph, describe
+from octavo.tflite.graph import Graph, Op, describe
+from octavo.tflite.lookup import lookup
 from octavo.tflite.op_table import macs, row, whole
 from octavo.tflite.size import breakdown
 
@@ -54,7 +55,7 @@ def inspect(
         cost[op.kind] += rules.macs(graph, op) if rules is not None else 0
     types = Counter(t.dtype for t in graph.tensors)
     integer = not any("float" in name for name in types)
-    without = {op.kind for op in graph.ops if row(op) is None and not whole(graph, op)}
+    without = {op.kind for op in graph.ops if not whole(graph, op) and not _has_int8_form(graph, op)}
     return {
         "canonical": list(canonical),
         "bytes": len(content),
@@ -75,6 +76,11 @@ def inspect(
         "preprocess": sidecar.preprocess.to_json() if sidecar and sidecar.preprocess else None,
         "metadata": _metadata(content),
     }
+
+
+def _has_int8_form(graph: Graph, op: Op) -> bool:
+    rules = row(op)
+    return rules is not None and (rules.function is None or lookup(graph, op) is not None)
 
 
 def _metadata(content: bytes) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import Unpack
 
 from octavo.analysis.compare import Compared
 from octavo.analysis.compare import compare as compare_tensors
+from octavo.base.errors import ModelError
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
@@ -14,7 +15,8 @@ from octavo.data.split import draw_calibration
 from octavo.recipe import options
 from octavo.recipe.options import InputFields, Inputs
 from octavo.runtime.litert import Kernels, inputs_of
-from octavo.source.load import load_model, preprocess_for
+from octavo.source.load import Loaded, load_float, load_model, preprocess_for
+from octavo.tflite.graph import Graph
 
 
 def compare(
@@ -31,8 +33,9 @@ def compare(
     The result is used to tune a model, so test images are not used.
 
     Args:
-        before: The model to measure against: float, or another int8 model.
-        after: The model to measure.
+        before: The model to measure against: float, or another int8 model. If `after` is quantized, a float model is
+            brought into canonical form, as `octavo.quantize` does it, so that their ops match.
+        after: The model to measure. `signature` and `size` apply to it too if its file needs them.
         data: A folder, archive or `.npz` of images; its training images, or all of one without splits. `images` of
             them; 100, or all if there are fewer, by default. They are others than `octavo.quantize` calibrates
             with at the same `seed`.
@@ -51,10 +54,27 @@ def compare(
     """
     progress = progress or Silent()
     inputs = options.inputs_of(data, fields)
-    one = load_model(before, inputs.signature, inputs.size, progress=progress)
-    two = load_model(after, progress=progress)
+    two = _second(after, inputs, progress)
+    # What was quantized is the canonical form of a float model, so its tensors are those to compare.
+    read = load_float if _is_quantized(two.graph) else load_model
+    one = read(before, inputs.signature, inputs.size, progress=progress)
     preprocess = preprocess_for(one if one.sidecar or not two.sidecar else two, inputs, progress)
     chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed + 1)
     feed = Feed(chosen, preprocess, [port.real for port in inputs_of(one.graph)])
     with progress.track("compare", len(feed)) as advance:
         return compare_tensors(one.graph, two.graph, feed, kernels, advance)
+
+
+def _second(path: Path | str, inputs: Inputs, progress: Progress) -> Loaded:
+    """The second model. It gets `signature` and `size` only if its file needs them, which int8 files do not."""
+    try:
+        return load_model(path, progress=progress)
+    except ModelError:
+        if inputs.signature is None and inputs.size is None:
+            raise
+        return load_model(path, inputs.signature, inputs.size, progress=progress)
+
+
+def _is_quantized(graph: Graph) -> bool:
+    """Whether a graph has quantized activations, as int8 files have and dynamic-range files do not."""
+    return any(tensor.qparams is not None and tensor.constant is None for tensor in graph.tensors)

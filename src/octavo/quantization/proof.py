@@ -22,6 +22,7 @@ from octavo.quantization.quantize import Quantized
 from octavo.quantization.table import KeptInFloat
 from octavo.runtime.litert import interpreter
 from octavo.tflite.graph import WHOLE, Graph, Op, Tensor, describe
+from octavo.tflite.lookup import looked_up, lookup
 from octavo.tflite.op_table import BYTES, macs, row, takes_bytes, whole
 
 _INTEGERS = [found for found in FORMATS.values() if found.integer]
@@ -207,6 +208,14 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     )
     shared = [op for op in graph.ops if (rules := row(op)) is not None and rules.shares]
     yield _check("ops that move values read and write one scale", shared, lambda op: _one_scale(graph, op), str)
+    lookups = [op for op in source.ops if lookup(source, op) and source.tensors[op.outputs[0]].name in table.stored]
+    if lookups:
+        yield _check(
+            "each table of a lookup holds the float op's result for each code, within half a step",
+            lookups,
+            lambda op: _holds_results(graph, quantized, op),
+            str,
+        )
     yield _inside(quantized.content)
     yield _runs(quantized.content)
 
@@ -237,14 +246,20 @@ def _ports(graph: Graph, source: Graph, formats: list[Format]) -> Check:
 
 def _builtins(graph: Graph) -> Check:
     """Ops on quantized tensors have int8 kernels. Ops on integers and booleans alone are those of the float graph."""
-    apart = dict.fromkeys(op.kind for op in graph.ops if row(op) is None and whole(graph, op))
+    apart = dict.fromkeys(op.kind for op in graph.ops if not _has_kernel(op) and whole(graph, op))
     name = "every op is an int8 builtin (TFLITE_BUILTINS_INT8)"
     return _check(
         f"{name}, or computes whole numbers only: {', '.join(apart)}" if apart else name,
         graph.ops,
-        lambda op: row(op) is not None or op.kind == "QUANTIZE" or whole(graph, op),
+        lambda op: _has_kernel(op) or op.kind == "QUANTIZE" or whole(graph, op),
         str,
     )
+
+
+def _has_kernel(op: Op) -> bool:
+    """Whether LiteRT has an int8 kernel of an op. Ops that the op table only looks up have none."""
+    rules = row(op)
+    return rules is not None and rules.function is None
 
 
 def _check(name: str, items: Any, holds: Any, show: Any) -> Check:
@@ -299,6 +314,23 @@ def _on_grid(written: Tensor, original: Tensor, params: QParams) -> bool:
     offset = params.zero_point.astype(np.float64).reshape(scale.shape)
     ideal = np.clip(original.constant.astype(np.float64) / scale + offset, params.qmin, params.qmax)
     return bool(np.all(np.abs(written.constant.astype(np.float64) - ideal) <= 0.5 + 1e-6 * np.abs(ideal)))
+
+
+def _holds_results(graph: Graph, quantized: Quantized, op: Op) -> bool:
+    """Whether the file looks up the results of a float op, at the scales of the table."""
+    source, table = quantized.source, quantized.table
+    found, name = lookup(source, op), source.tensors[op.outputs[0]].name
+    written = next((made for made in graph.ops if graph.tensors[made.outputs[0]].name == name), None)
+    codes = None if written is None else looked_up(graph, written)
+    if found is None or written is None or codes is None:
+        return False
+    read, made = table.at(op, source.tensors[found.source]), table.stored[name]
+    results = graph.tensors[written.inputs[0]].constant
+    if read is None or results is None or not _equal(graph.tensors[codes].qparams, read):
+        return False
+    ideal = found.reals(read) / float(made.scale[0]) + int(made.zero_point[0])
+    off = results.astype(np.float64) - np.clip(ideal, made.qmin, made.qmax)
+    return results.shape == ideal.shape and bool(np.all(np.abs(off) <= 0.5 + 1e-6 * np.abs(results)))
 
 
 def _symmetric(pair: tuple[Op, Tensor]) -> bool:

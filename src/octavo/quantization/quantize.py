@@ -21,8 +21,9 @@ from octavo.quantization.precision import Precision, written
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import Table
 from octavo.tflite.dedup import Sharing
-from octavo.tflite.draft import operator_code
+from octavo.tflite.draft import add_tensor, operator, operator_code, set_constant
 from octavo.tflite.graph import Graph, Op, Tensor, serialize
+from octavo.tflite.lookup import CODES, lookup
 from octavo.tflite.op_table import STORAGE, row
 
 
@@ -98,6 +99,7 @@ def _write(source: Graph, table: Table) -> bytes:
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
     _quantize_unread(model, source, table)
     _quantize_bytes(model)
+    _look_up(model, source, table)
     _set_versions(model, Graph.of(model))
     # `unshared` gave each reader its own constant, since two readers may need two scales. Equal ones are merged again.
     return serialize(model, Sharing(len(written)))
@@ -131,6 +133,40 @@ def _quantize_bytes(model: Any) -> None:
         # Version 2 is the first that converts between integer types.
         raw.opcodeIndex = operator_code(model, "QUANTIZE", 2)
         raw.builtinOptionsType, raw.builtinOptions = schema.BuiltinOptions.QuantizeOptions, schema.QuantizeOptionsT()
+
+
+def _look_up(model: Any, source: Graph, table: Table) -> None:
+    """Replaces each op that has no int8 kernel by CAST, ADD and GATHER, which look its results up."""
+    subgraph = model.subgraphs[0]
+    lookups = {source.tensors[op.outputs[0]].name: (op, found) for op in source.ops if (found := lookup(source, op))}
+    operators, first = [], None
+    for raw in subgraph.operators:
+        output = int(raw.outputs[0])
+        name = subgraph.tensors[output].name.decode()
+        if name not in lookups or name not in table.stored:
+            operators.append(raw)
+            continue
+        op, found = lookups[name]
+        params = table.at(op, source.tensors[found.source])
+        assert params is not None
+        codes = int(raw.inputs[op.inputs.index(found.source)])
+        results = found.table(params, table.stored[name])
+        # A number that it computes with has no other reader, and its tensor becomes the table.
+        spare = [int(index) for index in raw.inputs if index != codes]
+        at = spare[0] if spare else add_tensor(model, f"{name};results", "int8", results.shape)
+        set_constant(model, at, results)
+        subgraph.tensors[at].quantization = subgraph.tensors[output].quantization
+        if first is None:
+            first = add_tensor(model, "first_code", "int32", ())
+            set_constant(model, first, np.asarray(-CODES[0], np.int32))
+        shape = source.tensors[op.outputs[0]].shape
+        whole, places = (add_tensor(model, f"{name};{what}", "int32", shape) for what in ("codes", "places"))
+        operators += [
+            operator(model, "CAST", [codes], [whole], schema.CastOptionsT()),
+            operator(model, "ADD", [whole, first], [places], schema.AddOptionsT()),
+            operator(model, "GATHER", [at, places], [output], schema.GatherOptionsT()),
+        ]
+    subgraph.operators = operators
 
 
 def _instruction(source: Graph, table: Table, tensor: Tensor) -> Any:

@@ -20,6 +20,7 @@ from octavo.base.formats import DEFAULT, FORMATS, Format, Precision
 from octavo.quantization.precision import format_of, name_of, resolve
 from octavo.quantization.ranges import Range, Ranges
 from octavo.tflite.graph import WHOLE, Graph, Op, Tensor
+from octavo.tflite.lookup import lookup
 from octavo.tflite.op_table import OF_BYTES, Row, bias_of, row, takes_bytes, why_not
 
 
@@ -208,6 +209,8 @@ def _unquantizable(graph: Graph) -> Iterator[KeptInFloat]:
             continue
         if rules is OF_BYTES.get(op.kind) and touches_float and not takes_bytes(graph, op):
             yield KeptInFloat(str(op), name, f"{why_not(op)}; only that of a uint8 input has an int8 form")
+        if rules.function is not None and touches_float and lookup(graph, op) is None:
+            yield KeptInFloat(str(op), name, f"{why_not(op)}; only that of one tensor and numbers has an int8 form")
         if rules.weight is not None:
             weight = graph.tensors[op.inputs[rules.weight]]
             if weight.constant is None and not rules.computed:
@@ -241,8 +244,11 @@ def _too_wide(graph: Graph, found: Layout, params: Mapping[Slot, QParams]) -> It
 
 
 def _members(graph: Graph, op: Op, rules: Row) -> list[Tensor]:
-    """The float tensors that `op` treats as activations: all but its constant weights and bias."""
+    """The float tensors that `op` treats as activations: all but its constant weights, bias and numbers."""
     special = {op.inputs[i] for i in (rules.weight, rules.bias) if i is not None and i < len(op.inputs)}
+    if rules.function is not None:
+        # The constant operands of a lookup are part of its function.
+        special |= set(op.inputs)
     return [
         tensor
         for index in dict.fromkeys((*op.inputs, *op.outputs))

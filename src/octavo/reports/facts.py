@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from octavo.analysis.answers import Answers, AnswersRecord
 from octavo.analysis.compare import Compared
 from octavo.analysis.distributions import Distributions
 from octavo.analysis.evaluation import ClassTable, Comparison, Delivery, Evaluation, ModelEvaluation
@@ -43,6 +44,7 @@ _OPTIONAL: dict[str, type[Artefact]] = {
     "compare": Compared,
     "qat": QatRecord,
     "tuning": TuningRecord,
+    "answers": AnswersRecord,
     "deployment": Deployment,
 }
 RECIPE = "recipe.yaml"
@@ -63,6 +65,7 @@ class Facts(Part):
     compare: Compared | None = None
     qat: QatRecord | None = None
     tuning: TuningRecord | None = None
+    answers: AnswersRecord | None = None
     deployment: Deployment | None = None
     size: Sizes
     evaluation: Evaluation
@@ -132,6 +135,11 @@ class Facts(Part):
     def trained(self) -> TrainingRecord | None:
         """The record of quantization-aware training; None if the recipe does not ask for it."""
         return self.qat if self.recipe.quantize.method == "qat" else None
+
+    @property
+    def answered(self) -> Answers | None:
+        """The comparison of the outputs on calibration images; None after training, which changes the model."""
+        return self.answers.answers if self.answers is not None and self.trained is None else None
 
     @property
     def verdict(self) -> Verdict:

@@ -19,6 +19,7 @@ from octavo.reports.wording import (
     Figures,
     about,
     count,
+    decibels,
     interval,
     listing,
     number,
@@ -75,6 +76,28 @@ def _summary(facts: Facts) -> Iterator[Finding]:
         f"The written file was read back and passed {passed} of {count(len(checks), 'check')}{rest}.",
         {"checks": len(checks), "passed": passed, "float_left": left},
         "warn" if left or passed < len(checks) else "good",
+    )
+    yield from _answers(facts)
+
+
+def _answers(facts: Facts) -> Iterator[Finding]:
+    """Whether the int8 outputs are the float model's."""
+    found = facts.answered
+    if found is None:
+        return
+    worst = found.worst
+    said = "equal" if worst.sqnr is None and worst.agreement is None else decibels(worst.sqnr)
+    same = "" if worst.agreement is None else f"the same answer for {percent(worst.agreement)}"
+    where = "" if len(found.outputs) == 1 else f" ('{tensor(worst.output)}', the worst of {len(found.outputs)})"
+    figures = {"sqnr": worst.sqnr, "agreement": worst.agreement}
+    first = "" if found.tensor is None else f" Most error is first added by {found.tensor[0]} '{found.tensor[1]}'."
+    yield Finding(
+        "summary",
+        f"The outputs of int8 are {'' if found.hold else 'not '}those of the float model on "
+        f"{count(found.samples, 'calibration image')}: {' and '.join(part for part in (said, same) if part)}{where}."
+        f"{first}",
+        {name: value for name, value in figures.items() if value is not None},
+        "good" if found.hold else "warn",
     )
 
 

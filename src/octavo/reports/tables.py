@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from octavo.analysis.answers import LEAST_SQNR
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.deployment.targets.target import Answer
 from octavo.quantization.proof import Port
@@ -15,6 +16,7 @@ from octavo.reports.facts import Facts, score_of
 from octavo.reports.wording import (
     Figures,
     count,
+    decibels,
     interval,
     milliseconds,
     number,
@@ -64,6 +66,7 @@ def tables(facts: Facts) -> dict[str, Table]:
         "classes": _classes(facts),
         "disagreements": _disagreements(facts),
         "checks": _checks(facts),
+        "answers": _answers(facts),
         "implementation": _implementation(facts),
         "benchmark": _benchmark(facts),
         "targets": _targets(facts),
@@ -365,6 +368,28 @@ def _disagreements(facts: Facts) -> Table:
 
 def _answer(answer: str, probability: float | None) -> str:
     return answer if probability is None else f"{answer} ({probability:.0%})"
+
+
+def _answers(facts: Facts) -> Table:
+    """Every output of the int8 model against the float model's, on calibration images."""
+    found = facts.answered
+    if found is None:
+        return Table([])
+    rows = [
+        [
+            f"{tensor(item.output)}{'' if item.part is None else f', {item.part}'}",
+            "equal" if item.sqnr is None and item.agreement is None else decibels(item.sqnr),
+            "" if item.agreement is None else percent(item.agreement),
+            "yes" if item.holds else "no: int8 gives one value for all" if item.frozen else "no",
+        ]
+        for item in found.outputs
+    ]
+    return Table(
+        rows,
+        ("Output", "SQNR", "Same class or number", "As float"),
+        f"Outputs of int8 and float on {count(found.samples, 'calibration image')}: the check that the numbers in the "
+        f"file are right for this network. Below {decibels(LEAST_SQNR)} an output counts as wrong.",
+    )
 
 
 def _checks(facts: Facts) -> Table:

@@ -172,6 +172,16 @@ def tensor(name: str) -> str:
     return name.split(";")[0]
 
 
+def decibels(value: float | None) -> str:
+    """A signal-to-quantization-noise ratio; nothing for whole numbers and equal outputs, which have none.
+
+    Example:
+        >>> decibels(31.25), decibels(None)
+        ('31.2 dB', '')
+    """
+    return "" if value is None else f"{value:.1f} dB"
+
+
 def milliseconds(value: float) -> str:
     """A time.
 

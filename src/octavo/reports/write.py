@@ -37,6 +37,7 @@ class Report(Artefact):
         compare: `compare.json`.
         qat: `qat.json`.
         tuning: `tuning.json`.
+        answers: `answers.json`.
         deployment: `deployment.json`.
         findings: The conclusions from the figures.
     """
@@ -59,6 +60,7 @@ class Report(Artefact):
     tuning: dict[str, Any] | None
     deployment: dict[str, Any] | None
     findings: list[Finding]
+    answers: dict[str, Any] | None = None
 
 
 def write(run_dir: Path | str) -> Facts:

@@ -1,7 +1,8 @@
 """Replaces float ops that have no int8 kernel by equivalent ops that have one.
 
-Each op is replaced by one op, and every tensor keeps its name. Data stored by tensor name, such as ranges, is valid for
-both graphs. The only op that is removed is a CAST of an integer input to float: the input becomes float32 itself.
+Every tensor keeps its name, so that data stored by tensor name, such as ranges, is valid for both graphs. A quotient or
+a sum of several tensors needs new tensors, whose names begin with that of its result. The only op that is removed is a
+CAST of an integer input to float: the input becomes float32 itself.
 """
 
 from __future__ import annotations
@@ -17,10 +18,18 @@ from ai_edge_litert import schema_py_generated as schema
 
 from octavo.rewrite.rewritten import Rewritten
 from octavo.rewrite.sweep import sweep
-from octavo.tflite.draft import add_buffer, operator_code
+from octavo.tflite.draft import add_tensor, operator, set_constant
 from octavo.tflite.graph import Graph, Op
 
 Array = npt.NDArray[Any]
+
+
+# Ops that move values of integers as they move those of reals, and the input that holds them.
+_MOVES: Mapping[str, int] = {
+    **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "GATHER"), 0),
+    **dict.fromkeys(("TILE", "BROADCAST_TO", "UNPACK", "SPLIT_V"), 0),
+    "SPLIT": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -29,23 +38,24 @@ class _Form:
 
     Args:
         kind: The kind of the new op.
-        inputs: Its inputs: indices of existing tensors, or values of new constants.
+        inputs: Its inputs: indices of existing tensors, values of new constants, or ops whose results it reads.
         options: Its options in the schema.
         said: A description for display.
     """
 
     kind: str
-    inputs: tuple[int | Array, ...]
+    inputs: tuple[int | Array | _Form, ...]
     options: Any
-    said: str
+    said: str = ""
 
 
 def integer_forms(graph: Graph) -> Rewritten:
-    """Rewrites a float graph with ops that have int8 kernels. Float results are bit-equal, except for DIV.
+    """Rewrites a float graph with ops that have int8 forms. Float results are bit-equal, except for DIV.
 
-    NEG becomes MUL by -1. SQUARE becomes MUL of a tensor by itself. DIV by a constant becomes MUL by the reciprocal,
-    and its result may differ in the last bit. CAST of a bool tensor becomes SELECT_V2 of 1 and 0. An int32 or int64
-    input that is only cast to float becomes a float32 input.
+    NEG becomes MUL by -1. SQUARE becomes MUL of a tensor by itself. DIV by a tensor becomes MUL by its reciprocal, and
+    the result may differ in the last bits. The reciprocal of a constant is a constant, any other one is a DIV of 1: see
+    `octavo.tflite.lookup`. ADD_N becomes a chain of ADD. CAST of a bool tensor becomes SELECT_V2 of 1 and 0. An int32
+    or int64 input that is only moved and cast to float becomes a float32 input.
 
     Args:
         graph: A float graph. A quantized graph is returned unchanged.
@@ -64,8 +74,12 @@ def integer_forms(graph: Graph) -> Rewritten:
     # Each op gets its own constants, so that a replaced constant has no other reader.
     graph = graph.unshared()
     model = graph.copied()
-    for index, form in forms.items():
-        _apply(model, graph.ops[index], form)
+    subgraph = model.subgraphs[0]
+    subgraph.operators = [
+        made
+        for index, raw in enumerate(subgraph.operators)
+        for made in (_made(model, graph.ops[index], forms[index], int(raw.outputs[0])) if index in forms else [raw])
+    ]
     counts = Counter((graph.ops[index].kind, form.said) for index, form in forms.items())
     said = (
         f"{count} {kind} became {what}, for which LiteRT has an int8 kernel." for (kind, what), count in counts.items()
@@ -74,31 +88,29 @@ def integer_forms(graph: Graph) -> Rewritten:
 
 
 def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
-    """Makes integer inputs float32 if all their readers cast them to float. Also returns sentences for display.
+    """Makes integer inputs float32 if they are only moved and cast to float. Also returns sentences for display.
 
     float32 holds integers up to 2^24 exactly. Image inputs are kept: their preprocessing defines the pixel type.
     """
-    casts: dict[int, tuple[Op, ...]] = {}
+    casts: list[Op] = []
+    moved: dict[int, list[int]] = {}
     for index in graph.inputs:
-        entry, readers = graph.tensors[index], graph.consumers.get(index, ())
-        if entry.dtype not in ("int32", "int64") or entry.is_image:
-            continue
-        made = [reader.outputs[0] for reader in readers if reader.kind == "CAST"]
-        real = all(graph.tensors[i].dtype == "float32" and i not in graph.outputs for i in made)
-        if made and len(made) == len(readers) and real:
-            casts[index] = readers
-    if not casts:
+        entry = graph.tensors[index]
+        if entry.dtype in ("int32", "int64") and not entry.is_image and (found := _to_real(graph, index)) is not None:
+            moved[index], ends = found
+            casts += ends
+    if not moved:
         return graph, ()
     model = graph.copied()
     subgraph = model.subgraphs[0]
-    instead = {cast.outputs[0]: index for index, readers in casts.items() for cast in readers}
-    for index in casts:
+    instead = {cast.outputs[0]: cast.inputs[0] for cast in casts}
+    for index in (index for indices in moved.values() for index in indices):
         subgraph.tensors[index].type = schema.TensorType.FLOAT32
-    dropped = {cast.index for readers in casts.values() for cast in readers}
+    dropped = {cast.index for cast in casts}
     subgraph.operators = [raw for place, raw in enumerate(subgraph.operators) if place not in dropped]
     for raw in subgraph.operators:
         raw.inputs = [instead.get(int(index), int(index)) for index in raw.inputs]
-    before = [graph.tensors[index] for index in casts]
+    before = [graph.tensors[index] for index in moved]
     said = (
         f"Input '{entry.name}' takes real numbers: {entry.dtype} became float32, and its CAST was removed."
         for entry in before
@@ -107,12 +119,33 @@ def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     return Graph.of(model, graph.name), tuple(said)
 
 
+def _to_real(graph: Graph, index: int) -> tuple[list[int], list[Op]] | None:
+    """The tensors that hold the values of an integer input, and the ops that cast them to float.
+
+    None if anything else reads the values.
+    """
+    held, casts = [index], []
+    for at in held:
+        readers = graph.consumers.get(at, ())
+        if at in graph.outputs or not readers:
+            return None
+        for reader in readers:
+            out = reader.outputs[0]
+            if reader.kind == "CAST" and graph.tensors[out].dtype == "float32" and out not in graph.outputs:
+                casts.append(reader)
+            elif reader.inputs.count(at) == 1 and reader.inputs.index(at) == _MOVES.get(reader.kind):
+                held += reader.outputs
+            else:
+                return None
+    return held, casts
+
+
 def _form(graph: Graph, op: Op) -> _Form | None:
     rule = _RULES.get(op.kind)
     return None if rule is None or graph.tensors[op.outputs[0]].dtype != "float32" else rule(graph, op)
 
 
-def _product(op: Op, second: int | Array, said: str) -> _Form:
+def _product(op: Op, second: int | Array | _Form, said: str) -> _Form:
     options = schema.MulOptionsT()
     options.fusedActivationFunction = getattr(op.options, "fusedActivationFunction", 0)
     return _Form("MUL", (op.inputs[0], second), options, said)
@@ -127,12 +160,22 @@ def _square(graph: Graph, op: Op) -> _Form:
 
 
 def _quotient(graph: Graph, op: Op) -> _Form | None:
-    divisor = graph.tensors[op.inputs[1]].constant
-    if divisor is None:
-        return None
+    first, second = (graph.tensors[index].constant for index in op.inputs)
+    if second is None:
+        if first is not None and first.size == 1:
+            return None
+        reciprocal = _Form("DIV", (np.asarray(1, np.float32), op.inputs[1]), schema.DivOptionsT())
+        return _product(op, reciprocal, "MUL by a reciprocal that int8 looks up")
     with np.errstate(divide="ignore", over="ignore"):
-        factor = (1 / divisor.astype(np.float64)).astype(np.float32)
+        factor = (1 / second.astype(np.float64)).astype(np.float32)
     return _product(op, factor, "MUL by the reciprocal") if np.all(np.isfinite(factor)) else None
+
+
+def _sum(graph: Graph, op: Op) -> _Form | None:
+    made: int | _Form = op.inputs[0]
+    for index in op.inputs[1:]:
+        made = _Form("ADD", (made, index), schema.AddOptionsT(), "ADD")
+    return made if isinstance(made, _Form) else None
 
 
 def _cast(graph: Graph, op: Op) -> _Form | None:
@@ -146,30 +189,33 @@ _RULES: Mapping[str, Callable[[Graph, Op], _Form | None]] = {
     "NEG": _negative,
     "SQUARE": _square,
     "DIV": _quotient,
+    "ADD_N": _sum,
     "CAST": _cast,
 }
 
 
-def _apply(model: Any, op: Op, form: _Form) -> None:
+def _made(model: Any, op: Op, form: _Form, output: int) -> list[Any]:
+    """The ops of a form, in execution order. The last one writes the tensor `output`."""
     subgraph = model.subgraphs[0]
-    raw = subgraph.operators[op.index]
-    made = subgraph.tensors[op.outputs[0]]
+    name = subgraph.tensors[op.outputs[0]].name.decode("utf-8", "replace")
+    top = output == op.outputs[0]
+    before: list[Any] = []
     inputs: list[int] = []
     for place, value in enumerate(form.inputs):
         if isinstance(value, int):
             inputs.append(value)
-            continue
-        if place < len(op.inputs) and op.inputs[place] != op.inputs[0]:
-            # Reuses the tensor of the old constant, which has no other reader.
-            inputs.append(op.inputs[place])
+        elif isinstance(value, _Form):
+            index = add_tensor(model, f"{name};{value.kind.lower()}.{len(subgraph.tensors)}", "float32", ())
+            before += _made(model, op, value, index)
+            inputs.append(index)
         else:
-            inputs.append(len(subgraph.tensors))
-            subgraph.tensors.append(schema.TensorT())
-            subgraph.tensors[-1].name = made.name + f";{form.kind.lower()}.{place}".encode()
-        tensor = subgraph.tensors[inputs[-1]]
-        tensor.type, tensor.shape, tensor.hasRank = schema.TensorType.FLOAT32, list(value.shape), True
-        tensor.buffer = add_buffer(model, value)
-    raw.inputs = inputs
-    raw.opcodeIndex = operator_code(model, form.kind)
-    raw.builtinOptions = form.options
-    raw.builtinOptionsType = getattr(schema.BuiltinOptions, type(form.options).__name__.removesuffix("T"))
+            # The old constant, if there is one, has no other reader, and its tensor is used again.
+            again = top and place < len(op.inputs) and op.inputs[place] != op.inputs[0]
+            new = f"{name};{form.kind.lower()}.{place}"
+            index = op.inputs[place] if again else add_tensor(model, new, "float32", ())
+            set_constant(model, index, value)
+            inputs.append(index)
+    if not top:
+        shapes = [tuple(int(n) for n in subgraph.tensors[index].shape) for index in inputs]
+        subgraph.tensors[output].shape = list(np.broadcast_shapes(*shapes))
+    return [*before, operator(model, form.kind, inputs, [output], form.options)]

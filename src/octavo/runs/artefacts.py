@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from octavo.analysis.answers import AnswersRecord
 from octavo.analysis.compare import Compared
 from octavo.analysis.distributions import Distributions
 from octavo.analysis.evaluation import Evaluation
@@ -32,6 +33,7 @@ ARTEFACTS: tuple[type[Artefact], ...] = (
     Distributions,
     Compared,
     Sizes,
+    AnswersRecord,
     Evaluation,
     Deployment,
     Report,

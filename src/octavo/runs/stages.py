@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import yaml
 
-from octavo.analysis.answers import answers
+from octavo.analysis.answers import AnswersRecord, answers
 from octavo.analysis.compare import compare as compare_tensors
 from octavo.analysis.distributions import distributions
 from octavo.analysis.evaluate import compare, evaluate, model_score
@@ -143,7 +143,7 @@ class _Run:
         written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "compare.json", "size.json"]
         if recipe.quantize.method == "ptq":
             images = {"images": of("data.json")}
-            self._stage("quantize", {**start, **images}, [*written, "tuning.json"], self._quantize)
+            self._stage("quantize", {**start, **images}, [*written, "tuning.json", "answers.json"], self._quantize)
         else:
             training = {"images": of("data.json"), "qat": self._json(recipe.qat), "seed": seed, "versions": versions()}
             self._stage("quantize", {**start, **training}, [*written, "trained.tflite", "qat.json"], self._qat)
@@ -307,7 +307,9 @@ class _Run:
         tuned, int8 = self._tuned()
         self._deliver(tuned.reference, int8, prove(int8))
         graph = self._graph("float.tflite")
-        for line in answers(graph, Graph(int8.content), self._feed(self.calibration, graph)).describe():
+        found = answers(graph, Graph(int8.content), self._feed(self.calibration, graph))
+        self._write(AnswersRecord.of(found))
+        for line in found.describe():
             self.progress.say(f"quantize: {line}")
 
     def _ptq(self) -> None:

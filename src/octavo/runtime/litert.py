@@ -172,6 +172,7 @@ class Model:
                 the arrays are views that the next run overwrites.
         """
         count = len(self._interpreters)
+        stateful = bool(self.graph.variables)
 
         def work(worker: int) -> None:
             made = self._interpreters[worker]
@@ -182,6 +183,9 @@ class Model:
                 values = item if isinstance(item, tuple) else (item,)
                 for index, value in zip(self.graph.inputs, values, strict=True):
                     made.set_tensor(index, value[None])
+                if stateful:
+                    # Each item starts anew, whatever ran before it on this core.
+                    made.reset_all_variables()
                 made.invoke()
                 look(place, [view() for view in exits])
 

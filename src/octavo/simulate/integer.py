@@ -2,8 +2,9 @@
 
 A network of rounded tensors amplifies differences: one code that is rounded the other way changes the values that
 depend on it, and after fifty layers every second value. So outputs are computed as in XNNPACK: from codes, whose
-products and sums float32 represents exactly below 2^24, with one rounding to a code in the same place as XNNPACK. Other
-ops (such as Softmax, which uses tables) round as in training.
+products and sums float32 represents exactly below 2^24, with one rounding to a code in the same place as XNNPACK. A
+lookup is computed in float64, as its table was. Other ops (such as Softmax, which uses tables of LiteRT's own) round as
+in training.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from octavo.simulate import fixedpoint
 from octavo.simulate.fakequant import round_through, weight_scale
 from octavo.simulate.grids import Grid, Grids
 from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices
-from octavo.simulate.precise import precise, quotient, wide
+from octavo.simulate.precise import LARGEST, precise, product, quotient, wide
 from octavo.simulate.rounding import Rounded
 from octavo.tflite.graph import Op, Tensor
+from octavo.tflite.lookup import lookup
 from octavo.tflite.op_table import TABLE, clips
 
 Value = Any
@@ -37,7 +39,7 @@ EXACT: Mapping[str, int] = {
 
 @final
 class Integer:
-    """Computes inputs, ops with weights and the ops of `EXACT` as LiteRT with XNNPACK does; all others as `Rounded`.
+    """Computes inputs, ops with weights, lookups and the ops of `EXACT` as LiteRT does; all others as `Rounded`.
 
     Args:
         grids: The grid of every tensor.
@@ -84,7 +86,8 @@ class Integer:
         output = self._grids.stored(graph.tensors[op.outputs[0]])
         weighted = op.index in self._channels
         exact = op.kind in EXACT and all(grid is not None for grid in inputs[: EXACT[op.kind]])
-        if output is None or not (weighted or exact):
+        found = lookup(graph, op)
+        if output is None or not (weighted or exact or found is not None):
             return self._rounded.run(site, arguments)
         low, high, scale = output
         bare = _without_activation(site)
@@ -94,6 +97,11 @@ class Integer:
             # Rounded, since a fast convolution (Winograd) is not exact for integers.
             total = ops.round(KERNELS[op.kind](bare, *given))
             made = ops.round(total * quotient(image * self._channels[op.index], scale))
+        elif found is not None:
+            place = op.inputs.index(found.source)
+            grid = inputs[place]
+            assert grid is not None
+            made = _looked_up(bare, place, self._codes(arguments[place], grid[2]), arguments, grid[2], scale)
         else:
             grids = [grid for grid in inputs[: EXACT[op.kind]] if grid is not None]
             codes = [self._codes(v, s) for v, (_, _, s) in zip(arguments, grids, strict=False)]
@@ -148,6 +156,25 @@ def _made(site: Site, codes: list[Value], rest: list[Value], grids: list[Grid], 
             return functions[kind](codes[0], scales[0], out)
         case _:
             return fixedpoint.weighted_sum(kernel, *codes, *(quotient(scale, out) for scale in scales))
+
+
+@wide()
+def _looked_up(site: Site, place: int, codes: Value, arguments: list[Value], scale: Value, out: Value) -> Value:
+    """The output codes of a lookup, not clipped yet: see `octavo.tflite.lookup`.
+
+    Args:
+        site: The op, without its activation function.
+        place: The index of the input that is looked up.
+        codes: Its codes.
+        arguments: All its inputs.
+        scale: The scale of the input.
+        out: The scale of the output.
+    """
+    given = [precise(product(codes, scale) if at == place else value) for at, value in enumerate(arguments)]
+    made = precise(KERNELS[site.op.kind](site, *given))
+    made = ops.where(ops.isnan(made), ops.zeros_like(made), made)
+    made = ops.where(ops.abs(made) > LARGEST, ops.sign(made) * LARGEST, made)
+    return ops.cast(round_through(made / precise(out)), "float32")
 
 
 def _zero_point(grid: Grid) -> Value:

@@ -229,6 +229,13 @@ def _reduce(function: Callable[..., Tensor]) -> Kernel:
     return run
 
 
+def _floor_divide(first: Tensor, second: Tensor) -> Tensor:
+    """The quotient, rounded down. Unlike `ops.floor_divide`, it rounds a quotient that was rounded already."""
+    quotient = first / second
+    whole = ops.trunc(quotient)
+    return whole - ops.cast(whole > quotient, whole.dtype)
+
+
 def _prelu(site: Site, value: Tensor, slope: Tensor) -> Tensor:
     return ops.maximum(value, 0.0) + slope * ops.minimum(value, 0.0)
 
@@ -488,6 +495,9 @@ KERNELS: Mapping[str, Kernel] = {
     "MUL": _pairwise(ops.multiply),
     "DIV": _pairwise(ops.divide),
     "POW": _pairwise(ops.power),
+    "FLOOR_DIV": _pairwise(_floor_divide),
+    "FLOOR_MOD": _pairwise(ops.mod),
+    "ATAN2": _pairwise(ops.arctan2),
     "MAXIMUM": _pairwise(ops.maximum),
     "MINIMUM": _pairwise(ops.minimum),
     "SQUARED_DIFFERENCE": _pairwise(lambda a, b: ops.square(a - b)),
@@ -515,6 +525,10 @@ KERNELS: Mapping[str, Kernel] = {
     "LOG": _each(ops.log),
     "SIN": _each(ops.sin),
     "COS": _each(ops.cos),
+    "FLOOR": _each(ops.floor),
+    "CEIL": _each(ops.ceil),
+    "ROUND": _each(ops.round),
+    "SIGN": _each(ops.sign),
     "RELU": _each(ops.relu),
     "RELU6": _each(ops.relu6),
     "RELU_N1_TO_1": _each(lambda x: ops.clip(x, -1.0, 1.0)),

@@ -13,6 +13,7 @@ from octavo.base.errors import ModelError
 from octavo.base.quiet import quiet
 from octavo.source.export_check import check_export
 from octavo.source.float32 import in_float32
+from octavo.source.unrolled import unrolled
 from octavo.tflite.graph import Graph
 
 
@@ -20,7 +21,7 @@ def to_float_tflite(model: Any) -> bytes:
     """Converts a Keras model to a float `.tflite` with a fixed batch of 1, and compares the two on a few inputs.
 
     An open batch would add shape arithmetic around every reshape of the graph. A model in another float type than
-    float32 is rebuilt in float32.
+    float32 is rebuilt in float32. Recurrent layers of up to 256 steps are unrolled.
 
     Args:
         model: A built `keras.Model`: functional, sequential or subclassed. It may be nested and have custom layers.
@@ -30,9 +31,12 @@ def to_float_tflite(model: Any) -> bytes:
             else.
     """
     made = in_float32(model)
-    return convert(
-        lambda *given: made(_arranged(made, given), training=False), _inputs(made), f"the Keras model '{model.name}'"
-    )
+    with unrolled(made):
+        return convert(
+            lambda *given: made(_arranged(made, given), training=False),
+            _inputs(made),
+            f"the Keras model '{model.name}'",
+        )
 
 
 def convert(run: Callable[..., Any], inputs: Sequence[tuple[str, tuple[int, ...], str]], what: str) -> bytes:

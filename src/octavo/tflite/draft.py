@@ -1,7 +1,8 @@
-"""Adds constants and operator codes to a schema `ModelT` that is being changed."""
+"""Adds constants, tensors and ops to a schema `ModelT` that is being changed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,3 +42,51 @@ def operator_code(model: Any, kind: str, version: int = 1) -> int:
     made.builtinCode, made.deprecatedBuiltinCode, made.version = builtin, min(builtin, 127), version
     model.operatorCodes.append(made)
     return len(model.operatorCodes) - 1
+
+
+def add_tensor(model: Any, name: str, dtype: str, shape: Sequence[int]) -> int:
+    """Adds a tensor to the first subgraph, and returns its index.
+
+    Args:
+        model: A schema `ModelT`, which is changed.
+        name: Its name.
+        dtype: NumPy's name of its element type.
+        shape: Its static shape.
+    """
+    made = schema.TensorT()
+    made.name, made.type = name.encode(), getattr(schema.TensorType, dtype.upper())
+    made.shape, made.hasRank = [int(n) for n in shape], True
+    model.subgraphs[0].tensors.append(made)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def set_constant(model: Any, index: int, values: npt.NDArray[Any]) -> None:
+    """Makes a tensor of the first subgraph a constant, of the shape and type of its values.
+
+    Args:
+        model: A schema `ModelT`, which is changed.
+        index: The tensor's index.
+        values: The values, in the element type that the file stores.
+    """
+    raw = model.subgraphs[0].tensors[index]
+    raw.type, raw.shape = getattr(schema.TensorType, values.dtype.name.upper()), list(values.shape)
+    raw.shapeSignature, raw.hasRank, raw.buffer = None, True, add_buffer(model, values)
+
+
+def operator(model: Any, kind: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None) -> Any:
+    """Makes an op for the first subgraph. The caller puts it in its place among the others.
+
+    Args:
+        model: A schema `ModelT`. An operator code is added if it is missing.
+        kind: The op's name in the schema, such as ``MUL``.
+        inputs: Tensor indices; -1 for an optional input that is absent.
+        outputs: Tensor indices.
+        options: Its options in the schema, or None.
+    """
+    made = schema.OperatorT()
+    made.opcodeIndex = operator_code(model, kind)
+    made.inputs, made.outputs = [int(i) for i in inputs], [int(i) for i in outputs]
+    if options is not None:
+        made.builtinOptions = options
+        made.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+    return made

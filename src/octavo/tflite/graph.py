@@ -75,6 +75,7 @@ class Op:
         outputs: Tensor indices.
         options: The schema's options object (read only), or None.
         version: The operator version in the file.
+        custom: The options of a custom op, as its maker wrote them.
     """
 
     index: int
@@ -83,6 +84,7 @@ class Op:
     outputs: tuple[int, ...]
     options: Any
     version: int
+    custom: bytes = b""
 
     def __str__(self) -> str:
         return f"{self.kind} #{self.index}"
@@ -255,6 +257,7 @@ class Graph:
                     outputs=tuple(int(i) for i in raw.outputs) if raw.outputs is not None else (),
                     options=raw.builtinOptions,
                     version=int(code.version or 1),
+                    custom=bytes(raw.customOptions) if raw.customOptions is not None else b"",
                 )
             )
         return tuple(ops)
@@ -270,6 +273,11 @@ class Graph:
     def producers(self) -> dict[int, Op]:
         """The op that writes each tensor; inputs and constants have none."""
         return {out: op for op in self.ops for out in op.outputs}
+
+    @property
+    def variables(self) -> tuple[int, ...]:
+        """The indices of the tensors that keep their values between runs, such as the state of an LSTM."""
+        return tuple(index for index, raw in enumerate(self._subgraph.tensors) if raw.isVariable)
 
     @property
     def sparse(self) -> tuple[int, ...]:

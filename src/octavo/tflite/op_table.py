@@ -14,6 +14,7 @@ from math import inf, prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from octavo.base.affine import QParams
@@ -59,6 +60,8 @@ class Row:
             for RELU6 as long as no value exceeds 6.
         commutative: Whether its two inputs can be exchanged.
         below: The scales of its inputs must be below this for its kernel to compute correct results.
+        function: What it computes of the values of its inputs, one by one, in float64: see `octavo.tflite.lookup`. None
+            for an operator with an int8 kernel.
         macs: Multiply-accumulates of one run.
     """
 
@@ -76,6 +79,7 @@ class Row:
     scales: bool = False
     commutative: bool = False
     below: float = inf
+    function: Callable[..., npt.NDArray[Any]] | None = None
     macs: Cost = lambda graph, op: 0
 
     @property
@@ -304,6 +308,22 @@ TABLE: dict[str, Row] = {
 # QUANTIZE op instead.
 OF_BYTES: Mapping[str, Row] = {"CAST": Row(_forms(_form(2, BYTES)))}
 
+# Ops without a usable int8 kernel whose int8 form is a lookup in a table of 256 results, one for each code. The form
+# exists where one of their inputs is computed and each of the others is one number.
+LOOKED_UP: Mapping[str, Row] = {
+    "SIN": Row(_forms(1), function=np.sin),
+    "COS": Row(_forms(1), function=np.cos),
+    "FLOOR": Row(_forms(1), function=np.floor),
+    "CEIL": Row(_forms(1), function=np.ceil),
+    "ROUND": Row(_forms(1), function=np.rint),
+    "SIGN": Row(_forms(1), function=np.sign),
+    "POW": Row(_forms(1), function=np.power),
+    "DIV": Row(_forms(1), function=np.divide),
+    "FLOOR_DIV": Row(_forms(1), function=lambda first, second: np.floor(first / second)),
+    "FLOOR_MOD": Row(_forms(1), function=np.mod),
+    "ATAN2": Row(_forms(1), function=np.arctan2),
+}
+
 # Ops that change how a tensor is stored but not the reals that it represents, with their operator version.
 STORAGE: Mapping[str, Version] = {
     "QUANTIZE": lambda graph, op: {"int16": 2}.get(graph.tensors[op.outputs[0]].dtype, 1),
@@ -321,19 +341,21 @@ _REWRITTEN = "; `octavo.rewrite.integer_forms.integer_forms` replaces it by a MU
 _FLOAT_ALONE = "LiteRT has no int8 kernel for it"
 _CODES = "LiteRT's int8 kernel computes with the codes and ignores their zero point"
 
-# Why an operator has no row, if the reason is known. tests/tflite/test_without.py tries each of them on LiteRT.
+# Why LiteRT has no int8 kernel of an operator that could be used, if the reason is known. tests/tflite/test_without.py
+# tries each of them on LiteRT.
 WITHOUT: Mapping[str, str] = {
     "NEG": _CODES + _REWRITTEN,
     "FLOOR_DIV": _CODES,
     "FLOOR_MOD": _CODES,
     "SQUARE": _FLOAT_ALONE + _REWRITTEN,
-    "DIV": "LiteRT's int8 kernel fails with an error if a divisor rounds to 0",
-    **dict.fromkeys(("SIN", "COS", "POW", "FLOOR", "CEIL", "ROUND", "SIGN", "CUMSUM", "ADD_N"), _FLOAT_ALONE),
-    **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION", "ATAN2"), _FLOAT_ALONE),
+    "DIV": "LiteRT's int8 kernel fails with an error if a divisor rounds to 0" + _REWRITTEN,
+    **dict.fromkeys(("SIN", "COS", "POW", "FLOOR", "CEIL", "ROUND", "SIGN", "ATAN2", "CUMSUM", "ADD_N"), _FLOAT_ALONE),
+    **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION"), _FLOAT_ALONE),
     "CAST": "LiteRT's kernel treats whole numbers as codes, and codes as whole numbers",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (
-        "LiteRT's integer kernel needs the range of the cell state, which the float kernel does not output, so Octavo "
-        "does not support it yet: build the layer with `unroll=True`, whose ops have int8 forms"
+        "LiteRT's integer kernel needs the range of the cell state, which the float kernel does not output, and "
+        "`octavo.rewrite.canonical.lstm` unrolls only plain layers of up to 256 steps: build the layer with "
+        "`unroll=True`, whose ops have int8 forms"
     ),
     **dict.fromkeys(
         ("SCATTER_ND", "REDUCE_PROD"), "LiteRT has an int8 kernel for it, which Octavo does not support yet"
@@ -350,7 +372,7 @@ def why_not(op: Op) -> str:
 
 def row(op: Op) -> Row | None:
     """The operator's row, or None if it has no int8 form."""
-    return TABLE.get(op.kind, OF_BYTES.get(op.kind))
+    return next((rows[op.kind] for rows in (TABLE, OF_BYTES, LOOKED_UP) if op.kind in rows), None)
 
 
 def takes_bytes(graph: Graph, op: Op) -> bool:

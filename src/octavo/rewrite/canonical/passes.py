@@ -12,9 +12,12 @@ from octavo.rewrite.canonical.arithmetic import arithmetic
 from octavo.rewrite.canonical.batch import batch
 from octavo.rewrite.canonical.change import Change, Rewrite
 from octavo.rewrite.canonical.constants import constants
+from octavo.rewrite.canonical.custom import custom, replaceable
+from octavo.rewrite.canonical.dilation import dilation, has_dilation
 from octavo.rewrite.canonical.dynamic_range import dynamic_range, weights
 from octavo.rewrite.canonical.infinite import infinite
 from octavo.rewrite.canonical.known import Known
+from octavo.rewrite.canonical.lstm import lstm, plain_lstm
 from octavo.rewrite.canonical.sizes import Sizes
 from octavo.rewrite.canonical.unread import unread, unused
 from octavo.rewrite.rewritten import Rewritten
@@ -35,7 +38,7 @@ def static(graph: Graph, sizes: Sizes | None = None) -> Rewritten:
 
 
 def plain(graph: Graph) -> Rewritten:
-    """Makes constants plain, finite float32, removes unused tensors, and fuses activation functions.
+    """Makes constants plain, finite float32, removes unused tensors, unrolls LSTMs, and fuses activation functions.
 
     This is the form of a float model that is to be changed. A quantized graph is left unchanged.
 
@@ -45,7 +48,7 @@ def plain(graph: Graph) -> Rewritten:
     Raises:
         ModelError: Its weights cannot be made float32.
     """
-    return _done(graph, (unread, constants, dynamic_range, infinite, activations))
+    return _done(graph, (unread, constants, dynamic_range, infinite, custom, lstm, dilation, activations))
 
 
 def concerns(graph: Graph) -> bool:
@@ -57,7 +60,8 @@ def concerns(graph: Graph) -> bool:
         or any(shape[:1] > (1,) for shape in inputs)
         or any(known.intersection(op.outputs) for op in graph.ops)
         or bool(unused(graph))
-        or bool(graph.sparse or weights(graph) or has_activations(graph))
+        or bool(graph.sparse or weights(graph) or has_activations(graph) or has_dilation(graph))
+        or any(plain_lstm(graph, op) or replaceable(graph, op) for op in graph.ops)
     )
 
 
