@@ -312,7 +312,7 @@ def test_one_pixel_images_are_resized(folder: Path, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (1, 1), colour).save(path)
     out = tmp_path / "int8.tflite"
-    done = octavo("quantize", folder / "float.tflite", "--data", tmp_path / "photos", "-o", out, "--images", 12)
+    done = octavo("quantize", folder / "float.tflite", "--data", tmp_path / "photos", "-o", out, "--images", 10)
     assert done.returncode == 0, done.stderr
 
 

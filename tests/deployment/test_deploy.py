@@ -88,7 +88,7 @@ def variants() -> dict[str, tuple[Graph, Preprocess]]:
 @pytest.mark.parametrize("name", ["int8", "logits", "uint8", "bgr"])
 def test_predict_equals_octavos_evaluation_bit_for_bit(tmp_path: Path, name: str) -> None:
     path = model_file(tmp_path / "here", *variants()[name])
-    photos = write_folder(tmp_path / "photos", 12)
+    photos = write_folder(tmp_path / "test", 12)
     rng = np.random.default_rng(0)
     # Pictures of other sizes and modes, which have to be resized and converted alike.
     for place, (mode, size) in enumerate((("RGB", (31, 17)), ("L", (9, 40)), ("RGBA", (12, 12)), ("P", (20, 20)))):

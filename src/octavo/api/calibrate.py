@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Unpack
 
 from octavo.analysis.calibration_study import Study, study
+from octavo.api.opened import opened, scale_of
 from octavo.base.errors import DataError, OctavoError
 from octavo.base.progress import Progress, Silent
-from octavo.data.open import open_dataset
 from octavo.data.split import draw_training
 from octavo.quantization.quantize import check_float
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
-from octavo.source.load import load_float, preprocess_for
+from octavo.source.classes import in_model_order
+from octavo.source.load import load_float
 
 SIZES = (1, 5, 10, 50, 100, 500)
 
@@ -58,8 +59,9 @@ def calibrate(
         )
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     check_float(loaded.graph)
-    preprocess = preprocess_for(loaded, inputs, progress)
-    pool, apart = draw_training(open_dataset("path", inputs.data), judges, inputs.seed)
+    source = opened(inputs, progress)
+    preprocess = scale_of(loaded, inputs, source, progress).checked()
+    pool, apart = draw_training(source, judges, inputs.seed)
     if apart is None:
         raise DataError(
             f"The study needs labelled images to judge by, and '{inputs.data}' gives none for it.",
@@ -68,7 +70,7 @@ def calibrate(
     return study(
         loaded.graph,
         pool,
-        apart,
+        in_model_order(loaded, apart, inputs),
         preprocess,
         sizes if sizes is not None else [size for size in SIZES if size <= len(pool)],
         wanted,

@@ -7,14 +7,14 @@ from typing import Unpack
 
 from octavo.analysis.compare import Compared
 from octavo.analysis.compare import compare as compare_tensors
+from octavo.api.opened import opened, scale_of
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
-from octavo.data.open import open_dataset
 from octavo.data.split import draw_calibration
 from octavo.recipe import options
 from octavo.recipe.options import InputFields, Inputs
 from octavo.runtime.litert import Kernels, inputs_of
-from octavo.source.load import load_model, preprocess_for
+from octavo.source.load import load_model
 
 
 def compare(
@@ -53,8 +53,9 @@ def compare(
     inputs = options.inputs_of(data, fields)
     one = load_model(before, inputs.signature, inputs.size, progress=progress)
     two = load_model(after, progress=progress)
-    preprocess = preprocess_for(one if one.belongs or not two.belongs else two, inputs, progress)
-    chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed + 1)
+    source = opened(inputs, progress)
+    preprocess = scale_of(one if one.belongs or not two.belongs else two, inputs, source, progress).preprocess
+    chosen = draw_calibration(source, inputs.images, inputs.seed, choice=1)
     feed = Feed(chosen, preprocess, [port.real for port in inputs_of(one.graph)])
     with progress.track("compare", len(feed)) as advance:
         return compare_tensors(one.graph, two.graph, feed, kernels, advance)

@@ -7,12 +7,14 @@ from typing import Unpack
 
 from octavo.analysis.evaluate import Scores
 from octavo.analysis.evaluate import evaluate as score
+from octavo.analysis.scale_choice import warn_of_chance
+from octavo.api.opened import opened, scale_of
 from octavo.base.progress import Progress, Silent
-from octavo.data.open import open_dataset
 from octavo.data.split import draw_test
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.runtime.litert import Kernels
-from octavo.source.load import check_classes, load_model, preprocess_for
+from octavo.source.classes import in_model_order
+from octavo.source.load import load_model
 
 
 def evaluate(
@@ -27,8 +29,9 @@ def evaluate(
 
     Args:
         model: A `.tflite` (float or int8) or `.keras` classifier.
-        data: Labelled images; the test split where there is one, else all. `images` of them, stratified; all when left
-            out.
+        data: Labelled images; the test split where there is one, else the validation split, else the fifth that the
+            other commands hold out at the same `seed`. `images` of them, stratified; all when left out. They may show
+            some of the model's classes only, where its class names are known.
         kernels: Which of LiteRT's kernel families runs it.
         progress: Where progress goes.
         **fields: Fields of `Inputs`, given one by one.
@@ -44,8 +47,10 @@ def evaluate(
     progress = progress or Silent()
     inputs = inputs_of(data, fields)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress)
-    preprocess = preprocess_for(loaded, inputs, progress)
-    test = draw_test(open_dataset("path", inputs.data), inputs.images, inputs.seed)
-    check_classes(loaded, test)
+    source = opened(inputs, progress)
+    preprocess = scale_of(loaded, inputs, source, progress).preprocess
+    test = in_model_order(loaded, draw_test(source, inputs.images, inputs.seed), inputs)
     with progress.track("evaluate", len(test)) as advance:
-        return score(loaded.graph, test, preprocess, kernels, advance)
+        scores = score(loaded.graph, test, preprocess, kernels, advance)
+    warn_of_chance(scores, preprocess)
+    return scores

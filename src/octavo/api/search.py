@@ -9,12 +9,12 @@ from typing import Unpack
 
 from octavo.analysis.target_search import Search, Wish
 from octavo.analysis.target_search import search as look
+from octavo.api.opened import opened, scale_of
 from octavo.api.written import check_output
 from octavo.base.errors import DataError, QuantizationError
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
-from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import calibration, draw_training
 from octavo.quantization.calibrate import calibrate
@@ -22,7 +22,8 @@ from octavo.quantization.quantize import Quantized
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import classes_for, load_float, preprocess_for
+from octavo.source.classes import in_model_order, names_for
+from octavo.source.load import load_float
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat
 from octavo.training.convert import convert
@@ -78,13 +79,15 @@ def search(
     if not str(wish):
         raise QuantizationError("A target search needs a target.", "Give a largest drop, size or latency.")
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
-    preprocess = preprocess_for(loaded, inputs, progress)
-    training, judges = draw_training(open_dataset("path", inputs.data), validation, inputs.seed)
+    source = opened(inputs, progress)
+    preprocess = scale_of(loaded, inputs, source, progress).checked()
+    training, judges = draw_training(source, validation, inputs.seed)
     if judges is None:
         raise DataError(
             f"A target search needs labelled images to judge by, and '{inputs.data}' gives none for it.",
             "Give labelled images, ten or more a class.",
         )
+    training, judges = in_model_order(loaded, training, inputs), in_model_order(loaded, judges, inputs)
     calibrating = calibration(training, inputs.images, inputs.seed)
     workdir = out.with_name(f".{out.name}.training")
 
@@ -112,7 +115,7 @@ def search(
     if found.chosen is None:
         raise _unmet(found, record)
     write_bytes(out, found.chosen.content)
-    Sidecar(preprocess, classes_for(loaded, training)).write(out)
+    Sidecar(preprocess, names_for(loaded, training, inputs)).write(out)
     shutil.rmtree(workdir, ignore_errors=True)
     return found
 

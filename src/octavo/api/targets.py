@@ -8,6 +8,7 @@ from typing import Unpack
 
 import numpy as np
 
+from octavo.api.opened import opened, scale_of
 from octavo.api.tried import draw_tried
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
@@ -17,7 +18,7 @@ from octavo.deployment.targets.survey import Survey
 from octavo.deployment.targets.target import Target, Trial
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.runtime.litert import Model
-from octavo.source.load import load_model, preprocess_for
+from octavo.source.load import load_model
 
 
 def targets(
@@ -55,8 +56,9 @@ def targets(
     if path.is_file() and path.suffix != ".tflite":
         raise ModelError(f"'{path}' is no .tflite file.", "Quantize or export it first: `octavo quantize`.")
     loaded = load_model(path, inputs.signature, inputs.size, progress=progress)
-    preprocess = preprocess_for(loaded, inputs, progress)
-    tried = draw_tried(loaded.graph, preprocess, inputs)
+    source = None if inputs.data is None else opened(inputs, progress)
+    preprocess = scale_of(loaded, inputs, source, progress).preprocess
+    tried = draw_tried(loaded.graph, preprocess, inputs, source)
     runner = Model(loaded.graph)
     encoded = tried.seen
     if preprocess is not None:

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from octavo.base.errors import OctavoError
-from octavo.cli.options import flags_of_records
+from octavo.cli.options import flags_of_records, pairs_apart
 
 app = typer.Typer(
     name="octavo",
@@ -34,6 +34,11 @@ class Command(TyperCommand):
     Octavo's functions write arguments in backticks, with or without a value: `images` becomes --images, and
     `distill=1` becomes --distill 1.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the arguments. The two values of a flag may be one word, as in ``--scale 0,255``."""
+        flags = {flag for option in self.params if option.nargs == 2 for flag in option.opts}
+        return super().parse_args(ctx, pairs_apart(args, flags))
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command. Its warnings and errors name flags instead of arguments."""

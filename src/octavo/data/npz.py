@@ -32,6 +32,8 @@ def npz(path: Path, source: str) -> Dataset:
     floats or of wider whole numbers, ``(N, ...)``, are the model's own input. Without `x_train` and `x_test`, all
     arrays of one length are the model's inputs, by their names; `y_train` labels them.
 
+    Where there are no test samples, `octavo.data.split` holds some of the others out.
+
     Labels are whole numbers, ``(N,)`` or ``(N, 1)``, or one-hot rows ``(N, classes)``; without them the images are
     unlabelled. Classes are called '0', '1', ... unless an array `classes` names them.
 

@@ -15,6 +15,8 @@ from octavo.recipe.schema import DataRecipe
 
 # The share of test images from a source without a test split, if no number is given.
 TEST_SHARE = 0.2
+# The most images that choose between models, if no number is given.
+VALIDATION_IMAGES = 1000
 # The number of calibration images if none is given (docs/results.md, calibration study).
 CALIBRATION_IMAGES = 100
 
@@ -79,7 +81,7 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
 
     Test images come from the source's test split; of a source without one, they are carved out first. Training
     images are drawn next, and validation images from what is left, so that a run without validation images trains
-    on the same ones (when their number is set).
+    on the same ones (when their number is set). A source with a validation split gives those instead.
 
     Args:
         dataset: The source.
@@ -92,8 +94,8 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
     Warns:
         OctavoWarning: Images were unreadable, or some test images are identical to training images.
     """
-    pool, test = _training_split(dataset), dataset.splits.get("test")
-    if pool.labels is None or (test is not None and test.labels is None):
+    pool, test, apart = _training_split(dataset), dataset.splits.get("test"), dataset.splits.get("validation")
+    if any(part is not None and part.labels is None for part in (pool, test, apart)):
         raise DataError(
             f"The images of {dataset.source} are not labelled.",
             "Training and testing need one folder per class, or y_train and y_test.",
@@ -112,18 +114,23 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
     else:
         test_count = recipe.test or len(test)
         test_indices = _choose(test, np.arange(len(test)), test_count, seed, "test", dataset)
-    train_count = recipe.train or len(rest) - recipe.validation
-    if train_count < 1 or train_count + recipe.validation > len(rest):
+    # Those that validation takes of the training images.
+    taken = 0 if apart is not None else recipe.validation
+    train_count = recipe.train or len(rest) - taken
+    if train_count < 1 or train_count + taken > len(rest):
         raise DataError(
-            f"{recipe.train or 'Some'} training and {recipe.validation} validation images were asked for, and "
+            f"{recipe.train or 'Some'} training and {taken} validation images were asked for, and "
             f"{dataset.source} has {len(rest)} for both"
             f"{f' after {test_count} test images' if test is pool else ''}.",
             "Ask for fewer, or leave data.train out to take all that are left.",
         )
     train_indices = _choose(pool, rest, train_count, seed, "training", dataset)
-    rest = np.setdiff1d(rest, train_indices)
-    validation_indices = _choose(pool, rest, recipe.validation, seed, "validation", dataset)
-    train, validation, tested = read_together([(pool, train_indices), (pool, validation_indices), (test, test_indices)])
+    judging = pool if apart is None else apart
+    rest = np.setdiff1d(rest, train_indices) if apart is None else np.arange(len(apart))
+    validation_indices = _choose(judging, rest, recipe.validation, seed, "validation", dataset)
+    train, validation, tested = read_together(
+        [(pool, train_indices), (judging, validation_indices), (test, test_indices)]
+    )
     assert train.labels is not None
     absent = np.setdiff1d(np.arange(len(dataset.classes)), train.labels)
     if len(absent):
@@ -155,17 +162,64 @@ def calibration(train: ImageSet, count: int | None, seed: int, argument: str = "
     return train.take(_calibration_indices(train.labels, len(train), wanted, seed, argument))
 
 
+def held_out(dataset: Dataset, seed: int) -> str | None:
+    """Which images calibration and training leave out, in a sentence. None if the source's test images alone.
+
+    A source without test and validation images is split by the seed: a fifth of its labelled images is held out. Where
+    there are validation images, those choose between models.
+
+    Args:
+        dataset: The source.
+        seed: The seed of the draws.
+    """
+    source = dataset.source
+    if (apart := dataset.splits.get("validation")) is not None:
+        alone = "" if "test" in dataset.splits else ", and are evaluated too, since there are no test images"
+        return (
+            f"The {len(apart)} validation images of {source} choose between models{alone}. They neither calibrate nor "
+            "train."
+        )
+    if "test" in dataset.splits:
+        return None
+    pool, places = _test_part(dataset, seed)
+    if not len(places):
+        return None
+    return (
+        f"{source} has no test images: {len(places)} of its {len(pool)} images (`seed={seed}`) are held out for "
+        "evaluation, and neither calibrate nor train. A folder called test, or x_test, holds out others."
+    )
+
+
+def training_images(dataset: Dataset, seed: int) -> int:
+    """How many images of a source may calibrate and train.
+
+    Args:
+        dataset: The source.
+        seed: The seed of the draws.
+
+    Raises:
+        DataError: The source has test images only.
+    """
+    return len(_training_part(dataset, seed)[1])
+
+
 def draw_calibration(
-    dataset: Dataset, count: int | None, seed: int, usual: int = CALIBRATION_IMAGES, argument: str = "images"
+    dataset: Dataset,
+    count: int | None,
+    seed: int,
+    usual: int = CALIBRATION_IMAGES,
+    argument: str = "images",
+    choice: int = 0,
 ) -> ImageSet:
-    """Reads `count` calibration images of a source, and decodes no others; never its test images.
+    """Reads `count` calibration images of a source, and decodes no others; never those that are held out.
 
     Args:
         dataset: The source.
         count: How many; `usual`, or all where there are fewer, when None.
-        seed: Of the choice.
+        seed: Of what is held out, and of the choice.
         usual: How many where no number is asked for.
         argument: What the caller calls `count`, for messages.
+        choice: Draws with the same seed and another number choose other images.
 
     Raises:
         DataError: The source has test images only, or as for `calibration`.
@@ -173,18 +227,20 @@ def draw_calibration(
     Warns:
         OctavoWarning: Images were unreadable, or there are fewer than usual.
     """
-    pool = _training_split(dataset)
-    wanted = _enough(count, usual, len(pool), argument)
-    return pool.read(_calibration_indices(pool.labels, len(pool), wanted, seed, argument))
+    pool, places = _training_part(dataset, seed)
+    wanted = _enough(count, usual, len(places), argument)
+    labels = None if pool.labels is None else pool.labels[places]
+    return pool.read(places[_calibration_indices(labels, len(places), wanted, seed + choice, argument)])
 
 
 def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[ImageSet, ImageSet | None]:
-    """Reads a source's training images, some of them set apart for choosing; never its test images.
+    """Reads a source's training images, and others for choosing; never those that are held out for evaluation.
 
     Args:
         dataset: The source; its images may be unlabelled, and then none are set apart.
-        validation: How many are set apart, stratified; a tenth, and 1,000 at most, when left out.
-        seed: Of the choice.
+        validation: How many are for choosing, stratified. When left out: of the source's validation images all, else a
+            tenth of its training images, and 1,000 at most.
+        seed: Of what is held out, and of the choice.
 
     Raises:
         DataError: The source has test images only, or too few others.
@@ -192,28 +248,35 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
     Warns:
         OctavoWarning: Images were unreadable.
     """
-    pool = _training_split(dataset)
-    everything = np.arange(len(pool))
+    pool, places = _training_part(dataset, seed)
+    own = dataset.splits.get("validation")
+    if own is not None and own.labels is not None:
+        count = min(len(own), VALIDATION_IMAGES) if validation is None else validation
+        apart = _choose(own, np.arange(len(own)), count, seed, "validation", dataset)
+        train, chosen = read_together([(pool, places), (own, apart)])
+        return train, chosen if count else None
     if pool.labels is None:
-        return pool.read(everything), None
-    count = min(len(pool) // 10, 1000) if validation is None else validation
-    if count >= len(pool):
+        return pool.read(places), None
+    count = min(len(places) // 10, VALIDATION_IMAGES) if validation is None else validation
+    if count >= len(places):
         raise DataError(
-            f"{count} validation images were asked for, and {dataset.source} has {len(pool)} training images.",
+            f"{count} validation images were asked for, and {dataset.source} has {len(places)} training images.",
             "Ask for fewer.",
         )
-    apart = _choose(pool, everything, count, seed, "validation", dataset)
-    train, chosen = read_together([(pool, np.setdiff1d(everything, apart)), (pool, apart)])
+    apart = _choose(pool, places, count, seed, "validation", dataset)
+    train, chosen = read_together([(pool, np.setdiff1d(places, apart)), (pool, apart)])
     return train, chosen if count else None
 
 
 def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None = None) -> ImageSet:
-    """Reads the test images of a source (all images of one without splits), or `count` of them, stratified.
+    """Reads the test images of a source, or `count` of them, stratified.
+
+    Of a source without test images, these are its validation images, or those that are held out: see `held_out`.
 
     Args:
         dataset: The source.
         count: How many; `usual`, or all where there are fewer, when None.
-        seed: Of the choice.
+        seed: Of what is held out, and of the choice.
         usual: How many where no number is asked for; None for all.
 
     Raises:
@@ -222,17 +285,61 @@ def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None 
     Warns:
         OctavoWarning: Images were unreadable, or there are fewer than usual.
     """
-    pool = dataset.splits.get("test") or dataset.splits.get("all")
-    if pool is None:
-        raise DataError(
-            f"{dataset.source} has training images only.", "Evaluation needs a test folder, or x_test and y_test."
-        )
+    pool, places = _test_part(dataset, seed)
     if pool.labels is None:
         raise DataError(
             f"The images of {dataset.source} are not labelled.", "Evaluation needs class folders, or y_test."
         )
-    wanted = _enough(count, len(pool) if usual is None else usual, len(pool), "images")
-    return pool.read(_choose(pool, np.arange(len(pool)), wanted, seed, "test", dataset))
+    wanted = _enough(count, len(places) if usual is None else usual, len(places), "images")
+    return pool.read(_choose(pool, places, wanted, seed, "test", dataset))
+
+
+def draw_any(dataset: Dataset, count: int | None, seed: int, usual: int) -> ImageSet:
+    """Reads a few images to run a model on, where nothing is learned and nothing scored: test images, else any.
+
+    Args:
+        dataset: The source; its images may be unlabelled.
+        count: How many; `usual`, or all where there are fewer, when None.
+        seed: Of the choice.
+        usual: How many where no number is asked for.
+
+    Raises:
+        DataError: There are too few.
+
+    Warns:
+        OctavoWarning: Images were unreadable, or there are fewer than usual.
+    """
+    pool = dataset.splits.get("test") or _training_split(dataset)
+    wanted = _enough(count, usual, len(pool), "images")
+    if not 1 <= wanted <= len(pool):
+        raise DataError(
+            f"{wanted} images were asked for, and {dataset.source} has {len(pool)}.",
+            f"Set `images` to a number from 1 to {len(pool)}, or leave it out.",
+        )
+    everything = np.arange(len(pool))
+    if pool.labels is None:
+        return pool.read(np.sort(np.random.default_rng(seed).choice(everything, wanted, replace=False)))
+    return pool.read(stratified(pool.labels, wanted, seed))
+
+
+def _training_part(dataset: Dataset, seed: int) -> tuple[Split, Indices]:
+    """The images that may calibrate and train."""
+    pool = _training_split(dataset)
+    tested, places = _test_part(dataset, seed)
+    return pool, np.setdiff1d(np.arange(len(pool)), places) if tested is pool else np.arange(len(pool))
+
+
+def _test_part(dataset: Dataset, seed: int) -> tuple[Split, Indices]:
+    """The images that are held out for evaluation."""
+    given = dataset.splits.get("test") or dataset.splits.get("validation")
+    if given is not None:
+        return given, np.arange(len(given))
+    pool = _training_split(dataset)
+    if pool.labels is None or len(pool) < 2:
+        # Without labels nothing is evaluated, and all of them calibrate.
+        return pool, np.arange(0)
+    # As `draw` carves them out, so that a run and a command hold out the same ones.
+    return pool, stratified(pool.labels, max(1, round(TEST_SHARE * len(pool))), seed)
 
 
 def _training_split(dataset: Dataset) -> Split:
@@ -240,7 +347,7 @@ def _training_split(dataset: Dataset) -> Split:
     if pool is None:
         raise DataError(
             f"{dataset.source} has test images only, and those never train or calibrate.",
-            "Add a train folder, or x_train.",
+            "Add a train folder, or x_train. A folder that is itself called test holds test images: name it otherwise.",
         )
     return pool
 

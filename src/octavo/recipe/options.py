@@ -34,6 +34,8 @@ class Inputs:
             they are None.
         interpolation: How images are resized.
         channels: Channel order.
+        labels: A text file with the model's class names, one a line, in the order of its outputs. Classes of images are
+            matched with them by name. They come from the model's sidecar, or its TFLite metadata, if this is None.
 
     Example:
         >>> Inputs(Path("photos"), images=200, scale=(0, 1)).images
@@ -52,13 +54,18 @@ class Inputs:
         default=None, metadata={"help": "Height and width of the images, where a .tflite file leaves them open."}
     )
     scale: tuple[float, float] | None = field(
-        default=None, metadata={"help": "The input values of pixels 0 and 255; from the model's sidecar if it has one."}
+        default=None,
+        metadata={"help": "The input values of pixels 0 and 255, as in 0,255; from the model's sidecar if it has one."},
     )
     interpolation: Interpolation | None = field(
         default=None, metadata={"help": "How images are resized; from the model's sidecar if it has one."}
     )
     channels: Channels | None = field(
         default=None, metadata={"help": "Channel order; from the model's sidecar if it has one."}
+    )
+    labels: Path | str | None = field(
+        default=None,
+        metadata={"help": "Text file of class names, one a line, in the model's order; else from its sidecar."},
     )
 
 
@@ -115,6 +122,7 @@ class InputFields(TypedDict, total=False):
     scale: tuple[float, float] | None
     interpolation: Interpolation | None
     channels: Channels | None
+    labels: Path | str | None
 
 
 class QuantizationFields(TypedDict, total=False):

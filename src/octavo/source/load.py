@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from octavo.base.errors import DataError, ModelError
+from octavo.base.errors import ModelError
 from octavo.base.progress import Progress
-from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import Channels, Inputs
 from octavo.rewrite.canonical.passes import concerns, plain, static
@@ -168,6 +166,18 @@ def takes_an_image(graph: Graph) -> bool:
     return len(graph.inputs) == 1 and graph.tensors[graph.inputs[0]].is_image
 
 
+def scale_is_known(model: Loaded, inputs: Inputs | None = None) -> bool:
+    """Whether the scale of pixels is given by an option, the sidecar, the TFLite metadata, or the input itself.
+
+    True too for a model that does not take one image, since its data are used as they are.
+    """
+    if not takes_an_image(model.graph):
+        return True
+    stored = model.belongs is not None and model.belongs.preprocess is not None
+    given = inputs is not None and inputs.scale is not None
+    return given or stored or model.notes.scale is not None or _takes_pixels(model.graph.tensors[model.graph.inputs[0]])
+
+
 def _takes_pixels(entry: Tensor) -> bool:
     """Whether an input takes the unscaled bytes of an image."""
     if entry.dtype != "uint8":
@@ -181,6 +191,7 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
 
     Options in `inputs` come first, then the sidecar, then the file's TFLite metadata, then a default. Unless `scale` is
     given or the model takes unscaled pixels, a scale that is not from a sidecar is reported to `progress`.
+    `octavo.analysis.scale_choice` chooses the scale by images where it is not known.
 
     Returns:
         The preprocessing. None for a model that does not take one image: its data are arrays, used unchanged.
@@ -211,16 +222,16 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
     if base is None:
         channels: Channels = "gray" if entry.shape[3] == 1 else "rgb"
         base = Preprocess((entry.shape[1], entry.shape[2]), channels=channels)
-        source = "The model has no sidecar"
+        source, doubt = "The model has no sidecar", "This is a guess: set `scale` to what it was trained with."
         if by_itself := _takes_pixels(entry):
             base = replace(base, scale=_PIXELS)
         elif (noted := model.notes.scale) is not None:
             base = replace(base, scale=noted)
-            source = "The file's TFLite metadata say so"
+            source, doubt = "The file's TFLite metadata say so", "Set `scale` if it was trained otherwise."
         if not by_itself and said.scale is None and progress is not None:
             progress.say(
                 f"{source}: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with {base.interpolation} "
-                "resizing. Give another scale if it was trained otherwise."
+                f"resizing. {doubt}"
             )
     return Preprocess.from_json(base.to_json() | given)
 
@@ -237,32 +248,3 @@ def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: 
             f"{model.graph.name} does not take one image: its input should have the shape (1, height, width, 1 or 3)."
         )
     return found
-
-
-def classes_for(loaded: Loaded, images: ImageSet) -> tuple[str, ...]:
-    """The class names of a model: from its sidecar, else from its TFLite metadata, else from `images`.
-
-    The class names of `images` are used only if their number matches the model's outputs.
-    """
-    if loaded.belongs is not None:
-        return loaded.belongs.classes
-    if noted := loaded.notes.classes:
-        return noted
-    count = math.prod(loaded.graph.tensors[loaded.graph.outputs[0]].shape[1:])
-    return images.classes if len(loaded.graph.outputs) == 1 and len(images.classes) in (count, 2 * (count == 1)) else ()
-
-
-def check_classes(loaded: Loaded, images: ImageSet) -> None:
-    """Refuses images whose class names differ from the model's, if both are known.
-
-    Raises:
-        DataError: The class names differ.
-    """
-    if images.labels is None or loaded.belongs is None or not loaded.belongs.classes:
-        return
-    if loaded.belongs.classes != images.classes:
-        raise DataError(
-            f"The model's classes are {', '.join(loaded.belongs.classes)}, and the images' are "
-            f"{', '.join(images.classes)}.",
-            "Name the class folders as the model's classes.",
-        )

@@ -77,9 +77,12 @@ def evaluate(
         print_json(value)
         return
     say(f"accuracy  {share(scores.accuracy())} on {value['images']:,} images, {scores.kernels}")
-    width = max(len(row["class"]) for row in value["per_class"])
+    rows = [row for row in value["per_class"] if row["images"]]
+    if len(rows) < len(value["per_class"]):
+        say(f"{len(rows)} of the model's {len(value['per_class'])} classes have images.")
+    width = max(len(row["class"]) for row in rows)
     say(f"{'class':{width}}  images  recall  precision")
-    for row in value["per_class"]:
+    for row in rows:
         say(f"{row['class']:{width}}  {row['images']:6}  {row['recall']:6.1%}  {row['precision']:9.1%}")
 
 
