@@ -11,9 +11,9 @@ from shell import octavo
 
 import octavo as package
 from octavo.base.errors import DataError
-from octavo.data.dataset import ImageSet
+from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.recipe.options import Inputs
-from octavo.source.classes import class_names, in_model_order, outputs_of, read_labels
+from octavo.source.classes import class_names, in_model_order, names_for, outputs_of, read_labels, to_calibrate
 from octavo.source.load import Loaded
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
@@ -56,6 +56,16 @@ def test_a_strange_or_ambiguous_class_is_named() -> None:
         in_model_order(_loaded(classes=("cat", "dog", "emu", "fox")), _images("cat", "gnu"))
     with pytest.raises(DataError, match="'crane', a class of the images, is more than one of the model's 4"):
         in_model_order(_loaded(classes=("crane", "dog", "crane", "fox")), _images("crane"))
+
+
+def test_foreign_classes_calibrate_without_their_labels() -> None:
+    loaded = _loaded(classes=("cat", "dog", "emu", "fox"))
+    with pytest.warns(OctavoWarning, match=r"None of the images' classes \(car, van\) is one of the model's \(cat"):
+        found = to_calibrate(loaded, _images("car", "van"))
+    assert found.labels is None and names_for(loaded, found) == ("cat", "dog", "emu", "fox")
+    assert to_calibrate(loaded, _images("fox", "dog")).labels.tolist() == [3, 1]
+    with pytest.raises(DataError, match="'van'"):
+        to_calibrate(loaded, _images("cat", "van"))
 
 
 def test_without_names_the_number_of_classes_has_to_be_that_of_the_outputs() -> None:

@@ -23,7 +23,7 @@ from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import Inputs
 from octavo.runtime.litert import Model
-from octavo.source.classes import class_names, in_model_order, outputs_of
+from octavo.source.classes import class_names, outputs_of, to_calibrate
 from octavo.source.load import Loaded, preprocess_for, scale_is_known
 from octavo.tflite.graph import Graph
 
@@ -150,7 +150,7 @@ def _tried(loaded: Loaded, inputs: Inputs, images: ImageSet) -> ScaleChoice | No
         return None
     if not class_names(loaded, inputs) and len(images.classes) != classes:
         return None
-    ordered = in_model_order(loaded, images, inputs)
+    ordered = to_calibrate(loaded, images, inputs)
     if ordered.labels is None or len(np.unique(ordered.labels)) < 2:
         return None
     chosen = ordered.take(np.unique(np.linspace(0, len(ordered) - 1, min(_MOST, len(ordered))).astype(int)))

@@ -27,7 +27,7 @@ from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.rewrite.split_outputs import split_outputs as apart
 from octavo.runtime.litert import inputs_of
-from octavo.source.classes import in_model_order, names_for
+from octavo.source.classes import names_for, to_calibrate
 from octavo.source.load import load_float
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
@@ -80,8 +80,8 @@ def quantize(
     if split_outputs:
         loaded = replace(loaded, graph=apart(loaded.graph))
     resolve(loaded.graph, wanted.precision)
-    chosen = in_model_order(loaded, drawn(), inputs)
-    preprocess = choose_scale(loaded, inputs, drawn, progress).checked()
+    chosen = to_calibrate(loaded, drawn(), inputs)
+    preprocess = choose_scale(loaded, inputs, lambda: chosen, progress).checked()
     feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
     data_checks.warn(loaded.graph, chosen, feed, preprocess)
     with progress.track("calibrate", len(feed)) as advance:

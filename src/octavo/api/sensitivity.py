@@ -19,7 +19,7 @@ from octavo.quantization.quantize import check_float
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.runtime.litert import Kernels, inputs_of
-from octavo.source.classes import in_model_order
+from octavo.source.classes import to_calibrate
 from octavo.source.load import load_float
 from octavo.tuning.tune import tune as run_passes
 
@@ -78,9 +78,7 @@ def sensitivity(
         ranges = calibrate(graph, feed, wanted.observer, advance)
     plan = partial(build, allow_float=wanted.allow_float)
     tuned = run_passes(graph, ranges, feed, wanted.tune, plan, progress)
-    chosen = in_model_order(
-        loaded, draw_calibration(source, inputs.images, inputs.seed, usual=IMAGES, choice=1), inputs
-    )
+    chosen = to_calibrate(loaded, draw_calibration(source, inputs.images, inputs.seed, usual=IMAGES, choice=1), inputs)
     files = 2 * sum(DEFAULT in possible(op) for op in graph.ops) + 2
     with progress.track("measure", files) as advance:
         return measure(

@@ -12,6 +12,7 @@ from octavo.analysis.evaluation import ClassScore, Evaluation
 from octavo.base.stats import Interval
 from octavo.data.preprocess import Preprocess
 from octavo.data.summary import DataSummary
+from octavo.deployment.evaluated import Evaluated
 from octavo.tflite.graph import Graph
 from octavo.tflite.op_table import macs
 
@@ -22,7 +23,7 @@ def model_card(
     classes: Sequence[str],
     digest: str,
     bare: str,
-    evaluation: Evaluation | None,
+    evaluation: Evaluation | Evaluated | None,
     data: DataSummary | None,
 ) -> str:
     """The card as Markdown.
@@ -33,7 +34,7 @@ def model_card(
         classes: The class names.
         digest: Its SHA-256.
         bare: The SHA-256 of the model without its metadata.
-        evaluation: A run's ``evaluation.json``, if the model comes from one.
+        evaluation: A run's ``evaluation.json``, or what was measured of a model that came as a file.
         data: A run's ``data.json``, likewise.
     """
     return "\n\n".join(
@@ -71,9 +72,16 @@ def _trained(data: DataSummary | None) -> list[str]:
     ]
 
 
-def _measured(evaluation: Evaluation | None) -> list[str]:
+def _measured(evaluation: Evaluation | Evaluated | None) -> list[str]:
     if evaluation is None:
         return ["## Accuracy", "Not measured: run `octavo evaluate` on labelled images that it was not trained on."]
+    if isinstance(evaluation, Evaluated):
+        return [
+            "## Accuracy",
+            f"{_share(evaluation.accuracy)} on {evaluation.images:,} labelled images of `{evaluation.data}`, "
+            f"{evaluation.kernels}. Whether the model was trained on some of them is unknown to Octavo.",
+            _per_class([row for row in evaluation.per_class if row.images]),
+        ]
     before, after, time = evaluation.models["float"], evaluation.models["int8"], evaluation.models["int8"].latency
     return [
         "## Accuracy",
@@ -90,15 +98,18 @@ def _per_class(rows: Sequence[ClassScore]) -> str:
     return head + "\n".join(f"| {row.name} | {row.images} | {row.recall:.1%} | {row.precision:.1%} |" for row in rows)
 
 
-def _limits(evaluation: Evaluation | None, classes: Sequence[str]) -> list[str]:
+def _limits(evaluation: Evaluation | Evaluated | None, classes: Sequence[str]) -> list[str]:
     lines = [
         f"- It always names one of its {len(classes)} classes, also for a picture of something else.",
         "- Its probabilities were not calibrated: 90% does not mean right nine times in ten.",
         "- Another kernel family than the one measured can give slightly different outputs.",
     ]
     if evaluation is not None:
-        worst = min(evaluation.models["int8"].per_class, key=lambda row: row.recall)
+        rows = evaluation.per_class if isinstance(evaluation, Evaluated) else evaluation.models["int8"].per_class
+        worst = min((row for row in rows if row.images), key=lambda row: row.recall)
         lines.insert(0, f"- It finds {worst.name} least often: {worst.recall:.1%} of {worst.images} images.")
+        if unseen := sum(not row.images for row in rows):
+            lines.append(f"- {unseen} of its classes had no images, and nothing is known of them.")
         lines.append("- The figures hold for images like those of the test set.")
     return [
         "## Limits",

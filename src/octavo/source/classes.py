@@ -108,12 +108,34 @@ def in_model_order(loaded: Loaded, images: ImageSet, inputs: Inputs | None = Non
     if last is not None and last.kind == "SOFTMAX":
         raise DataError(
             problem,
-            "Set `labels` to a file with all of the model's class names, one a line, in its order; or to calibrate "
-            "only, give images without class folders.",
+            "Set `labels` to a file with all of the model's class names, one a line, in its order.",
         )
     warnings.warn(
         f"{problem} Their labels are not used. If it is a classifier, set `labels` to a file with all of its class "
         "names, one a line, in its order.",
+        OctavoWarning,
+        stacklevel=3,
+    )
+    return replace(images, labels=None, classes=())
+
+
+def to_calibrate(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None) -> ImageSet:
+    """Images in the model's order, as `in_model_order` gives them, where their labels are of use but not needed.
+
+    Raises:
+        DataError: As for `in_model_order`, if some of their classes are the model's.
+
+    Warns:
+        OctavoWarning: As for `in_model_order`, or none of their classes is one of the model's, whose names are known.
+            The images lose their labels.
+    """
+    names = class_names(loaded, inputs)
+    numbered = all(name.isdecimal() for name in images.classes)
+    if images.labels is None or not names or numbered or set(images.classes) & set(names):
+        return in_model_order(loaded, images, inputs)
+    warnings.warn(
+        f"None of the images' classes ({_few(images.classes)}) is one of the model's ({_few(names)}): their labels are "
+        "not used.",
         OctavoWarning,
         stacklevel=3,
     )

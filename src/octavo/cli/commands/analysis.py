@@ -65,6 +65,7 @@ def evaluate(
 ) -> None:
     """Measure a model's accuracy on held-out images, on LiteRT."""
     from octavo.api.evaluate import evaluate as evaluate_file
+    from octavo.base.files import sha256
 
     scores = evaluate_file(
         model,
@@ -72,7 +73,14 @@ def evaluate(
         kernels=kernels,
         progress=Shown(),
     )
-    value = {"model": str(model), "images": len(scores.labels), "kernels": scores.kernels, **scores.to_json()}
+    value = {
+        "model": str(model),
+        "sha256": None if model.is_dir() else sha256(model),
+        "data": str(inputs.data),
+        "images": len(scores.labels),
+        "kernels": scores.kernels,
+        **scores.to_json(),
+    }
     if json_:
         print_json(value)
         return
