@@ -73,7 +73,7 @@ def test_two_scales_that_are_both_right_are_a_guess(tmp_path: Path) -> None:
     from tiny import tiny_tflite, write_folder
 
     found, said = _quantize(tmp_path, tiny_tflite(), write_folder(tmp_path / "photos", 60))
-    assert found == (-1, 1) and "This is a guess" in said and "No scale is clearly right: " in said
+    assert found == (-1, 1) and "This is a guess" in said and "no scale is clearly right: " in said
 
 
 def test_a_model_that_guesses_with_every_scale_is_an_error_unless_one_is_given(tmp_path: Path) -> None:

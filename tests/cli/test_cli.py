@@ -259,7 +259,7 @@ def test_messages_name_flags_with_their_values() -> None:
     made = typer.main.get_command(app)
     command = made.commands["qat"]  # type: ignore[attr-defined]
     assert isinstance(command, Command)
-    said = command._in_flags("Set `images` or `distill=1`, `tune=''`, `allow_float`; `octavo qat`, `qat.distill`.")
+    said = command.in_flags("Set `images` or `distill=1`, `tune=''`, `allow_float`; `octavo qat`, `qat.distill`.")
     assert said == "Set --images or --distill 1, `tune=''`, --allow-float; `octavo qat`, `qat.distill`."
 
 

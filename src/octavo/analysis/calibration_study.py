@@ -6,7 +6,7 @@ largest size gives the ranges of all sizes, because observers' states can be mer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from octavo.analysis import calibration_study_views
 from octavo.analysis.evaluate import Scores, evaluate
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress
+from octavo.base.stats import items_needed, paired_difference
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -32,6 +33,9 @@ from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune
 
 Array = npt.NDArray[Any]
+
+# The loss of accuracy that counts, as a share; a size that loses less is enough.
+MARGIN = 0.005
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,11 @@ class Study:
         points: Every model, by size and draw.
         gaps: For each size, the mean over draws of its accuracy minus that of the largest size, and the ends of its 95%
             interval over the images.
-        enough: The smallest size that is not shown to be worse than the largest; all smaller sizes are.
+        enough: The smallest size that, with all larger ones, is shown to lose no more than `margin` against the
+            largest. None if the judges cannot tell it of any smaller size.
+        needed: How many judges would tell, if their answers change as often. None if they can tell, or if no number is
+            expected to.
+        margin: The loss of accuracy that counts, as a share.
     """
 
     observer: str
@@ -74,15 +82,18 @@ class Study:
     accuracy: float
     points: tuple[Point, ...]
     gaps: dict[int, tuple[float, float, float]]
-    enough: int
+    enough: int | None
+    needed: int | None = None
+    margin: float = MARGIN
 
     def __repr__(self) -> str:
         most = max(self.gaps)
         found = [point.accuracy for point in self.points if point.images == most]
         ways = " + ".join((self.observer, *self.acts))
+        enough = "the images cannot tell how many" if self.enough is None else f"{self.enough:,}"
         return (
             f"Study({ways}, {len(self.points)} models of {min(self.gaps):,} to {most:,} images: "
-            f"{self.enough:,} are enough; int8 {float(np.mean(found)):.2%} with {most:,}, float {self.accuracy:.2%}, "
+            f"{enough} are enough; int8 {float(np.mean(found)):.2%} with {most:,}, float {self.accuracy:.2%}, "
             f"on {self.judges:,} images)"
         )
 
@@ -101,7 +112,7 @@ def study(
     judges: ImageSet,
     preprocess: Preprocess | None,
     sizes: Sequence[int],
-    quantization: Quantization = Quantization(tune=()),
+    quantization: Quantization = Quantization(),
     *,
     draws: int = 5,
     seed: int = 0,
@@ -157,8 +168,9 @@ def study(
                 points.append(_point(size, draw, before, after))
                 hits[size].append(after.correct)
                 advance(1)
-    gaps = {size: _gap(np.array(hits[size]), np.array(hits[sizes[-1]])) for size in sizes}
-    enough = next(size for size in sizes if all(gaps[larger][2] >= 0 for larger in sizes if larger >= size))
+    each = {size: np.mean(hits[size], axis=0) - np.mean(hits[sizes[-1]], axis=0) for size in sizes}
+    gaps = {size: _gap(each[size]) for size in sizes[:-1]} | {sizes[-1]: (0.0, 0.0, 0.0)}
+    enough, undecided = _enough(gaps)
     return Study(
         quantization.observer,
         quantization.tune,
@@ -167,6 +179,7 @@ def study(
         tuple(points),
         gaps,
         enough,
+        None if undecided is None else _needed(each[undecided]),
     )
 
 
@@ -182,8 +195,39 @@ def _point(size: int, draw: int, before: Scores, after: Scores) -> Point:
     )
 
 
-def _gap(hits: Array, most: Array) -> tuple[float, float, float]:
-    """Mean difference and its normal interval over the images; first averaged over draws for each image."""
-    each = hits.mean(axis=0) - most.mean(axis=0)
-    half = 1.96 * float(each.std(ddof=1)) / np.sqrt(len(each)) if len(each) > 1 else 1.0
+def _gap(each: Array) -> tuple[float, float, float]:
+    """Mean difference and its interval over the images.
+
+    Args:
+        each: For every image, the mean over draws of right answers (1) less those of the largest size.
+
+    Returns:
+        The mean, and the ends of its normal interval. It is never narrower than Tango's interval of no change at all:
+        that no image changed does not mean that none would.
+    """
+    least = paired_difference(0, 0, len(each)).high
+    spread = 1.96 * float(each.std(ddof=1)) / np.sqrt(len(each)) if len(each) > 1 else 1.0
+    half = max(least, spread)
     return float(each.mean()), float(each.mean() - half), float(each.mean() + half)
+
+
+def _enough(gaps: Mapping[int, tuple[float, float, float]]) -> tuple[int | None, int | None]:
+    """The smallest size that is shown to be enough, and the size that leaves it open whether any smaller one is."""
+    *smaller, enough = sorted(gaps)
+    most = enough
+    for size in reversed(smaller):
+        _, low, high = gaps[size]
+        if low <= -MARGIN:
+            # Neither shown to lose little nor shown to lose something: the judges are too few.
+            return (None, size) if enough == most and high >= 0 else (enough, None)
+        enough = size
+    return enough, None
+
+
+def _needed(each: Array) -> int | None:
+    """How many judges would show that a size loses no more than the margin, if their answers change as often."""
+    room = MARGIN + float(each.mean())
+    if room <= 0:
+        return None
+    by_spread = (1.96 * float(each.std(ddof=1)) / room) ** 2 if len(each) > 1 else 0.0
+    return max(items_needed(0, 0, 1, min(room, 1.0)) or 0, int(np.ceil(by_spread)))

@@ -103,10 +103,15 @@ def choose_scale(
         return replace(choice, preprocess=_with(loaded, inputs, choice.best, figures, progress))
     if _rescales(loaded.graph):
         return ScaleChoice(_with(loaded, inputs, CANDIDATES[-1], "its first op rescales them", progress))
-    preprocess = preprocess_for(loaded, inputs, progress)
     if choice is None:
-        return ScaleChoice(preprocess)
-    progress.say(f"No scale is clearly right: {_figures(choice.tried)} of {choice.images} labelled images.")
+        return ScaleChoice(preprocess_for(loaded, inputs, progress))
+    preprocess = preprocess_for(loaded, inputs)
+    if preprocess is not None:
+        progress.say(
+            f"The model has no sidecar, and no scale is clearly right: {_figures(choice.tried)} of {choice.images} "
+            f"labelled images. Pixels are scaled to {_text(preprocess.scale)}. This is a guess: set `scale` to what it "
+            "was trained with."
+        )
     return replace(choice, preprocess=preprocess)
 
 

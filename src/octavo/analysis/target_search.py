@@ -28,7 +28,7 @@ from octavo.base import notebook
 from octavo.base.artefact import Artefact, Part
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.progress import Progress
-from octavo.base.stats import Interval, paired_difference, proportion
+from octavo.base.stats import Interval, items_needed, paired_difference, proportion
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -104,6 +104,8 @@ class Trial:
         against: Its accuracy minus float's, paired, as a share.
         median_ms: Median time of one image on one thread, in milliseconds.
         seconds: How long the method took, without the evaluation.
+        needed: How many validation images would show that it meets the target, if answers change as often. None if
+            the target limits no loss, or no number is expected to.
     """
 
     way: str
@@ -113,6 +115,25 @@ class Trial:
     against: Interval
     median_ms: float
     seconds: float
+    needed: int | None = None
+
+    def verdict(self, wish: Wish) -> str | None:
+        """What the validation images say about the largest loss, in a sentence. None if the target limits none."""
+        if wish.drop is None:
+            return None
+        low, high = self.against.low * 100, self.against.high * 100
+        span = f"the interval of the difference goes from {low:+.2f} to {high:+.2f} points"
+        if low > -wish.drop:
+            return f"{self.way} loses at most {wish.drop:g} points: {span}"
+        if high < -wish.drop:
+            return f"{self.way} loses more than {wish.drop:g} points: {span}"
+        more = (
+            "" if self.needed is None else f"; about {self.needed:,} would (`validation`), if answers change as often"
+        )
+        return (
+            f"{len(self.correct):,} validation images cannot tell whether {self.way} loses at most {wish.drop:g} "
+            f"points: {span}{more}"
+        )
 
     @property
     def accuracy(self) -> float:
@@ -204,6 +225,8 @@ class SearchRecord(Artefact):
         trials: All methods that were tried, in order.
         chosen: The chosen method; None if no method meets the target.
         obstacles: The costliest ops, if ops were ranked.
+        verdict: What the validation images say about the chosen method's loss of accuracy. None if nothing was chosen,
+            or the target limits no loss.
     """
 
     file = ".search.json"
@@ -217,6 +240,7 @@ class SearchRecord(Artefact):
     trials: list[TrialRecord]
     chosen: str | None
     obstacles: list[Obstacle]
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -258,6 +282,7 @@ class Search:
             trials=[trial.record for trial in self.trials],
             chosen=None if self.chosen is None else self.chosen.way,
             obstacles=[Obstacle(name=item.name, op=item.op, share=item.share) for item in self.obstacles],
+            verdict=None if self.chosen is None else self.chosen.verdict(self.wish),
         )
 
     def __repr__(self) -> str:
@@ -371,8 +396,10 @@ class _Seeker:
         content = strip(Graph(made.content)).content if stripped else made.content
         seconds = time.perf_counter() - start
         after = self._correct(Graph(content), way)
-        gap = paired_difference(int((self.correct & ~after).sum()), int((~self.correct & after).sum()), len(after))
-        trial = Trial(way, made, content, after, gap, latency([content], seconds=0.5)[0].median_ms, seconds)
+        losses, gains = int((self.correct & ~after).sum()), int((~self.correct & after).sum())
+        gap = paired_difference(losses, gains, len(after))
+        needed = items_needed(losses, gains, len(after), self.wish.drop / 100) if self.wish.drop else None
+        trial = Trial(way, made, content, after, gap, latency([content], seconds=0.5)[0].median_ms, seconds, needed)
         self.trials.append(trial)
         self.progress.say(
             f"{way}: {gap.value * 100:+.2f} points ({gap.low * 100:+.2f} to {gap.high * 100:+.2f}), "

@@ -133,6 +133,7 @@ def _unmet(found: Search, record: Path) -> QuantizationError:
     details = []
     if found.wish.drop is not None:
         details.append(f"most accurate: {best.way}, {best.against.value * 100:+.2f} points against float")
+        details += [said] if (said := best.verdict(found.wish)) is not None else []
         details += [f"in the way: {item.op} '{item.name.split(';')[0]}'" for item in found.obstacles]
     if found.wish.size is not None:
         details.append(f"smallest: {small.way}, {len(small.content):,} bytes")

@@ -202,14 +202,15 @@ def sensitivity(
 def calibrate(
     model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model, .tflite or .keras.")],
     inputs: Annotated[Inputs, Flags(required=("data",), without=("images",), help={"seed": "Seed of all choices."})],
-    quantization: Annotated[Quantization, Flags(default={"tune": ""})],
+    quantization: Quantization,
     sizes: Annotated[
         str | None,
-        typer.Option("--sizes", help="How many images to calibrate with; 1,5,10,50,100,500, as there are images."),
+        typer.Option("--sizes", help="How many images to calibrate with; 1,5,10,50,100,500, or up to all there are."),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, help="How many choices of them.")] = 5,
     judges: Annotated[
-        int | None, typer.Option("--judges", min=2, help="Other training images that judge; a tenth when left out.")
+        int | None,
+        typer.Option("--judges", min=2, help="Other images that judge; a third when left out."),
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for study.json and study.png.")] = None,
     json_: JsonFlag = False,
