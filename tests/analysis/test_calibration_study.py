@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from tiny import CLASSES, SIZE, pictures, tiny_tflite, write_folder
 
-from octavo.analysis.calibration_study import Study, study
+from octavo.analysis.calibration_study import Study, _enough, _needed, study
 from octavo.analysis.calibration_study_views import lines, picture
 from octavo.api.calibrate import calibrate as study_file
 from octavo.base.errors import DataError
@@ -63,10 +64,45 @@ def test_all_images_are_the_same_in_every_draw_and_the_most_is_its_own_measure()
     assert [point.images for point in found.points] == [1, 4, 40] * 3
 
 
-def test_enough_is_the_smallest_that_is_not_worse() -> None:
-    found = _study()
-    assert found.gaps[found.enough][2] >= 0
-    assert all(found.gaps[size][2] < 0 for size in found.gaps if size < found.enough)
+def test_few_judges_cannot_tell_how_many_are_enough() -> None:
+    """That no answer of 90 changes does not show that fewer than 1 in 24 would."""
+    found = _study((4, 40))
+    assert found.enough is None
+    z = norm.ppf(0.975)
+    assert found.gaps[4][2] - found.gaps[4][0] >= z**2 / (90 + z**2) - 1e-6
+    assert found.needed is not None and found.needed >= 765
+    last = lines(json.loads(json.dumps(found.to_json())))[-1]
+    assert f"90 images do not show a difference of 0.5 points (see the intervals). About {found.needed:,}" in last
+    assert "cannot tell how many are enough" in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("lows_and_highs", "enough"),
+    [
+        ({1: (-0.2, -0.1), 10: (-0.004, 0.004), 50: (-0.003, 0.01), 100: (0.0, 0.0)}, 10),
+        ({1: (-0.2, 0.1), 10: (-0.004, 0.004), 100: (0.0, 0.0)}, 10),
+        ({1: (-0.004, 0.1), 10: (-0.2, -0.1), 50: (-0.004, 0.0), 100: (0.0, 0.0)}, 50),
+        ({1: (-0.2, -0.1), 10: (-0.1, -0.01), 100: (0.0, 0.0)}, 100),
+        ({1: (-0.004, 0.1), 10: (-0.02, 0.03), 100: (0.0, 0.0)}, None),
+        ({100: (0.0, 0.0)}, 100),
+    ],
+)
+def test_enough_is_the_smallest_that_is_shown_to_lose_little(
+    lows_and_highs: dict[int, tuple[float, float]], enough: int | None
+) -> None:
+    gaps = {size: ((low + high) / 2, low, high) for size, (low, high) in lows_and_highs.items()}
+    found, undecided = _enough(gaps)
+    assert found == enough and undecided == (10 if enough is None else None)
+
+
+def test_the_judges_that_are_needed_make_the_interval_as_narrow_as_the_question() -> None:
+    """A normal interval of half the width takes four times the images: float64, by hand."""
+    each = np.tile([0.2, -0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 100)
+    spread = 1.96 * each.std(ddof=1)
+    needed = _needed(each)
+    assert needed is not None and needed > 765
+    assert spread / np.sqrt(needed) <= 0.005 < spread / np.sqrt(needed - 1)
+    assert _needed(np.full(50, -0.1)) is None
 
 
 def test_acts_see_the_images_that_calibrate() -> None:
@@ -88,6 +124,8 @@ def test_files_lines_and_picture(tmp_path: Path) -> None:
     value = json.loads(json.dumps(found.to_json()))
     assert len(lines(value)) == 4 and "enough" in lines(value)[-1]
     assert picture(value).startswith(b"\x89PNG")
+    default = study_file(tmp_path / "float.tflite", photos, draws=1)
+    assert default.acts == ("compensate",) and sorted(default.gaps) == [1, 5, 10, 32] and default.judges == 16
     np.savez(tmp_path / "photos.npz", x_train=np.zeros((30, 8, 8, 3), np.uint8))
     with pytest.raises(DataError, match="needs labelled images"):
         study_file(tmp_path / "float.tflite", tmp_path / "photos.npz")

@@ -56,6 +56,19 @@ def test_the_first_way_that_meets_the_wish_is_the_last_that_is_tried() -> None:
     assert found.float_score == before.value(before.metric)
 
 
+def test_a_verdict_is_no_bolder_than_the_images() -> None:
+    """No answer changes, and the interval of 90 images reaches 4 points: 10 points are shown, half a point is not."""
+    wide, narrow = _search(Wish(drop=10.0)), _search(Wish(drop=0.5))
+    assert wide.chosen is not None and narrow.chosen is not None
+    assert narrow.chosen.against.value == 0 and narrow.chosen.needed == 765
+    said = narrow.record("model").verdict
+    assert said is not None and "90 validation images cannot tell whether minmax loses at most 0.5 points" in said
+    assert "about 765 would (`validation`)" in said
+    shown = wide.record("model").verdict
+    assert shown is not None and shown.startswith("minmax loses at most 10 points: the interval of the difference goes")
+    assert _search(Wish(size=10**9)).record("model").verdict is None
+
+
 def test_dearer_ways_follow_until_ops_in_float_meet_it() -> None:
     """One weight of 4,000 beside others of 6 rounds these to nothing: no observer or bias mends that."""
     found = _search(Wish(drop=0.5), hard_tflite())

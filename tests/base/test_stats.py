@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
-from octavo.base.stats import mcnemar, paired_difference, proportion
+from octavo.base.stats import items_needed, mcnemar, paired_difference, proportion
 
 # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
 WILSON = [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)]
@@ -72,3 +73,29 @@ def test_mcnemar_equals_the_binomial_sum() -> None:
     # 2 * (C(8,0) + C(8,1)) / 2**8
     assert mcnemar(7, 1) == pytest.approx(2 * 9 / 256)
     assert mcnemar(0, 0) == 1.0
+
+
+@pytest.mark.parametrize("margin", [0.001, 0.005, 0.02, 0.3])
+def test_items_needed_without_any_change_is_tangos_closed_form(margin: float) -> None:
+    """With no change at all the interval is +-z^2 / (n + z^2), so n has to pass z^2 (1 - margin) / margin."""
+    z = float(norm.ppf(0.975))
+    assert items_needed(0, 0, 16, margin) == int(z**2 * (1 - margin) / margin) + 1
+    assert items_needed(0, 0, 5000, margin) == items_needed(0, 0, 16, margin)
+
+
+@pytest.mark.parametrize(("losses", "gains", "trials"), [(30, 30, 1000), (12, 9, 1000), (5, 20, 400), (200, 190, 2000)])
+def test_items_needed_is_that_of_a_normal_interval_where_many_change(losses: int, gains: int, trials: int) -> None:
+    """Float64: z^2 (p - d^2) / (margin + d)^2, with p the share of changed items and d their difference."""
+    p, d, margin = (losses + gains) / trials, (gains - losses) / trials, 0.01
+    wanted = norm.ppf(0.975) ** 2 * (p - d * d) / (margin + d) ** 2
+    found = items_needed(losses, gains, trials, margin)
+    assert found is not None
+    assert found == pytest.approx(wanted, rel=0.1, abs=400)
+    low = paired_difference(losses * found / trials, gains * found / trials, found).low
+    before = paired_difference(losses * (found - 1) / trials, gains * (found - 1) / trials, found - 1).low
+    assert before <= -margin < low
+
+
+def test_no_number_of_items_shows_what_is_not_so() -> None:
+    assert items_needed(20, 0, 1000, 0.02) is None
+    assert items_needed(20, 0, 1000, 0.01) is None

@@ -259,7 +259,7 @@ def test_messages_name_flags_with_their_values() -> None:
     made = typer.main.get_command(app)
     command = made.commands["qat"]  # type: ignore[attr-defined]
     assert isinstance(command, Command)
-    said = command._in_flags("Set `images` or `distill=1`, `tune=''`, `allow_float`; `octavo qat`, `qat.distill`.")
+    said = command.in_flags("Set `images` or `distill=1`, `tune=''`, `allow_float`; `octavo qat`, `qat.distill`.")
     assert said == "Set --images or --distill 1, `tune=''`, --allow-float; `octavo qat`, `qat.distill`."
 
 
@@ -312,7 +312,7 @@ def test_one_pixel_images_are_resized(folder: Path, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (1, 1), colour).save(path)
     out = tmp_path / "int8.tflite"
-    done = octavo("quantize", folder / "float.tflite", "--data", tmp_path / "photos", "-o", out, "--images", 12)
+    done = octavo("quantize", folder / "float.tflite", "--data", tmp_path / "photos", "-o", out, "--images", 10)
     assert done.returncode == 0, done.stderr
 
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from trees import encode, picture
+from trees import encode, picture, tree, write_folder
 
 from octavo.base.errors import DataError
 from octavo.data.layout import image_folder
+from octavo.data.open import open_dataset
 
 PNG = encode(picture(0))
 
@@ -62,9 +63,24 @@ def test_a_single_class_folder_stays_a_class():
     assert layout("data/photos/1.jpg").classes == ("photos",)
 
 
-def test_validation_joins_training_and_split_names_ignore_case():
+def test_validation_stays_apart_and_split_names_ignore_case():
     found = splits("Train/a/1.jpg", "val/a/2.jpg", "validation/b/3.jpg", "TEST/a/4.jpg")
-    assert found == {"train": ("Train/a/1.jpg", "val/a/2.jpg", "validation/b/3.jpg"), "test": ("TEST/a/4.jpg",)}
+    assert found == {
+        "train": ("Train/a/1.jpg",),
+        "validation": ("val/a/2.jpg", "validation/b/3.jpg"),
+        "test": ("TEST/a/4.jpg",),
+    }
+
+
+def test_validation_images_without_training_images_train_or_are_all_there_is():
+    assert splits("val/a/1.jpg", "test/a/2.jpg") == {"train": ("val/a/1.jpg",), "test": ("test/a/2.jpg",)}
+    assert splits("val/a/1.jpg", "val/b/2.jpg") == {"all": ("val/a/1.jpg", "val/b/2.jpg")}
+
+
+def test_a_folder_that_is_itself_called_test_holds_test_images(tmp_path):
+    for name, key in (("test", "test"), ("Testing", "test"), ("val", "all"), ("photos", "all")):
+        found = open_dataset("path", write_folder(tmp_path / name, tree(splits=("",)))).splits
+        assert set(found) == {key} and len(found[key]) == 8
 
 
 def test_a_class_may_be_called_train():

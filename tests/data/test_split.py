@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from trees import tree, write_folder
 from octavo.base.errors import DataError
 from octavo.data import Dataset, ImageSet, OctavoWarning, Split, calibration, draw, draw_test, open_dataset, stratified
 from octavo.data.dataset import ArrayStore
+from octavo.data.split import check_trainable, draw_any, draw_calibration, draw_training, held_out
 from octavo.recipe.schema import DataRecipe
 
 label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=200)
@@ -112,18 +115,18 @@ def test_draw_is_deterministic_and_validation_changes_neither_training_nor_test_
 )
 def test_too_few_images(sizes, recipe, message):
     with pytest.raises(DataError, match=message):
-        draw(dataset(**sizes), DataRecipe(**recipe), 0)
+        check_trainable(draw(dataset(**sizes), DataRecipe(**recipe), 0).train, "here")
 
 
 def test_one_class():
     with pytest.raises(DataError, match="one class only, 'c0'"):
-        draw(dataset(classes=1, train=9, test=3), DataRecipe(), 0)
+        check_trainable(draw(dataset(classes=1, train=9, test=3), DataRecipe(), 0).train, "here")
 
 
 def test_a_test_class_without_training_images(tmp_path):
     files = {name: png for name, png in tree(classes="abc").items() if not name.startswith("train/b")}
     with pytest.raises(DataError, match="1 of 3 classes have none of the 8 training images, such as 'b'"):
-        draw(open_dataset("path", write_folder(tmp_path / "x", files)), DataRecipe(), 0)
+        check_trainable(draw(open_dataset("path", write_folder(tmp_path / "x", files)), DataRecipe(), 0).train, "here")
 
 
 def test_identical_images_in_training_and_test_are_counted_and_kept(tmp_path):
@@ -171,12 +174,61 @@ def test_impossible_calibration_counts(count):
 
 
 def test_draw_test():
-    assert len(draw_test(dataset(all=9), None, 0)) == 9
+    assert len(draw_test(dataset(test=9), None, 0)) == 9
     assert len(draw_test(dataset(train=9, test=6), 3, 0)) == 3
-    with pytest.raises(DataError, match="training images only"):
-        draw_test(dataset(train=9), None, 0)
+    assert draw_test(dataset(train=9, validation=6), None, 0).ids[0] == "validation0"
+    with pytest.raises(DataError, match="11 test images were asked for"):
+        draw_test(dataset(train=50), 11, 0)
     with pytest.raises(DataError, match="10 test images were asked for"):
         draw_test(dataset(test=9), 10, 0)
+
+
+@pytest.mark.parametrize("key", ["all", "train"])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_what_calibrates_or_trains_never_evaluates_at_the_same_seed(key, seed):
+    source = dataset(**{key: 90})
+    tested = set(draw_test(source, None, seed).ids)
+    train, chosen = draw_training(source, None, seed)
+    calibrating = {name for choice in (0, 1) for name in draw_calibration(source, 72, seed, choice=choice).ids}
+    assert len(tested) == 18 and calibrating == set(train.ids) | set(chosen.ids)
+    assert not tested & calibrating and len(tested | calibrating) == 90
+    # A run of the same seed holds out the same images.
+    assert tested == set(draw(source, DataRecipe(), seed).test.ids)
+    assert tested != set(draw_test(source, None, seed + 1).ids)
+    said = held_out(source, seed)
+    assert said is not None and f"18 of its 90 images (`seed={seed}`) are held out" in said
+
+
+def test_validation_images_are_held_out():
+    source = dataset(train=60, validation=12, test=6)
+    train, chosen = draw_training(source, None, 0)
+    assert (len(train), len(chosen), len(draw_training(source, 6, 0)[1])) == (60, 12, 6)
+    assert all(name.startswith("validation") for name in chosen.ids)
+    assert all(name.startswith("train") for name in draw_calibration(source, 60, 0).ids)
+    splits = draw(source, DataRecipe(validation=9), 0)
+    assert (len(splits.train), len(splits.test)) == (60, 6)
+    assert all(name.startswith("validation") for name in splits.validation.ids)
+    assert "12 validation images of 'source' choose between models. They" in held_out(source, 0)
+    assert "and are evaluated too" in held_out(dataset(train=6, validation=3), 0)
+    assert held_out(dataset(train=6, test=3), 0) is None
+    with pytest.raises(DataError, match=r"13 validation images were asked for.*has 12"):
+        draw_training(source, 13, 0)
+
+
+def test_unlabelled_images_all_calibrate():
+    source = dataset(all=9)
+    source.splits["all"] = replace(source.splits["all"], labels=None)
+    assert held_out(source, 0) is None
+    assert len(draw_calibration(source, 9, 0)) == len(draw_any(source, 9, 0, 3)) == 9
+    with pytest.raises(DataError, match="not labelled"):
+        draw_test(source, None, 0)
+
+
+def test_any_images_are_test_images_where_there_are_some():
+    assert all(name.startswith("test") for name in draw_any(dataset(train=9, test=6), 6, 0, 3).ids)
+    assert len(draw_any(dataset(all=9), None, 0, 3)) == 3
+    with pytest.raises(DataError, match="10 images were asked for"):
+        draw_any(dataset(all=9), 10, 0, 3)
 
 
 def test_calibration_takes_what_there_is_and_says_so() -> None:

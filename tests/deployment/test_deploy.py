@@ -88,7 +88,7 @@ def variants() -> dict[str, tuple[Graph, Preprocess]]:
 @pytest.mark.parametrize("name", ["int8", "logits", "uint8", "bgr"])
 def test_predict_equals_octavos_evaluation_bit_for_bit(tmp_path: Path, name: str) -> None:
     path = model_file(tmp_path / "here", *variants()[name])
-    photos = write_folder(tmp_path / "photos", 12)
+    photos = write_folder(tmp_path / "test", 12)
     rng = np.random.default_rng(0)
     # Pictures of other sizes and modes, which have to be resized and converted alike.
     for place, (mode, size) in enumerate((("RGB", (31, 17)), ("L", (9, 40)), ("RGBA", (12, 12)), ("P", (20, 20)))):
@@ -262,9 +262,50 @@ def test_what_cannot_be_deployed_says_why(tmp_path: Path) -> None:
     with pytest.raises(OctavoError, match="not empty"):
         deploy(path, tmp_path / "here")
     Sidecar(Preprocess((8, 8)), CLASSES[:2]).write(path)
-    with pytest.raises(ModelError, match="names 2"):
+    with pytest.raises(ModelError, match="3 classes apart, and 2 are named"):
         deploy(path, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith((".", "out"))) == []
+
+
+def test_a_file_of_any_converter_is_deployed_with_its_scale_and_labels(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(tiny_int8().content)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("blue\ngreen\nred\n", "utf-8")
+    with pytest.raises(ModelError, match="3 classes apart, and 0 are named"):
+        deploy(bare, tmp_path / "out", scale=(-1, 1))
+    photos = write_folder(tmp_path / "test", 30)
+    told = ("--scale", "-1,1", "--labels", labels, "--interpolation", "bilinear")
+    done = octavo("deploy", bare, "--out", tmp_path / "out", *told, "--data", photos)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "preprocess.json").read_text())["interpolation"] == "bilinear"
+    assert (tmp_path / "out" / "labels.txt").read_text() == labels.read_text()
+    card = (tmp_path / "out" / "model-card.md").read_text()
+    assert "(95% interval" in card and f"on 30 labelled images of `{photos}`, LiteRT with XNNPACK" in card
+    assert "| blue | 10 |" in card and "It finds" in card and "Not measured" not in card
+    # The same figures, from what `octavo evaluate` printed.
+    (tmp_path / "evaluation.json").write_text(octavo("evaluate", bare, "--data", photos, *told, "--json").stdout)
+    done = octavo("deploy", bare, "--out", tmp_path / "again", *told, "--evaluation", tmp_path / "evaluation.json")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "again" / "model-card.md").read_text() == card
+
+
+def test_an_evaluation_of_another_file_or_two_of_them_are_refused(tmp_path: Path) -> None:
+    path = model_file(tmp_path / "here", tiny_int8(), Preprocess((8, 8)))
+    photos = write_folder(tmp_path / "test", 9)
+    found = tmp_path / "evaluation.json"
+    done = octavo("evaluate", path, "--data", photos, "--json")
+    found.write_text(done.stdout.replace('"sha256": "', '"sha256": "0'))
+    with pytest.raises(OctavoError, match="of another model than"):
+        deploy(path, tmp_path / "out", evaluation=found)
+    found.write_text("{}")
+    with pytest.raises(OctavoError, match="is not the evaluation of a model file"):
+        deploy(path, tmp_path / "out", evaluation=found)
+    with pytest.raises(OctavoError, match="Leave out `data` or `evaluation`"):
+        deploy(path, tmp_path / "out", data=photos, evaluation=found)
+    with pytest.raises(OctavoError, match="Leave out `data` and `evaluation`: the run has one"):
+        deploy(run_folder(tmp_path / "run"), tmp_path / "out", data=photos)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_two_images_that_own_the_ranges() -> None:
 
 def test_quantize_says_what_it_sees(tmp_path: Path) -> None:
     (tmp_path / "float.tflite").write_bytes(tiny_tflite())
-    photos = write_folder(tmp_path / "photos", 6)
+    photos = write_folder(tmp_path / "photos", 8)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         octavo.quantize(tmp_path / "float.tflite", photos, tmp_path / "int8.tflite", images=6)

@@ -8,7 +8,7 @@ import pytest
 from octavo.base.errors import ModelError
 from octavo.data.preprocess import Preprocess
 from octavo.source import sidecar
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, renew
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -27,6 +27,19 @@ def test_a_model_that_takes_no_image_has_no_preprocessing(tmp_path: Path) -> Non
     Sidecar(None, ("a", "b")).write(model)
     assert json.loads(sidecar.path_of(model).read_text("utf-8"))["preprocess"] is None
     assert sidecar.read(model) == Sidecar(None, ("a", "b"))
+
+
+def test_a_new_file_never_keeps_the_sidecar_of_an_earlier_one(tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes(b"model")
+    renew(model, Sidecar(Preprocess((8, 8))))
+    model.write_bytes(b"Model")
+    renew(model, Sidecar(Preprocess((9, 9))))
+    assert sidecar.read(model) == Sidecar(Preprocess((9, 9)))
+    model.write_bytes(b"modem")
+    renew(model, None)
+    assert sidecar.read(model) is None and not sidecar.path_of(model).exists()
+    renew(model, None)
 
 
 def test_none_without_a_file(tmp_path: Path) -> None:

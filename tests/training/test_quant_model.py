@@ -308,6 +308,21 @@ def test_a_sidecar_goes_with_the_model(tmp_path: Path) -> None:
     model.save(tmp_path / "model.keras")
     keras.models.load_model(tmp_path / "model.keras").to_int8(tmp_path / "int8.tflite")
     assert octavo.source.sidecar.read(tmp_path / "int8.tflite") == belongs
+    model.to_int8(tmp_path / "int8.tflite", classes=("a", "b", "c"))
+    assert octavo.source.sidecar.read(tmp_path / "int8.tflite") == Sidecar(Preprocess((8, 8)), ("a", "b", "c"))
+
+
+def test_a_stale_sidecar_does_not_stay_beside_a_new_file(tmp_path: Path) -> None:
+    from octavo.data.preprocess import Preprocess
+
+    (tmp_path / "int8.tflite").write_bytes(b"another model")
+    Sidecar(Preprocess((8, 8))).write(tmp_path / "int8.tflite")
+    model = QuantModel(Graph(tiny_tflite()))
+    model.calibrate(images(4, 8))
+    model.to_int8(tmp_path / "int8.tflite")
+    assert octavo.source.sidecar.read(tmp_path / "int8.tflite") is None
+    model.to_int8(tmp_path / "int8.tflite", Preprocess((8, 8), scale=(0, 1)))
+    assert octavo.source.sidecar.read(tmp_path / "int8.tflite") == Sidecar(Preprocess((8, 8), scale=(0, 1)))
 
 
 def test_a_failed_proof_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ largest size gives the ranges of all sizes, because observers' states can be mer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from octavo.analysis.tasks.task import Scores, Task
 from octavo.base.errors import DataError
 from octavo.base.metric import Metric
 from octavo.base.progress import Progress
-from octavo.base.stats import Interval, bootstrap
+from octavo.base.stats import Interval, bootstrap, paired_difference, wider_needed
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -36,6 +36,11 @@ from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune
 
 Array = npt.NDArray[Any]
+
+# The loss of accuracy that counts, as a share; a size that loses less is enough.
+MARGIN = 0.005
+# The same for other scores, as a share of the float model's.
+_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,11 @@ class Study:
         points: Every model, by size and draw.
         gaps: For each size, the mean over draws of its score minus that of the largest size, and the ends of its 95%
             interval over the images.
-        enough: The smallest size that is not shown to be worse than the largest; all smaller sizes are.
+        enough: The smallest size that, with all larger ones, is shown to lose no more than `margin` against the
+            largest. None if the judges cannot tell it of any smaller size.
+        needed: How many judges would tell, if their answers change as often. None if they can tell, or if no number is
+            expected to.
+        margin: The loss of the score that counts.
     """
 
     observer: str
@@ -82,15 +91,18 @@ class Study:
     score: float
     points: tuple[Point, ...]
     gaps: dict[int, tuple[float, float, float]]
-    enough: int
+    enough: int | None
+    needed: int | None = None
+    margin: float = MARGIN
 
     def __repr__(self) -> str:
         most = max(self.gaps)
         found = [point.score for point in self.points if point.images == most]
         ways = " + ".join((self.observer, *self.acts))
+        enough = "the images cannot tell how many" if self.enough is None else f"{self.enough:,}"
         return (
             f"Study({ways}, {len(self.points)} models of {min(self.gaps):,} to {most:,} images: "
-            f"{self.enough:,} are enough; int8 {self.metric.text(float(np.mean(found)))} with {most:,}, "
+            f"{enough} are enough; int8 {self.metric.text(float(np.mean(found)))} with {most:,}, "
             f"float {self.metric.text(self.score)}, "
             f"on {self.judges:,} images)"
         )
@@ -110,7 +122,7 @@ def study(
     judges: ImageSet,
     preprocess: Preprocess | None,
     sizes: Sequence[int],
-    quantization: Quantization = Quantization(tune=()),
+    quantization: Quantization = Quantization(),
     *,
     task: Task | None = None,
     draws: int = 5,
@@ -174,9 +186,11 @@ def study(
                 points.append(_point(size, draw, before, after))
                 made_of[size].append(after)
                 advance(1)
-    gaps = {size: _gap(made_of[size], made_of[sizes[-1]]) for size in sizes}
+    most = sizes[-1]
+    gaps = {size: _gap(made_of[size], made_of[most]) for size in sizes[:-1]} | {most: (0.0, 0.0, 0.0)}
     losses = {size: before.metric.loss(Interval(*gap)) for size, gap in gaps.items()}
-    enough = next(size for size in sizes if all(losses[larger].low <= 0 for larger in sizes if larger >= size))
+    margin = MARGIN if before.metric.percent else _SHARE * abs(before.value(before.metric))
+    enough, undecided = _enough(losses, margin)
     return Study(
         quantization.observer,
         quantization.tune,
@@ -187,6 +201,8 @@ def study(
         tuple(points),
         gaps,
         enough,
+        None if undecided is None else wider_needed(losses[undecided], len(judges), margin, before.metric.percent),
+        margin,
     )
 
 
@@ -203,7 +219,11 @@ def _point(size: int, draw: int, before: Scores, after: Scores) -> Point:
 
 
 def _gap(scores: Sequence[Scores], most: Sequence[Scores]) -> tuple[float, float, float]:
-    """The mean difference over draws, with its paired bootstrap interval over the images."""
+    """The mean difference over draws, with its paired bootstrap interval over the images.
+
+    The interval of a share is never narrower than Tango's of no change at all: that no image changed does not mean that
+    none would.
+    """
 
     def difference(weights: Array) -> float:
         return float(
@@ -213,4 +233,18 @@ def _gap(scores: Sequence[Scores], most: Sequence[Scores]) -> tuple[float, float
         )
 
     found = bootstrap(difference, len(scores[0]))
-    return found.value, found.low, found.high
+    least = paired_difference(0, 0, len(scores[0])).high if scores[0].metric.percent else 0.0
+    return found.value, min(found.low, found.value - least), max(found.high, found.value + least)
+
+
+def _enough(losses: Mapping[int, Interval], margin: float) -> tuple[int | None, int | None]:
+    """The smallest size that is shown to be enough, and the size that leaves it open whether any smaller one is."""
+    *smaller, enough = sorted(losses)
+    most = enough
+    for size in reversed(smaller):
+        loss = losses[size]
+        if loss.high >= margin:
+            # Neither shown to lose little nor shown to lose something: the judges are too few.
+            return (None, size) if enough == most and loss.low <= 0 else (enough, None)
+        enough = size
+    return enough, None

@@ -31,7 +31,17 @@ def lines(value: Mapping[str, Any]) -> list[str]:
             f"{likeness.title} {likeness.text(float(np.mean([point['agreement'] for point in points])))}  "
             f"{f'{np.mean(levels):.1f} dB' if levels else 'exact'}"
         )
-    made.append(f"enough  {value['enough']}: the fewest that are not shown to be worse than the largest size")
+    most, margin = value["gaps"][-1]["images"], f"{value['margin'] * 100:g} points"
+    if value["enough"] == most:
+        made.append(f"enough  {most}, or more: fewer lose accuracy, or only this number was tried")
+    elif value["enough"] is not None:
+        made.append(f"enough  {value['enough']}: the fewest that are shown to lose less than {margin} against {most}")
+    else:
+        needed = "" if value["needed"] is None else f" About {value['needed']:,} would, if answers change as often."
+        made.append(
+            f"enough  cannot be told: {value['judges']} images do not show a difference of {margin} (see the "
+            f"intervals).{needed}"
+        )
     return made
 
 
@@ -78,17 +88,19 @@ def picture(value: Mapping[str, Any]) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
     left.axhline(value["score"] * shown, color=FLOAT, lw=1.4, ls="--", label="float")
     for axes in (left, right):
-        axes.axvline(value["enough"], color=QUIET, lw=1, ls=":", zorder=1)
+        if value["enough"] is not None:
+            axes.axvline(value["enough"], color=QUIET, lw=1, ls=":", zorder=1)
         axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
-    left.annotate(
-        "enough",
-        (value["enough"], 0.03),
-        (4, 0),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        fontsize=8.5,
-        color=INK,
-    )
+    if value["enough"] is not None:
+        left.annotate(
+            "enough",
+            (value["enough"], 0.03),
+            (4, 0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=INK,
+        )
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150)
     return stream.getvalue()

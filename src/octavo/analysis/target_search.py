@@ -25,6 +25,7 @@ from pydantic import Field
 from octavo.analysis.evaluate import evaluate
 from octavo.analysis.sensitivity import OpSensitivity, sensitivity
 from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.analysis.tasks.task import Scores, Task
 from octavo.base import notebook
 from octavo.base.artefact import Artefact, Part
@@ -32,7 +33,7 @@ from octavo.base.errors import DataError
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.metric import Metric
 from octavo.base.progress import Progress
-from octavo.base.stats import Interval
+from octavo.base.stats import Interval, items_needed, wider_needed
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -109,6 +110,8 @@ class Trial:
         against: Its score minus float's, paired.
         median_ms: Median time of one image on one thread, in milliseconds.
         seconds: How long the method took, without the evaluation.
+        needed: How many validation images would show that it meets the target, if answers change as often. None if
+            the target limits no loss, or no number is expected to.
     """
 
     way: str
@@ -118,6 +121,26 @@ class Trial:
     against: Interval
     median_ms: float
     seconds: float
+    needed: int | None = None
+
+    def verdict(self, wish: Wish) -> str | None:
+        """What the validation images say about the largest loss, in a sentence. None if the target limits none."""
+        if wish.drop is None:
+            return None
+        metric, loss = self.metric, self.metric.loss(self.against)
+        limit, drop = metric.limit(wish.drop), f"{wish.drop:g} {metric.points}".strip()
+        low, high = metric.number(self.against.low), metric.change(self.against.high)
+        span = f"the interval of the difference goes from {low} to {high}"
+        if loss.high < limit:
+            return f"{self.way} loses at most {drop}: {span}"
+        if loss.low > limit:
+            return f"{self.way} loses more than {drop}: {span}"
+        more = (
+            "" if self.needed is None else f"; about {self.needed:,} would (`validation`), if answers change as often"
+        )
+        return (
+            f"{len(self.scores):,} validation images cannot tell whether {self.way} loses at most {drop}: {span}{more}"
+        )
 
     @property
     def metric(self) -> Metric:
@@ -222,6 +245,8 @@ class SearchRecord(Artefact):
         trials: All methods that were tried, in order.
         chosen: The chosen method; None if no method meets the target.
         obstacles: The costliest ops, if ops were ranked.
+        verdict: What the validation images say about the chosen method's loss of accuracy. None if nothing was chosen,
+            or the target limits no loss.
     """
 
     file = ".search.json"
@@ -237,6 +262,7 @@ class SearchRecord(Artefact):
     trials: list[TrialRecord]
     chosen: str | None
     obstacles: list[Obstacle]
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -281,6 +307,7 @@ class Search:
             trials=[trial.record for trial in self.trials],
             chosen=None if self.chosen is None else self.chosen.way,
             obstacles=[Obstacle(name=item.name, op=item.op, share=item.share) for item in self.obstacles],
+            verdict=None if self.chosen is None else self.chosen.verdict(self.wish),
         )
 
     def __repr__(self) -> str:
@@ -410,13 +437,23 @@ class _Seeker:
         after = self._scores(Graph(content), way)
         gap = self.before.difference(after)
         assert gap is not None
-        trial = Trial(way, made, content, after, gap, latency([content], seconds=0.5)[0].median_ms, seconds)
+        time_of_one = latency([content], seconds=0.5)[0].median_ms
+        trial = Trial(way, made, content, after, gap, time_of_one, seconds, self._needed(after, gap))
         self.trials.append(trial)
         self.progress.say(
             f"{way}: {after.metric.changes(gap)}, "
             f"{len(content):,} bytes, {trial.median_ms:.2f} ms, took {seconds:.1f} s"
         )
         return trial
+
+    def _needed(self, after: Scores, gap: Interval) -> int | None:
+        """How many validation images would show that the target is met."""
+        if not self.wish.drop:
+            return None
+        limit, before = after.metric.limit(self.wish.drop), self.before
+        if isinstance(before, SingleLabelScores) and isinstance(after, SingleLabelScores):
+            return items_needed(*before.moved(after), len(after), limit)
+        return wider_needed(after.metric.loss(gap), len(after), limit, after.metric.percent)
 
     def _tune(self, observer: str, passes: Sequence[str]) -> Quantized:
         with self.progress.track("calibrate", len(self.feed)) as advance:

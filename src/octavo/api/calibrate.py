@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Unpack
 
 from octavo.analysis.calibration_study import Study, study
-from octavo.analysis.tasks.choose import task_for
+from octavo.api.opened import opened, scale_of, understood
 from octavo.base.errors import DataError, OctavoError
 from octavo.base.progress import Progress, Silent
-from octavo.data.open import open_dataset
-from octavo.data.split import draw_training
+from octavo.data.split import VALIDATION_IMAGES, draw_training, training_images
 from octavo.quantization.quantize import check_float
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
-from octavo.source.load import load_float, preprocess_for, task_of
+from octavo.source.load import load_float
 
 SIZES = (1, 5, 10, 50, 100, 500)
 
@@ -22,7 +21,7 @@ SIZES = (1, 5, 10, 50, 100, 500)
 def calibrate(
     model: Path | str,
     data: Path | str | Inputs,
-    quantization: Quantization = Quantization(tune=()),
+    quantization: Quantization = Quantization(),
     *,
     sizes: Sequence[int] | None = None,
     draws: int = 5,
@@ -36,11 +35,14 @@ def calibrate(
         model: A float `.tflite` or `.keras` classifier.
         data: A folder, archive or `.npz` of labelled images; some of its training images calibrate and others evaluate.
             Its test images are not used.
-        quantization: Observer, tuning passes (none by default), precision of ops, and whether one may stay in float.
-        sizes: The numbers of calibration images. By default those of `SIZES` that the training images allow.
+        quantization: Observer, tuning passes, precision of ops, and whether one may stay in float. By default what
+            `octavo.quantize` does.
+        sizes: The numbers of calibration images. By default those of `SIZES` that the training images allow, and where
+            there are fewer than 500, all of them.
         draws: The number of random draws for each size.
-        judges: The number of images to evaluate on. By default a tenth, and at most 1,000.
-        progress: Receives progress messages.
+        judges: The number of images to evaluate on, and at most 1,000 by default: the validation images where the data
+            have some, else a third of the training images.
+        progress: Where progress goes.
         **fields: Fields of `Inputs` and `Quantization`, given one by one, except `images`: use `sizes` here.
 
     Raises:
@@ -49,7 +51,7 @@ def calibrate(
     Example:
         >>> import octavo
         >>> octavo.calibrate("float.tflite", "photos", sizes=[1, 10, 50], draws=2)
-        Study(minmax, 6 models of 1 to 50 images: 1 are enough; int8 100.00% with 50, float 100.00%, on 12 images)
+        Study(minmax + compensate, 6 models of 1 to 50 images: the images cannot tell how many are enough; ...)
     """
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
@@ -59,21 +61,25 @@ def calibrate(
         )
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     check_float(loaded.graph)
-    preprocess = preprocess_for(loaded, inputs, progress)
-    pool, apart = draw_training(open_dataset("path", inputs.data), judges, inputs.seed)
+    source = opened(inputs, progress)
+    preprocess = scale_of(loaded, inputs, source, progress).checked()
+    if judges is None and "validation" not in source.splits:
+        judges = min(training_images(source, inputs.seed) // 3, VALIDATION_IMAGES)
+    pool, apart = draw_training(source, judges, inputs.seed)
     if apart is None:
         raise DataError(
             f"The study needs labelled images to evaluate on, and '{inputs.data}' has none for it.",
             "Give labelled images, ten or more a class.",
         )
+    apart, task = understood(loaded, apart, inputs, progress)
     return study(
         loaded.graph,
         pool,
         apart,
         preprocess,
-        sizes if sizes is not None else [size for size in SIZES if size <= len(pool)],
+        sizes if sizes is not None else [*(size for size in SIZES if size < len(pool)), min(len(pool), SIZES[-1])],
         wanted,
-        task=task_for(inputs.task or task_of(loaded), loaded.graph, apart, progress),
+        task=task,
         draws=draws,
         seed=inputs.seed,
         progress=progress,

@@ -7,15 +7,15 @@ from typing import Unpack
 
 from octavo.analysis.compare import Compared
 from octavo.analysis.compare import compare as compare_tensors
+from octavo.api.opened import opened, scale_of
 from octavo.base.errors import ModelError
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
-from octavo.data.open import open_dataset
 from octavo.data.split import draw_calibration
 from octavo.recipe import options
 from octavo.recipe.options import InputFields, Inputs
 from octavo.runtime.litert import Kernels, inputs_of
-from octavo.source.load import Loaded, load_float, load_model, preprocess_for
+from octavo.source.load import Loaded, load_float, load_model
 from octavo.tflite.graph import Graph
 
 
@@ -58,8 +58,9 @@ def compare(
     # What was quantized is the canonical form of a float model, so its tensors are those to compare.
     read = load_float if _is_quantized(two.graph) else load_model
     one = read(before, inputs.signature, inputs.size, progress=progress)
-    preprocess = preprocess_for(one if one.sidecar or not two.sidecar else two, inputs, progress)
-    chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed + 1)
+    source = opened(inputs, progress)
+    preprocess = scale_of(one if one.sidecar or not two.sidecar else two, inputs, source, progress).preprocess
+    chosen = draw_calibration(source, inputs.images, inputs.seed, choice=1)
     feed = Feed(chosen, preprocess, [port.real for port in inputs_of(one.graph)])
     with progress.track("compare", len(feed)) as advance:
         return compare_tensors(one.graph, two.graph, feed, kernels, advance)

@@ -1,4 +1,4 @@
-"""`octavo evaluate`: the accuracy of a model file."""
+"""`octavo evaluate`: the score of a model file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Unpack
 
 from octavo.analysis.evaluate import evaluate as score
-from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.scale_choice import warn_of_chance
 from octavo.analysis.tasks.task import Scores
+from octavo.api.opened import opened, scale_of, understood
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress, Silent
-from octavo.data.open import open_dataset
 from octavo.data.split import draw_test
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.runtime.litert import Kernels
-from octavo.source.load import check_classes, load_model, preprocess_for, task_of
+from octavo.source.load import load_model
 
 
 def evaluate(
@@ -29,8 +29,9 @@ def evaluate(
 
     Args:
         model: A `.tflite` (float or int8) or `.keras` model of any task: see `octavo.analysis.tasks`.
-        data: Labelled images; the test split where there is one, else all. `images` of them, stratified; all when left
-            out.
+        data: Labelled images; the test split where there is one, else the validation split, else the fifth that the
+            other commands hold out at the same `seed`. `images` of them, stratified; all when left out. They may show
+            some of the model's classes only, where its class names are known.
         kernels: Which of LiteRT's kernel families runs it.
         progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
@@ -46,10 +47,9 @@ def evaluate(
     progress = progress or Silent()
     inputs = inputs_of(data, fields)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress)
-    preprocess = preprocess_for(loaded, inputs, progress)
-    test = draw_test(open_dataset("path", inputs.data), inputs.images, inputs.seed)
-    check_classes(loaded, test)
-    task = task_for(inputs.task or task_of(loaded), loaded.graph, test, progress)
+    source = opened(inputs, progress)
+    preprocess = scale_of(loaded, inputs, source, progress).preprocess
+    test, task = understood(loaded, draw_test(source, inputs.images, inputs.seed), inputs, progress)
     with progress.track("evaluate", len(test)) as advance:
         scores = score(loaded.graph, test, preprocess, kernels, advance, task)
     if not scores.known:
@@ -58,4 +58,5 @@ def evaluate(
             "Give labels that fit the outputs (docs/tasks.md), set `task`, or compare with the float model instead: "
             "octavo compare.",
         )
+    warn_of_chance(scores, preprocess)
     return scores

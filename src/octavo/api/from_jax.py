@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from octavo.base.files import check_file, write_bytes
+from octavo.data.preprocess import Preprocess
 from octavo.source.jax_function import to_float_tflite
+from octavo.source.sidecar import Sidecar, renew
 from octavo.tflite.graph import Graph
 
 
-def from_jax(function: Callable[..., Any], *examples: Any, out: Path | str) -> Graph:
+def from_jax(
+    function: Callable[..., Any],
+    *examples: Any,
+    out: Path | str,
+    preprocess: Preprocess | None = None,
+    classes: Sequence[str] = (),
+) -> Graph:
     """Writes a float `.tflite` of a JAX function, after comparing the two on a few inputs.
 
     It needs the extra ``jax``, and no TensorFlow.
@@ -21,7 +29,10 @@ def from_jax(function: Callable[..., Any], *examples: Any, out: Path | str) -> G
             `functools.partial(model.apply, variables)`.
         *examples: Its arguments, arrays or trees of arrays, with a leading batch of 1. Images are
             ``(1, height, width, channels)``. Only shapes and types are used.
-        out: The file to write.
+        out: The file to write. Its sidecar goes beside it where `preprocess` or `classes` are given; an earlier file's
+            sidecar never stays.
+        preprocess: How images become the inputs.
+        classes: The class names in the order of the outputs.
 
     Returns:
         The float graph, as in the file.
@@ -40,4 +51,5 @@ def from_jax(function: Callable[..., Any], *examples: Any, out: Path | str) -> G
     check_file(out)
     content = to_float_tflite(function, examples)
     write_bytes(out, content)
+    renew(out, Sidecar(preprocess, tuple(classes)) if preprocess is not None or classes else None)
     return Graph(content, f"'{out}'")

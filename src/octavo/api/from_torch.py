@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from octavo.base.files import check_file, write_bytes
+from octavo.data.preprocess import Preprocess
+from octavo.source.sidecar import Sidecar, renew
 from octavo.source.torch_module import to_float_tflite
 from octavo.tflite.graph import Graph
 
 
-def from_torch(module: Any, *examples: Any, out: Path | str) -> Graph:
+def from_torch(
+    module: Any, *examples: Any, out: Path | str, preprocess: Preprocess | None = None, classes: Sequence[str] = ()
+) -> Graph:
     """Writes a float `.tflite` of a PyTorch module, after comparing the two on a few inputs.
 
     It needs the extra ``torch``, and no TensorFlow. Images are ``(1, channels, height, width)`` in PyTorch and
@@ -19,7 +24,10 @@ def from_torch(module: Any, *examples: Any, out: Path | str) -> Graph:
     Args:
         module: An `nn.Module` after `module.eval()`, or an exported program, such as the result of `torch.export.load`.
         *examples: Example inputs: tensors with a leading batch of 1. An exported program does not need them.
-        out: The file to write.
+        out: The file to write. Its sidecar goes beside it where `preprocess` or `classes` are given; an earlier file's
+            sidecar never stays.
+        preprocess: How images become the inputs.
+        classes: The class names in the order of the outputs.
 
     Returns:
         The float graph, as in the file.
@@ -39,4 +47,5 @@ def from_torch(module: Any, *examples: Any, out: Path | str) -> Graph:
     check_file(out)
     content = to_float_tflite(module, examples)
     write_bytes(out, content)
+    renew(out, Sidecar(preprocess, tuple(classes)) if preprocess is not None or classes else None)
     return Graph(content, f"'{out}'")

@@ -6,18 +6,19 @@ import shutil
 from pathlib import Path
 from typing import Unpack
 
+from octavo.api.opened import opened, scale_of
 from octavo.api.written import Written, check_output, left_by_xnnpack
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
-from octavo.data.open import open_dataset
 from octavo.data.split import calibration, draw_training
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import resolve
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import check_classes, classes_for, image_preprocess_for, load_float, task_of
+from octavo.source.classes import in_model_order, names_for
+from octavo.source.load import image_preprocess_for, load_float, task_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.training import qat as training
@@ -74,9 +75,13 @@ def qat(
     check_output(out, model)
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     resolve(loaded.graph, wanted.precision)
-    preprocess = image_preprocess_for(loaded, inputs, progress)
-    train, chosen = draw_training(open_dataset("path", inputs.data), validation, inputs.seed)
-    check_classes(loaded, train)
+    image_preprocess_for(loaded, inputs)
+    source = opened(inputs, progress)
+    preprocess = scale_of(loaded, inputs, source, progress).checked()
+    assert preprocess is not None
+    train, chosen = draw_training(source, validation, inputs.seed)
+    train = in_model_order(loaded, train, inputs)
+    chosen = None if chosen is None else in_model_order(loaded, chosen, inputs)
     feed = Feed(calibration(train, inputs.images, inputs.seed), preprocess, inputs_of(loaded.graph))
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, wanted.observer, advance)
@@ -85,7 +90,7 @@ def qat(
     training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress)
     made = convert(simulation)
     write_bytes(out, made.quantized.content)
-    Sidecar(preprocess, classes_for(loaded, train), inputs.task or task_of(loaded)).write(out)
+    Sidecar(preprocess, names_for(loaded, train, inputs), inputs.task or task_of(loaded)).write(out)
     shutil.rmtree(workdir, ignore_errors=True)
     left = left_by_xnnpack(Graph(made.quantized.content))
     return Written(out, made.quantized, made.proof, len(loaded.graph.content), left)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Unpack
 
 from octavo.analysis.answers import answers
+from octavo.analysis.scale_choice import choose_scale
+from octavo.api.opened import opened, understood
 from octavo.api.written import Written, check_output, left_by_xnnpack, slowdown
 from octavo.base.errors import QuantizationError
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
-from octavo.data.open import open_dataset
 from octavo.data.split import draw_calibration
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import calibrate
@@ -26,7 +27,8 @@ from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.rewrite.split_outputs import split_outputs as apart
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import classes_for, load_float, preprocess_for, task_of
+from octavo.source.classes import names_for
+from octavo.source.load import load_float, task_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
@@ -73,14 +75,14 @@ def quantize(
 
     @cache
     def drawn() -> ImageSet:
-        return draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed)
+        return draw_calibration(opened(inputs, progress), inputs.images, inputs.seed)
 
     loaded = load_float(model, inputs.signature, inputs.size, lambda: drawn().size, progress)
     if split_outputs:
         loaded = replace(loaded, graph=apart(loaded.graph))
     resolve(loaded.graph, wanted.precision)
-    preprocess = preprocess_for(loaded, inputs, progress)
-    chosen = drawn()
+    chosen, _ = understood(loaded, drawn(), inputs, Silent(), calibrate=True)
+    preprocess = choose_scale(loaded, inputs, lambda: chosen, progress).checked()
     feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
     data_checks.warn(loaded.graph, chosen, feed, preprocess)
     with progress.track("calibrate", len(feed)) as advance:
@@ -99,7 +101,7 @@ def quantize(
     if not found.hold:
         warnings.warn(". ".join(found.describe()), OctavoWarning, stacklevel=2)
     write_bytes(out, int8.content)
-    Sidecar(preprocess, classes_for(loaded, chosen), inputs.task or task_of(loaded)).write(out)
+    Sidecar(preprocess, names_for(loaded, chosen, inputs), inputs.task or task_of(loaded)).write(out)
     left = left_by_xnnpack(written)
     slower = slowdown(loaded.graph, written, left)
     return Written(out, int8, proof, len(loaded.graph.content), left, tuned.steps, found, slower)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from octavo.base.affine import IntArray
+from octavo.data.dataset import Dataset
 from octavo.data.encoded_inputs import Feed
-from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
-from octavo.data.split import draw_calibration, draw_test
+from octavo.data.split import draw_any
 from octavo.recipe.options import Inputs
 from octavo.rewrite import equality
 from octavo.rewrite.equality import Raw
@@ -32,25 +32,25 @@ class Samples:
     about: str
 
 
-def draw_samples(graph: Graph, preprocess: Preprocess | None, inputs: Inputs) -> Samples:
+def draw_samples(graph: Graph, preprocess: Preprocess | None, inputs: Inputs, source: Dataset | None) -> Samples:
     """Draws samples from the given data, or makes synthetic ones if there is none.
 
     Args:
         graph: The model.
         preprocess: The preprocessing of an image. None if the model takes no image.
-        inputs: The data and the number of samples. By default 16, or all if there are fewer.
+        inputs: The number of samples. By default 16, or all if there are fewer.
+        source: The data, if there are any.
 
     Raises:
         DataError: The data do not fit the model.
     """
-    if inputs.data is None:
+    if source is None:
         count = equality.IMAGES if inputs.images is None else inputs.images
         if preprocess is None:
             return Samples(equality.samples(inputs_of(graph), count), None, f"{count} synthetic samples")
         return Samples(equality.pictures(preprocess.shape, count), None, f"{count} synthetic images")
+    chosen = draw_any(source, inputs.images, inputs.seed, equality.IMAGES)
     if preprocess is None:
-        chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed, equality.IMAGES)
         feed = Feed(chosen, None, inputs_of(graph))
         return Samples(feed[:], chosen.labels, f"{len(chosen)} samples of '{inputs.data}'")
-    chosen = draw_test(open_dataset("path", inputs.data), inputs.images, inputs.seed, equality.IMAGES)
     return Samples(preprocess.resize(chosen.pictures), chosen.labels, f"{len(chosen)} images of '{inputs.data}'")

@@ -9,13 +9,12 @@ from typing import Unpack
 
 from octavo.analysis.target_search import Search, Wish
 from octavo.analysis.target_search import search as look
-from octavo.analysis.tasks.choose import task_for
+from octavo.api.opened import opened, scale_of, understood
 from octavo.api.written import check_output
 from octavo.base.errors import DataError, QuantizationError
 from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
-from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import calibration, draw_training
 from octavo.quantization.calibrate import calibrate
@@ -23,7 +22,8 @@ from octavo.quantization.quantize import Quantized
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import classes_for, load_float, preprocess_for, task_of
+from octavo.source.classes import names_for
+from octavo.source.load import load_float
 from octavo.source.sidecar import Sidecar
 from octavo.training import qat
 from octavo.training.convert import convert
@@ -79,13 +79,16 @@ def search(
     if not str(wish):
         raise QuantizationError("A target search needs a target.", "Give a largest drop, size or latency.")
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
-    preprocess = preprocess_for(loaded, inputs, progress)
-    training, evaluation = draw_training(open_dataset("path", inputs.data), validation, inputs.seed)
-    if evaluation is None:
+    source = opened(inputs, progress)
+    preprocess = scale_of(loaded, inputs, source, progress).checked()
+    training, judges = draw_training(source, validation, inputs.seed)
+    if judges is None:
         raise DataError(
             f"A target search needs labelled images to evaluate on, and '{inputs.data}' has none for it.",
             "Give labelled images, ten or more a class.",
         )
+    training, _ = understood(loaded, training, inputs, Silent())
+    judges, task = understood(loaded, judges, inputs, progress)
     calibrating = calibration(training, inputs.images, inputs.seed)
     workdir = out.with_name(f".{out.name}.training")
 
@@ -98,11 +101,10 @@ def search(
         qat.fit(simulation, training, None, pictures, QatRecipe(), inputs.seed, workdir, progress)
         return convert(simulation).quantized
 
-    task = task_for(inputs.task or task_of(loaded), loaded.graph, evaluation, progress)
     found = look(
         loaded.graph,
         calibrating,
-        evaluation,
+        judges,
         preprocess,
         wish,
         task=task,
@@ -115,7 +117,7 @@ def search(
     if found.chosen is None:
         raise _unmet(found, record)
     write_bytes(out, found.chosen.content)
-    Sidecar(preprocess, classes_for(loaded, training), task.name).write(out)
+    Sidecar(preprocess, names_for(loaded, training, inputs), task.name).write(out)
     shutil.rmtree(workdir, ignore_errors=True)
     return found
 
@@ -133,6 +135,7 @@ def _unmet(found: Search, record: Path) -> QuantizationError:
     details = []
     if found.wish.drop is not None:
         details.append(f"best {found.metric.title}: {best.way}, {best.figures[0]} against float")
+        details += [said] if (said := best.verdict(found.wish)) is not None else []
         details += [f"costs most of it: {item.op} '{item.name.split(';')[0]}'" for item in found.obstacles]
     if found.wish.size is not None:
         details.append(f"smallest: {small.way}, {len(small.content):,} bytes")

@@ -8,11 +8,10 @@ from typing import Unpack
 
 from octavo.analysis.sensitivity import Sensitivity
 from octavo.analysis.sensitivity import sensitivity as measure
-from octavo.analysis.tasks.choose import task_for
+from octavo.api.opened import opened, scale_of, understood
 from octavo.base.formats import DEFAULT
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
-from octavo.data.open import open_dataset
 from octavo.data.split import draw_calibration
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import possible
@@ -20,7 +19,7 @@ from octavo.quantization.quantize import check_float
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.runtime.litert import Kernels, inputs_of
-from octavo.source.load import load_float, preprocess_for, task_of
+from octavo.source.load import load_float
 from octavo.tuning.tune import tune as run_passes
 
 # The default number of images to run through every file.
@@ -70,15 +69,16 @@ def sensitivity(
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     graph = loaded.graph
     check_float(graph)
-    preprocess = preprocess_for(loaded, inputs, progress)
-    source = open_dataset("path", inputs.data)
+    source = opened(inputs, progress)
+    preprocess = scale_of(loaded, inputs, source, progress).checked()
     ports = inputs_of(graph)
     feed = Feed(draw_calibration(source, calibration, inputs.seed, argument="calibration"), preprocess, ports)
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(graph, feed, wanted.observer, advance)
     plan = partial(build, allow_float=wanted.allow_float)
     tuned = run_passes(graph, ranges, feed, wanted.tune, plan, progress)
-    chosen = draw_calibration(source, inputs.images, inputs.seed + 1, usual=IMAGES)
+    drawn = draw_calibration(source, inputs.images, inputs.seed, usual=IMAGES, choice=1)
+    chosen, task = understood(loaded, drawn, inputs, progress, calibrate=True)
     files = 2 * sum(DEFAULT in possible(op) for op in graph.ops) + 2
     with progress.track("measure", files) as advance:
         return measure(
@@ -86,7 +86,7 @@ def sensitivity(
             tuned.ranges,
             Feed(chosen, preprocess, ports)[:],
             chosen,
-            task_for(inputs.task or task_of(loaded), graph, chosen, progress),
+            task,
             tuned=tuned.graph,
             budget=budget,
             allow_float=wanted.allow_float,

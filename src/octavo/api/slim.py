@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+from octavo.api.opened import opened, scale_of
 from octavo.api.samples import draw_samples
 from octavo.api.written import check_output
 from octavo.base.files import write_bytes
@@ -14,7 +15,8 @@ from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
-from octavo.source.load import load_model, preprocess_for, task_of
+from octavo.source.classes import class_names
+from octavo.source.load import load_model, task_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.size import breakdown
 
@@ -105,10 +107,11 @@ def slim(
     inputs, out = inputs_of(data, fields), Path(out)
     check_output(out, model)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress)
-    preprocess = preprocess_for(loaded, inputs, progress or Silent())
-    samples = draw_samples(loaded.graph, preprocess, inputs)
+    source = None if inputs.data is None else opened(inputs, progress or Silent())
+    preprocess = scale_of(loaded, inputs, source, progress or Silent()).preprocess
+    samples = draw_samples(loaded.graph, preprocess, inputs, source)
     made = slimming.slim(loaded.graph, preprocess, samples.inputs, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
     write_bytes(out, content)
-    Sidecar(made.preprocess, loaded.sidecar.classes if loaded.sidecar else (), task_of(loaded)).write(out)
+    Sidecar(made.preprocess, class_names(loaded, inputs), task_of(loaded)).write(out)
     return Slimmed(out, len(loaded.graph.content), content, made.preprocess, samples.about, made.steps, made.left)

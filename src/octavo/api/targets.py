@@ -9,6 +9,7 @@ from typing import Unpack
 import numpy as np
 
 from octavo.analysis.tasks.choose import by_outputs
+from octavo.api.opened import opened, scale_of
 from octavo.api.samples import draw_samples
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
@@ -17,7 +18,8 @@ from octavo.deployment.targets.survey import Survey
 from octavo.deployment.targets.target import Target, trial_of
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.runtime.litert import inputs_of as ports_of
-from octavo.source.load import classes_known, load_model, preprocess_for, task_of
+from octavo.source.classes import class_names
+from octavo.source.load import load_model, task_of
 
 
 def targets(
@@ -55,11 +57,12 @@ def targets(
     if path.is_file() and path.suffix != ".tflite":
         raise ModelError(f"'{path}' is not a .tflite file.", "Quantize or export it first: `octavo quantize`.")
     loaded = load_model(path, inputs.signature, inputs.size, progress=progress)
-    preprocess = preprocess_for(loaded, inputs, progress)
-    samples = draw_samples(loaded.graph, preprocess, inputs)
+    source = None if inputs.data is None else opened(inputs, progress)
+    preprocess = scale_of(loaded, inputs, source, progress).preprocess
+    samples = draw_samples(loaded.graph, preprocess, inputs, source)
     encoded = samples.inputs
     if preprocess is not None:
         encoded = ports_of(loaded.graph)[0].encode(preprocess.normalize(np.asarray(samples.inputs)))
-    name = inputs.task or task_of(loaded) or by_outputs(loaded.graph, classes_known(loaded)).name
+    name = inputs.task or task_of(loaded) or by_outputs(loaded.graph, class_names(loaded, inputs)).name
     trial = trial_of(path, loaded.graph, encoded, name == "single-label", samples.labels)
     return Survey(tuple(ask(trial, targets or every(), progress.say)))

@@ -13,6 +13,8 @@ import numpy.typing as npt
 CONFIDENCE = 0.95
 # Resamples of a bootstrap interval. The ends of a 95% percentile interval then vary by about a tenth of its width.
 _RESAMPLES = 1000
+# Nobody has more items.
+_MOST_NEEDED = 10**9
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def proportion(successes: int, trials: int) -> Interval:
     return Interval(successes / trials, float(bounds.low), float(bounds.high))
 
 
-def paired_difference(losses: int, gains: int, trials: int) -> Interval:
+def paired_difference(losses: float, gains: float, trials: int) -> Interval:
     """The difference of two shares measured on the same items, with Tango's 95% score interval.
 
     Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
@@ -89,6 +91,69 @@ def paired_difference(losses: int, gains: int, trials: int) -> Interval:
     low = brentq(lambda d: score(d) - z, -edge, value) if score(-edge) > z and value > -edge else -1.0
     high = brentq(lambda d: score(d) + z, value, edge) if score(edge) < -z and value < edge else 1.0
     return Interval(value, float(low), float(high))
+
+
+def items_needed(losses: int, gains: int, trials: int, margin: float) -> int | None:
+    """How many items would show that a paired difference lies above a margin, if they change as those that were seen.
+
+    The smallest number of items whose interval (`paired_difference`) lies above ``-margin``, with losses and gains in
+    the shares that were seen. It is a lower limit where hardly any item changed: the true shares may be larger.
+
+    Args:
+        losses: Items right before and wrong after (b).
+        gains: Items wrong before and right after (c).
+        trials: All items.
+        margin: The largest acceptable loss, as a share above 0.
+
+    Returns:
+        The number. None if the difference itself is no better than ``-margin``: then more items are not expected to
+        show it.
+
+    Example:
+        >>> items_needed(losses=0, gains=0, trials=16, margin=0.005)  # more than z² (1 - margin) / margin
+        765
+    """
+    if (gains - losses) / trials <= -margin:
+        return None
+
+    def shown(count: int) -> bool:
+        return paired_difference(losses * count / trials, gains * count / trials, count).low > -margin
+
+    high = 1
+    while not shown(high):
+        high *= 2
+        if high > _MOST_NEEDED:
+            return None
+    low = high // 2
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if shown(middle) else (middle, high)
+    return high
+
+
+def wider_needed(loss: Interval, trials: int, margin: float, share: bool) -> int | None:
+    """How many items would show that a loss lies below a margin, for a score that is no count of right answers.
+
+    An interval narrows with the root of the number of items.
+
+    Args:
+        loss: The loss that was seen, with its interval.
+        trials: The number of items.
+        margin: The largest acceptable loss.
+        share: Whether the score is a share. Then the number is no lower than for items of which none changed.
+
+    Returns:
+        The number. None if the loss itself is no less than the margin: then more items are not expected to show it.
+
+    Example:
+        >>> wider_needed(Interval(0.01, -0.03, 0.05), trials=100, margin=0.02, share=False)
+        1600
+    """
+    room = margin - loss.value
+    if room <= 0:
+        return None
+    needed = int(np.ceil(trials * ((loss.high - loss.value) / room) ** 2))
+    return max(needed, items_needed(0, 0, 1, min(room, 1.0)) or 0) if share else needed
 
 
 def mcnemar(losses: int, gains: int) -> float:

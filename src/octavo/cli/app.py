@@ -16,7 +16,8 @@ import typer
 from typer.core import TyperCommand
 
 from octavo.base.errors import OctavoError
-from octavo.cli.options import flags_of_records
+from octavo.cli.options import flags_of_records, pairs_apart
+from octavo.cli.output import in_flags
 
 app = typer.Typer(
     name="octavo",
@@ -35,18 +36,26 @@ class Command(TyperCommand):
     `distill=1` becomes --distill 1.
     """
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the arguments. The two values of a flag may be one word, as in ``--scale 0,255``."""
+        flags = {flag for option in self.params if option.nargs == 2 for flag in option.opts}
+        return super().parse_args(ctx, pairs_apart(args, flags))
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the command. Its warnings and errors name flags instead of arguments."""
         with warnings.catch_warnings():
             warnings.showwarning = self._show
+            running = in_flags.set(self.in_flags)
             try:
                 return super().invoke(ctx)
             except OctavoError as error:
-                in_flags = self._in_flags
-                details = [in_flags(detail) for detail in error.details]
-                raise type(error)(in_flags(error.problem), in_flags(error.todo), details) from error
+                said = self.in_flags
+                raise type(error)(said(error.problem), said(error.todo), [said(d) for d in error.details]) from error
+            finally:
+                in_flags.reset(running)
 
-    def _in_flags(self, text: str) -> str:
+    def in_flags(self, text: str) -> str:
+        """A text in which the arguments in backticks are this command's flags."""
         flags = {str(option.name).rstrip("_"): option.opts[-1] for option in self.params if option.opts[-1][:2] == "--"}
 
         def flag(found: re.Match[str]) -> str:
@@ -60,7 +69,7 @@ class Command(TyperCommand):
     def _show(self, message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         """Prints a warning of Octavo in one line, without source code. Warnings of other packages are not shown."""
         if category.__module__.startswith("octavo"):
-            sys.stderr.write(f"octavo: {self._in_flags(str(message))}\n")
+            sys.stderr.write(f"octavo: {self.in_flags(str(message))}\n")
 
 
 def command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

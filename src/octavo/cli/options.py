@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -110,6 +110,31 @@ def names(name: str, text: str) -> list[str]:
     return items
 
 
+def pairs_apart(arguments: Sequence[str], flags: Container[str]) -> list[str]:
+    """Command line arguments in which a pair of numbers may be one word: ``--scale 0,255`` becomes ``--scale 0 255``.
+
+    Args:
+        arguments: The arguments, without the command's name.
+        flags: The flags that take two values.
+
+    Example:
+        >>> pairs_apart(["--scale", "-1,1", "--images", "20"], {"--scale"})
+        ['--scale', '-1', '1', '--images', '20']
+        >>> pairs_apart(["--scale=0,255"], {"--scale"})
+        ['--scale', '0', '255']
+    """
+    made: list[str] = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if equals and flag in flags:
+            made.append(flag)
+        else:
+            value = argument
+        pair = value.replace(",", " ").split()
+        made += pair if len(pair) == 2 and made and made[-1] in flags else [value]
+    return made
+
+
 def check_out(out: Path | None) -> None:
     """Refuses a folder that results cannot be written into, before any work begins."""
     if out is not None:
@@ -151,6 +176,7 @@ class _Flag:
 
 _FLAGS = {
     "data": _Flag(Path | None, meaning(Inputs, "data")),
+    "labels": _Flag(Path | None, meaning(Inputs, "labels")),
     "tune": _Flag(
         str,
         f"Tuning passes to apply, in order, separated by commas; '' for none. {explained(PASSES)}.",

@@ -6,8 +6,9 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from octavo.analysis.target_search import SearchRecord
     from octavo.base.stats import Interval
 
+# Replaces the names of arguments in backticks by the flags of the command that runs: `octavo.cli.app.Command` sets it.
+in_flags: ContextVar[Callable[[str], str]] = ContextVar("in_flags", default=str)
 # The seconds between two lines of progress if there is no terminal.
 SECONDS_PER_LINE = 10.0
 
@@ -31,8 +34,8 @@ class Shown:
         self.console = Console(stderr=True, highlight=False)
 
     def say(self, text: str) -> None:
-        """Prints one line."""
-        self.console.print(text, markup=False)
+        """Prints one line, with flags instead of the arguments that it names."""
+        self.console.print(in_flags.get()(text), markup=False)
 
     @contextmanager
     def track(self, text: str, total: int) -> Iterator[Advance]:
@@ -134,4 +137,6 @@ def print_search(found: SearchRecord, out: Path, json_: bool) -> None:
             f"{trial.bytes:>10,} bytes  "
             f"{trial.median_ms:6.2f} ms  {trial.seconds:6.1f} s  {trial.way}"
         )
+    if found.verdict is not None:
+        say(f"verdict {in_flags.get()(found.verdict)}")
     say(f"wrote   {out}, its sidecar, and {out}.search.json")

@@ -247,7 +247,7 @@ class Dataset:
     Args:
         name: Short name.
         classes: Names of the classes; empty when the images are unlabelled.
-        splits: Keys among `train`, `test`, and `all` when the source makes no difference.
+        splits: Keys among `train`, `validation`, `test`, and `all` when the source makes no difference.
         source: Where the images come from, for people.
     """
 

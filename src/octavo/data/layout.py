@@ -11,21 +11,20 @@ from octavo.data.dataset import Dataset, Labels, Split
 from octavo.data.decode import EncodedStore, Files, is_image_name
 from octavo.data.masks import MaskStore, pairs
 
-# Folders that name a split, in lower case. Validation images join the training images: Octavo draws its own
-# validation images from those, and never from the test images.
+# Folders that name a split, in lower case.
 SPLITS = {
     "train": "train",
     "training": "train",
-    "val": "train",
-    "valid": "train",
-    "validation": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
     "test": "test",
     "testing": "test",
 }
 
 LAYOUTS = (
-    "Expected train/CLASS/* and test/CLASS/*, or CLASS/*, or images/* with masks/*, or images without folders, which "
-    "have no labels."
+    "Expected train/CLASS/* and test/CLASS/* (and val/CLASS/*), or CLASS/*, or (for calibration only) images without "
+    "folders."
 )
 
 # (position in the files, path) and, once sorted into a split, (position, path, class or nothing)
@@ -36,14 +35,14 @@ _Member = tuple[int, str, str]
 def image_folder(files: Files, name: str, source: str) -> Dataset:
     """The dataset in a tree of image files.
 
-    The tree is ``train/CLASS/*`` and ``test/CLASS/*`` (either may be missing), or ``CLASS/*``, or images with no
-    folders, which are unlabelled. Folders around the whole tree are looked through; below a class folder, all
-    images belong to the class. In ``images/*`` and ``masks/*``, inside the splits or around them, each image has a mask
-    of class numbers. Hidden files are ignored, other files that are no images named on reading.
+    The tree is ``train/CLASS/*``, ``val/CLASS/*`` and ``test/CLASS/*`` (some may be missing), or ``CLASS/*``, or images
+    with no folders, which are unlabelled. A tree whose own name is ``test`` holds test images. Folders around the whole
+    tree are looked through; below a class folder, all images belong to the class. Hidden files are ignored,
+    other files that are no images named on reading.
 
     Args:
         files: Paths and their content.
-        name: The dataset's name.
+        name: The dataset's name: that of the folder or archive.
         source: Where the images come from, for people.
 
     Raises:
@@ -72,8 +71,12 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
                 ignored.append(path)
             else:
                 members.setdefault(key, []).append((position, path, rest.partition("/")[0] if "/" in rest else ""))
+        if "validation" in members and "train" not in members:
+            # Beside test images they are what there is to calibrate and train with; alone they are all that there is.
+            members["train" if "test" in members else "all"] = members.pop("validation")
     else:
-        members["all"] = [(k, path, path.partition("/")[0] if "/" in path else "") for k, path in images]
+        own = "test" if SPLITS.get(name.lower()) == "test" else "all"
+        members[own] = [(k, path, path.partition("/")[0] if "/" in path else "") for k, path in images]
     return _dataset(members, ignored, EncodedStore(files), name, source)
 
 

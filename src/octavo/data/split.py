@@ -15,6 +15,8 @@ from octavo.recipe.schema import DataRecipe
 
 # The share of test images from a source without a test split, if no number is given.
 TEST_SHARE = 0.2
+# The most images that choose between models, if no number is given.
+VALIDATION_IMAGES = 1000
 # The number of calibration images if none is given (docs/results.md, calibration study).
 CALIBRATION_IMAGES = 100
 
@@ -79,7 +81,7 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
 
     Test images come from the source's test split; of a source without one, they are carved out first. Training
     images are drawn next, and validation images from what is left, so that a run without validation images trains
-    on the same ones (when their number is set).
+    on the same ones (when their number is set). A source with a validation split gives those instead.
 
     Args:
         dataset: The source.
@@ -87,22 +89,12 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
         seed: Of the choice.
 
     Raises:
-        DataError: There is one class only, there are too few images, or a class has no training images.
+        DataError: There are too few images.
 
     Warns:
         OctavoWarning: Images were unreadable, or some test images are identical to training images.
     """
-    pool, test = _training_split(dataset), dataset.splits.get("test")
-    if test is not None and (pool.labels is None) != (test.labels is None):
-        raise DataError(
-            f"Of the training and test images of {dataset.source}, only one part has classes.",
-            "Give both labels of one kind: class folders, or y_train and y_test.",
-        )
-    if pool.labels is not None and len(dataset.classes) < 2:
-        raise DataError(
-            f"{dataset.source} has one class only, {', '.join(map(repr, dataset.classes))}.",
-            "A classifier needs images of two classes or more, each in a folder of its own.",
-        )
+    pool, test, apart = _training_split(dataset), dataset.splits.get("test"), dataset.splits.get("validation")
     rest = np.arange(len(pool))
     if test is None:
         test = pool
@@ -112,28 +104,54 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
     else:
         test_count = recipe.test or len(test)
         test_indices = _choose(test, np.arange(len(test)), test_count, seed, "test", dataset)
-    train_count = recipe.train or len(rest) - recipe.validation
-    if train_count < 1 or train_count + recipe.validation > len(rest):
+    # Those that validation takes of the training images.
+    taken = 0 if apart is not None else recipe.validation
+    train_count = recipe.train or len(rest) - taken
+    if train_count < 1 or train_count + taken > len(rest):
         raise DataError(
-            f"{recipe.train or 'Some'} training and {recipe.validation} validation images were asked for, and "
+            f"{recipe.train or 'Some'} training and {taken} validation images were asked for, and "
             f"{dataset.source} has {len(rest)} for both"
             f"{f' after {test_count} test images' if test is pool else ''}.",
             "Ask for fewer, or leave out data.train to use all remaining images.",
         )
     train_indices = _choose(pool, rest, train_count, seed, "training", dataset)
-    rest = np.setdiff1d(rest, train_indices)
-    validation_indices = _choose(pool, rest, recipe.validation, seed, "validation", dataset)
-    train, validation, tested = read_together([(pool, train_indices), (pool, validation_indices), (test, test_indices)])
-    everywhere = np.arange(len(dataset.classes))
-    absent = everywhere[:0] if train.labels is None else np.setdiff1d(everywhere, train.labels)
-    if len(absent):
-        raise DataError(
-            f"{len(absent)} of {len(dataset.classes)} classes have none of the {len(train)} training images, such as "
-            f"'{dataset.classes[absent[0]]}'.",
-            "Ask for more training images, or remove the class.",
-        )
+    judging = pool if apart is None else apart
+    rest = np.setdiff1d(rest, train_indices) if apart is None else np.arange(len(apart))
+    validation_indices = _choose(judging, rest, recipe.validation, seed, "validation", dataset)
+    train, validation, tested = read_together(
+        [(pool, train_indices), (judging, validation_indices), (test, test_indices)]
+    )
     _warn_of_overlap(train, validation, tested)
     return Splits(train, validation if recipe.validation else None, tested)
+
+
+def check_trainable(train: ImageSet, source: str) -> None:
+    """Checks that a classifier can be trained on images: they are labelled, and every class has some.
+
+    Args:
+        train: Training images.
+        source: Where they come from, for people.
+
+    Raises:
+        DataError: There are no labels, there is one class only, or a class has no training images.
+    """
+    if train.labels is None:
+        raise DataError(
+            f"The images of {source} are not labelled.",
+            "Training and testing need one folder per class, or y_train and y_test.",
+        )
+    if len(train.classes) < 2:
+        raise DataError(
+            f"{source} has one class only, {', '.join(map(repr, train.classes))}.",
+            "A classifier needs images of two classes or more, each in a folder of its own.",
+        )
+    absent = np.setdiff1d(np.arange(len(train.classes)), train.labels)
+    if len(absent):
+        raise DataError(
+            f"{len(absent)} of {len(train.classes)} classes have none of the {len(train)} training images, such as "
+            f"'{train.classes[absent[0]]}'.",
+            "Ask for more training images, or remove the class.",
+        )
 
 
 def calibration(train: ImageSet, count: int | None, seed: int, argument: str = "images") -> ImageSet:
@@ -155,17 +173,64 @@ def calibration(train: ImageSet, count: int | None, seed: int, argument: str = "
     return train.take(_calibration_indices(train.labels, len(train), wanted, seed, argument))
 
 
-def draw_calibration(
-    dataset: Dataset, count: int | None, seed: int, usual: int = CALIBRATION_IMAGES, argument: str = "images"
-) -> ImageSet:
-    """Reads `count` calibration images of a source, and decodes no others; never its test images.
+def held_out(dataset: Dataset, seed: int) -> str | None:
+    """Which images calibration and training leave out, in a sentence. None if the source's test images alone.
+
+    A source without test and validation images is split by the seed: a fifth of its labelled images is held out. Where
+    there are validation images, those choose between models.
 
     Args:
         dataset: The source.
-        count: How many; `usual`, or all if there are fewer, when None.
-        seed: Of the choice.
+        seed: The seed of the draws.
+    """
+    source = dataset.source
+    if (apart := dataset.splits.get("validation")) is not None:
+        alone = "" if "test" in dataset.splits else ", and are evaluated too, since there are no test images"
+        return (
+            f"The {len(apart)} validation images of {source} choose between models{alone}. They neither calibrate nor "
+            "train."
+        )
+    if "test" in dataset.splits:
+        return None
+    pool, places = _test_part(dataset, seed)
+    if not len(places):
+        return None
+    return (
+        f"{source} has no test images: {len(places)} of its {len(pool)} images (`seed={seed}`) are held out for "
+        "evaluation, and neither calibrate nor train. A folder called test, or x_test, holds out others."
+    )
+
+
+def training_images(dataset: Dataset, seed: int) -> int:
+    """How many images of a source may calibrate and train.
+
+    Args:
+        dataset: The source.
+        seed: The seed of the draws.
+
+    Raises:
+        DataError: The source has test images only.
+    """
+    return len(_training_part(dataset, seed)[1])
+
+
+def draw_calibration(
+    dataset: Dataset,
+    count: int | None,
+    seed: int,
+    usual: int = CALIBRATION_IMAGES,
+    argument: str = "images",
+    choice: int = 0,
+) -> ImageSet:
+    """Reads `count` calibration images of a source, and decodes no others; never those that are held out.
+
+    Args:
+        dataset: The source.
+        count: How many; `usual`, or all where there are fewer, when None.
+        seed: Of what is held out, and of the choice.
         usual: How many where no number is asked for.
         argument: What the caller calls `count`, for messages.
+        choice: Draws with the same seed and another number choose other images.
 
     Raises:
         DataError: The source has test images only, or as for `calibration`.
@@ -173,18 +238,20 @@ def draw_calibration(
     Warns:
         OctavoWarning: Images were unreadable, or there are fewer than usual.
     """
-    pool = _training_split(dataset)
-    wanted = _enough(count, usual, len(pool), argument)
-    return pool.read(_calibration_indices(pool.labels, len(pool), wanted, seed, argument))
+    pool, places = _training_part(dataset, seed)
+    wanted = _enough(count, usual, len(places), argument)
+    labels = None if pool.labels is None else pool.labels[places]
+    return pool.read(places[_calibration_indices(labels, len(places), wanted, seed + choice, argument)])
 
 
 def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[ImageSet, ImageSet | None]:
-    """Reads a source's training images, some of them set apart for choosing; never its test images.
+    """Reads a source's training images, and others for choosing; never those that are held out for evaluation.
 
     Args:
-        dataset: The source; its images may be without labels and truth, and then none are set apart.
-        validation: How many are set apart, stratified; a tenth, and 1,000 at most, by default.
-        seed: Of the choice.
+        dataset: The source; its images may be unlabelled, and then none are set apart.
+        validation: How many are for choosing, stratified. When left out: of the source's validation images all, else a
+            tenth of its training images, and 1,000 at most.
+        seed: Of what is held out, and of the choice.
 
     Raises:
         DataError: The source has test images only, or too few others.
@@ -192,28 +259,35 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
     Warns:
         OctavoWarning: Images were unreadable.
     """
-    pool = _training_split(dataset)
-    everything = np.arange(len(pool))
-    if pool.labels is None and pool.truth is None:
-        return pool.read(everything), None
-    count = min(len(pool) // 10, 1000) if validation is None else validation
-    if count >= len(pool):
+    pool, places = _training_part(dataset, seed)
+    own = dataset.splits.get("validation")
+    if own is not None and _is_known(own):
+        count = min(len(own), VALIDATION_IMAGES) if validation is None else validation
+        apart = _choose(own, np.arange(len(own)), count, seed, "validation", dataset)
+        train, chosen = read_together([(pool, places), (own, apart)])
+        return train, chosen if count else None
+    if not _is_known(pool):
+        return pool.read(places), None
+    count = min(len(places) // 10, VALIDATION_IMAGES) if validation is None else validation
+    if count >= len(places):
         raise DataError(
-            f"{count} validation images were asked for, and {dataset.source} has {len(pool)} training images.",
+            f"{count} validation images were asked for, and {dataset.source} has {len(places)} training images.",
             "Ask for fewer.",
         )
-    apart = _choose(pool, everything, count, seed, "validation", dataset)
-    train, chosen = read_together([(pool, np.setdiff1d(everything, apart)), (pool, apart)])
+    apart = _choose(pool, places, count, seed, "validation", dataset)
+    train, chosen = read_together([(pool, np.setdiff1d(places, apart)), (pool, apart)])
     return train, chosen if count else None
 
 
 def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None = None) -> ImageSet:
-    """Reads the test images of a source (all images of one without splits), or `count` of them, stratified.
+    """Reads the test images of a source, or `count` of them, stratified.
+
+    Of a source without test images, these are its validation images, or those that are held out: see `held_out`.
 
     Args:
         dataset: The source.
-        count: How many; `usual`, or all if there are fewer, when None.
-        seed: Of the choice.
+        count: How many; `usual`, or all where there are fewer, when None.
+        seed: Of what is held out, and of the choice.
         usual: How many where no number is asked for; None for all.
 
     Raises:
@@ -222,26 +296,67 @@ def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None 
     Warns:
         OctavoWarning: Images were unreadable, or there are fewer than usual.
     """
-    pool = dataset.splits.get("test") or dataset.splits.get("all")
-    if pool is None:
-        raise DataError(
-            f"{dataset.source} has training images only.", "Evaluation needs a test folder, or x_test and y_test."
-        )
-    if pool.labels is None and pool.truth is None:
+    pool, places = _test_part(dataset, seed)
+    if not _is_known(pool):
         raise DataError(
             f"The images of {dataset.source} are not labelled.",
             "Evaluation needs class folders, masks, or y_test; `octavo compare` needs no labels.",
         )
-    wanted = _enough(count, len(pool) if usual is None else usual, len(pool), "images")
-    return pool.read(_choose(pool, np.arange(len(pool)), wanted, seed, "test", dataset))
+    wanted = _enough(count, len(places) if usual is None else usual, len(places), "images")
+    return pool.read(_choose(pool, places, wanted, seed, "test", dataset))
+
+
+def draw_any(dataset: Dataset, count: int | None, seed: int, usual: int) -> ImageSet:
+    """Reads a few images to run a model on, where nothing is learned and nothing scored: test images, else any.
+
+    Args:
+        dataset: The source; its images may be unlabelled.
+        count: How many; `usual`, or all where there are fewer, when None.
+        seed: Of the choice.
+        usual: How many where no number is asked for.
+
+    Raises:
+        DataError: There are too few.
+
+    Warns:
+        OctavoWarning: Images were unreadable, or there are fewer than usual.
+    """
+    pool = dataset.splits.get("test") or _training_split(dataset)
+    wanted = _enough(count, usual, len(pool), "images")
+    if not 1 <= wanted <= len(pool):
+        raise DataError(
+            f"{wanted} images were asked for, and {dataset.source} has {len(pool)}.",
+            f"Set `images` to a number from 1 to {len(pool)}, or leave it out.",
+        )
+    return pool.read(_drawn(pool, np.arange(len(pool)), wanted, seed))
+
+
+def _training_part(dataset: Dataset, seed: int) -> tuple[Split, Indices]:
+    """The images that may calibrate and train."""
+    pool = _training_split(dataset)
+    tested, places = _test_part(dataset, seed)
+    return pool, np.setdiff1d(np.arange(len(pool)), places) if tested is pool else np.arange(len(pool))
+
+
+def _test_part(dataset: Dataset, seed: int) -> tuple[Split, Indices]:
+    """The images that are held out for evaluation."""
+    given = dataset.splits.get("test") or dataset.splits.get("validation")
+    if given is not None:
+        return given, np.arange(len(given))
+    pool = _training_split(dataset)
+    if not _is_known(pool) or len(pool) < 2:
+        # Without labels nothing is evaluated, and all of them calibrate.
+        return pool, np.arange(0)
+    # As `draw` carves them out, so that a run and a command hold out the same ones.
+    return pool, _drawn(pool, np.arange(len(pool)), max(1, round(TEST_SHARE * len(pool))), seed)
 
 
 def _training_split(dataset: Dataset) -> Split:
     pool = dataset.splits.get("train") or dataset.splits.get("all")
     if pool is None:
         raise DataError(
-            f"{dataset.source} has only test images, which are never used for training or calibration.",
-            "Add a train folder, or x_train.",
+            f"{dataset.source} has test images only, and those never train or calibrate.",
+            "Add a train folder, or x_train. A folder that is itself called test holds test images: name it otherwise.",
         )
     return pool
 
@@ -252,9 +367,19 @@ def _choose(split: Split, among: Indices, count: int, seed: int, what: str, data
         raise DataError(
             f"{count} {what} images were asked for, and {dataset.source} has {len(among)}.", "Ask for fewer."
         )
+    return _drawn(split, among, count, seed)
+
+
+def _drawn(split: Split, among: Indices, count: int, seed: int) -> Indices:
+    """`count` positions out of `among`, ascending: stratified where every image has a class, else any."""
     if split.labels is None:
         return np.sort(np.random.default_rng(seed).choice(among, count, replace=False))
     return among[stratified(split.labels[among], count, seed)]
+
+
+def _is_known(split: Split) -> bool:
+    """Whether something is known of what the model should give for the images."""
+    return split.labels is not None or split.truth is not None
 
 
 def _enough(count: int | None, usual: int, total: int, argument: str) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from octavo.analysis.evaluation import ClassScore, Evaluation
+from octavo.analysis.evaluation import ClassScore, Evaluation, ModelScore
 from octavo.data.preprocess import Preprocess
 from octavo.data.summary import DataSummary
+from octavo.deployment.evaluated import Evaluated
 from octavo.tflite.graph import Graph
 from octavo.tflite.op_table import macs
 
@@ -21,7 +22,7 @@ def model_card(
     classes: Sequence[str],
     digest: str,
     bare: str,
-    evaluation: Evaluation | None,
+    evaluation: Evaluation | Evaluated | None,
     data: DataSummary | None,
 ) -> str:
     """The card as Markdown.
@@ -32,7 +33,7 @@ def model_card(
         classes: The class names.
         digest: Its SHA-256.
         bare: The SHA-256 of the model without its metadata.
-        evaluation: A run's ``evaluation.json``, if the model comes from one.
+        evaluation: A run's ``evaluation.json``, or what was measured of a model that came as a file.
         data: A run's ``data.json``, likewise.
     """
     return "\n\n".join(
@@ -70,21 +71,36 @@ def _trained(data: DataSummary | None) -> list[str]:
     ]
 
 
-def _measured(evaluation: Evaluation | None) -> list[str]:
+def _measured(evaluation: Evaluation | Evaluated | None) -> list[str]:
     if evaluation is None:
         return ["## Accuracy", "Not measured: run `octavo evaluate` on labelled images that were not used to train it."]
+    metric = evaluation.metric
+    title = f"## {metric.title[0].upper()}{metric.title[1:]}"
+    if isinstance(evaluation, Evaluated):
+        if evaluation.score is None:
+            return [title, "Not measured: the samples have no labels."]
+        return [
+            title,
+            f"{metric.between(evaluation.score)} on {evaluation.images:,} labelled images of `{evaluation.data}`, "
+            f"{evaluation.kernels}. Whether the model was trained on some of them is unknown to Octavo.",
+            *_by_class(evaluation),
+        ]
     before, after = (evaluation.models[name] for name in ("float", "int8"))
-    metric, gap, time = evaluation.metric, evaluation.comparison.difference, after.latency
+    gap, time = evaluation.comparison.difference, after.latency
     if before.score is None or after.score is None or gap is None:
-        return ["## Accuracy", "Not measured: the run's samples have no labels."]
+        return [title, "Not measured: the run's samples have no labels."]
     return [
-        f"## {metric.title[0].upper()}{metric.title[1:]}",
+        title,
         f"{metric.between(after.score)} on {evaluation.images:,} held-out images, {evaluation.kernels}. The float "
         f"model it was made from: {metric.between(before.score)}; int8 minus float on the same images: "
         f"{metric.change(gap.value)} (95% interval {metric.number(gap.low)} to {metric.number(gap.high)}).",
-        *([] if after.table is None else [_per_class(after.table.per_class)]),
+        *_by_class(after),
         f"Latency on the measuring machine: median {time.median_ms:.2f} ms an image, one thread, {time.runs} runs.",
     ]
+
+
+def _by_class(model: ModelScore) -> list[str]:
+    return [] if model.table is None else [_per_class([row for row in model.table.per_class if row.images])]
 
 
 def _per_class(rows: Sequence[ClassScore]) -> str:
@@ -92,17 +108,19 @@ def _per_class(rows: Sequence[ClassScore]) -> str:
     return head + "\n".join(f"| {row.name} | {row.images} | {row.recall:.1%} | {row.precision:.1%} |" for row in rows)
 
 
-def _limits(evaluation: Evaluation | None, classes: Sequence[str]) -> list[str]:
+def _limits(evaluation: Evaluation | Evaluated | None, classes: Sequence[str]) -> list[str]:
     lines = [
         f"- It always gives one of its {len(classes)} classes, also for an image of something else.",
         "- Its probabilities were not calibrated: 90% does not mean right nine times in ten.",
         "- Another kernel family than the one measured can give slightly different outputs.",
     ]
     if evaluation is not None:
-        table = evaluation.models["int8"].table
-        worst = None if table is None else min(table.per_class, key=lambda row: row.recall)
-        if worst is not None:
+        table = (evaluation if isinstance(evaluation, Evaluated) else evaluation.models["int8"]).table
+        rows = [] if table is None else table.per_class
+        if (worst := min((row for row in rows if row.images), key=lambda row: row.recall, default=None)) is not None:
             lines.insert(0, f"- It finds {worst.name} least often: {worst.recall:.1%} of {worst.images} images.")
+        if unseen := sum(not row.images for row in rows):
+            lines.append(f"- {unseen} of its classes had no images, and nothing is known of them.")
         lines.append("- The figures hold for images like those of the test set.")
     return [
         "## Limits",

@@ -7,21 +7,26 @@ import json
 import shutil
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from octavo.analysis.evaluation import Evaluation
 from octavo.analysis.tasks.task import gives_probabilities
 from octavo.base.artefact import Artefact
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.files import check_folder, replacing, sha256
+from octavo.base.progress import Progress, Silent
 from octavo.data.summary import DataSummary
 from octavo.deployment import carray, cfacts
 from octavo.deployment.card import model_card
 from octavo.deployment.described import LABELS, described, for_mediapipe, labels
+from octavo.deployment.evaluated import Evaluated, evaluated, read_evaluation
 from octavo.deployment.web import Shown, Web, write_web
-from octavo.source.load import Loaded, load_model
+from octavo.recipe.options import InputFields, Inputs, inputs_of
+from octavo.source.classes import class_names
+from octavo.source.load import Loaded, load_model, preprocess_for, scale_is_known
+from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import WHOLE
 
 A = TypeVar("A", bound=Artefact)
@@ -55,16 +60,31 @@ class Deployed:
 
 
 def deploy(
-    source: Path | str, out: Path | str, archive: bool = False, web: Web | None = None, mediapipe: bool = False
+    source: Path | str,
+    out: Path | str,
+    archive: bool = False,
+    web: Web | None = None,
+    mediapipe: bool = False,
+    *,
+    data: Path | str | Inputs | None = None,
+    evaluation: Path | str | None = None,
+    progress: Progress | None = None,
+    **fields: Unpack[InputFields],
 ) -> Deployed:
     """Writes a self-contained folder: model, labels, preprocessing, card, hashes, programs, C array, web demo.
 
     Args:
-        source: A run directory, whose int8 model is taken, or a `.tflite` classifier with its sidecar.
+        source: A run directory, whose int8 model is taken, or an int8 `.tflite` classifier of any converter.
         out: The folder to make; it must be empty if it exists.
         archive: Write ``OUT.zip`` too.
         web: Write the web demo too, in ``web/``.
         mediapipe: Write ``mediapipe.tflite`` too, which MediaPipe's image classifier takes.
+        data: Labelled images to measure the model on, for its card: their test images, as for `octavo.evaluate`.
+            `images` of them; all when left out.
+        evaluation: What ``octavo evaluate MODEL --json`` printed for this file, for its card, instead of `data`.
+        progress: Where progress goes.
+        **fields: Fields of `Inputs`, given one by one. `scale` and `labels` are needed where the file has neither a
+            sidecar nor TFLite metadata.
 
     Raises:
         ProofError: A written file gave another output than the model.
@@ -84,26 +104,42 @@ def deploy(
     model = source / "int8.tflite" if source.is_dir() else source
     if run is not None and not model.is_file():
         raise ModelError(f"'{run}' holds no int8.tflite.", "Give the directory of a finished `octavo run`, or a model.")
+    progress, inputs = progress or Silent(), inputs_of(data, fields)
+    _check_file(model)
     loaded = load_model(model)
-    _check(loaded, model)
-    evaluation = _of_run(run, Evaluation)
-    _evaluated(evaluation, "int8", model)
+    _check_graph(loaded)
+    loaded = replace(loaded, sidecar=_belongs(loaded, inputs))
+    _check_classes(loaded)
+    of_run = _of_run(run, Evaluation)
+    _evaluated(of_run, "int8", model)
+    measured = None
+    if inputs.data is not None or evaluation is not None:
+        if of_run is not None or (inputs.data is not None and evaluation is not None):
+            raise OctavoError(
+                "The card states one evaluation.",
+                f"Leave out {'`data` and `evaluation`: the run has one' if of_run else '`data` or `evaluation`'}.",
+            )
+        measured = (
+            evaluated(model, loaded, inputs, progress)
+            if evaluation is None
+            else read_evaluation(Path(evaluation), model)
+        )
     beside = None
     if web is not None and (web.beside is not None or run is not None):
         beside = web.beside or source / "float.tflite"
         if web.beside is None:
-            _evaluated(evaluation, "float", beside)
+            _evaluated(of_run, "float", beside)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         made = Path(temporary) / "folder"
         made.mkdir()
-        _fill(made, loaded, evaluation, _of_run(run, DataSummary))
+        _fill(made, loaded, of_run or measured, _of_run(run, DataSummary))
         assert loaded.sidecar is not None
         if mediapipe:
             (made / "mediapipe.tflite").write_bytes(for_mediapipe(loaded.graph, loaded.sidecar).content)
         if web is not None:
             shown = None if beside is None else _float(beside)
-            write_web(made / "web", Shown(loaded.graph, loaded.sidecar), shown, evaluation, web.packed)
+            write_web(made / "web", Shown(loaded.graph, loaded.sidecar), shown, of_run, web.packed)
         _sum(made)
         files = {path.relative_to(made).as_posix(): path.stat().st_size for path in _files(made)}
         zipped = _zip(made, out) if archive else None
@@ -113,28 +149,41 @@ def deploy(
     return Deployed(out, zipped, files)
 
 
-def _check(loaded: Loaded, model: Path) -> None:
-    graph, sidecar = loaded.graph, loaded.sidecar
-    if model.suffix != ".tflite":
-        raise ModelError(f"'{model}' is not a .tflite file.", "Quantize it first: `octavo quantize`.")
+def _check_file(model: Path) -> None:
+    if model.is_file() and model.suffix != ".tflite":
+        raise ModelError(f"'{model}' is no .tflite file.", "Quantize it first: `octavo quantize`.")
+
+
+def _belongs(loaded: Loaded, inputs: Inputs) -> Sidecar:
+    """The preprocessing and the classes of the model: as the caller says, else as the file or its sidecar do."""
+    if not scale_is_known(loaded, inputs):
+        raise ModelError(
+            f"{loaded.graph.name} has no sidecar, so its preprocessing is unknown.",
+            "Set `scale` to the input values of pixels 0 and 255 that it was trained with, such as 0,1. Or deploy the "
+            "file where `octavo quantize` or `octavo run` wrote it, with the .json beside it.",
+        )
+    return Sidecar(preprocess_for(loaded, inputs), class_names(loaded, inputs))
+
+
+def _check_graph(loaded: Loaded) -> None:
+    graph = loaded.graph
     if any(t.dtype == "float32" for t in graph.tensors):
         raise ModelError(f"{graph.name} is not full-integer.", "Quantize it first: `octavo quantize`.")
-    if sidecar is None:
-        raise ModelError(
-            f"{graph.name} has no sidecar, so its preprocessing is unknown.",
-            "Deploy the file where `octavo quantize` or `octavo run` wrote it, with the .json beside it.",
-        )
     given = graph.tensors[graph.outputs[0]]
     if given.dtype in WHOLE:
         raise ModelError(
             f"{graph.name} outputs the class itself ({given.dtype}), but the folder's programs show scores.",
             "Export the model without its ARG_MAX, and quantize that.",
         )
-    count = given.shape[-1]
-    if len(sidecar.classes) != max(count, 2):
+
+
+def _check_classes(loaded: Loaded) -> None:
+    graph, sidecar = loaded.graph, loaded.sidecar
+    count = max(graph.tensors[graph.outputs[0]].shape[-1], 2)
+    if sidecar is None or len(sidecar.classes) != count:
         raise ModelError(
-            f"{graph.name} has {count} classes, but its sidecar names {len(sidecar.classes)}.",
-            "Quantize it with `data` whose folders are named like the classes.",
+            f"{graph.name} tells {count} classes apart, and {len(sidecar.classes) if sidecar else 0} are named.",
+            "Set `labels` to a file with one class name a line, in the order of its outputs.",
         )
 
 
@@ -163,7 +212,7 @@ def _of_run(run: Path | None, kind: type[A]) -> A | None:
     return None if run is None or not (run / kind.file).is_file() else kind.read(run / kind.file)
 
 
-def _fill(folder: Path, loaded: Loaded, evaluation: Evaluation | None, data: DataSummary | None) -> None:
+def _fill(folder: Path, loaded: Loaded, evaluation: Evaluation | Evaluated | None, data: DataSummary | None) -> None:
     graph, sidecar = loaded.graph, loaded.sidecar
     assert sidecar is not None
     shipped = described(graph, sidecar)

@@ -36,6 +36,8 @@ class Inputs:
         channels: Channel order.
         task: How outputs are scored. It comes from the model's sidecar, or from its outputs and the labels, if it is
             None.
+        labels: A text file with the model's class names, one a line, in the order of its outputs. Classes of images are
+            matched with them by name. They come from the model's sidecar, or its TFLite metadata, if this is None.
 
     Example:
         >>> Inputs(Path("photos"), images=200, scale=(0, 1)).images
@@ -54,7 +56,8 @@ class Inputs:
         default=None, metadata={"help": "Height and width of the images, if the .tflite file leaves them open."}
     )
     scale: tuple[float, float] | None = field(
-        default=None, metadata={"help": "The input values of pixels 0 and 255; by default from the model's sidecar."}
+        default=None,
+        metadata={"help": "The input values of pixels 0 and 255, as in 0,255; from the model's sidecar if it has one."},
     )
     interpolation: Interpolation | None = field(
         default=None, metadata={"help": "How images are resized; by default from the model's sidecar."}
@@ -65,6 +68,10 @@ class Inputs:
     task: TaskName | None = field(
         default=None,
         metadata={"help": f"How outputs are scored; guessed if left out. {explained(TASKS)}."},
+    )
+    labels: Path | str | None = field(
+        default=None,
+        metadata={"help": "Text file of class names, one a line, in the model's order; else from its sidecar."},
     )
 
 
@@ -122,6 +129,7 @@ class InputFields(TypedDict, total=False):
     interpolation: Interpolation | None
     channels: Channels | None
     task: TaskName | None
+    labels: Path | str | None
 
 
 class QuantizationFields(TypedDict, total=False):

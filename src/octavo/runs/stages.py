@@ -26,7 +26,7 @@ from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
-from octavo.data.split import Splits, calibration, draw
+from octavo.data.split import Splits, calibration, check_trainable, draw
 from octavo.data.summary import DataSummary, SplitSummary
 from octavo.deployment import measure
 from octavo.quantization import data_checks
@@ -242,6 +242,7 @@ class _Run:
         from octavo.training import baseline
 
         recipe = self.recipe
+        check_trainable(self.splits.train, open_dataset(recipe.data.source, recipe.data.path).source)
         classes = self.splits.train.classes
         model = baseline.build(recipe.model, self.preprocess.shape, len(classes), recipe.seed)
         history = baseline.fit(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from octavo.base.errors import DataError, ModelError
+from octavo.base.errors import ModelError
 from octavo.base.progress import Progress
-from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.choices import TaskName
 from octavo.recipe.options import Channels, Inputs
@@ -169,6 +167,18 @@ def takes_an_image(graph: Graph) -> bool:
     return len(graph.inputs) == 1 and graph.tensors[graph.inputs[0]].is_image
 
 
+def scale_is_known(model: Loaded, inputs: Inputs | None = None) -> bool:
+    """Whether the scale of pixels is given by an option, the sidecar, the TFLite metadata, or the input itself.
+
+    True too for a model that does not take one image, since its data are used as they are.
+    """
+    if not takes_an_image(model.graph):
+        return True
+    stored = model.sidecar is not None and model.sidecar.preprocess is not None
+    given = inputs is not None and inputs.scale is not None
+    return given or stored or model.notes.scale is not None or _takes_pixels(model.graph.tensors[model.graph.inputs[0]])
+
+
 def _takes_pixels(entry: Tensor) -> bool:
     """Whether an input takes the unscaled bytes of an image."""
     if entry.dtype != "uint8":
@@ -182,6 +192,7 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
 
     Options in `inputs` come first, then the sidecar, then the file's TFLite metadata, then a default. Unless `scale` is
     given or the model takes unscaled pixels, a scale that is not from a sidecar is reported to `progress`.
+    `octavo.analysis.scale_choice` chooses the scale by images where it is not known.
 
     Returns:
         The preprocessing. None for a model that does not take one image: its data are arrays, used unchanged.
@@ -212,16 +223,16 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
     if base is None:
         channels: Channels = "gray" if entry.shape[3] == 1 else "rgb"
         base = Preprocess((entry.shape[1], entry.shape[2]), channels=channels)
-        source = "The model has no sidecar"
+        source, doubt = "The model has no sidecar", "This is a guess: set `scale` to what it was trained with."
         if by_itself := _takes_pixels(entry):
             base = replace(base, scale=_PIXELS)
         elif (noted := model.notes.scale) is not None:
             base = replace(base, scale=noted)
-            source = "From the file's TFLite metadata"
+            source, doubt = "From the file's TFLite metadata", "Set `scale` if it was trained otherwise."
         if not by_itself and wanted.scale is None and progress is not None:
             progress.say(
                 f"{source}: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with {base.interpolation} "
-                "resizing. If it was trained with another scale, set `scale`."
+                f"resizing. {doubt}"
             )
     return Preprocess.from_json(base.to_json() | given)
 
@@ -243,35 +254,3 @@ def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: 
 def task_of(loaded: Loaded) -> TaskName | None:
     """The task that a model's sidecar names; None if it names none."""
     return None if loaded.sidecar is None else loaded.sidecar.task
-
-
-def classes_known(loaded: Loaded) -> tuple[str, ...]:
-    """The class names that belong to a model: from its sidecar, else from its TFLite metadata, else none."""
-    return loaded.sidecar.classes if loaded.sidecar is not None else loaded.notes.classes
-
-
-def classes_for(loaded: Loaded, images: ImageSet) -> tuple[str, ...]:
-    """The class names of a model: from its sidecar, else from its TFLite metadata, else from `images`.
-
-    The class names of `images` are used only if their number matches the model's outputs.
-    """
-    if loaded.sidecar is not None or loaded.notes.classes:
-        return classes_known(loaded)
-    count = math.prod(loaded.graph.tensors[loaded.graph.outputs[0]].shape[1:])
-    return images.classes if len(loaded.graph.outputs) == 1 and len(images.classes) in (count, 2 * (count == 1)) else ()
-
-
-def check_classes(loaded: Loaded, images: ImageSet) -> None:
-    """Refuses images whose class names differ from the model's, if both are known.
-
-    Raises:
-        DataError: The class names differ.
-    """
-    if images.labels is None or loaded.sidecar is None or not loaded.sidecar.classes:
-        return
-    if loaded.sidecar.classes != images.classes:
-        raise DataError(
-            f"The model's classes are {', '.join(loaded.sidecar.classes)}, and the images' are "
-            f"{', '.join(images.classes)}.",
-            "Name the class folders like the model's classes.",
-        )

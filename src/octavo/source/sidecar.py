@@ -71,6 +71,20 @@ def _preprocess(value: Any) -> Preprocess | None:
     return value if value is None or isinstance(value, Preprocess) else Preprocess.from_json(value)
 
 
+def renew(model: Path, belongs: Sidecar | None) -> None:
+    """Makes the sidecar of a model file that was just written the file's own.
+
+    Args:
+        model: The file.
+        belongs: What is known of the model. If nothing is, the sidecar of an earlier file at this path is removed: a
+            model with another model's sidecar is refused.
+    """
+    if belongs is None:
+        path_of(model).unlink(missing_ok=True)
+    else:
+        belongs.write(model)
+
+
 class SidecarRecord(Artefact):
     """The preprocessing, class names and hash of a model file.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from octavo.base.errors import DataError, ModelError
 from octavo.base.files import write_bytes
 from octavo.data.dataset import OctavoWarning
+from octavo.data.preprocess import Preprocess
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import Precision
@@ -23,7 +24,7 @@ from octavo.runtime.litert import Model, Port
 from octavo.simulate.rounded import RoundedModel, arguments
 from octavo.source.export import to_float_tflite
 from octavo.source.load import load_float
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, renew
 from octavo.tflite.graph import Graph
 from octavo.training.convert import convert
 
@@ -124,14 +125,20 @@ class QuantModel(RoundedModel):
             raise DataError("The dataset for calibration is empty.", "Give about 100 training images.")
         return [np.concatenate(parts)[:limit] for parts in zip(*batches, strict=True)]
 
-    def to_int8(self, path: Path | str) -> Proof:
+    def to_int8(
+        self, path: Path | str, preprocess: Preprocess | None = None, classes: Sequence[str] | None = None
+    ) -> Proof:
         """Writes the model as full-integer int8, reads it back and proves that it holds the trained integers.
 
-        Weights, biases and ranges are rounded to their grids, which changes no output. If the model came from a file
-        with a sidecar, one is written beside the new file.
+        Weights, biases and ranges are rounded to their grids, which changes no output. What is known of preprocessing
+        and classes is written beside the new file, as its sidecar; an earlier file's sidecar never stays.
 
         Args:
             path: The path of the `.tflite` file; an existing file is replaced.
+            preprocess: How images become the inputs that the model was trained with. That of the file that the model
+                came from when left out.
+            classes: The class names in the order of the outputs. Those of the file that the model came from when left
+                out.
 
         Raises:
             ModelError: The model has not been calibrated, or training has made its weights NaN.
@@ -139,9 +146,14 @@ class QuantModel(RoundedModel):
         """
         made = convert(self)
         write_bytes(Path(path), made.quantized.content)
-        if self._sidecar is not None:
-            self._sidecar.write(Path(path))
+        renew(Path(path), self._known(preprocess, classes))
         return made.proof
+
+    def _known(self, preprocess: Preprocess | None, classes: Sequence[str] | None) -> Sidecar | None:
+        known = self._sidecar or Sidecar(None)
+        names = known.classes if classes is None else tuple(classes)
+        made = Sidecar(preprocess or known.preprocess, names, known.task)
+        return self._sidecar if made == Sidecar(None) else made
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Runs the graph as int8 will: see `RoundedModel.as_int8`."""

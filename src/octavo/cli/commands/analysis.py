@@ -66,6 +66,7 @@ def evaluate(
 ) -> None:
     """Score a model on held-out images, on LiteRT: accuracy, or what its task is scored by."""
     from octavo.api.evaluate import evaluate as evaluate_file
+    from octavo.base.files import sha256
 
     scores = evaluate_file(
         model,
@@ -78,6 +79,8 @@ def evaluate(
     made = model_score(scores)
     value = {
         "model": str(model),
+        "sha256": None if model.is_dir() else sha256(model),
+        "data": str(inputs.data),
         "task": scores.task,
         "metric": asdict(scores.metric),
         "images": len(scores),
@@ -93,7 +96,10 @@ def evaluate(
     say(f"{first.title}  {first.between(score)} on {len(scores):,} samples, {scores.kernels}")
     for metric, figure in others:
         say(f"{metric.title}  {metric.text(figure)}")
-    rows = [] if made.table is None else made.table.per_class
+    classes = [] if made.table is None else made.table.per_class
+    rows = [row for row in classes if row.images]
+    if len(rows) < len(classes):
+        say(f"{len(rows)} of the model's {len(classes)} classes have images.")
     width = max((len(name) for name in [*(row.name for row in rows), *made.by_class]), default=0)
     if rows:
         say(f"{'class':{width}}  samples  recall  precision")
@@ -225,7 +231,7 @@ def calibrate(
     draws: Annotated[int, typer.Option("--draws", min=1, help="Random draws for each size.")] = 5,
     judges: Annotated[
         int | None,
-        typer.Option("--judges", min=2, help="Number of other training images to evaluate on; a tenth by default."),
+        typer.Option("--judges", min=2, help="Number of other images to evaluate on; a third by default."),
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for study.json and study.png.")] = None,
     json_: JsonFlag = False,

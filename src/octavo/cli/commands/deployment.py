@@ -10,7 +10,7 @@ import typer
 
 from octavo.base.errors import OctavoError
 from octavo.cli.app import command
-from octavo.cli.options import JsonFlag, images, names, numbers
+from octavo.cli.options import Flags, JsonFlag, images, names, numbers
 from octavo.cli.output import Shown, print_json, say
 from octavo.recipe.options import Inputs
 
@@ -125,10 +125,26 @@ def targets(
 
 @command("octavo deploy runs/digits --out digits-model --zip")
 def deploy(
-    source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite model with its sidecar.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to create.")],
-    archive: Annotated[bool, typer.Option("--zip", help="Also write OUT.zip.")] = False,
-    web: Annotated[bool, typer.Option("--web", help="Also write the web demo, with LiteRT.js from npm.")] = False,
+    source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite classifier of any converter.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
+    inputs: Annotated[
+        Inputs,
+        Flags(
+            help={
+                "data": "Labelled images to measure a model file on, for its card: their test images.",
+                "images": "How many of them; all when left out.",
+            },
+            without=("signature", "size"),
+        ),
+    ],
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            "--evaluation", help="What `octavo evaluate MODEL --json` printed, for the card; instead of --data."
+        ),
+    ] = None,
+    archive: Annotated[bool, typer.Option("--zip", help="Write OUT.zip too.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Write the web demo too; takes LiteRT.js from npm.")] = False,
     beside: Annotated[
         Path | None,
         typer.Option("--beside", help="Float .tflite for the web demo; by default a run's own."),
@@ -149,10 +165,17 @@ def deploy(
     from octavo.deployment.web import Web
 
     if not web and (beside or litertjs):
-        raise OctavoError(
-            "--beside and --litertjs belong to the web demo, and --web is not set.", "Add --web, or leave them out."
-        )
-    made = deploy_folder(source, out, archive, Web(beside, litertjs) if web else None, mediapipe)
+        raise OctavoError("--beside and --litertjs are of the web demo.", "Add --web, or leave them out.")
+    made = deploy_folder(
+        source,
+        out,
+        archive,
+        Web(beside, litertjs) if web else None,
+        mediapipe,
+        data=inputs,
+        evaluation=evaluation,
+        progress=Shown(),
+    )
     if json_:
         print_json(made.to_json())
         return

@@ -1,0 +1,90 @@
+"""The evaluation of a model that comes as a file: measured on images, or read from what `octavo evaluate` printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from octavo.analysis.evaluate import evaluate, model_score
+from octavo.analysis.evaluation import ModelScore
+from octavo.base.errors import OctavoError
+from octavo.base.files import sha256
+from octavo.base.metric import Metric
+from octavo.base.progress import Progress
+from octavo.data.open import open_dataset
+from octavo.data.split import draw_test, held_out
+from octavo.recipe.options import Inputs
+from octavo.source.classes import in_model_order
+from octavo.source.load import Loaded
+
+
+class Evaluated(ModelScore):
+    """The score of a model file.
+
+    Args:
+        sha256: The SHA-256 of the file.
+        data: Where the samples come from.
+        images: How many of them were run.
+        kernels: The kernel family that ran the model, in words.
+        task: How the outputs are scored.
+        metric: The deciding figure.
+    """
+
+    sha256: str
+    data: str
+    images: int
+    kernels: str
+    task: str
+    metric: Metric
+
+
+def evaluated(model: Path, loaded: Loaded, inputs: Inputs, progress: Progress) -> Evaluated:
+    """Measures a model, as `octavo evaluate` does, on the test images of `inputs.data`.
+
+    Args:
+        model: The file.
+        loaded: The same, read; its sidecar says the preprocessing and the classes.
+        inputs: The images.
+        progress: Is told which images are held out, and how far the work is.
+
+    Raises:
+        DataError: There are no labelled test images, or their classes are not the model's.
+    """
+    source = open_dataset("path", inputs.data)
+    if said := held_out(source, inputs.seed):
+        progress.say(said)
+    test = in_model_order(loaded, draw_test(source, inputs.images, inputs.seed))
+    preprocess = None if loaded.sidecar is None else loaded.sidecar.preprocess
+    with progress.track("evaluate", len(test)) as advance:
+        scores = evaluate(loaded.graph, test, preprocess, progress=advance)
+    return Evaluated(
+        sha256=sha256(model),
+        data=str(inputs.data),
+        images=len(test),
+        kernels=scores.kernels,
+        task=scores.task,
+        metric=scores.metric,
+        **dict(model_score(scores)),
+    )
+
+
+def read_evaluation(path: Path, model: Path) -> Evaluated:
+    """Reads what ``octavo evaluate MODEL --data PHOTOS --json`` printed.
+
+    Args:
+        path: The JSON file.
+        model: The model that is deployed, which has to be the one that was evaluated.
+
+    Raises:
+        OctavoError: The file holds something else, or it is of another model.
+    """
+    todo = f"Write it with `octavo evaluate {model} --data PHOTOS --json > {path}`."
+    try:
+        found = Evaluated.model_validate(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise OctavoError(f"'{path}' is not the evaluation of a model file: {type(error).__name__}.", todo) from error
+    if found.sha256 != sha256(model):
+        raise OctavoError(f"'{path}' is the evaluation of another model than '{model}': their SHA-256 differ.", todo)
+    return found

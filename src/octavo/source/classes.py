@@ -1,0 +1,167 @@
+"""Class names: those of a model, in the order of its outputs, and images whose labels are in that order."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from octavo.base.errors import DataError
+from octavo.data.dataset import ImageSet, OctavoWarning
+from octavo.recipe.options import Inputs
+from octavo.source.load import Loaded
+from octavo.tflite.graph import WHOLE, Graph
+
+# The most class names in a message.
+_LISTED = 10
+
+
+def outputs_of(graph: Graph) -> int | None:
+    """How many classes a model's output tells apart. None if it is no list of one number per class.
+
+    A single number stands for two classes. A class itself, as ARG_MAX gives it, does not say how many there are.
+    """
+    given = graph.tensors[graph.outputs[0]]
+    count = math.prod(given.shape[1:])
+    if len(graph.outputs) > 1 or given.dtype in WHOLE or count < 1 or given.shape[-1] != count:
+        return None
+    return max(count, 2)
+
+
+def class_names(loaded: Loaded, inputs: Inputs | None = None) -> tuple[str, ...]:
+    """The class names of a model: from `labels`, else from its sidecar, else from its TFLite metadata.
+
+    Returns:
+        The names in the order of the outputs. Empty if they are not known.
+
+    Raises:
+        DataError: The file of `labels` cannot be read, or does not name as many classes as the model has outputs.
+    """
+    if inputs is None or inputs.labels is None:
+        stored = () if loaded.sidecar is None else loaded.sidecar.classes
+        return stored or loaded.notes.classes
+    path = Path(inputs.labels)
+    names = read_labels(path)
+    count = outputs_of(loaded.graph)
+    if count is not None and len(names) != count:
+        raise DataError(
+            f"'{path}' names {len(names)} classes, and {loaded.graph.name} tells {count} apart.",
+            "Set `labels` to a file with one class name a line, in the order of the model's outputs.",
+        )
+    return names
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The class names in a text file, one a line. Empty lines at its end are left out.
+
+    Raises:
+        DataError: The file cannot be read, is empty, or has an empty line between others.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"'{path}' cannot be read as class names: {error.strerror if isinstance(error, OSError) else error}.",
+            "Set `labels` to a text file with one class name a line.",
+        ) from error
+    if not lines or not all(lines):
+        empty = f"has no name in line {lines.index('') + 1}" if lines else "holds no class names"
+        raise DataError(
+            f"'{path}' {empty}.",
+            "Set `labels` to a text file with one class name a line, in the order of the model's outputs.",
+        )
+    return tuple(lines)
+
+
+def in_model_order(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None) -> ImageSet:
+    """Images whose labels and class names are the model's.
+
+    Classes are matched by name where the model's names are known, so that images may show some of the classes only, and
+    folders may be in another order. Where they are not known, the order of the images' classes is taken for the
+    model's.
+
+    Raises:
+        DataError: A class of the images is not one of the model's, or their number differs from the outputs of a
+            model with a softmax.
+
+    Warns:
+        OctavoWarning: The number of classes differs from that of the outputs. The images lose their labels.
+    """
+    names = class_names(loaded, inputs)
+    if images.labels is None:
+        return images
+    if names:
+        places = np.array([_place(name, images.classes, names) for name in images.classes], np.int64)
+        return replace(images, labels=places[images.labels], classes=names)
+    count = outputs_of(loaded.graph)
+    if count is None or len(images.classes) == count:
+        return images
+    problem = (
+        f"{loaded.graph.name} tells {count} classes apart, and the images have {len(images.classes)}: "
+        f"{_few(images.classes)}."
+    )
+    last = loaded.graph.producers.get(loaded.graph.outputs[0])
+    if last is not None and last.kind == "SOFTMAX":
+        raise DataError(
+            problem,
+            "Set `labels` to a file with all of the model's class names, one a line, in its order.",
+        )
+    warnings.warn(
+        f"{problem} Their labels are not used. If it is a classifier, set `labels` to a file with all of its class "
+        "names, one a line, in its order.",
+        OctavoWarning,
+        stacklevel=3,
+    )
+    return replace(images, labels=None, classes=())
+
+
+def to_calibrate(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None) -> ImageSet:
+    """Images in the model's order, as `in_model_order` gives them, where their labels are of use but not needed.
+
+    Raises:
+        DataError: As for `in_model_order`, if some of their classes are the model's.
+
+    Warns:
+        OctavoWarning: As for `in_model_order`, or none of their classes is one of the model's, whose names are known.
+            The images lose their labels.
+    """
+    names = class_names(loaded, inputs)
+    numbered = all(name.isdecimal() for name in images.classes)
+    if images.labels is None or not names or numbered or set(images.classes) & set(names):
+        return in_model_order(loaded, images, inputs)
+    warnings.warn(
+        f"None of the images' classes ({_few(images.classes)}) is one of the model's ({_few(names)}): their labels are "
+        "not used.",
+        OctavoWarning,
+        stacklevel=3,
+    )
+    return replace(images, labels=None, classes=())
+
+
+def names_for(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None) -> tuple[str, ...]:
+    """The class names for a model's sidecar: its own, else those of images that `in_model_order` returned."""
+    names = class_names(loaded, inputs)
+    return names or (images.classes if len(images.classes) == outputs_of(loaded.graph) else ())
+
+
+def _place(name: str, classes: Sequence[str], names: Sequence[str]) -> int:
+    """The output of a class."""
+    if names.count(name) == 1:
+        return names.index(name)
+    # Classes without names are numbers, which are places in the model's order: see `octavo.data.npz`.
+    if all(item.isdecimal() and int(item) < len(names) for item in classes):
+        return int(name)
+    what = "is not one of" if name not in names else "is more than one of"
+    raise DataError(
+        f"'{name}', a class of the images, {what} the model's {len(names)} classes: {_few(names)}.",
+        "Name the class folders as the model's classes, or set `labels` to a file with the model's class names, one a "
+        "line, in its order.",
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
