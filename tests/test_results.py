@@ -134,8 +134,8 @@ def test_sensitivity(folder: Path) -> None:
 
 def test_study(folder: Path) -> None:
     study = octavo.calibrate("float.tflite", "photos", sizes=[1, 9], draws=2)
-    shown(study, "4 models", "1 to 9 images", "cannot tell how many are enough", f"float {study.accuracy:.2%}")
-    assert "points against the most" in page(study, "img", "pre").text
+    shown(study, "4 models", "1 to 9 images", "cannot tell how many are enough", f"float {study.score:.2%}")
+    assert "points against the largest size" in page(study, "img", "pre").text
 
 
 def test_benchmark(folder: Path) -> None:

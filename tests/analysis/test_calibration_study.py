@@ -8,11 +8,12 @@ import pytest
 from scipy.stats import norm
 from tiny import CLASSES, SIZE, pictures, tiny_tflite, write_folder
 
-from octavo.analysis.calibration_study import Study, _enough, _needed, study
+from octavo.analysis.calibration_study import MARGIN, Study, _enough, study
 from octavo.analysis.calibration_study_views import lines, picture
 from octavo.api.calibrate import calibrate as study_file
 from octavo.base.errors import DataError
 from octavo.base.progress import Silent
+from octavo.base.stats import Interval, wider_needed
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.quantization.calibrate import calibrate
@@ -91,7 +92,8 @@ def test_enough_is_the_smallest_that_is_shown_to_lose_little(
     lows_and_highs: dict[int, tuple[float, float]], enough: int | None
 ) -> None:
     gaps = {size: ((low + high) / 2, low, high) for size, (low, high) in lows_and_highs.items()}
-    found, undecided = _enough(gaps)
+    losses = {size: Interval(-v, -high, -low) for size, (v, low, high) in gaps.items()}
+    found, undecided = _enough(losses, MARGIN)
     assert found == enough and undecided == (10 if enough is None else None)
 
 
@@ -99,10 +101,10 @@ def test_the_judges_that_are_needed_make_the_interval_as_narrow_as_the_question(
     """A normal interval of half the width takes four times the images: float64, by hand."""
     each = np.tile([0.2, -0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 100)
     spread = 1.96 * each.std(ddof=1)
-    needed = _needed(each)
+    needed = wider_needed(Interval(0.0, -spread / np.sqrt(50), spread / np.sqrt(50)), 50, MARGIN, share=True)
     assert needed is not None and needed > 765
     assert spread / np.sqrt(needed) <= 0.005 < spread / np.sqrt(needed - 1)
-    assert _needed(np.full(50, -0.1)) is None
+    assert wider_needed(Interval(0.1, 0.0, 0.2), 50, MARGIN, share=True) is None
 
 
 def test_acts_see_the_images_that_calibrate() -> None:

@@ -9,6 +9,7 @@ from trees import tree, write_folder, write_tar, write_zip
 from octavo.base.errors import DataError
 from octavo.data import draw, draw_test, open_dataset
 from octavo.data.cifar import CLASSES
+from octavo.data.split import check_trainable
 from octavo.recipe.schema import DataRecipe
 
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10-images.tar.gz"
@@ -67,7 +68,7 @@ def test_wrong_paths(tmp_path):
 def test_one_class_only(tmp_path):
     dataset = open_dataset("path", write_folder(tmp_path / "x", tree(classes="a")))
     with pytest.raises(DataError, match="one class only, 'a'"):
-        draw(dataset, DataRecipe(), 0)
+        check_trainable(draw(dataset, DataRecipe(), 0).train, "here")
 
 
 def test_cifar_as_images(tmp_path):

@@ -10,7 +10,8 @@ from tiny import pictures, tiny_tflite
 
 import octavo
 from octavo.data.dataset import ImageSet
-from octavo.source.load import classes_for, load_model, preprocess_for
+from octavo.source.classes import names_for
+from octavo.source.load import load_model, preprocess_for
 from octavo.source.notes import Notes, notes_of
 from octavo.tflite.graph import Graph
 from octavo.tflite.metadata import attach
@@ -58,7 +59,7 @@ def test_a_model_is_loaded_as_they_say(tmp_path: Path) -> None:
     assert said is not None and said.scale == (-2.0, 2.0)
     pixels, labels = pictures(9)
     folders = ImageSet(pixels, labels, ("x", "y", "z"), tuple(map(str, range(9))))
-    assert classes_for(loaded, folders) == ("ant", "bee", "cat")
+    assert names_for(loaded, folders) == ("ant", "bee", "cat")
 
 
 def test_folders_name_classes_only_where_they_are_as_many(tmp_path: Path) -> None:
@@ -67,5 +68,5 @@ def test_folders_name_classes_only_where_they_are_as_many(tmp_path: Path) -> Non
     loaded = load_model(path)
     pixels, labels = pictures(9)
     ids = tuple(map(str, range(9)))
-    assert classes_for(loaded, ImageSet(pixels, labels, ("x", "y", "z"), ids)) == ("x", "y", "z")
-    assert classes_for(loaded, ImageSet(pixels, np.minimum(labels, 1), ("x", "y"), ids)) == ()
+    assert names_for(loaded, ImageSet(pixels, labels, ("x", "y", "z"), ids)) == ("x", "y", "z")
+    assert names_for(loaded, ImageSet(pixels, np.minimum(labels, 1), ("x", "y"), ids)) == ()

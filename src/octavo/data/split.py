@@ -355,7 +355,7 @@ def _training_split(dataset: Dataset) -> Split:
     pool = dataset.splits.get("train") or dataset.splits.get("all")
     if pool is None:
         raise DataError(
-            f"{dataset.source} has test images only, and those never train or calibrate.",
+            f"{dataset.source} has only test images, which are never used for training or calibration.",
             "Add a train folder, or x_train. A folder that is itself called test holds test images: name it otherwise.",
         )
     return pool

@@ -165,7 +165,9 @@ def deploy(
     from octavo.deployment.web import Web
 
     if not web and (beside or litertjs):
-        raise OctavoError("--beside and --litertjs are of the web demo.", "Add --web, or leave them out.")
+        raise OctavoError(
+            "--beside and --litertjs belong to the web demo, and --web is not set.", "Add --web, or leave them out."
+        )
     made = deploy_folder(
         source,
         out,
