@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from octavo.base.files import check_file, write_bytes
 from octavo.source.jax_function import to_float_tflite
+from octavo.source.sidecar import check_model, write_model
 from octavo.tflite.graph import Graph
 
 
@@ -37,7 +37,7 @@ def from_jax(function: Callable[..., Any], *examples: Any, out: Path | str) -> G
         Graph('float.tflite': 2 ops, 1,540 bytes, float32 (1, 8, 8, 3) -> float32 (1, 3))
     """
     out = Path(out)
-    check_file(out)
+    check_model(out)
     content = to_float_tflite(function, examples)
-    write_bytes(out, content)
+    write_model(out, content, None)
     return Graph(content, f"'{out}'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from octavo.base.files import check_file, write_bytes
+from octavo.source.sidecar import check_model, write_model
 from octavo.source.torch_module import to_float_tflite
 from octavo.tflite.graph import Graph
 
@@ -36,7 +36,7 @@ def from_torch(module: Any, *examples: Any, out: Path | str) -> Graph:
         Graph('float.tflite': 1 ops, 1,624 bytes, float32 (1, 8, 8, 3) -> float32 (1, 6, 6, 4))
     """
     out = Path(out)
-    check_file(out)
+    check_model(out)
     content = to_float_tflite(module, examples)
-    write_bytes(out, content)
+    write_model(out, content, None)
     return Graph(content, f"'{out}'")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from octavo.api.written import Written, check_output, left_by_xnnpack
-from octavo.base.files import write_bytes
+from octavo.base.files import check_folder
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
@@ -18,7 +18,7 @@ from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
 from octavo.source.load import check_classes, classes_for, image_preprocess_for, load_float
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.training import qat as training
 from octavo.training.convert import convert
@@ -70,7 +70,9 @@ def qat(
     inputs, wanted = options_of(data, quantization, fields)
     wanted.refuse("tune", why="Training for int8 takes no tuning passes: it learns what they would compute.")
     out, recipe = Path(out), recipe or QatRecipe()
+    workdir = out.with_name(f".{out.name}.training")
     check_output(out, model)
+    check_folder(workdir)
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     resolve(loaded.graph, wanted.precision)
     preprocess = image_preprocess_for(loaded, inputs, progress)
@@ -80,11 +82,9 @@ def qat(
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, wanted.observer, advance)
     simulation = Simulation(loaded.graph, ranges, wanted.allow_float, wanted.precision)
-    workdir = out.with_name(f".{out.name}.training")
     training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress)
     made = convert(simulation)
-    write_bytes(out, made.quantized.content)
-    Sidecar(preprocess, classes_for(loaded, train)).write(out)
+    write_model(out, made.quantized.content, Sidecar(preprocess, classes_for(loaded, train)))
     shutil.rmtree(workdir, ignore_errors=True)
     left = left_by_xnnpack(Graph(made.quantized.content))
     return Written(out, made.quantized, made.proof, len(loaded.graph.content), left)

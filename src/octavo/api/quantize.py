@@ -11,7 +11,6 @@ from typing import Unpack
 from octavo.analysis.answers import answers
 from octavo.api.written import Written, check_output, left_by_xnnpack, slowdown
 from octavo.base.errors import QuantizationError
-from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
@@ -27,7 +26,7 @@ from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.rewrite.split_outputs import split_outputs as apart
 from octavo.runtime.litert import inputs_of
 from octavo.source.load import classes_for, load_float, preprocess_for
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
 
@@ -97,8 +96,7 @@ def quantize(
         )
     if not found.hold:
         warnings.warn(". ".join(found.describe()), OctavoWarning, stacklevel=2)
-    write_bytes(out, int8.content)
-    Sidecar(preprocess, classes_for(loaded, chosen)).write(out)
+    write_model(out, int8.content, Sidecar(preprocess, classes_for(loaded, chosen)))
     left = left_by_xnnpack(written)
     slower = slowdown(loaded.graph, written, left)
     return Written(out, int8, proof, len(loaded.graph.content), left, tuned.steps, found, slower)

@@ -8,14 +8,13 @@ from typing import Any, Unpack
 
 from octavo.api.tried import draw_tried
 from octavo.api.written import check_output
-from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
 from octavo.source.load import load_model, preprocess_for
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.size import breakdown
 
 
@@ -109,6 +108,6 @@ def slim(
     tried = draw_tried(loaded.graph, preprocess, inputs)
     made = slimming.slim(loaded.graph, preprocess, tried.seen, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
-    write_bytes(out, content)
-    Sidecar(made.preprocess, loaded.belongs.classes if loaded.belongs else ()).write(out)
+    classes = loaded.belongs.classes if loaded.belongs else ()
+    write_model(out, content, Sidecar(made.preprocess, classes))
     return Slimmed(out, len(loaded.graph.content), content, made.preprocess, tried.about, made.steps, made.left)

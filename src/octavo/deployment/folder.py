@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any, TypeVar
 from octavo.analysis.evaluate import gives_probabilities
 from octavo.analysis.evaluation import Evaluation
 from octavo.base.artefact import Artefact
-from octavo.base.errors import ModelError, OctavoError
-from octavo.base.files import check_folder, replacing, sha256
+from octavo.base.errors import ModelError
+from octavo.base.files import check_file, check_new_folder, making_folder, replacing, sha256
 from octavo.data.summary import DataSummary
 from octavo.deployment import carray, cfacts
 from octavo.deployment.card import model_card
@@ -77,9 +76,9 @@ def deploy(
         ['model.tflite', 'labels.txt', 'classify.c']
     """
     source, out = Path(source), Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OctavoError(f"'{out}' exists already and is not empty.", "Set `out` to another folder, or remove it.")
-    check_folder(out)
+    check_new_folder(out)
+    if archive:
+        check_file(_archive_of(out))
     run = source if source.is_dir() else None
     model = source / "int8.tflite" if source.is_dir() else source
     if run is not None and not model.is_file():
@@ -93,10 +92,7 @@ def deploy(
         beside = web.beside or source / "float.tflite"
         if web.beside is None:
             _evaluated(evaluation, "float", beside)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        made = Path(temporary) / "folder"
-        made.mkdir()
+    with making_folder(out) as made:
         _fill(made, loaded, evaluation, _of_run(run, DataSummary))
         assert loaded.belongs is not None
         if mediapipe:
@@ -107,9 +103,6 @@ def deploy(
         _sum(made)
         files = {path.relative_to(made).as_posix(): path.stat().st_size for path in _files(made)}
         zipped = _zip(made, out) if archive else None
-        if out.exists():
-            out.rmdir()
-        made.rename(out)
     return Deployed(out, zipped, files)
 
 
@@ -193,8 +186,12 @@ def _sum(folder: Path) -> None:
     (folder / "SHA256SUMS").write_text("".join(sums), "utf-8", newline="\n")
 
 
+def _archive_of(out: Path) -> Path:
+    return out.with_name(out.name + ".zip")
+
+
 def _zip(folder: Path, out: Path) -> Path:
-    path = out.with_name(out.name + ".zip")
+    path = _archive_of(out)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in _files(folder):
             entry = zipfile.ZipInfo(f"{out.name}/{file.relative_to(folder).as_posix()}", _DATE)

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import DataError, ModelError
-from octavo.base.files import write_bytes
 from octavo.data.dataset import OctavoWarning
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import calibrate
@@ -23,7 +22,7 @@ from octavo.runtime.litert import Model, Port
 from octavo.simulate.rounded import RoundedModel, arguments
 from octavo.source.export import to_float_tflite
 from octavo.source.load import load_float
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.training.convert import convert
 
@@ -128,7 +127,7 @@ class QuantModel(RoundedModel):
         """Writes the model as full-integer int8, reads it back and proves that it holds the trained integers.
 
         Weights, biases and ranges are rounded to their grids, which changes no output. If the model came from a file
-        with a sidecar, one is written beside the new file.
+        with a sidecar, one is written beside the new file. If not, the sidecar of a file that is replaced is deleted.
 
         Args:
             path: The path of the `.tflite` file; an existing file is replaced.
@@ -138,9 +137,7 @@ class QuantModel(RoundedModel):
             ProofError: The file does not hold the trained integers; then nothing is written.
         """
         made = convert(self)
-        write_bytes(Path(path), made.quantized.content)
-        if self._belongs is not None:
-            self._belongs.write(Path(path))
+        write_model(Path(path), made.quantized.content, self._belongs)
         return made.proof
 
     def call(self, inputs: Any, training: bool = False) -> Any:
