@@ -7,12 +7,25 @@ import sys
 
 from octavo.base.errors import OctavoError
 from octavo.cli.commands import app
+from octavo.cli.streams import dropping
 
 _INTERRUPTED = "Interrupted; nothing is half written. Give the same command again: runs and training go on."
 
 
 def main() -> None:
     """Runs the command line. A user's mistake causes one message and exit code 2, never a traceback."""
+    code: str | int | None = 0
+    with dropping() as lost:
+        try:
+            _run()
+        except SystemExit as end:
+            code = end.code
+        if (error := lost()) is not None and not code:
+            code = _refuse(f"Standard output could not be written: {error.strerror}. All other work is done.")
+    sys.exit(code)
+
+
+def _run() -> None:
     try:
         app()
     except OctavoError as error:
