@@ -129,6 +129,11 @@ def _check(loaded: Loaded, model: Path) -> None:
             f"{graph.name} tells {count} classes apart, and its sidecar names {len(belongs.classes)}.",
             "Quantize it with --data whose folders are named as the classes.",
         )
+    if broken := [name for name in belongs.classes if name.splitlines() != [name]]:
+        raise ModelError(
+            f"The class {broken[0]!r} is not one line of text, and labels.txt has one line for each class.",
+            "Give the class another name in the sidecar.",
+        )
 
 
 def _evaluated(evaluation: Evaluation | None, name: str, model: Path) -> None:
