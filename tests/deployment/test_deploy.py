@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import metadata as metadata_of
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from rundir import evaluation
 from shell import octavo, refused
 from tiny import CLASSES, tiny_int8, tiny_tflite, write_folder
 
+from octavo import __version__ as octavo_version
 from octavo.api.evaluate import evaluate as evaluate_file
 from octavo.base.errors import ModelError, OctavoError, ProofError
+from octavo.base.provenance import Host, Provenance
 from octavo.base.stats import Interval
 from octavo.data.preprocess import Preprocess
 from octavo.data.summary import DataSummary, SplitSummary
@@ -39,6 +42,7 @@ FILES = [
     "model_facts.h",
     "predict.py",
     "preprocess.json",
+    "sbom.json",
 ]
 
 
@@ -365,6 +369,35 @@ def test_a_runs_card_states_its_figures(tmp_path: Path) -> None:
     with zipfile.ZipFile(made.archive) as archive:
         assert sorted(archive.namelist()) == [f"out/{name}" for name in FILES]
         assert archive.read("out/model.tflite") == (made.folder / "model.tflite").read_bytes()
+
+
+def test_the_bill_of_materials_names_what_made_the_model(tmp_path: Path, moved: Path) -> None:
+    run = run_folder(tmp_path / "run")
+    host = Host(cpu="a", cores=2, python="3.12.1", platform="Linux-x86_64")
+    versions = {"keras": "3.15.1", "ai-edge-litert": "2.3.0"}
+    made = Provenance(octavo="0.1.0", commit="abc1234", created="", machine=host, versions=versions, stages={})
+    made.write(run / made.file)
+    folders = [deploy(run, tmp_path / name).folder for name in ("one", "two")]
+    texts = [(folder / "sbom.json").read_text("utf-8") for folder in folders]
+    assert texts[0] == texts[1]
+    value = json.loads(texts[0])
+    assert (value["bomFormat"], value["specVersion"]) == ("CycloneDX", "1.6")
+    assert {"content": hashlib.sha256((folders[0] / "model.tflite").read_bytes()).hexdigest(), "alg": "SHA-256"} in (
+        value["metadata"]["component"]["hashes"]
+    )
+    found = [(row["name"], row["version"], row.get("purl"), row["scope"]) for row in value["components"]]
+    assert found == [
+        ("octavo", "0.1.0", None, "excluded"),
+        ("python", "3.12.1", None, "excluded"),
+        ("ai-edge-litert", "2.3.0", "pkg:pypi/ai-edge-litert@2.3.0", "excluded"),
+        ("keras", "3.15.1", "pkg:pypi/keras@3.15.1", "excluded"),
+    ]
+    references = [row["bom-ref"] for row in value["components"]]
+    assert len(set(references)) == len(references)
+    tools = {row["name"]: row["version"] for row in value["metadata"]["tools"]["components"]}
+    assert tools["octavo"] == octavo_version and tools["ai-edge-litert"] == metadata_of.version("ai-edge-litert")
+    # What made a model that comes alone is unknown.
+    assert json.loads((moved / "sbom.json").read_text("utf-8"))["components"] == []
 
 
 def test_an_evaluation_of_another_model_is_not_printed(tmp_path: Path) -> None:

@@ -92,6 +92,12 @@ def test_the_demo_is_whole_and_summed(demo: Path) -> None:
     assert {"web/index.html", "web/int8.tflite", "web/float32.tflite", "web/litert/index.js"} <= files
     assert litertjs.PACKAGES[0].integrity in (demo / "web" / "litert" / "NOTICE.txt").read_text()
     assert not (demo.parent / "outside").exists()
+    listed = json.loads((demo / "sbom.json").read_text("utf-8"))["components"]
+    assert [row["purl"] for row in listed] == [
+        f"pkg:npm/%40litertjs/{name}@{litertjs.VERSION}" for name in ("core", "wasm-utils")
+    ]
+    content = (demo.parent / "packed" / litertjs.PACKAGES[0].archive).read_bytes()
+    assert listed[0]["hashes"] == [{"alg": "SHA-512", "content": hashlib.sha512(content).hexdigest()}]
 
 
 def test_every_pixels_code_is_octavos_own(demo: Path) -> None:

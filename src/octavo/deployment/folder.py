@@ -15,10 +15,12 @@ from octavo.analysis.evaluation import Evaluation
 from octavo.base.artefact import Artefact
 from octavo.base.errors import ModelError
 from octavo.base.files import check_file, check_new_folder, making_folder, replacing, sha256
+from octavo.base.provenance import Provenance
 from octavo.data.summary import DataSummary
-from octavo.deployment import carray, cfacts
+from octavo.deployment import carray, cfacts, litertjs
 from octavo.deployment.card import model_card
 from octavo.deployment.described import LABELS, described, for_mediapipe, labels
+from octavo.deployment.sbom import bill
 from octavo.deployment.web import Shown, Web, write_web
 from octavo.source.load import Loaded, load_model
 from octavo.tflite.graph import WHOLE
@@ -100,6 +102,9 @@ def deploy(
         if web is not None:
             shown = None if beside is None else _float(beside)
             write_web(made / "web", Shown(loaded.graph, loaded.belongs), shown, evaluation, web.packed)
+        vendored = () if web is None else litertjs.PACKAGES
+        materials = bill(sha256(made / "model.tflite"), _of_run(run, Provenance), vendored)
+        (made / "sbom.json").write_text(materials, "utf-8", newline="\n")
         _sum(made)
         files = {path.relative_to(made).as_posix(): path.stat().st_size for path in _files(made)}
         zipped = _zip(made, out) if archive else None

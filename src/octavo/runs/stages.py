@@ -22,6 +22,7 @@ from octavo.base.errors import OctavoError
 from octavo.base.files import check_results, replacing, write_bytes, write_text
 from octavo.base.lock import Lock
 from octavo.base.progress import Progress, Silent
+from octavo.base.provenance import versions
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
@@ -37,7 +38,7 @@ from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
 from octavo.quantization.table import build
 from octavo.recipe.schema import Recipe, load_recipe
 from octavo.rewrite.integer_forms import integer_forms
-from octavo.runs.manifest import Manifest, fingerprint, versions
+from octavo.runs.manifest import Manifest, fingerprint
 from octavo.runtime.litert import inputs_of, latency
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
