@@ -64,8 +64,6 @@ def qat(
         >>> all(check.passed for check in made.proof.checks)
         True
     """
-    from octavo.simulate import Simulation
-
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
     wanted.refuse("tune", why="Training for int8 takes no tuning passes: it learns what they would compute.")
@@ -73,6 +71,8 @@ def qat(
     workdir = out.with_name(f".{out.name}.training")
     check_output(out, model)
     check_folder(workdir)
+    from octavo.simulate import Simulation
+
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     resolve(loaded.graph, wanted.precision)
     preprocess = image_preprocess_for(loaded, inputs, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 from octavo.base.errors import OctavoError
@@ -10,6 +11,7 @@ from octavo.cli.commands import app
 from octavo.cli.streams import dropping
 
 _INTERRUPTED = "Interrupted; nothing is half written. Give the same command again: runs and training go on."
+_TOO_MANY_FILES = "Too many files are open at once. Raise the limit, for example: ulimit -n 1024."
 
 
 def main() -> None:
@@ -40,12 +42,23 @@ def _run() -> None:
             sys.exit(
                 _refuse(f"{error.strerror}{where}. Free some space or choose another place; nothing is half written.")
             )
+        if _has_too_many_files(error):
+            sys.exit(_refuse(_TOO_MANY_FILES))
         raise
     except Exception as error:
+        if _has_too_many_files(error):
+            sys.exit(_refuse(_TOO_MANY_FILES))
         if not _is_interruption(error):
             raise
         sys.stderr.write(f"{_INTERRUPTED}\n")
         sys.exit(130)
+
+
+def _has_too_many_files(error: Exception) -> bool:
+    """Whether the process, or the system, had no room for another open file. A module that cannot be opened says so."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error)
 
 
 def _is_interruption(error: BaseException | None) -> bool:
