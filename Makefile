@@ -5,17 +5,30 @@ READY := .venv/.ready
 # A module's tests stay in one process: they share what is dear to make.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope
 
-.PHONY: setup run test test-slow nightly check format docs reference bench clean help
+TOOLS := .venv-tools
+TOOLS_READY := $(TOOLS)/.ready
+# Both locks hold the hash of every file, for each supported Python and platform.
+INSTALL := -m pip install --quiet --disable-pip-version-check
+COMPILE = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock' $(UPGRADE)
+
+.PHONY: setup run test test-slow nightly check format docs reference bench lock licences audit clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 setup: $(READY) ## make .venv with everything in it
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml requirements/setup.lock
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Octavo needs Python 3.11 to 3.13, and {sys.executable} is {v[0]}.{v[1]}. Set PYTHON, as in: make setup PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/python $(INSTALL) --require-hashes --requirement requirements/setup.lock
+	$(BIN)/python $(INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(TOOLS_READY): requirements/tools.lock
+	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python $(INSTALL) --require-hashes --requirement requirements/tools.lock
 	touch $@
 
 run: $(READY) ## run the recipe `digits`: photographs to int8 model and report, offline
@@ -50,5 +63,15 @@ reference: $(READY) ## the API reference as HTML: build/reference/index.html
 bench: $(READY) ## the PTQ benchmark, side by side
 	$(BIN)/python bench/ptq.py
 
+lock: $(TOOLS_READY) ## write the locks anew after a change of requirements; UPGRADE=--upgrade takes the newest versions
+	$(COMPILE) --extra train --extra dev --output-file requirements/setup.lock pyproject.toml
+	$(COMPILE) --output-file requirements/tools.lock requirements/tools.in
+
+licences: $(READY) $(TOOLS_READY) ## whether every installed package has one of the licences that pyproject.toml allows
+	$(TOOLS)/bin/pip-licenses --python $(BIN)/python
+
+audit: $(TOOLS_READY) ## whether a locked version has a known vulnerability; needs the network
+	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/setup.lock
+
 clean: ## remove what setup made; runs stay
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv $(TOOLS) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from tiny import CLASSES, SIZE, tiny_int8
 
 from octavo.analysis.tasks.task import gives_probabilities
 from octavo.data.preprocess import Preprocess
+from octavo.deployment import carray
 from octavo.deployment.folder import deploy
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import quantize
@@ -168,17 +170,71 @@ def test_what_is_no_image_of_the_models_is_refused_in_one_sentence(tmp_path: Pat
             done = classify(folder, tmp_path / "image")
             assert (done.returncode, done.stdout) == (2, "")
             assert message in done.stderr and len(done.stderr.splitlines()) == 1
-    for image, message in ((tmp_path / "none.ppm", "No such file"), (tmp_path, "Is a directory")):
+    os.mkfifo(tmp_path / "pipe")
+    odd = {tmp_path / "none.ppm": "No such file", tmp_path: "Is a directory", tmp_path / "pipe": "no regular file"}
+    for image, message in odd.items():
         done = classify(folder, image)
         assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
     assert classify(folder).returncode == 2
+
+
+def compiled(folder: Path) -> None:
+    command = f"gcc -o classify classify.c model_data.cc {LIBRARY} -Wl,-rpath,{LITERT} -lm"
+    subprocess.run(command, shell=True, check=True, cwd=folder)
+
+
+def test_fewer_labels_than_outputs_are_noticed(tmp_path: Path) -> None:
+    folder = built(tmp_path / "here", tiny_int8(), Preprocess((SIZE, SIZE)))
+    image, facts = ppm(folder / "a.ppm", pictures((SIZE, SIZE, 3), 1)[0]), folder / "model_facts.h"
+    whole = facts.read_text("utf-8")
+    # One label less, and one class less.
+    for text in (
+        whole.replace('    "red",\n', ""),
+        whole.replace('    "red",\n', "").replace("CLASSES 3", "CLASSES 2"),
+    ):
+        assert text != whole
+        facts.write_text(text, "utf-8")
+        compiled(folder)
+        done = classify(folder, image)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "classify: model_facts.h is damaged: it names fewer labels than the model has outputs.\n"
+        )
+
+
+def test_damaged_models_are_one_sentence_or_an_answer(tmp_path: Path) -> None:
+    folder = built(tmp_path / "here", tiny_int8(), Preprocess((SIZE, SIZE)))
+    image, rng, codes = ppm(folder / "a.ppm", pictures((SIZE, SIZE, 3), 1)[0]), np.random.default_rng(0), []
+    for _ in range(20):
+        content = bytearray(tiny_int8().content)
+        for place in rng.integers(0, len(content), rng.integers(1, 3)):
+            content[place] = rng.integers(0, 256)
+        (folder / "model_data.cc").write_text(carray.source(bytes(content)), "utf-8")
+        compiled(folder)
+        done = classify(folder, image)
+        codes.append(done.returncode)
+        assert done.returncode in (0, 1), done
+        # LiteRT has notices of its own.
+        said = [line for line in done.stderr.splitlines() if line.startswith("classify: ")]
+        assert len(said) == done.returncode, done
+    assert set(codes) == {0, 1}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_an_answer_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    folder = built(tmp_path / "here", tiny_int8(), Preprocess((SIZE, SIZE)))
+    image = ppm(folder / "a.ppm", pictures((SIZE, SIZE, 3), 1)[0])
+    for redirection, said in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        command = ["bash", "-c", f"'{folder / 'classify'}' {image} {redirection}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == f"classify: The answer could not be written: {said}."
 
 
 def test_facts_of_another_model_are_noticed(tmp_path: Path) -> None:
     folder = built(tmp_path / "here", tiny_int8(), Preprocess((SIZE, SIZE)))
     facts = folder / "model_facts.h"
     facts.write_text(facts.read_text("utf-8").replace("MODEL_OUTPUTS 3", "MODEL_OUTPUTS 2"), "utf-8")
-    command = f"gcc -o classify classify.c model_data.cc {LIBRARY} -Wl,-rpath,{LITERT} -lm"
-    subprocess.run(command, shell=True, check=True, cwd=folder)
+    compiled(folder)
     done = classify(folder, ppm(folder / "a.ppm", pictures((SIZE, SIZE, 3), 1)[0]))
     assert done.returncode == 1 and "model_facts.h is of another model" in done.stderr

@@ -3,10 +3,12 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import metadata as metadata_of
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,10 @@ from rundir import evaluation
 from shell import octavo, refused
 from tiny import CLASSES, tiny_int8, tiny_tflite, write_folder
 
+from octavo import __version__ as octavo_version
 from octavo.api.evaluate import evaluate as evaluate_file
 from octavo.base.errors import ModelError, OctavoError, ProofError
+from octavo.base.provenance import Host, Provenance
 from octavo.base.stats import Interval
 from octavo.data.preprocess import Preprocess
 from octavo.data.summary import DataSummary, SplitSummary
@@ -38,6 +42,7 @@ FILES = [
     "model_facts.h",
     "predict.py",
     "preprocess.json",
+    "sbom.json",
 ]
 
 
@@ -138,6 +143,136 @@ def test_predict_refuses_what_is_no_picture(moved: Path, tmp_path: Path) -> None
         assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def mend(folder: Path) -> None:
+    """Makes the sums those of the files as they are."""
+    lines = (line.split("  ") for line in (folder / "SHA256SUMS").read_text("utf-8").splitlines())
+    sums = (f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for _, name in lines)
+    (folder / "SHA256SUMS").write_text("".join(sums), "utf-8")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.new("RGB", (20, 20), (250, 10, 10)).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def refusal(folder: Path, *arguments: object) -> str:
+    done = predict(folder, *arguments)
+    assert (done.returncode, done.stdout) == (2, ""), done
+    assert done.stderr.startswith("predict: ") and len(done.stderr.splitlines()) == 1, done.stderr
+    return done.stderr
+
+
+def changed(facts: bytes, **values: object) -> bytes:
+    return json.dumps(json.loads(facts) | values).encode()
+
+
+def test_predict_refuses_what_does_not_belong_together_with_right_sums(moved: Path, picture: Path) -> None:
+    facts, other = (moved / "preprocess.json").read_bytes(), tiny_int8().content
+    cases = [
+        ("labels.txt", b"blue\ngreen\n", "labels.txt names 2 classes, and model.tflite has 3 outputs."),
+        ("labels.txt", b"", "labels.txt names 1 classes"),
+        ("labels.txt", b"blue\n\xff\nred\n", "labels.txt is damaged: it is no UTF-8."),
+        ("preprocess.json", b"", "preprocess.json is damaged (JSONDecodeError)"),
+        ("preprocess.json", b"\xff", "preprocess.json is damaged (UnicodeDecodeError)"),
+        ("preprocess.json", b"[" * 100_000, "preprocess.json is damaged (RecursionError)"),
+        ("preprocess.json", b"[]", "preprocess.json is damaged (TypeError)"),
+        ("preprocess.json", b"{}", "preprocess.json is damaged (KeyError)"),
+        ("preprocess.json", changed(facts, size=[8, "8"]), "preprocess.json is damaged: 'size' is [8, '8']."),
+        (
+            "preprocess.json",
+            changed(facts, size=[10**9, 8]),
+            "model.tflite takes [1, 8, 8, 3], and preprocess.json says",
+        ),
+        ("preprocess.json", changed(facts, scale=[1, 1]), "'scale' is [1, 1]."),
+        ("preprocess.json", changed(facts, interpolation="box"), "'interpolation' is 'box'."),
+        ("preprocess.json", changed(facts, channels="gray"), "preprocess.json says [1, 8, 8, 1]"),
+        ("model.tflite", b"", "model.tflite is damaged: "),
+        ("model.tflite", other[: len(other) // 2], "model.tflite is damaged: "),
+        ("SHA256SUMS", b"\xff\xfe\n\n  \n", "model.tflite is damaged or was replaced"),
+    ]
+    for name, content, said in cases:
+        before = {file: (moved / file).read_bytes() for file in (name, "SHA256SUMS")}
+        (moved / name).write_bytes(content)
+        if name != "SHA256SUMS":
+            mend(moved)
+        assert said in refusal(moved, picture), (name, content[:40])
+        for file, whole in before.items():
+            (moved / file).write_bytes(whole)
+    assert predict(moved, picture).returncode == 0
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(200, marks=pytest.mark.slow)])
+def test_predict_answers_or_refuses_a_damaged_model_with_right_sums(moved: Path, picture: Path, count: int) -> None:
+    whole, rng = (moved / "model.tflite").read_bytes(), np.random.default_rng(count)
+    for _ in range(count):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(content), rng.integers(1, 20)):
+            content[place] = rng.integers(0, 256)
+        (moved / "model.tflite").write_bytes(content)
+        mend(moved)
+        done = predict(moved, picture)
+        assert done.returncode in (0, 2), done
+        assert len((done.stdout + done.stderr).splitlines()) == 1, done
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the model runs in the same process there")
+def test_predict_survives_a_runtime_that_crashes_or_never_ends(moved: Path, picture: Path, tmp_path: Path) -> None:
+    program = moved / "predict.py"
+    program.write_text(program.read_text("utf-8").replace("MOST_SECONDS = 30", "MOST_SECONDS = 2"), "utf-8")
+    fake = tmp_path / "fake" / "ai_edge_litert"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text("")
+    ends = {"import os; os.abort()": "the runtime crashed on it (SIGABRT)", "while True: pass": "within 2 seconds"}
+    for code, said in ends.items():
+        (fake / "interpreter.py").write_text(code)
+        command = [sys.executable, str(program), str(picture)]
+        environment = os.environ | {"PYTHONPATH": str(fake.parent)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_predict_takes_odd_pictures_and_odd_streams(moved: Path, picture: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    Image.new("RGB", (20, 20)).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:40])
+    odd = {
+        "pipe": "no regular file",
+        "/dev/zero": "no regular file",
+        ".": "no regular file",
+        "cut.png": "not a picture",
+    }
+    for name, said in (odd | {"x" * 300: "predict: "}).items():
+        assert said in refusal(moved, tmp_path / name)
+    assert "--top should be 1 or more" in predict(moved, picture, "--top", 0).stderr
+    named = tmp_path / os.fsdecode(b"caf\xe9.png")
+    shutil.copyfile(picture, named)
+    assert "caf\\udce9.png: red" in predict(moved, named).stdout
+    assert json.loads(predict(moved, named, "--json").stdout)[0]["path"] == str(named)
+    for redirection, code in {
+        ">&-": 0,
+        "<&- >&- 2>&-": 0,
+        "2>/dev/full": 0,
+        "| head -c1 >/dev/null; exit ${PIPESTATUS[0]}": 0,
+        ">/dev/full": 2,
+        ">/dev/full 2>/dev/full": 2,
+    }.items():
+        line = f"{sys.executable} -I '{moved / 'predict.py'}' {picture} {redirection}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == code, (redirection, done)
+        said = "predict: standard output cannot be written: No space left on device.\n"
+        assert done.stderr == (said if redirection == ">/dev/full" else "")
+
+
+def test_a_class_of_two_lines_is_not_deployed(tmp_path: Path) -> None:
+    path = model_file(tmp_path / "here", tiny_int8(), Preprocess((8, 8)))
+    Sidecar(Preprocess((8, 8)), ("blue", "gre\nen", "red")).write(path)
+    with pytest.raises(ModelError, match="is not one line of text"):
+        deploy(path, tmp_path / "out")
+
+
 def test_the_c_array_is_the_model(moved: Path) -> None:
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
@@ -235,6 +370,35 @@ def test_a_runs_card_states_its_figures(tmp_path: Path) -> None:
     with zipfile.ZipFile(made.archive) as archive:
         assert sorted(archive.namelist()) == [f"out/{name}" for name in FILES]
         assert archive.read("out/model.tflite") == (made.folder / "model.tflite").read_bytes()
+
+
+def test_the_bill_of_materials_names_what_made_the_model(tmp_path: Path, moved: Path) -> None:
+    run = run_folder(tmp_path / "run")
+    host = Host(cpu="a", cores=2, python="3.12.1", platform="Linux-x86_64")
+    versions = {"keras": "3.15.1", "ai-edge-litert": "2.3.0"}
+    made = Provenance(octavo="0.1.0", commit="abc1234", created="", machine=host, versions=versions, stages={})
+    made.write(run / made.file)
+    folders = [deploy(run, tmp_path / name).folder for name in ("one", "two")]
+    texts = [(folder / "sbom.json").read_text("utf-8") for folder in folders]
+    assert texts[0] == texts[1]
+    value = json.loads(texts[0])
+    assert (value["bomFormat"], value["specVersion"]) == ("CycloneDX", "1.6")
+    assert {"content": hashlib.sha256((folders[0] / "model.tflite").read_bytes()).hexdigest(), "alg": "SHA-256"} in (
+        value["metadata"]["component"]["hashes"]
+    )
+    found = [(row["name"], row["version"], row.get("purl"), row["scope"]) for row in value["components"]]
+    assert found == [
+        ("octavo", "0.1.0", None, "excluded"),
+        ("python", "3.12.1", None, "excluded"),
+        ("ai-edge-litert", "2.3.0", "pkg:pypi/ai-edge-litert@2.3.0", "excluded"),
+        ("keras", "3.15.1", "pkg:pypi/keras@3.15.1", "excluded"),
+    ]
+    references = [row["bom-ref"] for row in value["components"]]
+    assert len(set(references)) == len(references)
+    tools = {row["name"]: row["version"] for row in value["metadata"]["tools"]["components"]}
+    assert tools["octavo"] == octavo_version and tools["ai-edge-litert"] == metadata_of.version("ai-edge-litert")
+    # What made a model that comes alone is unknown.
+    assert json.loads((moved / "sbom.json").read_text("utf-8"))["components"] == []
 
 
 def test_an_evaluation_of_another_model_is_not_printed(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -35,6 +37,7 @@ from tiny import CLASSES, SIZE, tiny_int8, tiny_tflite
 from octavo.base.errors import MissingDependencyError, ModelError, OctavoError
 from octavo.data.preprocess import Preprocess
 from octavo.deployment import litertjs
+from octavo.deployment import serve as serving
 from octavo.deployment.folder import deploy
 from octavo.deployment.serve import WebServer, web_of
 from octavo.deployment.web import Web, browser_twin
@@ -89,6 +92,12 @@ def test_the_demo_is_whole_and_summed(demo: Path) -> None:
     assert {"web/index.html", "web/int8.tflite", "web/float32.tflite", "web/litert/index.js"} <= files
     assert litertjs.PACKAGES[0].integrity in (demo / "web" / "litert" / "NOTICE.txt").read_text()
     assert not (demo.parent / "outside").exists()
+    listed = json.loads((demo / "sbom.json").read_text("utf-8"))["components"]
+    assert [row["purl"] for row in listed] == [
+        f"pkg:npm/%40litertjs/{name}@{litertjs.VERSION}" for name in ("core", "wasm-utils")
+    ]
+    content = (demo.parent / "packed" / litertjs.PACKAGES[0].archive).read_bytes()
+    assert listed[0]["hashes"] == [{"alg": "SHA-512", "content": hashlib.sha512(content).hexdigest()}]
 
 
 def test_every_pixels_code_is_octavos_own(demo: Path) -> None:
@@ -212,12 +221,140 @@ def test_the_server_serves_the_demo_and_nothing_else(demo: Path) -> None:
         server.shutdown()
 
 
+def raw(port: int, request: bytes) -> bytes:
+    """The answer to a request as it is sent."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+def test_the_server_follows_no_link_and_serves_only_what_is_listed(
+    demo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (demo / "web" / "secret.txt").symlink_to(tmp_path / "secret")
+    (demo / "web" / "unlisted.txt").write_text("unlisted")
+    with WebServer(web_of(demo)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_port
+        listed = "litert/index.js"
+        assert answer(server.url + listed)[0] == 200
+        for name in (
+            "secret.txt",
+            "unlisted.txt",
+            "%00",
+            "a%00b",
+            "..%2fmodel.tflite",
+            "x" * 3000,
+            "%ff",
+            listed + "/",
+        ):
+            assert answer(server.url + name)[0] == 404, name
+        # What becomes a link or a pipe later is not followed, either.
+        (demo / "web" / "page.js").unlink()
+        (demo / "web" / "page.js").symlink_to(tmp_path / "secret")
+        (demo / "web" / "style.css").unlink()
+        os.mkfifo(demo / "web" / "style.css")
+        (demo / "web" / "litert").rename(demo / "moved")
+        (demo / "web" / "litert").symlink_to(demo / "moved")
+        for name in ("page.js", "style.css", listed):
+            assert answer(server.url + name)[0] == 404, name
+        for host in ("LOCALHOST", "LocalHost:80", f"127.0.0.1:{port}"):
+            assert answer(server.url, host)[0] == 200
+        for host in ("localhost.evil.example", "evil.example", "[::1]"):
+            assert answer(server.url, host)[0] == 421
+        assert raw(port, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 421")
+        assert raw(port, b"GET http://[bad HTTP/1.0\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.0 ")
+        for nonsense in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"", b"PUT / HTTP/1.0\r\nHost: localhost\r\n\r\n"):
+            assert b" 200 " not in raw(port, nonsense)
+        server.shutdown()
+    assert capfd.readouterr().err == ""
+
+
+def test_names_in_the_sums_do_not_lead_out_of_the_folder(demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    digest = hashlib.sha256(b"secret").hexdigest()
+    (demo / "web" / "link").symlink_to(tmp_path / "secret")
+    sums = (demo / "SHA256SUMS").read_text()
+    for name in ("web/../../secret", "web/link", "web/a\0b", "web/" + "x" * 300, "web//index.html"):
+        (demo / "SHA256SUMS").write_text(f"{sums}{digest}  {name}\n")
+        with pytest.raises(OctavoError, match="missing, a link, damaged or was replaced"):
+            web_of(demo)
+
+
+def test_parts_of_a_file(demo: Path) -> None:
+    content = (demo / "web" / "int8.tflite").read_bytes()
+    size = len(content)
+    with WebServer(web_of(demo)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def part(asked: str, **more: str) -> tuple[int, str | None, bytes]:
+            request = urllib.request.Request(server.url + "int8.tflite", headers={"Range": asked, **more})
+            try:
+                with urllib.request.urlopen(request, timeout=10) as found:
+                    return found.status, found.headers["Content-Range"], found.read()
+            except urllib.error.HTTPError as error:
+                return error.code, error.headers["Content-Range"], error.read()
+
+        for asked, wanted in (
+            ("0-0", content[:1]),
+            ("5-9", content[5:10]),
+            ("-7", content[-7:]),
+            ("100-", content[100:]),
+        ):
+            start = size - 7 if asked == "-7" else int(asked.split("-")[0])
+            said = f"bytes {start}-{start + len(wanted) - 1}/{size}"
+            assert part(f"bytes={asked}") == (206, said, wanted)
+        assert part(f"bytes={size - 2}-{10 * size}") == (206, f"bytes {size - 2}-{size - 1}/{size}", content[-2:])
+        for asked in (f"bytes={size}-", f"bytes={size + 9}-{size + 10}", "bytes=-0"):
+            assert part(asked) == (416, f"bytes */{size}", b"")
+        # Other forms are ignored, as RFC 9110 has it, and so is a part of a file that may be another one.
+        for asked in (
+            "bytes=9-5",
+            "bytes=0-1,4-5",
+            "lines=1-2",
+            "bytes=-",
+            "bytes=a-b",
+            "bytes=٣-٤".encode().decode("latin1"),
+        ):
+            assert part(asked) == (200, None, content)
+        assert part("bytes=0-1", **{"If-Range": '"an etag"'}) == (200, None, content)
+        request = urllib.request.Request(server.url + "int8.tflite", method="HEAD")
+        with urllib.request.urlopen(request, timeout=10) as found:
+            assert found.headers["Content-Length"] == str(size) and found.read() == b""
+        server.shutdown()
+
+
+def test_a_silent_connection_and_a_slow_one_end(
+    demo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serving._Handler, "timeout", 0.2)
+    monkeypatch.setattr(serving, "_LONGEST", 0.6)
+    with WebServer(web_of(demo)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = ("127.0.0.1", server.server_port)
+        with socket.create_connection(address, timeout=20) as silent:
+            assert silent.recv(1) == b""
+        with socket.create_connection(address, timeout=20) as slow:
+            try:
+                for _ in range(1000):
+                    slow.sendall(b"a")
+                    time.sleep(0.05)
+            except ConnectionError:
+                ended = True
+            assert ended
+        assert answer(server.url)[0] == 200
+        server.shutdown()
+    assert capfd.readouterr().err == ""
+
+
 def test_what_can_not_be_served_says_why(demo: Path, tmp_path: Path) -> None:
     assert "is not a folder that `octavo deploy` wrote" in refused(octavo("serve", tmp_path))
     plain = deploy(tmp_path / "here" / "int8.tflite", tmp_path / "plain").folder
     assert "holds no web demo. Deploy it again, with --web." in refused(octavo("serve", plain))
     (demo / "web" / "page.js").write_text("changed")
-    assert "page.js' is missing, damaged or was replaced" in refused(octavo("serve", demo))
+    assert "page.js' is missing, a link, damaged or was replaced" in refused(octavo("serve", demo))
     assert "belong to the web demo" in refused(
         octavo("deploy", demo, "--out", tmp_path / "new", "--litertjs", tmp_path)
     )

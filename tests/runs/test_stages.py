@@ -76,6 +76,7 @@ def test_every_artefact_is_there_and_belongs_together(done: Path) -> None:
         assert belongs.classes == tuple("0123456789")
         assert belongs.preprocess.size == (32, 32)
     assert not [path for path in done.iterdir() if path.name.startswith(".") and path.is_file()]
+    assert {path.name for path in done.iterdir() if path.is_file()} <= set(stages.FILES)
     _is_read_as_written(done)
     manifest = json.loads((done / "manifest.json").read_text())
     assert list(manifest["stages"]) == ["data", "train", "export", "calibrate", "quantize", "evaluate", "deployment"]

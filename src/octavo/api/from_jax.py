@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from octavo.base.files import check_file, write_bytes
 from octavo.data.preprocess import Preprocess
 from octavo.source.jax_function import to_float_tflite
-from octavo.source.sidecar import Sidecar, renew
+from octavo.source.sidecar import Sidecar, check_model, write_model
 from octavo.tflite.graph import Graph
 
 
@@ -48,8 +47,8 @@ def from_jax(
         Graph('float.tflite': 2 ops, 1,540 bytes, float32 (1, 8, 8, 3) -> float32 (1, 3))
     """
     out = Path(out)
-    check_file(out)
+    check_model(out)
     content = to_float_tflite(function, examples)
-    write_bytes(out, content)
-    renew(out, Sidecar(preprocess, tuple(classes)) if preprocess is not None or classes else None)
+    known = Sidecar(preprocess, tuple(classes)) if preprocess is not None or classes else None
+    write_model(out, content, known)
     return Graph(content, f"'{out}'")

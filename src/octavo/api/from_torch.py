@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from octavo.base.files import check_file, write_bytes
 from octavo.data.preprocess import Preprocess
-from octavo.source.sidecar import Sidecar, renew
+from octavo.source.sidecar import Sidecar, check_model, write_model
 from octavo.source.torch_module import to_float_tflite
 from octavo.tflite.graph import Graph
 
@@ -44,8 +43,8 @@ def from_torch(
         Graph('float.tflite': 1 ops, 1,624 bytes, float32 (1, 8, 8, 3) -> float32 (1, 6, 6, 4))
     """
     out = Path(out)
-    check_file(out)
+    check_model(out)
     content = to_float_tflite(module, examples)
-    write_bytes(out, content)
-    renew(out, Sidecar(preprocess, tuple(classes)) if preprocess is not None or classes else None)
+    known = Sidecar(preprocess, tuple(classes)) if preprocess is not None or classes else None
+    write_model(out, content, known)
     return Graph(content, f"'{out}'")

@@ -8,7 +8,7 @@ from typing import Unpack
 
 from octavo.api.opened import opened, scale_of
 from octavo.api.written import Written, check_output, left_by_xnnpack
-from octavo.base.files import write_bytes
+from octavo.base.files import check_folder
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.split import calibration, draw_training
@@ -19,7 +19,7 @@ from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import in_model_order, names_for
 from octavo.source.load import image_preprocess_for, load_float, task_of
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.training import qat as training
 from octavo.training.convert import convert
@@ -66,13 +66,15 @@ def qat(
         >>> all(check.passed for check in made.proof.checks)
         True
     """
-    from octavo.simulate import Simulation
-
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
     wanted.refuse("tune", why="Quantization-aware training uses no tuning passes: it trains the weights instead.")
     out, recipe = Path(out), recipe or QatRecipe()
+    workdir = out.with_name(f".{out.name}.training")
     check_output(out, model)
+    check_folder(workdir)
+    from octavo.simulate import Simulation
+
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     resolve(loaded.graph, wanted.precision)
     image_preprocess_for(loaded, inputs)
@@ -86,11 +88,13 @@ def qat(
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, wanted.observer, advance)
     simulation = Simulation(loaded.graph, ranges, wanted.allow_float, wanted.precision)
-    workdir = out.with_name(f".{out.name}.training")
     training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress)
     made = convert(simulation)
-    write_bytes(out, made.quantized.content)
-    Sidecar(preprocess, names_for(loaded, train, inputs), inputs.task or task_of(loaded)).write(out)
+    write_model(
+        out,
+        made.quantized.content,
+        Sidecar(preprocess, names_for(loaded, train, inputs), inputs.task or task_of(loaded)),
+    )
     shutil.rmtree(workdir, ignore_errors=True)
     left = left_by_xnnpack(Graph(made.quantized.content))
     return Written(out, made.quantized, made.proof, len(loaded.graph.content), left)

@@ -13,7 +13,6 @@ from octavo.analysis.scale_choice import choose_scale
 from octavo.api.opened import opened, understood
 from octavo.api.written import Written, check_output, left_by_xnnpack, slowdown
 from octavo.base.errors import QuantizationError
-from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
@@ -29,7 +28,7 @@ from octavo.rewrite.split_outputs import split_outputs as apart
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
 from octavo.source.load import load_float, task_of
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
 
@@ -100,8 +99,8 @@ def quantize(
         )
     if not found.hold:
         warnings.warn(". ".join(found.describe()), OctavoWarning, stacklevel=2)
-    write_bytes(out, int8.content)
-    Sidecar(preprocess, names_for(loaded, chosen, inputs), inputs.task or task_of(loaded)).write(out)
+    known = Sidecar(preprocess, names_for(loaded, chosen, inputs), inputs.task or task_of(loaded))
+    write_model(out, int8.content, known)
     left = left_by_xnnpack(written)
     slower = slowdown(loaded.graph, written, left)
     return Written(out, int8, proof, len(loaded.graph.content), left, tuned.steps, found, slower)

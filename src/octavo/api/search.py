@@ -12,7 +12,7 @@ from octavo.analysis.target_search import search as look
 from octavo.api.opened import opened, scale_of, understood
 from octavo.api.written import check_output
 from octavo.base.errors import DataError, QuantizationError
-from octavo.base.files import write_bytes
+from octavo.base.files import check_folder
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -24,7 +24,7 @@ from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
 from octavo.source.load import load_float
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, write_model
 from octavo.training import qat
 from octavo.training.convert import convert
 
@@ -75,7 +75,9 @@ def search(
         why="A target search chooses observer, tuning passes and precision itself.",
     )
     out = Path(out)
-    check_output(out, model)
+    record, workdir = out.with_name(f"{out.name}.search.json"), out.with_name(f".{out.name}.training")
+    check_output(out, model, beside=[record])
+    check_folder(workdir)
     if not str(wish):
         raise QuantizationError("A target search needs a target.", "Give a largest drop, size or latency.")
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
@@ -90,7 +92,6 @@ def search(
     training, _ = understood(loaded, training, inputs, Silent())
     judges, task = understood(loaded, judges, inputs, progress)
     calibrating = calibration(training, inputs.images, inputs.seed)
-    workdir = out.with_name(f".{out.name}.training")
 
     def trained(pictures: Preprocess) -> Quantized:
         from octavo.simulate import Simulation
@@ -112,12 +113,10 @@ def search(
         train=partial(trained, preprocess) if train and preprocess is not None and _keras() else None,
         progress=progress,
     )
-    record = out.with_name(f"{out.name}.search.json")
     found.record(str(model)).write(record)
     if found.chosen is None:
         raise _unmet(found, record)
-    write_bytes(out, found.chosen.content)
-    Sidecar(preprocess, names_for(loaded, training, inputs), task.name).write(out)
+    write_model(out, found.chosen.content, Sidecar(preprocess, names_for(loaded, training, inputs), task.name))
     shutil.rmtree(workdir, ignore_errors=True)
     return found
 

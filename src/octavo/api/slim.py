@@ -9,7 +9,6 @@ from typing import Any, Unpack
 from octavo.api.opened import opened, scale_of
 from octavo.api.samples import draw_samples
 from octavo.api.written import check_output
-from octavo.base.files import write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import InputFields, Inputs, inputs_of
@@ -17,7 +16,7 @@ from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
 from octavo.source.classes import class_names
 from octavo.source.load import load_model, task_of
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.size import breakdown
 
 
@@ -112,6 +111,5 @@ def slim(
     samples = draw_samples(loaded.graph, preprocess, inputs, source)
     made = slimming.slim(loaded.graph, preprocess, samples.inputs, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
-    write_bytes(out, content)
-    Sidecar(made.preprocess, class_names(loaded, inputs), task_of(loaded)).write(out)
+    write_model(out, content, Sidecar(made.preprocess, class_names(loaded, inputs), task_of(loaded)))
     return Slimmed(out, len(loaded.graph.content), content, made.preprocess, samples.about, made.steps, made.left)

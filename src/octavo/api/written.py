@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from octavo.quantization.proof import Proof
 from octavo.quantization.quantize import Quantized
 from octavo.runtime.benchmark import undelegated
 from octavo.runtime.litert import interleaved
-from octavo.source.sidecar import path_of
+from octavo.source.sidecar import check_model
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import Step
 
@@ -72,14 +73,20 @@ def slowdown(before: Graph, made: Graph, undelegated: list[str]) -> float | None
     return float(times[1] / times[0])
 
 
-def check_output(out: Path, *models: Path | str) -> None:
+def check_output(out: Path, *models: Path | str, beside: Sequence[Path] = ()) -> None:
     """Checks, before any work, that the output overwrites no input model and that its path can be written.
+
+    Args:
+        out: The model to write; its sidecar goes beside it.
+        models: The models that are read.
+        beside: Other files that will be written.
 
     Raises:
         ModelError: `out` is one of the models.
-        OctavoError: `out`, or its sidecar's path, cannot be written: see `octavo.base.files.check_file`.
+        OctavoError: One of the files cannot be written: see `octavo.base.files.check_file`.
     """
     if any(out.resolve() == Path(model).resolve() for model in models):
         raise ModelError("The output would overwrite the model that is read.", "Set `out` to another path.")
-    check_file(out)
-    check_file(path_of(out))
+    check_model(out)
+    for path in beside:
+        check_file(path)

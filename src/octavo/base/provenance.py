@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 from octavo.base.artefact import Artefact, Part
+
+_PACKAGES = ("keras", "tensorflow-cpu", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy", "pillow")
 
 
 class Host(Part):
@@ -71,3 +75,14 @@ class Provenance(Artefact):
     machine: Host
     versions: dict[str, str]
     stages: dict[str, Stage]
+
+
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """The installed versions of the packages that results depend on, without those that are missing."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

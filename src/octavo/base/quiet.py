@@ -15,8 +15,15 @@ def quiet() -> Iterator[None]:
     Notices such as "Created TensorFlow Lite XNNPACK delegate" do not go through Python, so the file descriptor is
     redirected. Errors reach Python as exceptions and are not lost.
     """
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:
+        # It is closed, so there is nothing to discard.
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 from octavo.base.errors import OctavoError
 from octavo.cli.commands import app
+from octavo.cli.streams import dropping
 
 _INTERRUPTED = "Interrupted. No file is half written. Repeat the same command: runs and training resume."
+_TOO_MANY_FILES = "Too many files are open at once. Raise the limit, for example: ulimit -n 1024."
 
 
 def main() -> None:
     """Runs the command line. A user's mistake causes one message and exit code 2, never a traceback."""
+    code: str | int | None = 0
+    with dropping() as lost:
+        try:
+            _run()
+        except SystemExit as end:
+            code = end.code
+        if (error := lost()) is not None and not code:
+            code = _refuse(f"Standard output could not be written: {error.strerror}. All other work is done.")
+    sys.exit(code)
+
+
+def _run() -> None:
     try:
         app()
     except OctavoError as error:
@@ -27,12 +42,23 @@ def main() -> None:
             sys.exit(
                 _refuse(f"{error.strerror}{where}. Free some space or choose another place. No file is half written.")
             )
+        if _has_too_many_files(error):
+            sys.exit(_refuse(_TOO_MANY_FILES))
         raise
     except Exception as error:
+        if _has_too_many_files(error):
+            sys.exit(_refuse(_TOO_MANY_FILES))
         if not _is_interruption(error):
             raise
         sys.stderr.write(f"{_INTERRUPTED}\n")
         sys.exit(130)
+
+
+def _has_too_many_files(error: Exception) -> bool:
+    """Whether the process, or the system, had no room for another open file. A module that cannot be opened says so."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error)
 
 
 def _is_interruption(error: BaseException | None) -> bool:

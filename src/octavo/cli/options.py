@@ -135,12 +135,12 @@ def pairs_apart(arguments: Sequence[str], flags: Container[str]) -> list[str]:
     return made
 
 
-def check_out(out: Path | None) -> None:
-    """Refuses a folder that results cannot be written into, before any work begins."""
+def check_out(out: Path | None, *names: str) -> None:
+    """Refuses a folder that results of these names cannot be written into, before any work begins."""
     if out is not None:
-        from octavo.base.files import check_folder
+        from octavo.base.files import check_results
 
-        check_folder(out)
+        check_results(out, names)
 
 
 def _passes(text: str) -> tuple[str, ...]:

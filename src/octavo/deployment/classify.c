@@ -10,7 +10,8 @@
 // model takes gray images), or as many raw bytes as there are values: rows from the top, and red, green, blue for each
 // pixel. Printed are probability, output code and class, the most probable first.
 //
-// Exit code 2: the image is not as it should be. 1: LiteRT failed. One sentence on standard error says what.
+// Exit code 2: the image is not as it should be. 1: LiteRT failed, model_facts.h does not fit the model, or the answer
+// could not be written. One sentence on standard error says what.
 
 #include <errno.h>
 #include <math.h>
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "model_data.h"
 #include "model_facts.h"
@@ -152,7 +154,12 @@ static const unsigned char *values_of(const char *path, const unsigned char *byt
 // Reads an image and quantizes it.
 static void read_image(const char *path, model_input *codes) {
   static unsigned char bytes[VALUES + LONGEST_HEADER];
-  FILE *file = fopen(path, "rb");
+  struct stat kind;
+  // Opening a pipe would wait for whoever writes into it.
+  const int known = stat(path, &kind);
+  if (known == 0 && (kind.st_mode & S_IFMT) == S_IFDIR) fail(WRONG_IMAGE, "'%s' cannot be read: Is a directory.", path);
+  if (known == 0 && (kind.st_mode & S_IFMT) != S_IFREG) fail(WRONG_IMAGE, "'%s' is no regular file.", path);
+  FILE *file = known == 0 ? fopen(path, "rb") : NULL;
   if (file == NULL) fail(WRONG_IMAGE, "'%s' cannot be read: %s.", path, strerror(errno));
   const size_t size = fread(bytes, 1, sizeof bytes, file);
   if (ferror(file)) fail(WRONG_IMAGE, "'%s' cannot be read: %s.", path, strerror(errno));
@@ -256,6 +263,11 @@ int main(int count, char **arguments) {
   static model_input codes[VALUES];
   static model_output answer[MODEL_OUTPUTS];
   static double shares[MODEL_CLASSES];
+  for (int place = 0; place < MODEL_OUTPUTS || place < MODEL_CLASSES; ++place) {
+    if (place >= MODEL_CLASSES || model_labels[place] == NULL) {
+      fail(LITERT_FAILED, "model_facts.h is damaged: it names fewer labels than the model has outputs.");
+    }
+  }
   if (count != 2) fail(WRONG_IMAGE, "Give one image: %s IMAGE", count > 0 ? arguments[0] : "classify");
   read_image(arguments[1], codes);
   run(codes, answer);
@@ -266,6 +278,6 @@ int main(int count, char **arguments) {
     printf("%8.4f%%  %6d  %s\n", 100 * shares[best], answer[best < MODEL_OUTPUTS ? best : 0], model_labels[best]);
     shares[best] = -1;
   }
-  if (fflush(stdout) != 0) fail(LITERT_FAILED, "The answer could not be written: %s.", strerror(errno));
+  if (fflush(stdout) != 0 || ferror(stdout)) fail(LITERT_FAILED, "The answer could not be written: %s.", strerror(errno));
   return 0;
 }

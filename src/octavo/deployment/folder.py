@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +14,15 @@ from octavo.analysis.evaluation import Evaluation
 from octavo.analysis.tasks.task import gives_probabilities
 from octavo.base.artefact import Artefact
 from octavo.base.errors import ModelError, OctavoError
-from octavo.base.files import check_folder, replacing, sha256
+from octavo.base.files import check_file, check_new_folder, making_folder, replacing, sha256
 from octavo.base.progress import Progress, Silent
+from octavo.base.provenance import Provenance
 from octavo.data.summary import DataSummary
-from octavo.deployment import carray, cfacts
+from octavo.deployment import carray, cfacts, litertjs
 from octavo.deployment.card import model_card
 from octavo.deployment.described import LABELS, described, for_mediapipe, labels
 from octavo.deployment.evaluated import Evaluated, evaluated, read_evaluation
+from octavo.deployment.sbom import bill
 from octavo.deployment.web import Shown, Web, write_web
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.source.classes import class_names
@@ -97,9 +98,9 @@ def deploy(
         ['model.tflite', 'labels.txt', 'classify.c']
     """
     source, out = Path(source), Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OctavoError(f"'{out}' exists already and is not empty.", "Set `out` to another folder, or remove it.")
-    check_folder(out)
+    check_new_folder(out)
+    if archive:
+        check_file(_archive_of(out))
     run = source if source.is_dir() else None
     model = source / "int8.tflite" if source.is_dir() else source
     if run is not None and not model.is_file():
@@ -129,10 +130,7 @@ def deploy(
         beside = web.beside or source / "float.tflite"
         if web.beside is None:
             _evaluated(of_run, "float", beside)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        made = Path(temporary) / "folder"
-        made.mkdir()
+    with making_folder(out) as made:
         _fill(made, loaded, of_run or measured, _of_run(run, DataSummary))
         assert loaded.sidecar is not None
         if mediapipe:
@@ -140,12 +138,12 @@ def deploy(
         if web is not None:
             shown = None if beside is None else _float(beside)
             write_web(made / "web", Shown(loaded.graph, loaded.sidecar), shown, of_run, web.packed)
+        vendored = () if web is None else litertjs.PACKAGES
+        materials = bill(sha256(made / "model.tflite"), _of_run(run, Provenance), vendored)
+        (made / "sbom.json").write_text(materials, "utf-8", newline="\n")
         _sum(made)
         files = {path.relative_to(made).as_posix(): path.stat().st_size for path in _files(made)}
         zipped = _zip(made, out) if archive else None
-        if out.exists():
-            out.rmdir()
-        made.rename(out)
     return Deployed(out, zipped, files)
 
 
@@ -184,6 +182,11 @@ def _check_classes(loaded: Loaded) -> None:
         raise ModelError(
             f"{graph.name} tells {count} classes apart, and {len(sidecar.classes) if sidecar else 0} are named.",
             "Set `labels` to a file with one class name a line, in the order of its outputs.",
+        )
+    if broken := [name for name in sidecar.classes if name.splitlines() != [name]]:
+        raise ModelError(
+            f"The class {broken[0]!r} is not one line of text, and labels.txt has one line for each class.",
+            "Give the class another name in the sidecar.",
         )
 
 
@@ -242,8 +245,12 @@ def _sum(folder: Path) -> None:
     (folder / "SHA256SUMS").write_text("".join(sums), "utf-8", newline="\n")
 
 
+def _archive_of(out: Path) -> Path:
+    return out.with_name(out.name + ".zip")
+
+
 def _zip(folder: Path, out: Path) -> Path:
-    path = out.with_name(out.name + ".zip")
+    path = _archive_of(out)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in _files(folder):
             entry = zipfile.ZipInfo(f"{out.name}/{file.relative_to(folder).as_posix()}", _DATE)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from octavo.base.artefact import Artefact
-from octavo.base.files import write_text
+from octavo.base.errors import OctavoError
+from octavo.base.files import check_results, write_text
 from octavo.reports.facts import NEEDED, OPTIONAL, Facts, read
 from octavo.reports.finding import Finding
 from octavo.reports.findings import findings
@@ -86,6 +87,10 @@ def write(run_dir: Path | str) -> Facts:
     """
     run_dir = Path(run_dir)
     facts = read(run_dir)
+    check_results(run_dir, ["report.md", "report.html", Report.file])
+    if (run_dir / PICTURES).is_symlink():
+        # Pictures of an earlier report are deleted there.
+        raise OctavoError(f"'{run_dir / PICTURES}' is a link, and pictures are written there.", "Delete the link.")
     found, made, drawn = findings(facts), tables(facts), plots(facts)
     context = _context(facts, found, made, drawn)
     for name, plot in drawn.items():

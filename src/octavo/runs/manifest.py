@@ -8,17 +8,14 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from octavo import __version__
 from octavo.base.files import sha256
-from octavo.base.provenance import Host, Provenance, Stage
-
-_PACKAGES = ("keras", "tensorflow-cpu", "tensorflow", "ai-edge-litert", "litert-quantizer", "numpy", "pillow")
+from octavo.base.provenance import Host, Provenance, Stage, versions
 
 
 class Manifest:
@@ -95,17 +92,6 @@ class Manifest:
     def write(self) -> None:
         """Writes `manifest.json`."""
         self._made.model_copy(update={"stages": self._stages}).write(self._path)
-
-
-def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
-    """The installed versions of the packages that results depend on, without those that are missing."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def fingerprint(path: Path | None) -> str | None:

@@ -20,8 +20,11 @@ from octavo.analysis.tasks.choose import task_for
 from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.analysis.tasks.task import Scores
 from octavo.base.artefact import Artefact
-from octavo.base.files import check_folder, replacing, write_bytes, write_text
+from octavo.base.errors import OctavoError
+from octavo.base.files import check_results, replacing, write_bytes, write_text
+from octavo.base.lock import Lock
 from octavo.base.progress import Progress, Silent
+from octavo.base.provenance import versions
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
@@ -37,9 +40,9 @@ from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
 from octavo.quantization.table import build
 from octavo.recipe.schema import Recipe, load_recipe
 from octavo.rewrite.integer_forms import integer_forms
-from octavo.runs.manifest import Manifest, fingerprint, versions
+from octavo.runs.manifest import Manifest, fingerprint
 from octavo.runtime.litert import inputs_of, latency
-from octavo.source.sidecar import Sidecar
+from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.tflite.size import Breakdown, FileSizes, Sizes, breakdown
 from octavo.training import qat
@@ -51,6 +54,17 @@ if TYPE_CHECKING:
     from octavo.simulate import FloatModel
 
 A = TypeVar("A", bound=Artefact)
+# What runs write, whatever their recipe; each is looked at before the work begins.
+_MODELS = ("model.keras", "float.tflite", "ptq.tflite", "control.tflite", "int8.tflite")
+_RECORDS = (
+    *("manifest", "data", "history", "ranges", "tuning", "qat", "control", "proof", "distributions", "compare", "size"),
+    *("evaluation", "deployment", "report"),
+)
+FILES = (
+    *("recipe.yaml", "predictions.npz", "trained.tflite", "report.html", "report.md"),
+    *(f"{record}.json" for record in _RECORDS),
+    *(name for model in _MODELS for name in (model, f"{model}.json")),
+)
 # How many images on which float and int8 disagree the report shows.
 GALLERY = 24
 # On how many images a run compares float and int8 tensor by tensor; each has many values, so few are enough.
@@ -84,8 +98,15 @@ def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None 
         'report.html'
     """
     made = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    check_folder(Path(out))
-    return _Run(made, Path(out), progress or Silent(), command).go()
+    out = Path(out)
+    check_results(out, FILES)
+    out.mkdir(parents=True, exist_ok=True)
+    with Lock(out.resolve()) as lock:
+        if lock.taken:
+            raise OctavoError(
+                f"Another run is at work in '{out}'.", "Wait until it has ended, or set `out` to another folder."
+            )
+        return _Run(made, out, progress or Silent(), command).go()
 
 
 def splits_of(recipe: Recipe) -> Splits:
@@ -255,16 +276,14 @@ class _Run:
             self.out / ".train",
             self.progress,
         )
-        sizes = save(model, self.out / "model.keras")
-        Sidecar(self.preprocess, classes).write(self.out / "model.keras")
+        sizes = save(model, self.out / "model.keras", Sidecar(self.preprocess, classes))
         self._write(BaselineRecord.of(history, bytes=sizes))
 
     def _export(self) -> None:
         from octavo.source.export import to_float_tflite
         from octavo.source.keras_file import load_keras
 
-        write_bytes(self.out / "float.tflite", to_float_tflite(load_keras(self.out / "model.keras")))
-        Sidecar(self.preprocess, self.splits.train.classes).write(self.out / "float.tflite")
+        self._write_model("float.tflite", to_float_tflite(load_keras(self.out / "model.keras")))
 
     def _calibrate(self) -> None:
         graph = self._graph("float.tflite")
@@ -292,8 +311,7 @@ class _Run:
         return self._graph("float.tflite"), self._read(RangesRecord).ranges
 
     def _write_model(self, name: str, content: bytes) -> None:
-        write_bytes(self.out / name, content)
-        Sidecar(self.preprocess, self.splits.train.classes).write(self.out / name)
+        write_model(self.out / name, content, Sidecar(self.preprocess, self.splits.train.classes))
 
     def _tuned(self) -> tuple[Tuning, Quantized]:
         """Post-training quantization: the float graph after the recipe's tuning passes, and its int8 form."""

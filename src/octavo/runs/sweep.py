@@ -17,7 +17,7 @@ from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.base import notebook
 from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import RecipeError
-from octavo.base.files import write_bytes
+from octavo.base.files import check_results, write_bytes
 from octavo.base.progress import Progress, Silent
 from octavo.base.stats import Interval
 from octavo.deployment.targets.arena import lifetimes, peak, plan
@@ -180,6 +180,7 @@ def sweep(
         ['size 32', 'size 48']
     """
     progress, out = progress or Silent(), Path(out)
+    check_results(out, [Sweep.file, "sweep.png"])
     made = [(variant, load_recipe(recipe, list(variant.settings))) for variant in variants(settings)]
     for variant, each in made:
         progress.say(f"{variant.name}:")

@@ -11,8 +11,8 @@ import numpy as np
 
 from octavo.base.backend import load
 from octavo.base.errors import ModelError
-from octavo.base.files import replacing
 from octavo.source import keras_h5
+from octavo.source.sidecar import Sidecar, replacing_model
 
 # File extensions of whole-model HDF5 files.
 H5 = {".h5", ".hdf5"}
@@ -22,8 +22,8 @@ _WEIGHTS = "model.weights.h5"
 _UNKNOWN_CLASS = ("Could not locate", "Unknown layer", "custom_object", "register_keras_serializable")
 
 
-def save(model: Any, path: Path) -> dict[str, int]:
-    """Writes a `.keras` file with the state of the optimizer, as Keras does by default.
+def save(model: Any, path: Path, known: Sidecar | None = None) -> dict[str, int]:
+    """Writes a `.keras` file with the state of the optimizer, as Keras does by default, and its sidecar.
 
     Returns:
         The file size in bytes with the state of the optimizer (``keras_with_optimizer``) and without (``keras``).
@@ -31,7 +31,7 @@ def save(model: Any, path: Path) -> dict[str, int]:
     # Keras omits the optimizer only if a model was never compiled, and its `clone_model` compiles the copy.
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
-    with replacing(path) as temporary:
+    with replacing_model(path, known) as temporary:
         bare.save(temporary)
         size = temporary.stat().st_size
         model.save(temporary)

@@ -122,6 +122,8 @@ def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
     name = f"'{path}'"
     exported = _exported(path)
     content = read_bytes(path) if exported is None else exported
+    if exported is None and sidecar.read(path, content) != found:
+        raise ModelError(f"{name} was replaced while it was read.", "Give the same command again.")
     chosen = choose(content, name, signature)
     graph = Graph(chosen.content, name)
     if exported is None:

@@ -2,11 +2,22 @@
 
 It holds the preprocessing, the class names and the SHA-256 of the model file. Most damaged `.tflite` files still load
 and run, so only the hash detects the damage.
+
+A model and its sidecar are two files, and a writer can be killed between them. So the new sidecar is complete, under
+another name, before the model is replaced, and a reader takes whichever sidecar names the hash of the model:
+
+| moment of the kill | model | sidecar | pending sidecar | a reader finds |
+|---|---|---|---|---|
+| before the model is renamed | old | old | none, or new | the old pair |
+| between the two renames | new | old or none | new | the new pair |
+| after both | new | new | none | the new pair |
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -15,7 +26,7 @@ from pydantic import BeforeValidator
 
 from octavo.base.artefact import Artefact
 from octavo.base.errors import ModelError, OctavoError
-from octavo.base.files import sha256
+from octavo.base.files import check_file, replacing, sha256
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.choices import TaskName
 
@@ -60,29 +71,18 @@ class Sidecar:
         preprocess = None if images is None else Preprocess.from_json(images)
         return cls(preprocess, tuple(str(name) for name in value["classes"]), value.get("task"))
 
+    def record(self, model: Path) -> SidecarRecord:
+        """What is written for a model file that exists."""
+        return SidecarRecord(sha256=sha256(model), classes=self.classes, preprocess=self.preprocess, task=self.task)
+
     def write(self, model: Path) -> None:
         """Writes the sidecar beside an existing model file."""
-        made = SidecarRecord(sha256=sha256(model), classes=self.classes, preprocess=self.preprocess, task=self.task)
-        made.write(path_of(model))
+        self.record(model).write(path_of(model))
 
 
 def _preprocess(value: Any) -> Preprocess | None:
     """Parses the preprocessing. All fields are required: a default could differ from the training of the model."""
     return value if value is None or isinstance(value, Preprocess) else Preprocess.from_json(value)
-
-
-def renew(model: Path, belongs: Sidecar | None) -> None:
-    """Makes the sidecar of a model file that was just written the file's own.
-
-    Args:
-        model: The file.
-        belongs: What is known of the model. If nothing is, the sidecar of an earlier file at this path is removed: a
-            model with another model's sidecar is refused.
-    """
-    if belongs is None:
-        path_of(model).unlink(missing_ok=True)
-    else:
-        belongs.write(model)
 
 
 class SidecarRecord(Artefact):
@@ -105,6 +105,11 @@ class SidecarRecord(Artefact):
     preprocess: Annotated[Preprocess | None, BeforeValidator(_preprocess)]
     task: TaskName | None = None
 
+    @property
+    def sidecar(self) -> Sidecar:
+        """What it says of the model."""
+        return Sidecar(self.preprocess, self.classes, self.task)
+
 
 def path_of(model: Path) -> Path:
     """The path of a model's sidecar.
@@ -116,22 +121,100 @@ def path_of(model: Path) -> Path:
     return model.with_name(model.name + ".json")
 
 
-def read(model: Path) -> Sidecar | None:
+def _pending_of(model: Path) -> Path:
+    """Where a new sidecar waits until its model is in place."""
+    return model.with_name(f".{model.name}.json.new")
+
+
+def check_model(model: Path) -> None:
+    """Checks before long work that a model and its sidecar can be written.
+
+    Raises:
+        OctavoError: One of the paths cannot be written: see `octavo.base.files.check_file`.
+    """
+    for path in (model, path_of(model), _pending_of(model)):
+        check_file(path)
+
+
+@contextlib.contextmanager
+def replacing_model(model: Path, known: Sidecar | None) -> Iterator[Path]:
+    """Yields a temporary path for a model; when the block ends, the model and its sidecar take their places.
+
+    Whoever reads meanwhile, or after a kill, finds the old pair or the new one.
+
+    Args:
+        model: The model file to write.
+        known: Its sidecar. None deletes the sidecar of the file that was there before.
+
+    Raises:
+        OctavoError: One of the files cannot be written. The old pair is left then.
+    """
+    check_model(model)
+    pending = _pending_of(model)
+    _settle(model)
+    try:
+        with replacing(model) as temporary:
+            yield temporary
+            if known is not None:
+                known.record(temporary).write(pending)
+    except BaseException:
+        pending.unlink(missing_ok=True)
+        raise
+    if known is None:
+        path_of(model).unlink(missing_ok=True)
+    _settle(model)
+
+
+def write_model(model: Path, content: bytes, known: Sidecar | None) -> None:
+    """Writes a model and its sidecar; see `replacing_model`.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "model.tflite"
+        >>> write_model(path, b"content", Sidecar(None, ("cat", "dog")))
+        >>> read(path).classes
+        ('cat', 'dog')
+    """
+    with replacing_model(model, known) as temporary:
+        temporary.write_bytes(content)
+
+
+def _settle(model: Path) -> None:
+    """Ends a write that was stopped between the two renames, so that the pending sidecar may be written anew."""
+    pending = _pending_of(model)
+    if pending.is_file() and model.is_file() and _record(pending).sha256 == sha256(model):
+        pending.replace(path_of(model))
+
+
+def read(model: Path, content: bytes | None = None) -> Sidecar | None:
     """Reads the sidecar of a model file. Returns None if there is none.
+
+    Args:
+        model: The model file.
+        content: What was read from it; read from the file when left out.
 
     Raises:
         ModelError: The sidecar cannot be read, or it was written for another model file.
     """
-    path = path_of(model)
+    pending, path = _pending_of(model), path_of(model)
+    if not pending.is_file() and not path.is_file():
+        return None
+    digest = sha256(model) if content is None else hashlib.sha256(content).hexdigest()
+    # Before the other: a writer renames it in between.
+    if pending.is_file() and (found := _record(pending)).sha256 == digest:
+        return found.sidecar
     if not path.is_file():
         return None
-    try:
-        found = SidecarRecord.read(path)
-    except OctavoError as error:
-        raise ModelError(error.problem, error.todo, error.details) from error
-    if sha256(model) != found.sha256:
+    if (found := _record(path)).sha256 != digest:
         raise ModelError(
             f"'{model}' is not the file that '{path.name}' was written for: its SHA-256 is another.",
             "The model was damaged or replaced. Write it again, or delete the sidecar if the change was intended.",
         )
-    return Sidecar(found.preprocess, found.classes, found.task)
+    return found.sidecar
+
+
+def _record(path: Path) -> SidecarRecord:
+    try:
+        return SidecarRecord.read(path)
+    except OctavoError as error:
+        raise ModelError(error.problem, error.todo, error.details) from error

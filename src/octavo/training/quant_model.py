@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import DataError, ModelError
-from octavo.base.files import write_bytes
 from octavo.data.dataset import OctavoWarning
 from octavo.data.preprocess import Preprocess
 from octavo.quantization import data_checks
@@ -24,7 +23,7 @@ from octavo.runtime.litert import Model, Port
 from octavo.simulate.rounded import RoundedModel, arguments
 from octavo.source.export import to_float_tflite
 from octavo.source.load import load_float
-from octavo.source.sidecar import Sidecar, renew
+from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.training.convert import convert
 
@@ -145,8 +144,7 @@ class QuantModel(RoundedModel):
             ProofError: The file does not hold the trained integers; then nothing is written.
         """
         made = convert(self)
-        write_bytes(Path(path), made.quantized.content)
-        renew(Path(path), self._known(preprocess, classes))
+        write_model(Path(path), made.quantized.content, self._known(preprocess, classes))
         return made.proof
 
     def _known(self, preprocess: Preprocess | None, classes: Sequence[str] | None) -> Sidecar | None:

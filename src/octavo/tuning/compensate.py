@@ -142,6 +142,8 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
     ):
         for done in [pool.submit(one, place) for place in range(len(entries))]:
             done.result()
+    # The pool ends its work in any order.
+    figures = {name: figures[name] for name in (graph.tensors[op.inputs[1]].name for op, _ in entries)}
     said = f"Rounded the weights of {len(entries)} ops to the codes that keep their output error small"
     return Tuned(graph.replaced(changed), ranges, f"{said}{error_left(figures)}", tuple(left), figures)
 

@@ -123,7 +123,7 @@ def compare(
     """Show where quantization error arises: what each op adds, and what has accumulated up to each tensor."""
     from octavo.api.compare import compare as compare_files
 
-    check_out(out)
+    check_out(out, "compare.json", "compare.png")
     compared = compare_files(
         before,
         after,
@@ -179,7 +179,7 @@ def sensitivity(
     from octavo.analysis.sensitivity_views import picture, table
     from octavo.api.sensitivity import sensitivity as measure
 
-    check_out(out)
+    check_out(out, "sensitivity.json", "sensitivity.png")
     found = measure(
         model,
         inputs,
@@ -240,7 +240,7 @@ def calibrate(
     from octavo.analysis.calibration_study_views import lines, picture
     from octavo.api.calibrate import calibrate as study
 
-    check_out(out)
+    check_out(out, "study.json", "study.png")
     found = study(
         model,
         inputs,

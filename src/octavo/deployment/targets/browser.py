@@ -121,12 +121,13 @@ def _page(path: str, graph: Graph) -> Iterator[Chromium]:
         "output": "probabilities",
     }
     with tempfile.TemporaryDirectory() as folder:
-        web = Path(folder)
+        web = Path(folder).resolve()
         _from_cache(web / "litert")
         copy_modules(web)
         (web / "index.html").write_text(_PAGE, "utf-8")
         (web / "model.tflite").write_bytes(graph.content)
-        with WebServer(web) as server:
+        files = {file.relative_to(web).as_posix(): file for file in web.rglob("*") if file.is_file()}
+        with WebServer(files) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             try:
                 with Chromium(path) as page:
