@@ -87,10 +87,15 @@ def _sweep(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "variants": [_renamed(row, names) for row in value["variants"]]}
 
 
+def _report(value: dict[str, Any]) -> dict[str, Any]:
+    return {**value, "model": None}
+
+
 # By file and version: the function that makes the next version. Files that are not here have not changed.
 UPGRADES: Mapping[tuple[str, int], Upgrade] = {
     ("evaluation.json", 0): _evaluation,
     ("deployment.json", 0): _deployment,
     (".search.json", 0): _search,
     ("sweep.json", 0): _sweep,
+    ("report.json", 1): _report,
 }

@@ -1,7 +1,8 @@
 """Recipes: what one run does, as a YAML file validated key by key.
 
 A recipe is data, never code. `load_recipe` reads a built-in recipe by name or a file by path, applies ``key=value``
-settings from the shell, and names the line of every key it does not know or cannot read.
+settings from the shell, and names the line of every key it does not know or cannot read. It also makes the recipe of a
+run that starts from a model file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from octavo.base.errors import RecipeError
 from octavo.base.formats import FORMATS, Precision, named, trainable
 from octavo.recipe.choices import OBSERVERS, PASSES, ObserverName, PassName, explained
-from octavo.recipe.options import Quantization
+from octavo.recipe.options import Inputs, Quantization
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -69,8 +70,15 @@ class PreprocessRecipe(Section):
 
 
 class ModelRecipe(Section):
-    """The network that is trained."""
+    """The network that is trained, or a model of your own, which is not."""
 
+    path: Path | None = Field(
+        None,
+        description="A trained model of your own: a `.keras`, `.h5`, `.tflite` or `.onnx` file, or a SavedModel "
+        "folder. Nothing is trained before it is quantized, so `train` and the keys below `signature` are left out. "
+        "`preprocess` then has only what the model's sidecar and its TFLite metadata do not say.",
+    )
+    signature: str | None = Field(None, description="Which graph of a `.tflite` file with several; with `path` only.")
     architecture: Literal["mobilenet_v2"] = Field("mobilenet_v2", description="The backbone, from keras.applications.")
     alpha: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="Width multiplier of the backbone.")
     weights: str | None = Field(
@@ -292,6 +300,38 @@ class Recipe(Section):
     evaluate: EvaluateRecipe = Field(EvaluateRecipe(), description="The comparison.")
     deployment: DeploymentRecipe = Field(DeploymentRecipe(), description="Latency, memory, and the targets.")
 
+    @property
+    def inputs(self) -> Inputs:
+        """The images of a run from an own model, and the options of its preprocessing: only what the recipe sets."""
+        said = self.preprocess.model_dump(include=self.preprocess.model_fields_set)
+        side = said.pop("size", None)
+        size = None if side is None else (side, side)
+        return Inputs(self.data.path, self.calibrate.images, self.seed, self.model.signature, size, **said)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every value, as a JSON value; of an own model's recipe, without what only training would read."""
+        value = self.model_dump(mode="json")
+        if self.model.path is None:
+            return value
+        del value["train"]
+        chosen: dict[str, Section] = {"model": self.model, "preprocess": self.preprocess}
+        return value | {k: part.model_dump(mode="json", exclude_unset=True) for k, part in chosen.items()}
+
+    @model_validator(mode="after")
+    def _own_model(self) -> Recipe:
+        given = self.model.model_fields_set
+        if self.model.path is None:
+            if self.model.signature is not None:
+                raise ValueError("model.signature chooses a graph of model.path, which is missing")
+            return self
+        unused = [f"model.{name}" for name in ModelRecipe.model_fields if name in given - {"path", "signature"}]
+        unused += ["train"] if "train" in self.model_fields_set else []
+        if unused:
+            raise ValueError(
+                f"model.path is a trained model, which is not trained again: leave out {', '.join(unused)}"
+            )
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _of_the_first_version(cls, value: Any) -> Any:
@@ -318,7 +358,8 @@ def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> 
     """Reads a recipe and applies settings to it.
 
     Args:
-        name_or_path: A built-in recipe's name, or the path of a YAML file.
+        name_or_path: A built-in recipe's name, the path of a YAML file, or the path of a trained model, of which the
+            recipe of a run is made.
         settings: ``key=value`` texts, keys dotted (``train.epochs=3``), values as in YAML.
 
     Raises:
@@ -327,7 +368,13 @@ def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> 
     Example:
         >>> load_recipe("digits", ["train.epochs=3"]).train.epochs
         3
+        >>> load_recipe("float.tflite", ["data.path=photos"]).model
+        ModelRecipe(path=PosixPath('float.tflite'))
     """
+    if name_or_path not in names() and is_model(Path(name_or_path)):
+        path = Path(name_or_path)
+        value: dict[str, Any] = {"name": path.resolve().stem, "data": {}, "model": {"path": str(path)}}
+        return _recipe(value, {}, settings or [], f"the run of '{path}'")
     if name_or_path in names():
         where = f"recipe '{name_or_path}'"
         text = (resources.files("octavo.recipe") / "builtin" / f"{name_or_path}.yaml").read_text("utf-8")
@@ -336,15 +383,27 @@ def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> 
         if not path.is_file():
             raise RecipeError(
                 f"There is no recipe '{name_or_path}'.",
-                f"Use one of {', '.join(names())}, or the path of a YAML file.",
+                f"Use one of {', '.join(names())}, the path of a YAML file, or that of a model.",
             )
         where = f"'{path}'"
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{where} could not be read as UTF-8 text: {error}.") from error
-    value, lines = _parse(text, where)
-    for setting in settings or []:
+    return _recipe(*_parse(text, where), settings or [], where)
+
+
+def is_model(path: Path) -> bool:
+    """Whether a path is that of a model, by what it is: a folder, or a file that is not text."""
+    if not path.is_file():
+        return path.is_dir()
+    with path.open("rb") as stream:
+        return b"\0" in stream.read(1024)
+
+
+def _recipe(value: dict[str, Any], lines: Lines, settings: list[str], where: str) -> Recipe:
+    """The recipe of a YAML value and settings that change it."""
+    for setting in settings:
         _apply(value, lines, setting)
     try:
         return Recipe.model_validate(value)
@@ -414,6 +473,8 @@ def _explain(item: Any, lines: Lines) -> str:
     known = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), "")
     key = ".".join(path) or "the recipe"
     place = f"{known}: " if known else ""
+    if item["type"] == "value_error":
+        return f"{place}'{key}': {item['ctx']['error']}" if path else f"{place}{item['ctx']['error']}"
     if item["type"] == "extra_forbidden":
         return f"{place}unknown key '{key}'{_nearest(path)}"
     if item["type"] == "missing":

@@ -13,6 +13,7 @@ from octavo.analysis.evaluation import Delivery, Evaluation, ModelEvaluation
 from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import OctavoError
 from octavo.base.provenance import Provenance
+from octavo.data.preprocess import Preprocess
 from octavo.data.summary import DataSummary
 from octavo.deployment.measured import Deployment
 from octavo.quantization.proof import Proof
@@ -20,13 +21,15 @@ from octavo.quantization.ranges import RangesRecord
 from octavo.recipe.schema import Recipe
 from octavo.runtime.benchmark import Timing
 from octavo.runtime.litert import Latency
+from octavo.source.own_model import OwnModel
 from octavo.tflite.size import Sizes
 from octavo.training.history import BaselineRecord, QatRecord, TrainingRecord
 from octavo.tuning.tune import TuningRecord
 
 Verdict = Literal["yes", "no", "open"]
 
-# The stages' files, by their field in `Facts`: first those of every finished run, then those that only some runs have.
+# The stages' files, by their field in `Facts`: first those of every finished run, then those that only some runs have,
+# and those that are of the way that the float model came: trained by the run, or before it.
 _NEEDED: dict[str, type[Artefact]] = {
     "manifest": Provenance,
     "data": DataSummary,
@@ -35,8 +38,9 @@ _NEEDED: dict[str, type[Artefact]] = {
     "size": Sizes,
     "evaluation": Evaluation,
 }
+_BASELINE: dict[str, type[Artefact]] = {"history": BaselineRecord}
+_OWN: dict[str, type[Artefact]] = {"model": OwnModel}
 _OPTIONAL: dict[str, type[Artefact]] = {
-    "history": BaselineRecord,
     "distributions": Distributions,
     "compare": Compared,
     "qat": QatRecord,
@@ -45,7 +49,7 @@ _OPTIONAL: dict[str, type[Artefact]] = {
 }
 RECIPE = "recipe.yaml"
 NEEDED = (RECIPE, *(kind.file for kind in _NEEDED.values()))
-OPTIONAL = tuple(kind.file for kind in _OPTIONAL.values())
+OPTIONAL = tuple(kind.file for kind in (_BASELINE | _OWN | _OPTIONAL).values())
 
 
 class Facts(Part):
@@ -55,6 +59,7 @@ class Facts(Part):
     manifest: Provenance
     data: DataSummary
     history: BaselineRecord | None = None
+    model: OwnModel | None = None
     ranges: RangesRecord
     proof: Proof
     distributions: Distributions | None = None
@@ -68,6 +73,11 @@ class Facts(Part):
     def __repr__(self) -> str:
         before, after = self.before.accuracy.value, self.after.accuracy.value
         return f"Facts('{self.recipe.name}': int8 {after:.2%}, float {before:.2%}, non-inferior: {self.verdict})"
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """From an image to the model's input; None for a model that takes no image."""
+        return Preprocess.from_recipe(self.recipe.preprocess) if self.model is None else self.model.preprocess
 
     @property
     def before(self) -> ModelEvaluation:
@@ -145,7 +155,9 @@ def read(run_dir: Path) -> Facts:
         what = "is not a run directory" if len(missing) == len(NEEDED) else "is not a finished run"
         raise OctavoError(f"'{run_dir}' {what}: it has no {', '.join(missing)}.", f"Make it with: {again}")
     parts: dict[str, Any] = {"recipe": _recipe(run_dir / RECIPE, again)}
-    for name, kind in (_NEEDED | _OPTIONAL).items():
+    # The folder may hold the file of an earlier run, from before its recipe was changed.
+    way = _BASELINE if parts["recipe"].model.path is None else _OWN
+    for name, kind in (_NEEDED | way | _OPTIONAL).items():
         path = run_dir / kind.file
         if path.is_file():
             parts[name] = kind.read(path)

@@ -141,6 +141,12 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
         f" Quantization changes a probability by {shift.mean:.4f} on average and by {shift.max:.3f} at most.",
         {"agreement": compared.agreement, "mean": shift.mean, "max": shift.max},
     )
+    if facts.model is not None:
+        yield Finding(
+            "accuracy",
+            f"{facts.model.name} was trained before this run, which cannot know on which images. If it saw test "
+            "images, both accuracies are too high; int8 and float are still compared on the same images.",
+        )
     losers = _losers(facts)
     if losers:
         shown = listing([f"'{a.name}' ({a.correct} to {b.correct} of {a.images})" for a, b in losers[:3]])
@@ -317,18 +323,20 @@ def _recommendations(facts: Facts) -> Iterator[Finding]:
     if facts.deployed is None or not facts.deployed.families:
         yield from _elsewhere(facts)
     yield from deployment.recommended(facts)
-    preprocess = facts.recipe.preprocess
+    preprocess = facts.preprocess
     scale, zero = proof.input.scale, proof.input.zero_point
-    codes = ""
-    if scale is not None and zero is not None:
-        ends = QParams(np.array([scale]), np.array([zero])).quantize(np.array(preprocess.scale)).tolist()
-        codes = f" As int8 codes, pixel 0 becomes {number(ends[0])} and pixel 255 becomes {number(ends[1])}."
-    yield Finding(
-        "recommendation",
-        f"Preprocess images on the device in exactly this way: {preprocess.interpolation} resize to {preprocess.size} "
-        f"× {preprocess.size}, {preprocess.channels} order, pixels scaled linearly to [{number(preprocess.scale[0])}, "
-        f"{number(preprocess.scale[1])}].{codes}",
-    )
+    if preprocess is not None:
+        codes = ""
+        if scale is not None and zero is not None:
+            ends = QParams(np.array([scale]), np.array([zero])).quantize(np.array(preprocess.scale)).tolist()
+            codes = f" As int8 codes, pixel 0 becomes {number(ends[0])} and pixel 255 becomes {number(ends[1])}."
+        height, width = preprocess.size
+        yield Finding(
+            "recommendation",
+            f"Preprocess images on the device in exactly this way: {preprocess.interpolation} resize to {height} × "
+            f"{width}, {preprocess.channels} order, pixels scaled linearly to [{number(preprocess.scale[0])}, "
+            f"{number(preprocess.scale[1])}].{codes}",
+        )
     yield Finding(
         "recommendation",
         f"Check the file's SHA-256 ({proof.sha256[:16]}…) before loading it, because damaged files "

@@ -104,6 +104,8 @@ def sizes(facts: Facts) -> Plot:
     """Size of every file, and the parts of the `.tflite` files."""
     files, held = facts.size.files, facts.size.breakdown
     rows: list[tuple[str, dict[str, int]]] = []
+    if facts.model is not None:
+        rows.append((_short(facts.model.name), {"": facts.model.bytes}))
     if files.keras_with_optimizer:
         rows.append((".keras, optimizer state", {"": files.keras_with_optimizer}))
     if files.keras:
@@ -121,7 +123,7 @@ def sizes(facts: Facts) -> Plot:
         _beside(axes, size(left), left / unit, place)
     for part, colour in PARTS.items():
         axes.barh(0, 0, color=colour, label=part)
-    axes.set_yticks(range(len(rows)), [label for label, _ in reversed(rows)])
+    _literal(axes.set_yticks(range(len(rows)), [label for label, _ in reversed(rows)]), axes.get_yticklabels())
     axes.set(xlabel=name, xlim=(0, most / unit * 1.14))
     axes.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0)
     _clean(axes)
@@ -130,7 +132,7 @@ def sizes(facts: Facts) -> Plot:
         "sizes",
         figure,
         f"Sizes: {said}.",
-        "The sizes, and the parts of the .tflite files. Grey files are training artefacts that no device needs."
+        "The sizes, and the parts of the .tflite files. No device needs the grey files."
         if len(rows) > 2
         else "The parts of the .tflite files.",
     )

@@ -9,7 +9,7 @@ from octavo.base.formats import DEFAULT, FORMATS
 from octavo.deployment.targets.target import Answer
 from octavo.quantization.proof import Port
 from octavo.recipe.choices import OBSERVERS, PASSES, titled
-from octavo.recipe.schema import Recipe
+from octavo.recipe.schema import ModelRecipe, Recipe
 from octavo.reports.facts import Facts
 from octavo.reports.wording import (
     count,
@@ -149,38 +149,50 @@ def _side_by_side(facts: Facts) -> Table:
 
 
 def _architecture(facts: Facts) -> Table:
-    recipe, data, classes = facts.recipe, facts.data, facts.evaluation.classes
-    base = BACKBONES.get(recipe.model.architecture, recipe.model.architecture)
+    data, classes = facts.data, facts.evaluation.classes
     more = f" and {len(classes) - 20} more" if len(classes) > 20 else ""
     samples = [f"{data.train.images:,} training", f"{data.test.images:,} test"]
     if data.validation is not None:
         samples.insert(1, f"{data.validation.images:,} validation")
     return Table(
         [
-            [
-                "Base model",
-                f"{base}, width {recipe.model.alpha:g}, output stride {recipe.model.output_stride}"
-                if facts.history
-                else "the model file that the run started from",
-            ],
+            ["Base model", _base_model(facts)],
+            *(["Note on the model", text] for text in (facts.model.notes if facts.model else [])),
             ["Task", "image classification"],
             ["Input shape", " × ".join(str(side) for side in facts.proof.input.shape)],
             ["Classes", f"{len(classes)}: {', '.join(classes[:20])}{more}"],
             ["Samples", ", ".join(samples)],
             ["Source", f"{data.source}; images of {' × '.join(str(side) for side in data.input_shape)}"],
-            ["Preprocessing", preprocessing(recipe)],
+            ["Preprocessing", preprocessing(facts)],
             ["Parameters", f"{facts.proof.parameters:,}"],
             ["Multiply-accumulates", f"{facts.proof.macs:,} per image"],
         ]
     )
 
 
-def preprocessing(recipe: Recipe) -> str:
+def _base_model(facts: Facts) -> str:
+    """The network that the run trained, or the model that it started from."""
+    model, own = facts.recipe.model, facts.model
+    if own is not None:
+        return f"{own.name} ({size(own.bytes)}), trained before this run"
+    if facts.history is None:
+        return "the model file that the run started from"
+    return f"{backbone(model)}, width {model.alpha:g}, output stride {model.output_stride}"
+
+
+def backbone(model: ModelRecipe) -> str:
+    """The name of the network that a run trains."""
+    return BACKBONES.get(model.architecture, model.architecture)
+
+
+def preprocessing(facts: Facts) -> str:
     """The preprocessing, in words."""
-    chosen = recipe.preprocess
-    low, high = (number(value) for value in chosen.scale)
+    chosen = facts.preprocess
+    if chosen is None:
+        return "none: the samples are the model's inputs"
+    (height, width), (low, high) = chosen.size, (number(value) for value in chosen.scale)
     return (
-        f"{chosen.interpolation} resize to {chosen.size} × {chosen.size}, pixels scaled to [{low}, {high}], "
+        f"{chosen.interpolation} resize to {height} × {width}, pixels scaled to [{low}, {high}], "
         f"{chosen.channels} order"
     )
 
@@ -272,6 +284,8 @@ def _sizes(facts: Facts) -> Table:
     files, held = facts.size.files, facts.size.breakdown
     blank = ["", "", "", ""]
     rows = []
+    if facts.model is not None:
+        rows.append([facts.model.name, size(facts.model.bytes), *blank])
     if files.keras_with_optimizer:
         rows.append([".keras with optimizer state", size(files.keras_with_optimizer), *blank])
     if files.keras:
@@ -281,7 +295,8 @@ def _sizes(facts: Facts) -> Table:
         ("int8 .tflite", files.int8_tflite, held.int8_tflite),
     ):
         rows.append([label, *(size(v) for v in (total, parts.weights, parts.quantization, parts.names, parts.rest))])
-    sizes = (files.keras_with_optimizer, files.keras, files.float_tflite, files.int8_tflite)
+    own = facts.model.bytes if facts.model else None
+    sizes = (own, files.keras_with_optimizer, files.keras, files.float_tflite, files.int8_tflite)
     for row, total in zip(rows, [total for total in sizes if total], strict=True):
         row.append(times(total / files.int8_tflite))
     head = ("File", "Size", "Weights", "Scales, zero points", "Names", "Rest", "Times int8")
@@ -360,6 +375,8 @@ def _implementation(facts: Facts) -> Table:
             ],
             ["Approach", _approach(facts.recipe)],
         ]
+    elif facts.model is not None:
+        rows.append(["Training", "none of the float model: it was trained before this run"])
     else:
         rows.append(["Training", "none: the run started from a model file, so it has no history.json"])
     rows += [
@@ -490,6 +507,7 @@ def _provenance(facts: Facts) -> Table:
                 f"{manifest.octavo}, {f'commit {manifest.commit}' if manifest.commit else 'no commit: installed'}",
             ],
             ["Machine", f"{machine.cpu}, {machine.cores} cores, Python {machine.python}, {machine.platform}"],
+            *([[facts.model.name, Code(facts.model.sha256)]] if facts.model else []),
             ["float.tflite", Code(facts.before.sha256)],
             ["int8.tflite", Code(facts.after.sha256)],
             ["Test images", Code(facts.data.test.digest)],

@@ -14,7 +14,7 @@ from octavo.reports.facts import NEEDED, OPTIONAL, Facts, read
 from octavo.reports.finding import Finding
 from octavo.reports.findings import findings
 from octavo.reports.plots import Plot, plots
-from octavo.reports.tables import BACKBONES, Code, Table, tables
+from octavo.reports.tables import Code, Table, backbone, tables
 from octavo.reports.wording import count, percent, points, size, span, times
 
 # Where the Markdown report's pictures lie; the HTML page holds its own.
@@ -33,6 +33,7 @@ class Report(Artefact):
         size: `size.json`.
         evaluation: `evaluation.json`, without the pictures.
         history: `history.json`.
+        model: `model.json`.
         distributions: `distributions.json`.
         compare: `compare.json`.
         qat: `qat.json`.
@@ -44,6 +45,7 @@ class Report(Artefact):
     file = "report.json"
     what = "the report of a run"
     remedy = "Write it again: octavo report {folder}"
+    version = 2
 
     recipe: dict[str, Any]
     manifest: dict[str, Any]
@@ -53,6 +55,7 @@ class Report(Artefact):
     size: dict[str, Any]
     evaluation: dict[str, Any]
     history: dict[str, Any] | None
+    model: dict[str, Any] | None
     distributions: dict[str, Any] | None
     compare: dict[str, Any] | None
     qat: dict[str, Any] | None
@@ -94,7 +97,7 @@ def write(run_dir: Path | str) -> Facts:
             file.unlink()
     write_text(run_dir / "report.md", re.sub(r"\n{3,}", "\n\n", _render("report.md.jinja", context)))
     write_text(run_dir / "report.html", _render("report.html.jinja", context))
-    _report(run_dir, found).write(run_dir / Report.file)
+    _report(run_dir, facts, found).write(run_dir / Report.file)
     return facts
 
 
@@ -109,7 +112,7 @@ def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: 
         "facts": facts,
         "recipe": recipe,
         "title": recipe.title or recipe.name,
-        "subject": BACKBONES.get(recipe.model.architecture, recipe.model.architecture) if facts.history else "A model",
+        "subject": _subject(facts),
         "said": said,
         "tables": made,
         "plots": drawn,
@@ -119,6 +122,13 @@ def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: 
         "drawings": {name: Markup(plot.svg) for name, plot in drawn.items()},
         "css": Markup(resources.files("octavo.reports").joinpath("style.css").read_text("utf-8")),
     }
+
+
+def _subject(facts: Facts) -> str:
+    """What was quantized, at the start of a sentence."""
+    if facts.model is not None:
+        return facts.model.name
+    return backbone(facts.recipe.model) if facts.history else "A model"
 
 
 def _nothing(facts: Facts) -> str:
@@ -167,15 +177,18 @@ def _cell(text: str) -> str:
     return f"{fence}{pad}{safe}{pad}{fence}"
 
 
-def _report(run_dir: Path, found: list[Finding]) -> Report:
+def _report(run_dir: Path, facts: Facts, found: list[Finding]) -> Report:
     """Every fact as its stage wrote it, without the pictures of the gallery."""
     import yaml
 
     value: dict[str, Any] = {}
     for name in (*NEEDED, *OPTIONAL):
         path = run_dir / name
+        if getattr(facts, path.stem) is None:
+            value[path.stem] = None
+            continue
         load = yaml.safe_load if path.suffix == ".yaml" else json.loads
-        value[path.stem] = load(path.read_text("utf-8")) if path.is_file() else None
+        value[path.stem] = load(path.read_text("utf-8"))
     for row in value["evaluation"]["comparison"].get("disagreements", []):
         row.pop("image", None)
     return Report(**value, findings=found)

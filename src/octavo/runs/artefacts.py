@@ -14,6 +14,7 @@ from octavo.quantization.proof import Proof
 from octavo.quantization.ranges import RangesRecord
 from octavo.reports.write import Report
 from octavo.runs.sweep import Sweep
+from octavo.source.own_model import OwnModel
 from octavo.source.sidecar import SidecarRecord
 from octavo.tflite.size import Sizes
 from octavo.training.history import BaselineRecord, QatRecord, TrainingRecord
@@ -24,6 +25,7 @@ ARTEFACTS: tuple[type[Artefact], ...] = (
     Provenance,
     DataSummary,
     BaselineRecord,
+    OwnModel,
     RangesRecord,
     TuningRecord,
     QatRecord,

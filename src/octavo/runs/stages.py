@@ -18,6 +18,7 @@ from octavo.analysis.distributions import distributions
 from octavo.analysis.evaluate import Scores, compare, disagreements, evaluate
 from octavo.analysis.evaluation import Delivery, Disagreement, Evaluation, ModelEvaluation, PairComparison
 from octavo.base.artefact import Artefact
+from octavo.base.errors import ModelError
 from octavo.base.files import check_folder, replacing, write_bytes, write_text
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet, OctavoWarning
@@ -30,13 +31,15 @@ from octavo.deployment import measure
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.proof import Proof, prove
-from octavo.quantization.quantize import Quantized, quantize
+from octavo.quantization.quantize import Quantized, check_float, quantize
 from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
 from octavo.quantization.table import build
 from octavo.recipe.schema import Recipe, load_recipe
 from octavo.rewrite.integer_forms import integer_forms
 from octavo.runs.manifest import Manifest, fingerprint, versions
 from octavo.runtime.litert import inputs_of, latency
+from octavo.source import sidecar
+from octavo.source.own_model import OwnModel, content_hash, read_own
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.tflite.size import Breakdown, FileSizes, Sizes, breakdown
@@ -58,13 +61,13 @@ TRIED = 8
 
 
 def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
-    """Runs a recipe: images to float baseline to int8 model to report.
+    """Runs a recipe: images to float baseline to int8 model to report; or from a trained model of your own to report.
 
     Every stage writes its artefact and a manifest into `out`. A second run repeats only what changed. A run that
     was stopped resumes at the stage, and the training epoch, that it had reached.
 
     Args:
-        recipe: A recipe, or the name or path of one.
+        recipe: A recipe, or what `octavo.load_recipe` makes one of.
         out: The run directory; made if missing.
         progress: Where progress goes; nowhere when left out.
         command: The command line, for the record.
@@ -103,33 +106,23 @@ class _Run:
         self.recipe = recipe
         self.out = out
         self.progress = progress
-        self.preprocess = Preprocess.from_recipe(recipe.preprocess)
         facts = {"recipe": recipe.name, "title": recipe.title, "seed": recipe.seed, "command": command}
         self.manifest = Manifest(out, facts)
 
     def go(self) -> Path:
-        write_text(self.out / "recipe.yaml", yaml.safe_dump(self._json(self.recipe), sort_keys=False))
+        write_text(self.out / "recipe.yaml", yaml.safe_dump(self.recipe.to_json(), sort_keys=False))
         recipe, seed, of = self.recipe, self.recipe.seed, self.manifest.hash_of
         data = {"data": self._json(recipe.data), "calibrate": self._json(recipe.calibrate), "seed": seed}
         self._stage("data", {**data, "files": fingerprint(recipe.data.path)}, ["data.json"], self._data)
-        self._stage(
-            "train",
-            {
-                "images": of("data.json"),
-                "preprocess": self._json(recipe.preprocess),
-                "model": self._json(recipe.model),
-                "train": self._json(recipe.train),
-                "seed": seed,
-                "versions": versions(),
-            },
-            ["model.keras", "model.keras.json", "history.json"],
-            self._train,
-        )
-        self._stage("export", {"model": of("model.keras")}, ["float.tflite", "float.tflite.json"], self._export)
+        if recipe.model.path is not None:
+            self._own_model(recipe.model.path)
+        else:
+            self._baseline()
+        graph = {"float": of("float.tflite"), "sidecar": of("float.tflite.json")}
         self._stage(
             "calibrate",
             {
-                "float": of("float.tflite"),
+                **graph,
                 "images": of("data.json"),
                 "calibrate": self._json(recipe.calibrate),
                 "observer": recipe.quantize.observer,
@@ -137,7 +130,7 @@ class _Run:
             ["ranges.json"],
             self._calibrate,
         )
-        start = {"float": of("float.tflite"), "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)}
+        start = {**graph, "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)}
         written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "compare.json", "size.json"]
         if recipe.quantize.method == "ptq":
             images = {"images": of("data.json")}
@@ -150,7 +143,7 @@ class _Run:
             if recipe.qat.control:
                 self._stage(
                     "control",
-                    {"float": of("float.tflite"), **training},
+                    {**graph, **training},
                     ["control.tflite", "control.tflite.json", "control.json"],
                     self._control,
                 )
@@ -158,6 +151,7 @@ class _Run:
             "evaluate",
             {
                 "models": {name: of(f"{name}.tflite") for name in self._models},
+                "sidecar": graph["sidecar"],
                 "images": of("data.json"),
                 "evaluate": self._json(recipe.evaluate),
             },
@@ -168,6 +162,7 @@ class _Run:
             "deployment",
             {
                 "models": {name: of(f"{name}.tflite") for name in ("float", "int8")},
+                "sidecar": graph["sidecar"],
                 "images": of("data.json"),
                 "deployment": self._json(recipe.deployment),
                 "tools": versions(measure.TOOLS),
@@ -181,13 +176,48 @@ class _Run:
         reports.write(self.out)
         return self.out / "report.html"
 
+    def _baseline(self) -> None:
+        """The float model, trained by this run."""
+        recipe, of = self.recipe, self.manifest.hash_of
+        self._stage(
+            "train",
+            {
+                "images": of("data.json"),
+                "preprocess": self._json(recipe.preprocess),
+                "model": self._json(recipe.model),
+                "train": self._json(recipe.train),
+                "seed": recipe.seed,
+                "versions": versions(),
+            },
+            ["model.keras", "model.keras.json", "history.json"],
+            self._train,
+        )
+        self._stage("export", {"model": of("model.keras")}, ["float.tflite", "float.tflite.json"], self._export)
+
+    def _own_model(self, path: Path) -> None:
+        """The float model, trained before this run."""
+        if not path.exists():
+            raise ModelError(f"There is no model '{path}'.", "Set model.path to that of a file or a SavedModel folder.")
+        options = self._json(self.recipe.preprocess, exclude_unset=True)
+        inputs = {
+            "model": content_hash(path),
+            "sidecar": fingerprint(beside) if (beside := sidecar.path_of(path)).is_file() else None,
+            "signature": self.recipe.model.signature,
+            "preprocess": options,
+            "images": self.manifest.hash_of("data.json"),
+            "versions": versions(),
+        }
+        self._stage(
+            "model", inputs, ["float.tflite", "float.tflite.json", OwnModel.file], partial(self._read_own, path)
+        )
+
     def _stage(self, name: str, inputs: dict[str, Any], outputs: list[str], work: Any) -> None:
         if not self.manifest.stage(name, inputs, outputs, work):
             self.progress.say(f"{name}: unchanged")
 
     @staticmethod
-    def _json(section: Any) -> Any:
-        return section.model_dump(mode="json")
+    def _json(section: Any, exclude_unset: bool = False) -> Any:
+        return section.model_dump(mode="json", exclude_unset=exclude_unset)
 
     def _read(self, kind: type[A]) -> A:
         return kind.read(self.out / kind.file)
@@ -203,6 +233,20 @@ class _Run:
     def calibration(self) -> ImageSet:
         return calibration_of(self.recipe, self.splits)
 
+    @cached_property
+    def belongs(self) -> Sidecar:
+        """The preprocessing and the class names of every model of the run."""
+        if self.recipe.model.path is None:
+            return Sidecar(Preprocess.from_recipe(self.recipe.preprocess), self.splits.train.classes)
+        found = sidecar.read(self.out / "float.tflite")
+        assert found is not None
+        return found
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """From a sample to the input of every model; None where samples are not images."""
+        return self.belongs.preprocess
+
     def _graph(self, name: str) -> Graph:
         return integer_forms(Graph.read(self.out / name)).graph
 
@@ -214,7 +258,7 @@ class _Run:
     def _data(self) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", OctavoWarning)
-            splits = self.splits
+            splits, calibrating = self.splits, self.calibration
         said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
         for text in said:
             self.progress.say(text)
@@ -226,7 +270,7 @@ class _Run:
             train=SplitSummary.of(splits.train),
             validation=SplitSummary.of(splits.validation) if splits.validation is not None else None,
             test=SplitSummary.of(splits.test),
-            calibration=SplitSummary.of(self.calibration),
+            calibration=SplitSummary.of(calibrating),
             warnings=said,
             input_shape=list(first.shape),
         )
@@ -239,29 +283,34 @@ class _Run:
         from octavo.source.keras_file import save
         from octavo.training import baseline
 
-        recipe = self.recipe
-        classes = self.splits.train.classes
-        model = baseline.build(recipe.model, self.preprocess.shape, len(classes), recipe.seed)
+        recipe, preprocess = self.recipe, self.belongs.images
+        model = baseline.build(recipe.model, preprocess.shape, len(self.belongs.classes), recipe.seed)
         history = baseline.fit(
             model,
             self.splits.train,
             self.splits.validation,
-            self.preprocess,
+            preprocess,
             recipe.train,
             recipe.seed,
             self.out / ".train",
             self.progress,
         )
         sizes = save(model, self.out / "model.keras")
-        Sidecar(self.preprocess, classes).write(self.out / "model.keras")
+        self.belongs.write(self.out / "model.keras")
         self._write(BaselineRecord.of(history, bytes=sizes))
 
     def _export(self) -> None:
         from octavo.source.export import to_float_tflite
         from octavo.source.keras_file import load_keras
 
-        write_bytes(self.out / "float.tflite", to_float_tflite(load_keras(self.out / "model.keras")))
-        Sidecar(self.preprocess, self.splits.train.classes).write(self.out / "float.tflite")
+        self._write_model("float.tflite", to_float_tflite(load_keras(self.out / "model.keras")))
+
+    def _read_own(self, path: Path) -> None:
+        loaded, belongs, record = read_own(path, self.recipe.inputs, lambda: self.splits.train, self.progress)
+        check_float(loaded.graph)
+        write_bytes(self.out / "float.tflite", loaded.graph.content)
+        belongs.write(self.out / "float.tflite")
+        self._write(record)
 
     def _calibrate(self) -> None:
         graph = self._graph("float.tflite")
@@ -290,7 +339,7 @@ class _Run:
 
     def _write_model(self, name: str, content: bytes) -> None:
         write_bytes(self.out / name, content)
-        Sidecar(self.preprocess, self.splits.train.classes).write(self.out / name)
+        self.belongs.write(self.out / name)
 
     def _tuned(self) -> tuple[Tuning, Quantized]:
         """Post-training quantization: the float graph after the recipe's tuning passes, and its int8 form."""
@@ -340,7 +389,7 @@ class _Run:
             model,
             splits.train,
             splits.validation,
-            self.preprocess,
+            self.belongs.images,
             recipe.qat,
             recipe.seed,
             workdir,
@@ -358,12 +407,12 @@ class _Run:
         with self.progress.track("compare", len(others)) as advance:
             seen = compare_tensors(graph, Graph(int8.content), self._feed(others, graph), progress=advance)
         self._write(seen)
-        keras = self._read(BaselineRecord).bytes
+        keras = self._read(BaselineRecord).bytes if self.recipe.model.path is None else None
         source = self._graph("float.tflite").content
         sizes = Sizes(
             files=FileSizes(
-                keras_with_optimizer=keras.keras_with_optimizer,
-                keras=keras.keras,
+                keras_with_optimizer=None if keras is None else keras.keras_with_optimizer,
+                keras=None if keras is None else keras.keras,
                 float_tflite=len(source),
                 int8_tflite=len(int8.content),
             ),

@@ -1,4 +1,4 @@
-"""Runs: a recipe from images to the report."""
+"""Runs: from a recipe, or from a model of your own, to the report."""
 
 from __future__ import annotations
 
@@ -11,18 +11,48 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octavo.cli.app import command
-from octavo.cli.options import JsonFlag
+from octavo.cli.options import Flags, JsonFlag
 from octavo.cli.output import Shown, print_json, say, share
+from octavo.recipe.options import Inputs
 
 if TYPE_CHECKING:
     from octavo.runs.sweep import Sweep
 
+# The key of a recipe that each flag of the inputs sets.
+_KEYS = {
+    "data": "data.path",
+    "images": "calibrate.images",
+    "seed": "seed",
+    "signature": "model.signature",
+    "scale": "preprocess.scale",
+    "interpolation": "preprocess.interpolation",
+    "channels": "preprocess.channels",
+}
 
-@command("octavo run cifar10 --data cifar-10-python.tar.gz --out runs/cifar10 --set train.epochs=3")
+
+@command("octavo run model.keras --data photos/ --out runs/mine")
 def run(
-    recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/RECIPE when left out.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Sets data.path: folder, archive or .npz.")] = None,
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE_OR_MODEL",
+            help="A built-in recipe, the path of a YAML file, or a trained model of your own: .keras, .h5, .tflite, "
+            ".onnx, or a SavedModel folder.",
+        ),
+    ],
+    inputs: Annotated[
+        Inputs,
+        Flags(
+            help={
+                "data": "Folder, archive (.tar, .tar.gz, .zip) or .npz of images.",
+                "images": "Calibration images, of the training images.",
+                "seed": "Seed of the choice of images, and of training.",
+            },
+            without=("size",),
+            default={"seed": None},
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/NAME when left out.")] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="Sets model.weights: a .weights.h5 file.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -35,15 +65,15 @@ def run(
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Run a recipe: images to float baseline, int8 model and report. Resumes where it was stopped."""
+    """Run a recipe, or start from your own model: to the int8 model and a report. Resumes where it was stopped."""
     from octavo.analysis.evaluation import Evaluation
     from octavo.recipe.schema import load_recipe
     from octavo.runs import stages
     from octavo.runs.sweep import sweep, variants
 
     given = list(settings or [])
-    if data is not None:
-        given.append(f"data.path={json.dumps(str(data))}")
+    said = {key: getattr(inputs, name) for name, key in _KEYS.items()}
+    given += [f"{key}={json.dumps(value, default=str)}" for key, value in said.items() if value is not None]
     if weights is not None:
         given.append(f"model.weights={json.dumps(weights)}")
     command = shlex.join(["octavo", *sys.argv[1:]])
