@@ -34,6 +34,7 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = [
     *(
         "run",
+        "init",
         "quantize",
         "qat",
         "evaluate",

@@ -14,7 +14,7 @@ PUBLIC = [
     *("Graph", "ImageSet", "Inputs", "OctavoError", "Preprocess", "QParams", "QuantModel", "Quantization", "Ranges"),
     *("Recipe", "Wish"),
     *("__version__", "benchmark", "calibrate", "compare", "deploy", "evaluate", "from_jax", "from_torch"),
-    *("inspect", "load_recipe", "open_dataset", "pareto", "qat", "quantize", "recipes", "report", "run"),
+    *("init", "inspect", "load_recipe", "open_dataset", "pareto", "qat", "quantize", "recipes", "report", "run"),
     *("search", "sensitivity", "serve"),
     *("slim", "sweep", "targets"),
 ]

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from octavo.api.evaluate import evaluate as evaluate
     from octavo.api.from_jax import from_jax as from_jax
     from octavo.api.from_torch import from_torch as from_torch
+    from octavo.api.init import init as init
     from octavo.api.inspect import inspect as inspect
     from octavo.api.pareto import pareto as pareto
     from octavo.api.qat import qat as qat
@@ -100,6 +101,7 @@ _WHERE = {
     "evaluate": "api.evaluate",
     "from_jax": "api.from_jax",
     "from_torch": "api.from_torch",
+    "init": "api.init",
     "inspect": "api.inspect",
     "load_recipe": "recipe.schema",
     "open_dataset": "data.open",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -110,6 +111,39 @@ def _print_sweep(made: Sweep, folder: Path, json_: bool) -> None:
         )
     say("*: the fastest whose accuracy lies in the interval of the best; -: another is faster and no less accurate.")
     say(f"wrote   {folder / 'sweep.json'} and {folder / 'sweep.png'}")
+
+
+@command("octavo init model.keras --data photos/ --scale 0 255 -o mine.yaml")
+def init(
+    inputs: Annotated[
+        Inputs, Flags(help={"images": "Calibration images; 100 when left out."}, without=("size",), default={"seed": 0})
+    ],
+    model: Annotated[
+        Path | None, typer.Argument(help="A trained model; without one the recipe trains a float baseline.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The YAML file to write; named as the model when left out.")
+    ] = None,
+    method: Annotated[
+        Literal["ptq", "qat"] | None,
+        typer.Option("--method", help="Post-training quantization (the default), or training for int8 after it."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a recipe for your own images and model, with comments. Asks for what is missing if there is a terminal."""
+    from octavo.api.init import init as write_recipe
+
+    if sys.stdin.isatty():
+        if model is None:
+            given = typer.prompt("Trained model (empty: train a float baseline)", default="", show_default=False)
+            model = Path(given) if given else None
+        if inputs.data is None:
+            inputs = replace(inputs, data=Path(typer.prompt("Images (folder, archive or .npz)")))
+        if method is None:
+            method = "qat" if typer.confirm("Also train for int8 (quantization-aware training)?") else "ptq"
+    path = write_recipe(model, inputs, out, method=method or "ptq", force=force)
+    say(f"wrote   {path}")
+    say(f"run it  octavo run {shlex.quote(str(path))}")
 
 
 @command("octavo report runs/digits")
