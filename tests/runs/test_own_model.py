@@ -14,11 +14,13 @@ from shell import refused
 from tiny import CLASSES, SIZE, tiny_int8, tiny_tflite, write_folder
 
 import octavo
+from octavo.api.reported import reported
 from octavo.base.errors import OctavoError, RecipeError
 from octavo.base.files import sha256
 from octavo.base.progress import Silent
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import Inputs
+from octavo.recipe.own import own_recipe
 from octavo.recipe.schema import Recipe, load_recipe
 from octavo.reports.facts import read
 from octavo.runs.stages import splits_of
@@ -183,3 +185,85 @@ def test_the_command_with_a_folder_that_has_no_test_split(files: Path, tmp_path:
 
 def test_the_command_without_data(files: Path, tmp_path: Path) -> None:
     assert "--data" in refused(shell("run", files / "mine.tflite", "--out", tmp_path / "none"))
+
+
+def test_an_int8_model_that_was_made_before_is_measured(files: Path, done: Path, tmp_path: Path) -> None:
+    """In a folder with the files of a run that made its model: nothing of them may be claimed of the other."""
+    out, int8 = tmp_path / "run", tmp_path / "theirs.tflite"
+    shutil.copytree(done, out)
+    int8.write_bytes((done / "int8.tflite").read_bytes())
+    settings = [part for item in QUICK[:2] for part in ("--set", item)]
+    given = ("--float", files / "mine.tflite", "--data", files / "photos", "--out", out, *settings)
+    said = shell("report", int8, *given)
+    assert said.returncode == 0, said.stderr
+    assert "data: unchanged" not in said.stderr and f"report  {out / 'report.html'}" in said.stdout
+    facts, made = read(out), read(done)
+    assert facts.after.sha256 == sha256(int8) and facts.after.accuracy == made.after.accuracy
+    assert (facts.ranges, facts.tuning, facts.distributions, facts.data.calibration) == (None, None, None, None)
+    assert facts.compare == made.compare and facts.proof.macs == made.proof.macs
+    for name in ("report.md", "report.html"):
+        text = (out / name).read_text("utf-8")
+        assert "theirs.tflite" in text and "made before this run" in text
+        for claim in ("training images, min", "Compensated", "one weight scale per output channel", "number by number"):
+            assert claim not in text, (name, claim)
+            assert claim in (done / name).read_text("utf-8") or claim == "number by number", (name, claim)
+    assert json.loads((out / "report.json").read_text())["ranges"] is None
+    assert "--json" in refused(shell("report", out, "--data", files / "photos"))
+
+
+def test_what_is_no_int8_form_of_the_model(files: Path, done: Path, tmp_path: Path) -> None:
+    with pytest.raises(OctavoError, match="is a float model"):
+        octavo.run(_recipe_of_int8(files, files / "mine.tflite"), tmp_path / "run")
+    shutil.copy(done / "int8.tflite", tmp_path)
+    Sidecar(Preprocess((SIZE, SIZE), scale=(0.0, 1.0)), CLASSES).write(tmp_path / "int8.tflite")
+    with pytest.raises(OctavoError, match="otherwise than that of the float model"):
+        octavo.run(_recipe_of_int8(files, tmp_path / "int8.tflite"), tmp_path / "run")
+    with pytest.raises(OctavoError, match=r"no int8 model 'none\.tflite'"):
+        octavo.run(_recipe_of_int8(files, Path("none.tflite")), tmp_path / "run")
+    for setting in ("quantize.observer=mse", "calibrate.images=3", "qat.epochs=1"):
+        with pytest.raises(RecipeError, match="leave out"):
+            _recipe_of_int8(files, done / "int8.tflite", setting)
+    with pytest.raises(RecipeError, match=r"set model\.path"):
+        load_recipe("digits", ["quantize.path=int8.tflite"])
+
+
+def _recipe_of_int8(files: Path, int8: Path, *settings: str) -> Recipe:
+    data = f"data.path={files / 'photos'}"
+    return load_recipe(files / "mine.tflite", [data, *QUICK[:2], f"quantize.path={int8}", *settings])
+
+
+def test_quantize_with_a_report_makes_the_same_file(files: Path, done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "int8.tflite"
+    recipe = own_recipe(files / "mine.tflite", Inputs(files / "photos", images=30), settings=QUICK[:2])
+    assert reported(recipe, tmp_path / "run", out) == tmp_path / "run" / "report.html"
+    assert out.read_bytes() == (done / "int8.tflite").read_bytes()
+    assert sidecar.read(out) == sidecar.read(done / "int8.tflite")
+    given = ("quantize", files / "mine.tflite", "--data", files / "photos", "-o", tmp_path / "other.tflite")
+    for more in (("--max-drop", "1"), ("--strict",), ("--split-outputs",)):
+        text = refused(shell(*given, "--report", tmp_path / "other", *more))
+        assert "Make the file without --report, and then: octavo report" in text
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_the_command_quantize_with_a_report(files: Path, done: Path, tmp_path: Path) -> None:
+    """With every target asked, as is usual."""
+    out, folder = tmp_path / "int8.tflite", tmp_path / "run"
+    given = ("--data", files / "photos", "--images", "30", "-o", out, "--report", folder)
+    said = shell("quantize", files / "mine.tflite", *given)
+    assert said.returncode == 0, said.stderr
+    assert "int8 minus float" in said.stdout and f"wrote   {out}" in said.stdout
+    assert out.read_bytes() == (done / "int8.tflite").read_bytes()
+    assert read(folder).deployed is not None
+
+
+@pytest.mark.slow
+def test_qat_with_a_report(files: Path, tmp_path: Path) -> None:
+    out, folder = tmp_path / "int8.tflite", tmp_path / "run"
+    given = ("--data", files / "photos", "--epochs", "1", "--learning-rate", "1e-4", "-o", out, "--report", folder)
+    said = shell("qat", files / "mine.tflite", *given)
+    assert said.returncode == 0, said.stderr
+    facts = read(folder)
+    assert facts.trained is not None and set(facts.evaluation.models) == {"float", "int8", "ptq"}
+    assert facts.data.validation is not None and facts.data.validation.images == 6
+    assert out.read_bytes() == (folder / "int8.tflite").read_bytes()

@@ -117,6 +117,23 @@ def print_written(result: Any, json_: bool) -> None:
     say(f"wrote   {result.path} and its sidecar")
 
 
+def print_run(folder: Path, json_: bool) -> None:
+    """Prints the results of a run, from its directory."""
+    from octavo.analysis.evaluation import Evaluation
+
+    if json_:
+        print_json(json.loads((folder / "report.json").read_text("utf-8")))
+        return
+    evaluation = Evaluation.read(folder / Evaluation.file)
+    for name, model in evaluation.models.items():
+        say(f"{name:7}  {share(model.accuracy)}  {(folder / model.file).stat().st_size:>12,} bytes")
+    say(f"int8 minus float    {share(evaluation.comparison.difference)}")
+    for pair in evaluation.pairs:
+        if pair.after == "int8":
+            say(f"int8 minus {pair.before:7}  {share(pair.difference)}")
+    say(f"report  {folder / 'report.html'}")
+
+
 def print_search(found: SearchRecord, out: Path, json_: bool) -> None:
     """Prints the trials of a target search, and its choice."""
     if json_:

@@ -196,7 +196,7 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
     everything = np.arange(len(pool))
     if pool.labels is None:
         return pool.read(everything), None
-    count = min(len(pool) // 10, 1000) if validation is None else validation
+    count = usual_validation(dataset) if validation is None else validation
     if count >= len(pool):
         raise DataError(
             f"{count} validation images were asked for, and {dataset.source} has {len(pool)} training images.",
@@ -205,6 +205,11 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
     apart = _choose(pool, everything, count, seed, "validation", dataset)
     train, chosen = read_together([(pool, np.setdiff1d(everything, apart)), (pool, apart)])
     return train, chosen if count else None
+
+
+def usual_validation(dataset: Dataset) -> int:
+    """How many training images of a source are set apart for choosing by default: a tenth, and at most 1,000."""
+    return min(len(_training_split(dataset)) // 10, 1000)
 
 
 def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None = None) -> ImageSet:

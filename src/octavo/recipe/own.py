@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from octavo.base.errors import RecipeError
 from octavo.recipe.options import Inputs
-from octavo.recipe.schema import Recipe
+from octavo.recipe.schema import Recipe, recipe_of
 
 
-def own_recipe(model: Path | None, inputs: Inputs, sections: Mapping[str, Mapping[str, Any]] | None = None) -> Recipe:
+def own_recipe(
+    model: Path | None,
+    inputs: Inputs,
+    sections: Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Sequence[str] | None = None,
+) -> Recipe:
     """Makes a recipe in which only the given options are set.
 
     Args:
         model: A trained model, or None to train a float baseline.
         inputs: The images, how many of them calibrate, the seed, and the preprocessing.
         sections: More keys, by section: ``{"quantize": {"method": "qat"}}``.
+        settings: ``key=value`` texts, as for `octavo.load_recipe`.
 
     Raises:
         RecipeError: An option is not one that a recipe can have.
@@ -27,8 +33,6 @@ def own_recipe(model: Path | None, inputs: Inputs, sections: Mapping[str, Mappin
         >>> made.name, made.preprocess, made.quantize
         ('model', PreprocessRecipe(scale=(0.0, 255.0)), QuantizeRecipe(method='qat'))
     """
-    from pydantic import ValidationError
-
     if inputs.data is None:
         raise RecipeError("There are no images without a path.", "Set `data` to a folder, an archive or an .npz.")
     if inputs.size is not None and inputs.size[0] != inputs.size[1]:
@@ -49,11 +53,8 @@ def own_recipe(model: Path | None, inputs: Inputs, sections: Mapping[str, Mappin
     }
     for name, keys in (sections or {}).items():
         value[name] = {**value.get(name, {}), **keys}
-    try:
-        return Recipe.model_validate({name: part for name, part in value.items() if part not in (None, {})})
-    except ValidationError as error:
-        details = [f"{'.'.join(map(str, item['loc'])) or 'recipe'}: {item['msg']}" for item in error.errors()]
-        raise RecipeError("These options make no recipe:", details=details) from None
+    chosen = {name: part for name, part in value.items() if part not in (None, {})}
+    return recipe_of(chosen, settings or [], f"the recipe of '{source}'")
 
 
 def _set(**given: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -177,6 +177,11 @@ class CalibrateRecipe(Section):
 class QuantizeRecipe(Section):
     """How the integer model is made; the fields of `octavo.recipe.options.Quantization`, and the method."""
 
+    path: Path | None = Field(
+        None,
+        description="An int8 `.tflite` that was made before, by any converter, from `model.path`. The run measures it "
+        "and makes none, so `calibrate`, `qat` and the other keys of `quantize` are left out.",
+    )
     method: Literal["ptq", "qat"] = Field(
         "ptq",
         description="`ptq`: post-training quantization. `qat`: quantization-aware training after it, the two side by "
@@ -313,9 +318,12 @@ class Recipe(Section):
         value = self.model_dump(mode="json")
         if self.model.path is None:
             return value
-        del value["train"]
+        unread = ["train"] if self.quantize.path is None else ["train", "calibrate", "qat"]
         chosen: dict[str, Section] = {"model": self.model, "preprocess": self.preprocess}
-        return value | {k: part.model_dump(mode="json", exclude_unset=True) for k, part in chosen.items()}
+        if self.quantize.path is not None:
+            chosen["quantize"] = self.quantize
+        value |= {name: part.model_dump(mode="json", exclude_unset=True) for name, part in chosen.items()}
+        return {name: part for name, part in value.items() if name not in unread}
 
     @model_validator(mode="after")
     def _own_model(self) -> Recipe:
@@ -323,6 +331,8 @@ class Recipe(Section):
         if self.model.path is None:
             if self.model.signature is not None:
                 raise ValueError("model.signature chooses a graph of model.path, which is missing")
+            if self.quantize.path is not None:
+                raise ValueError("quantize.path needs the float model that it was made from: set model.path")
             return self
         unused = [f"model.{name}" for name in ModelRecipe.model_fields if name in given - {"path", "signature"}]
         unused += ["train"] if "train" in self.model_fields_set else []
@@ -330,6 +340,17 @@ class Recipe(Section):
             raise ValueError(
                 f"model.path is a trained model, which is not trained again: leave out {', '.join(unused)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _made_before(self) -> Recipe:
+        if self.quantize.path is None:
+            return self
+        given = self.quantize.model_fields_set - {"path"}
+        unused = [f"quantize.{name}" for name in QuantizeRecipe.model_fields if name in given]
+        unused += [name for name in ("calibrate", "qat") if name in self.model_fields_set]
+        if unused:
+            raise ValueError(f"quantize.path names a model that is made already: leave out {', '.join(unused)}")
         return self
 
     @model_validator(mode="before")
@@ -374,7 +395,7 @@ def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> 
     if name_or_path not in names() and is_model(Path(name_or_path)):
         path = Path(name_or_path)
         value: dict[str, Any] = {"name": path.resolve().stem, "data": {}, "model": {"path": str(path)}}
-        return _recipe(value, {}, settings or [], f"the run of '{path}'")
+        return recipe_of(value, settings or [], f"the run of '{path}'")
     if name_or_path in names():
         where = f"recipe '{name_or_path}'"
         text = (resources.files("octavo.recipe") / "builtin" / f"{name_or_path}.yaml").read_text("utf-8")
@@ -390,7 +411,8 @@ def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> 
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{where} could not be read as UTF-8 text: {error}.") from error
-    return _recipe(*_parse(text, where), settings or [], where)
+    value, lines = _parse(text, where)
+    return recipe_of(value, settings or [], where, lines)
 
 
 def is_model(path: Path) -> bool:
@@ -401,8 +423,21 @@ def is_model(path: Path) -> bool:
         return b"\0" in stream.read(1024)
 
 
-def _recipe(value: dict[str, Any], lines: Lines, settings: list[str], where: str) -> Recipe:
-    """The recipe of a YAML value and settings that change it."""
+def recipe_of(
+    value: dict[str, Any], settings: Sequence[str], where: str, lines: dict[tuple[str, ...], str] | None = None
+) -> Recipe:
+    """The recipe of a value, after settings were applied to it.
+
+    Args:
+        value: A recipe's sections and keys; settings change it.
+        settings: ``key=value`` texts; see `load_recipe`.
+        where: What the recipe is, for messages.
+        lines: For each key's path the place where it stands (``line 7``).
+
+    Raises:
+        RecipeError: A key is unknown, missing or has a wrong value.
+    """
+    lines = {} if lines is None else lines
     for setting in settings:
         _apply(value, lines, setting)
     try:

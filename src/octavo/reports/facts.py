@@ -29,27 +29,26 @@ from octavo.tuning.tune import TuningRecord
 Verdict = Literal["yes", "no", "open"]
 
 # The stages' files, by their field in `Facts`: first those of every finished run, then those that only some runs have,
-# and those that are of the way that the float model came: trained by the run, or before it.
+# those that depend on where the float model came from (trained by the run, or before it), and those of a run that made
+# the int8 model itself.
 _NEEDED: dict[str, type[Artefact]] = {
     "manifest": Provenance,
     "data": DataSummary,
-    "ranges": RangesRecord,
     "proof": Proof,
     "size": Sizes,
     "evaluation": Evaluation,
 }
 _BASELINE: dict[str, type[Artefact]] = {"history": BaselineRecord}
 _OWN: dict[str, type[Artefact]] = {"model": OwnModel}
+_CALIBRATED: dict[str, type[Artefact]] = {"ranges": RangesRecord}
+_MADE: dict[str, type[Artefact]] = {"distributions": Distributions, "qat": QatRecord, "tuning": TuningRecord}
 _OPTIONAL: dict[str, type[Artefact]] = {
-    "distributions": Distributions,
     "compare": Compared,
-    "qat": QatRecord,
-    "tuning": TuningRecord,
     "deployment": Deployment,
 }
 RECIPE = "recipe.yaml"
-NEEDED = (RECIPE, *(kind.file for kind in _NEEDED.values()))
-OPTIONAL = tuple(kind.file for kind in (_BASELINE | _OWN | _OPTIONAL).values())
+NEEDED = (RECIPE, *(kind.file for kind in (_NEEDED | _CALIBRATED).values()))
+OPTIONAL = tuple(kind.file for kind in (_BASELINE | _OWN | _MADE | _OPTIONAL).values())
 
 
 class Facts(Part):
@@ -60,7 +59,7 @@ class Facts(Part):
     data: DataSummary
     history: BaselineRecord | None = None
     model: OwnModel | None = None
-    ranges: RangesRecord
+    ranges: RangesRecord | None = None
     proof: Proof
     distributions: Distributions | None = None
     compare: Compared | None = None
@@ -151,13 +150,15 @@ def read(run_dir: Path) -> Facts:
     """
     again = f"octavo run RECIPE --out {run_dir}"
     missing = [name for name in NEEDED if not (run_dir / name).is_file()]
-    if missing:
+    given = missing == [RangesRecord.file] and _recipe(run_dir / RECIPE, again).quantize.path is not None
+    if missing and not given:
         what = "is not a run directory" if len(missing) == len(NEEDED) else "is not a finished run"
         raise OctavoError(f"'{run_dir}' {what}: it has no {', '.join(missing)}.", f"Make it with: {again}")
     parts: dict[str, Any] = {"recipe": _recipe(run_dir / RECIPE, again)}
     # The folder may hold the file of an earlier run, from before its recipe was changed.
-    way = _BASELINE if parts["recipe"].model.path is None else _OWN
-    for name, kind in (_NEEDED | way | _OPTIONAL).items():
+    trained = _BASELINE if parts["recipe"].model.path is None else _OWN
+    made = _CALIBRATED | _MADE if parts["recipe"].quantize.path is None else {}
+    for name, kind in (_NEEDED | trained | made | _OPTIONAL).items():
         path = run_dir / kind.file
         if path.is_file():
             parts[name] = kind.read(path)

@@ -75,7 +75,10 @@ def _summary(facts: Facts) -> Iterator[Finding]:
     rest = f"; {count(left, 'op')} stay in float" if left else ""
     yield Finding(
         "summary",
-        f"The written file was read back and passed {passed} of {count(len(checks), 'check')}{rest}.",
+        f"The written file was read back and passed {passed} of {count(len(checks), 'check')}{rest}."
+        if facts.ranges is not None
+        else f"The int8 file was made before this run. It passed {passed} of {count(len(checks), 'check')} that need "
+        f"only the file{rest}.",
         {"checks": len(checks), "passed": passed, "float_left": left},
         "warn" if left or passed < len(checks) else "good",
     )
@@ -425,7 +428,7 @@ def _quantization_steps(facts: Facts) -> Iterator[Finding]:
             "handle that for the weights, but all channels of the following activation share one scale.",
             {"factor": factor},
         )
-    images = facts.ranges.images
+    images = facts.ranges.images if facts.ranges else FEW_CALIBRATION_IMAGES
     if images < FEW_CALIBRATION_IMAGES:
         each = images / max(len(facts.evaluation.classes), 1)
         yield Finding(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.deployment.targets.target import Answer
@@ -200,6 +201,9 @@ def preprocessing(facts: Facts) -> str:
 def _method(facts: Facts) -> Table:
     proof, ranges = facts.proof, facts.ranges
     kinds = ", ".join(f"{many} {kind}" for kind, many in proof.ops.items())
+    if ranges is None:
+        made = [["Type", f"{Path(str(facts.recipe.quantize.path)).name}, made before this run; how is not known"]]
+        return Table([*made, ["Ops", kinds], ["Input", _port(proof.input)], ["Output", _port(proof.output)]])
     observer = titled(OBSERVERS, ranges.observer)
     type_ = "quantization-aware training" if facts.trained else "post-training"
     whole = "integer with float parts" if proof.float_left else "full integer"
@@ -225,11 +229,12 @@ def _method(facts: Facts) -> Table:
 
 def _tuning(facts: Facts) -> Table:
     """The tuning passes: what each changed, and what it could not change."""
-    steps = facts.tuning.steps if facts.tuning else []
+    steps = facts.tuning.steps if facts.tuning and facts.ranges else []
+    images = facts.ranges.images if facts.ranges else 0
     return Table(
         [[titled(PASSES, s.act), s.said, "; ".join(s.left) or "none", f"{s.seconds:.1f} s"] for s in steps],
         ("Tuning pass", "What it changed", "Not changed", "Time"),
-        f"Tuning passes applied before post-training quantization, in this order, on the {facts.ranges.images:,} "
+        f"Tuning passes applied before post-training quantization, in this order, on the {images:,} "
         "calibration images. None uses labels.",
     )
 
@@ -379,6 +384,8 @@ def _implementation(facts: Facts) -> Table:
         rows.append(["Training", "none of the float model: it was trained before this run"])
     else:
         rows.append(["Training", "none: the run started from a model file, so it has no history.json"])
+    if facts.ranges is None:
+        return Table([*rows, ["Calibration", "none: the int8 model was made before this run"]])
     rows += [
         [
             "Calibration",
@@ -511,7 +518,7 @@ def _provenance(facts: Facts) -> Table:
             ["float.tflite", Code(facts.before.sha256)],
             ["int8.tflite", Code(facts.after.sha256)],
             ["Test images", Code(facts.data.test.digest)],
-            ["Calibration images", Code(facts.data.calibration.digest)],
+            *([["Calibration images", Code(facts.data.calibration.digest)]] if facts.data.calibration else []),
         ]
     )
 

@@ -28,7 +28,7 @@ class Report(Artefact):
         recipe: `recipe.yaml`.
         manifest: `manifest.json`, with its own schema, as are the files below; null if the run has no such file.
         data: `data.json`.
-        ranges: `ranges.json`.
+        ranges: `ranges.json`; null if the int8 model was made before the run.
         proof: `proof.json`.
         size: `size.json`.
         evaluation: `evaluation.json`, without the pictures.
@@ -50,7 +50,7 @@ class Report(Artefact):
     recipe: dict[str, Any]
     manifest: dict[str, Any]
     data: dict[str, Any]
-    ranges: dict[str, Any]
+    ranges: dict[str, Any] | None
     proof: dict[str, Any]
     size: dict[str, Any]
     evaluation: dict[str, Any]

@@ -30,7 +30,7 @@ from octavo.data.summary import DataSummary, SplitSummary
 from octavo.deployment import measure
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import calibrate
-from octavo.quantization.proof import Proof, prove
+from octavo.quantization.proof import Proof, examine, prove
 from octavo.quantization.quantize import Quantized, check_float, quantize
 from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
 from octavo.quantization.table import build
@@ -39,6 +39,7 @@ from octavo.rewrite.integer_forms import integer_forms
 from octavo.runs.manifest import Manifest, fingerprint, versions
 from octavo.runtime.litert import inputs_of, latency
 from octavo.source import sidecar
+from octavo.source.load import load_model
 from octavo.source.own_model import OwnModel, content_hash, read_own
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
@@ -111,47 +112,23 @@ class _Run:
 
     def go(self) -> Path:
         write_text(self.out / "recipe.yaml", yaml.safe_dump(self.recipe.to_json(), sort_keys=False))
-        recipe, seed, of = self.recipe, self.recipe.seed, self.manifest.hash_of
-        data = {"data": self._json(recipe.data), "calibrate": self._json(recipe.calibrate), "seed": seed}
+        recipe, of = self.recipe, self.manifest.hash_of
+        data = {"data": self._json(recipe.data), "calibrate": self._json(recipe.calibrate), "seed": recipe.seed}
+        data["calibrates"] = recipe.quantize.path is None
         self._stage("data", {**data, "files": fingerprint(recipe.data.path)}, ["data.json"], self._data)
         if recipe.model.path is not None:
             self._own_model(recipe.model.path)
         else:
             self._baseline()
-        graph = {"float": of("float.tflite"), "sidecar": of("float.tflite.json")}
-        self._stage(
-            "calibrate",
-            {
-                **graph,
-                "images": of("data.json"),
-                "calibrate": self._json(recipe.calibrate),
-                "observer": recipe.quantize.observer,
-            },
-            ["ranges.json"],
-            self._calibrate,
-        )
-        start = {**graph, "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)}
-        written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "compare.json", "size.json"]
-        if recipe.quantize.method == "ptq":
-            images = {"images": of("data.json")}
-            self._stage("quantize", {**start, **images}, [*written, "tuning.json"], self._quantize)
+        if recipe.quantize.path is not None:
+            self._made_before(recipe.quantize.path)
         else:
-            training = {"images": of("data.json"), "qat": self._json(recipe.qat), "seed": seed, "versions": versions()}
-            self._stage("quantize", {**start, **training}, [*written, "trained.tflite", "qat.json"], self._qat)
-            ptq = {**start, "images": of("data.json")}
-            self._stage("ptq", ptq, ["ptq.tflite", "ptq.tflite.json", "tuning.json"], self._ptq)
-            if recipe.qat.control:
-                self._stage(
-                    "control",
-                    {**graph, **training},
-                    ["control.tflite", "control.tflite.json", "control.json"],
-                    self._control,
-                )
+            self._integer_model()
         self._stage(
             "evaluate",
             {
                 "models": {name: of(f"{name}.tflite") for name in self._models},
-                "sidecar": graph["sidecar"],
+                "sidecar": of("float.tflite.json"),
                 "images": of("data.json"),
                 "evaluate": self._json(recipe.evaluate),
             },
@@ -162,7 +139,7 @@ class _Run:
             "deployment",
             {
                 "models": {name: of(f"{name}.tflite") for name in ("float", "int8")},
-                "sidecar": graph["sidecar"],
+                "sidecar": of("float.tflite.json"),
                 "images": of("data.json"),
                 "deployment": self._json(recipe.deployment),
                 "tools": versions(measure.TOOLS),
@@ -211,6 +188,51 @@ class _Run:
             "model", inputs, ["float.tflite", "float.tflite.json", OwnModel.file], partial(self._read_own, path)
         )
 
+    @property
+    def _of_graph(self) -> dict[str, str]:
+        """What every stage depends on that runs the float graph: the file, and what becomes of an image."""
+        return {name: self.manifest.hash_of(name) for name in ("float.tflite", "float.tflite.json")}
+
+    def _integer_model(self) -> None:
+        """The int8 model, made by this run, and the models to compare it with."""
+        recipe, seed, of, graph = self.recipe, self.recipe.seed, self.manifest.hash_of, self._of_graph
+        self._stage(
+            "calibrate",
+            {
+                **graph,
+                "images": of("data.json"),
+                "calibrate": self._json(recipe.calibrate),
+                "observer": recipe.quantize.observer,
+            },
+            ["ranges.json"],
+            self._calibrate,
+        )
+        start = {**graph, "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)}
+        written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "compare.json", "size.json"]
+        if recipe.quantize.method == "ptq":
+            images = {"images": of("data.json")}
+            self._stage("quantize", {**start, **images}, [*written, "tuning.json"], self._quantize)
+        else:
+            training = {"images": of("data.json"), "qat": self._json(recipe.qat), "seed": seed, "versions": versions()}
+            self._stage("quantize", {**start, **training}, [*written, "trained.tflite", "qat.json"], self._qat)
+            ptq = {**start, "images": of("data.json")}
+            self._stage("ptq", ptq, ["ptq.tflite", "ptq.tflite.json", "tuning.json"], self._ptq)
+            if recipe.qat.control:
+                self._stage(
+                    "control",
+                    {**graph, **training},
+                    ["control.tflite", "control.tflite.json", "control.json"],
+                    self._control,
+                )
+
+    def _made_before(self, path: Path) -> None:
+        """The int8 model, made before this run."""
+        if not path.is_file():
+            raise ModelError(f"There is no int8 model '{path}'.", "Set quantize.path to that of a .tflite file.")
+        inputs = {**self._of_graph, "model": content_hash(path), "images": self.manifest.hash_of("data.json")}
+        made = ["int8.tflite", "int8.tflite.json", "proof.json", "compare.json", "size.json"]
+        self._stage("quantize", inputs, made, partial(self._read_int8, path))
+
     def _stage(self, name: str, inputs: dict[str, Any], outputs: list[str], work: Any) -> None:
         if not self.manifest.stage(name, inputs, outputs, work):
             self.progress.say(f"{name}: unchanged")
@@ -258,7 +280,8 @@ class _Run:
     def _data(self) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", OctavoWarning)
-            splits, calibrating = self.splits, self.calibration
+            splits = self.splits
+            calibrating = self.calibration if self.recipe.quantize.path is None else None
         said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
         for text in said:
             self.progress.say(text)
@@ -270,7 +293,7 @@ class _Run:
             train=SplitSummary.of(splits.train),
             validation=SplitSummary.of(splits.validation) if splits.validation is not None else None,
             test=SplitSummary.of(splits.test),
-            calibration=SplitSummary.of(calibrating),
+            calibration=SplitSummary.of(calibrating) if calibrating is not None else None,
             warnings=said,
             input_shape=list(first.shape),
         )
@@ -403,9 +426,33 @@ class _Run:
         self._write(proof)
         feed = self._feed(self.calibration, graph)
         self._write(distributions(graph, int8, feed))
+        self._measure(graph, int8.content)
+        self.progress.say(f"quantize: {len(int8.content):,} bytes, {len(proof.checks)} checks passed")
+
+    def _read_int8(self, path: Path) -> None:
+        loaded = load_model(path, images=lambda: self.splits.train.size, progress=self.progress)
+        graph = self._graph("float.tflite")
+        if all(tensor.qparams is None for tensor in loaded.graph.tensors):
+            raise ModelError(f"'{path}' is a float model, and one that is quantized was expected.")
+        if loaded.belongs is not None and loaded.belongs.preprocess != self.preprocess:
+            raise ModelError(
+                f"The sidecar of '{path}' prepares images otherwise than that of the float model.",
+                "Set `scale`, `interpolation` and `channels` as in that sidecar; compare a model that takes raw pixels "
+                "before it is made to.",
+            )
+        content = loaded.graph.content if loaded.canonical else loaded.content
+        self._write_model("int8.tflite", content)
+        proof = examine(content)
+        self._write(proof)
+        self._measure(graph, content)
+        passed = sum(check.passed for check in proof.checks)
+        self.progress.say(f"int8: {len(content):,} bytes, {passed} of {len(proof.checks)} checks passed")
+
+    def _measure(self, graph: Graph, int8: bytes) -> None:
+        """The error of every tensor of the int8 model against those of `graph`, and the sizes of all files."""
         others = self._others(COMPARED)
         with self.progress.track("compare", len(others)) as advance:
-            seen = compare_tensors(graph, Graph(int8.content), self._feed(others, graph), progress=advance)
+            seen = compare_tensors(graph, Graph(int8), self._feed(others, graph), progress=advance)
         self._write(seen)
         keras = self._read(BaselineRecord).bytes if self.recipe.model.path is None else None
         source = self._graph("float.tflite").content
@@ -414,12 +461,11 @@ class _Run:
                 keras_with_optimizer=None if keras is None else keras.keras_with_optimizer,
                 keras=None if keras is None else keras.keras,
                 float_tflite=len(source),
-                int8_tflite=len(int8.content),
+                int8_tflite=len(int8),
             ),
-            breakdown=Breakdown(float_tflite=breakdown(source), int8_tflite=breakdown(int8.content)),
+            breakdown=Breakdown(float_tflite=breakdown(source), int8_tflite=breakdown(int8)),
         )
         self._write(sizes)
-        self.progress.say(f"quantize: {len(int8.content):,} bytes, {len(proof.checks)} checks passed")
 
     def _others(self, count: int) -> ImageSet:
         """Images for measurements: validation images, else training images; never test images."""

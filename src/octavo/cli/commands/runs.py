@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from octavo.base.errors import OctavoError
 from octavo.cli.app import command
 from octavo.cli.options import Flags, JsonFlag
-from octavo.cli.output import Shown, print_json, say, share
+from octavo.cli.output import Shown, print_json, print_run, say, share
 from octavo.recipe.options import Inputs
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ def run(
     json_: JsonFlag = False,
 ) -> None:
     """Run a recipe, or start from your own model: to the int8 model and a report. Resumes where it was stopped."""
-    from octavo.analysis.evaluation import Evaluation
     from octavo.recipe.schema import load_recipe
     from octavo.runs import stages
     from octavo.runs.sweep import sweep, variants
@@ -85,18 +85,8 @@ def run(
     if len(every) > 1:
         _print_sweep(sweep(recipe, given, folder, shown, command), folder, json_)
         return
-    report = stages.run(made, folder, shown, command)
-    if json_:
-        print_json(json.loads((folder / "report.json").read_text("utf-8")))
-        return
-    evaluation = Evaluation.read(folder / Evaluation.file)
-    for name, model in evaluation.models.items():
-        say(f"{name:7}  {share(model.accuracy)}  {(folder / model.file).stat().st_size:>12,} bytes")
-    say(f"int8 minus float    {share(evaluation.comparison.difference)}")
-    for pair in evaluation.pairs:
-        if pair.after == "int8":
-            say(f"int8 minus {pair.before:7}  {share(pair.difference)}")
-    say(f"report  {report}")
+    stages.run(made, folder, shown, command)
+    print_run(folder, json_)
 
 
 def _print_sweep(made: Sweep, folder: Path, json_: bool) -> None:
@@ -146,19 +136,58 @@ def init(
     say(f"run it  octavo run {shlex.quote(str(path))}")
 
 
-@command("octavo report runs/digits")
+@command("octavo report model_int8.tflite --float model.keras --data photos/ --out runs/measured")
 def report(
-    run_dir: Annotated[Path, typer.Argument(help="A directory that `octavo run` wrote.")],
+    run_or_int8: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_INT8", help="A directory that `octavo run` wrote, or an int8 .tflite file of any converter."
+        ),
+    ],
+    inputs: Annotated[
+        Inputs,
+        Flags(
+            help={"data": "Labelled images to measure an int8 file on.", "seed": "Seed of the choice of images."},
+            without=("images", "size", "signature"),
+        ),
+    ],
+    float_: Annotated[
+        Path | None, typer.Option("--float", help="The float model that the int8 file was made from.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run directory for an int8 file; runs/NAME when left out.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Sets a key of the recipe; repeatable.")
+    ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Write a run's report again: report.html, report.md, report.json."""
+    """Write a run's report again, or measure an int8 file and report: report.html, report.md, report.json."""
     from octavo import reports
 
-    reports.write(run_dir)
-    if json_:
-        say((run_dir / "report.json").read_text("utf-8").rstrip())
-    else:
-        say(f"report  {run_dir / 'report.html'}")
+    if run_or_int8.is_dir():
+        if out is not None or float_ is not None or settings or inputs != Inputs():
+            raise OctavoError(
+                f"'{run_or_int8}' is a run directory, which holds all that its report shows.",
+                "Give no option but --json; or give an int8 file.",
+            )
+        reports.write(run_or_int8)
+        if json_:
+            say((run_or_int8 / "report.json").read_text("utf-8").rstrip())
+        else:
+            say(f"report  {run_or_int8 / 'report.html'}")
+        return
+    from octavo.recipe.own import own_recipe
+    from octavo.runs import stages
+
+    if not run_or_int8.is_file():
+        raise OctavoError(f"There is no run directory or file '{run_or_int8}'.")
+    if float_ is None:
+        raise OctavoError("An int8 file is compared with the float model that it was made from.", "Set `float`.")
+    made = own_recipe(float_, inputs, {"quantize": {"path": run_or_int8}}, settings)
+    folder = out if out is not None else Path("runs") / run_or_int8.stem
+    stages.run(made, folder, Shown(), shlex.join(["octavo", *sys.argv[1:]]))
+    print_run(folder, json_)
 
 
 @command("octavo recipes")
