@@ -1,8 +1,8 @@
 """Recipes: what one run does, as a YAML file validated key by key.
 
-A recipe is data, never code. `load_recipe` reads a built-in recipe by name or a file by path, applies ``key=value``
-settings from the shell, and names the line of every key it does not know or cannot read. It also makes the recipe of a
-run that starts from a model file.
+A recipe is data; the only code that it can name is a function of an installed module (`model.architecture`).
+`load_recipe` reads a built-in recipe by name or a file by path, applies ``key=value`` settings from the shell, and
+names the line of every key it does not know or cannot read. It also makes the recipe of a run that starts from a model.
 """
 
 from __future__ import annotations
@@ -69,6 +69,11 @@ class PreprocessRecipe(Section):
         return self
 
 
+MOBILENET = "mobilenet_v2"
+# What stands before the name of a network of Keras.
+APPLICATIONS = "keras.applications."
+
+
 class ModelRecipe(Section):
     """The network that is trained, or a model of your own, which is not."""
 
@@ -79,18 +84,36 @@ class ModelRecipe(Section):
         "`preprocess` then has only what the model's sidecar and its TFLite metadata do not say.",
     )
     signature: str | None = Field(None, description="Which graph of a `.tflite` file with several; with `path` only.")
-    architecture: Literal["mobilenet_v2"] = Field("mobilenet_v2", description="The backbone, from keras.applications.")
-    alpha: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="Width multiplier of the backbone.")
+    architecture: Annotated[str, Field(pattern=r"^(mobilenet_v2|keras\.applications\.\w+|\w+(\.\w+)*:\w+)$")] = Field(
+        "mobilenet_v2",
+        description="`mobilenet_v2`; any network of Keras, as `keras.applications.EfficientNetB0`; or a Python "
+        "function, as `package.module:build`, called with the keywords `input_shape` and `classes`, which returns a "
+        "Keras model that ends in a softmax. Such a recipe runs that function's code. The module is imported from the "
+        "environment: installed, or in PYTHONPATH, never from the current folder.",
+    )
+    alpha: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="Width multiplier; of `mobilenet_v2`.")
     weights: str | None = Field(
         None,
         description="`imagenet` (downloaded by Keras), the path of a `.weights.h5` file, or nothing: from scratch.",
     )
     output_stride: Literal[8, 16, 32] = Field(
         32,
-        description="Input size over the size of the last feature map. 32 is the network as published; 16 and 8 keep "
-        "the resolution in the first stages, for images of few pixels.",
+        description="Input size over the size of the last feature map; of `mobilenet_v2`. 32 is the network as "
+        "published; 16 and 8 keep the resolution in the first stages, for images of few pixels.",
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="Dropout before the classifier.")
+
+    @model_validator(mode="after")
+    def _of_the_network(self) -> ModelRecipe:
+        """Keys that the network does not have must be at their defaults."""
+        if self.architecture == MOBILENET:
+            return self
+        names = ["alpha", "output_stride"]
+        if ":" in self.architecture:
+            names += ["weights", "dropout"]
+        if set_ := [name for name in names if getattr(self, name) != type(self).model_fields[name].default]:
+            raise ValueError(f"{self.architecture} has no {', '.join(set_)}: leave out {', '.join(set_)}")
+        return self
 
 
 class AugmentRecipe(Section):
@@ -339,6 +362,18 @@ class Recipe(Section):
         if unused:
             raise ValueError(
                 f"model.path is a trained model, which is not trained again: leave out {', '.join(unused)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trains_the_network(self) -> Recipe:
+        """Some ways of training need to know the network's layers."""
+        network = self.model.architecture
+        needs = ["layer_decay"] if network != MOBILENET else []
+        needs += ["unfreeze_from", "gradual_unfreezing", "backbone_rate"] if ":" in network else []
+        if given := [n for n in needs if getattr(self.train, n) != TrainRecipe.model_fields[n].default]:
+            raise ValueError(
+                f"train.{given[0]} needs the layers of {MOBILENET}, and {network} has others: leave it out"
             )
         return self
 

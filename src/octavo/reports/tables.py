@@ -10,7 +10,7 @@ from octavo.base.formats import DEFAULT, FORMATS
 from octavo.deployment.targets.target import Answer
 from octavo.quantization.proof import Port
 from octavo.recipe.choices import OBSERVERS, PASSES, titled
-from octavo.recipe.schema import ModelRecipe, Recipe
+from octavo.recipe.schema import APPLICATIONS, MOBILENET, ModelRecipe, Recipe
 from octavo.reports.facts import Facts
 from octavo.reports.wording import (
     count,
@@ -27,7 +27,7 @@ from octavo.reports.wording import (
 )
 from octavo.runtime.benchmark import Timing
 
-BACKBONES = {"mobilenet_v2": "MobileNetV2"}
+BACKBONES = {MOBILENET: "MobileNetV2"}
 
 
 class Code(str):
@@ -178,12 +178,14 @@ def _base_model(facts: Facts) -> str:
         return f"{own.name} ({size(own.bytes)}), trained before this run"
     if facts.history is None:
         return "the model file that the run started from"
+    if model.architecture != MOBILENET:
+        return backbone(model)
     return f"{backbone(model)}, width {model.alpha:g}, output stride {model.output_stride}"
 
 
 def backbone(model: ModelRecipe) -> str:
     """The name of the network that a run trains."""
-    return BACKBONES.get(model.architecture, model.architecture)
+    return BACKBONES.get(model.architecture, model.architecture.removeprefix(APPLICATIONS))
 
 
 def preprocessing(facts: Facts) -> str:

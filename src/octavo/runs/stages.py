@@ -18,6 +18,7 @@ from octavo.analysis.distributions import distributions
 from octavo.analysis.evaluate import Scores, compare, disagreements, evaluate
 from octavo.analysis.evaluation import Delivery, Disagreement, Evaluation, ModelEvaluation, PairComparison
 from octavo.base.artefact import Artefact
+from octavo.base.environment import source_of
 from octavo.base.errors import ModelError
 from octavo.base.files import check_folder, replacing, write_bytes, write_text
 from octavo.base.progress import Progress, Silent
@@ -34,7 +35,7 @@ from octavo.quantization.proof import Proof, examine, prove
 from octavo.quantization.quantize import Quantized, check_float, quantize
 from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
 from octavo.quantization.table import build
-from octavo.recipe.schema import Recipe, load_recipe
+from octavo.recipe.schema import APPLICATIONS, Recipe, load_recipe
 from octavo.rewrite.integer_forms import integer_forms
 from octavo.runs.manifest import Manifest, fingerprint, versions
 from octavo.runtime.litert import inputs_of, latency
@@ -165,11 +166,18 @@ class _Run:
                 "train": self._json(recipe.train),
                 "seed": recipe.seed,
                 "versions": versions(),
+                **self._code,
             },
             ["model.keras", "model.keras.json", "history.json"],
             self._train,
         )
         self._stage("export", {"model": of("model.keras")}, ["float.tflite", "float.tflite.json"], self._export)
+
+    @property
+    def _code(self) -> dict[str, str]:
+        """The file of the function that makes the network, if one does."""
+        name = self.recipe.model.architecture
+        return {"code": content_hash(source_of(name))} if ":" in name else {}
 
     def _own_model(self, path: Path) -> None:
         """The float model, trained before this run."""
@@ -307,6 +315,8 @@ class _Run:
         from octavo.training import baseline
 
         recipe, preprocess = self.recipe, self.belongs.images
+        if recipe.model.architecture.startswith(APPLICATIONS):
+            baseline.check_scale(recipe.model.architecture, preprocess.scale, recipe.model.weights is not None)
         model = baseline.build(recipe.model, preprocess.shape, len(self.belongs.classes), recipe.seed)
         history = baseline.fit(
             model,
