@@ -46,7 +46,7 @@ COMMANDS = [
         "benchmark",
         "inspect",
     ),
-    *("targets", "deploy", "serve", "report", "recipes"),
+    *("targets", "deploy", "serve", "report", "compare-runs", "recipes"),
 ]
 NOTE = "<!-- Written by scripts/make_docs.py: change the code, then `make docs`. -->\n\n"
 

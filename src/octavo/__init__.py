@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from octavo.recipe.options import Quantization as Quantization
     from octavo.recipe.schema import Recipe as Recipe
     from octavo.recipe.schema import load_recipe as load_recipe
+    from octavo.reports.compare_runs import compare_runs as compare_runs
     from octavo.reports.write import write as _write
     from octavo.runs.stages import run as run
     from octavo.runs.sweep import sweep as sweep
@@ -97,6 +98,7 @@ _WHERE = {
     "benchmark": "api.benchmark",
     "calibrate": "api.calibrate",
     "compare": "api.compare",
+    "compare_runs": "reports.compare_runs",
     "deploy": "deployment.folder",
     "evaluate": "api.evaluate",
     "from_jax": "api.from_jax",

@@ -6,13 +6,14 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Any
 
 from octavo.analysis.compare_views import draw, short, worst
 from octavo.analysis.distributions import Histogram
+from octavo.analysis.pareto import COSTS, front
 from octavo.base.stats import Interval
 from octavo.deployment.targets.target import Verdict
 from octavo.reports.deployment import FAMILIES
@@ -382,6 +383,54 @@ def weights(facts: Facts) -> Plot | None:
         "Above: the int8 codes of each op's weights. Below: the largest weight of each output channel; a line goes "
         "from the smallest to the largest channel of an op, and the dot is the median. Because of tall lines every "
         "channel has its own scale.",
+    )
+
+
+def fronts(rows: Sequence[Mapping[str, Any]], costs: Sequence[str]) -> Plot:
+    """Accuracy against costs of models of several runs, with the Pareto front; a panel for each cost.
+
+    Args:
+        rows: The models: ``name``, ``kind``, ``accuracy`` and every cost.
+        costs: Names in `octavo.analysis.pareto.COSTS`.
+    """
+    figure, panels = _figure(WIDE, 3.6, 1, len(costs), sharey=True, squeeze=False)
+    said = []
+    for axes, cost in zip(panels[0], costs, strict=True):
+        label, unit = COSTS[cost]
+        best = front(rows, cost)
+        axes.step(
+            [row[cost] / unit for row in best], [row["accuracy"] * 100 for row in best], where="post", color=QUIET, lw=1
+        )
+        for row in rows:
+            colour = FLOAT if row["kind"] == "float" else INT8
+            place, on = (row[cost] / unit, row["accuracy"] * 100), row in best
+            axes.plot(*place, "o", ms=8 if on else 5, mec="white", mew=0.8, color=colour, alpha=1 if on else 0.5)
+            if on:
+                right = row[cost] > 0.5 * max(other[cost] for other in rows)
+                note = axes.annotate(
+                    _short(row["name"].replace(": int8", "")),
+                    place,
+                    (-6 if right else 6, 7),
+                    textcoords="offset points",
+                    fontsize=8.5,
+                    color=INK,
+                    ha="right" if right else "left",
+                )
+                note.set_parse_math(False)
+        axes.set(xlabel=label)
+        axes.set_xlim(left=0)
+        axes.margins(y=0.25)
+        axes.grid(color="#E8EBEE", lw=0.8)
+        axes.set_axisbelow(True)
+        _clean(axes)
+        said.append(f"on the front of {label.split(',')[0]}: {', '.join(row['name'] for row in best)}")
+    panels[0][0].set_ylabel("accuracy, %", fontsize=9.5)
+    return _plot(
+        "fronts",
+        figure,
+        f"Accuracy of {len(rows)} models against their costs; {'; '.join(said)}.",
+        "Every model of the runs, float in blue and int8 in orange. On the line no other model is cheaper and as "
+        "accurate; names are those of the runs.",
     )
 
 

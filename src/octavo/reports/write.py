@@ -95,8 +95,8 @@ def write(run_dir: Path | str) -> Facts:
     for file in (run_dir / PICTURES).glob("*.svg"):
         if file.stem not in drawn:
             file.unlink()
-    write_text(run_dir / "report.md", re.sub(r"\n{3,}", "\n\n", _render("report.md.jinja", context)))
-    write_text(run_dir / "report.html", _render("report.html.jinja", context))
+    write_text(run_dir / "report.md", re.sub(r"\n{3,}", "\n\n", render("report.md.jinja", context)))
+    write_text(run_dir / "report.html", render("report.html.jinja", context))
     _report(run_dir, facts, found).write(run_dir / Report.file)
     return facts
 
@@ -139,7 +139,8 @@ def _nothing(facts: Facts) -> str:
     )
 
 
-def _render(template: str, context: dict[str, Any]) -> str:
+def render(template: str, context: dict[str, Any]) -> str:
+    """A page or a Markdown text from a template of this room."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(

@@ -12,6 +12,7 @@ from octavo.data.summary import DataSummary
 from octavo.deployment.measured import Deployment
 from octavo.quantization.proof import Proof
 from octavo.quantization.ranges import RangesRecord
+from octavo.reports.compare_runs import RunsCompared
 from octavo.reports.write import Report
 from octavo.runs.sweep import Sweep
 from octavo.source.own_model import OwnModel
@@ -37,6 +38,7 @@ ARTEFACTS: tuple[type[Artefact], ...] = (
     Evaluation,
     Deployment,
     Report,
+    RunsCompared,
     Sweep,
     SearchRecord,
     SidecarRecord,

@@ -190,6 +190,28 @@ def report(
     print_run(folder, json_)
 
 
+@command("octavo compare-runs runs/digits runs/digits-qat --out compared")
+def compare_runs(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Directories of finished runs; others are compared with the first.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the page.")] = Path("compared"),
+    json_: JsonFlag = False,
+) -> None:
+    """Compare runs on one page: recipes, accuracy on the same images, size, latency, and their Pareto front."""
+    from octavo.reports.compare_runs import compare_runs as compare
+
+    made = compare(runs, out)
+    if json_:
+        print_json(made.to_json())
+        return
+    for row in made.runs:
+        say(f"{row.name:24} {share(row.accuracy)}  {row.bytes:>12,} bytes  {row.median_ms:7.3g} ms")
+        if row.difference is not None:
+            say(f"{'minus the first':24} {share(row.difference)}")
+    say(f"wrote   {out / 'compare-runs.html'}")
+
+
 @command("octavo recipes")
 def recipes(json_: JsonFlag = False) -> None:
     """List the built-in recipes."""
