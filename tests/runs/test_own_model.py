@@ -92,6 +92,12 @@ def test_the_report_claims_no_training(done: Path) -> None:
     assert json.loads((done / "report.json").read_text())["model"]["name"] == "mine.tflite"
 
 
+def test_the_card_claims_no_training(done: Path, tmp_path: Path) -> None:
+    card = (octavo.deploy(done, tmp_path / "out").folder / "model-card.md").read_text("utf-8")
+    assert "Unknown to Octavo: the model came as a file." in card and "60 images of 3 classes" not in card
+    assert "on 30 held-out images" in card
+
+
 def test_the_same_run_again_redoes_nothing(files: Path, done: Path) -> None:
     listening = Listening()
     octavo.run(_recipe(files), done, listening)

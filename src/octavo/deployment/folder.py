@@ -22,6 +22,7 @@ from octavo.deployment.card import model_card
 from octavo.deployment.described import LABELS, described, for_mediapipe, labels
 from octavo.deployment.web import Shown, Web, write_web
 from octavo.source.load import Loaded, load_model
+from octavo.source.own_model import OwnModel
 from octavo.tflite.graph import WHOLE
 
 A = TypeVar("A", bound=Artefact)
@@ -97,7 +98,9 @@ def deploy(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         made = Path(temporary) / "folder"
         made.mkdir()
-        _fill(made, loaded, evaluation, _of_run(run, DataSummary))
+        # A run from a trained model does not know on which images it was trained.
+        data = _of_run(run, DataSummary) if _of_run(run, OwnModel) is None else None
+        _fill(made, loaded, evaluation, data)
         assert loaded.belongs is not None
         if mediapipe:
             (made / "mediapipe.tflite").write_bytes(for_mediapipe(loaded.graph, loaded.belongs).content)
