@@ -34,6 +34,7 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = [
     *(
         "run",
+        "init",
         "quantize",
         "qat",
         "evaluate",
@@ -45,7 +46,7 @@ COMMANDS = [
         "benchmark",
         "inspect",
     ),
-    *("targets", "deploy", "serve", "report", "recipes"),
+    *("targets", "deploy", "serve", "report", "compare-runs", "recipes"),
 ]
 NOTE = "<!-- Written by scripts/make_docs.py: change the code, then `make docs`. -->\n\n"
 

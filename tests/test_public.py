@@ -13,8 +13,18 @@ from octavo.cli.commands import app
 PUBLIC = [
     *("Graph", "ImageSet", "Inputs", "OctavoError", "Preprocess", "QParams", "QuantModel", "Quantization", "Ranges"),
     *("Recipe", "Wish"),
-    *("__version__", "benchmark", "calibrate", "compare", "deploy", "evaluate", "from_jax", "from_torch"),
-    *("inspect", "load_recipe", "open_dataset", "pareto", "qat", "quantize", "recipes", "report", "run"),
+    *(
+        "__version__",
+        "benchmark",
+        "calibrate",
+        "compare",
+        "compare_runs",
+        "deploy",
+        "evaluate",
+        "from_jax",
+        "from_torch",
+    ),
+    *("init", "inspect", "load_recipe", "open_dataset", "pareto", "qat", "quantize", "recipes", "report", "run"),
     *("search", "sensitivity", "serve"),
     *("slim", "sweep", "targets"),
 ]

@@ -61,9 +61,9 @@ def pictures(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8), labels.astype(np.int64)
 
 
-def write_folder(root: Path, count: int = 12, split: str = "") -> Path:
+def write_folder(root: Path, count: int = 12, split: str = "", seed: int = 0) -> Path:
     """An image folder ``[split/]class/NN.png``."""
-    images, labels = pictures(count)
+    images, labels = pictures(count, seed)
     for place, (image, label) in enumerate(zip(images, labels, strict=True)):
         path = root / split / CLASSES[label] / f"{place:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from octavo.api.evaluate import evaluate as evaluate
     from octavo.api.from_jax import from_jax as from_jax
     from octavo.api.from_torch import from_torch as from_torch
+    from octavo.api.init import init as init
     from octavo.api.inspect import inspect as inspect
     from octavo.api.pareto import pareto as pareto
     from octavo.api.qat import qat as qat
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from octavo.recipe.options import Quantization as Quantization
     from octavo.recipe.schema import Recipe as Recipe
     from octavo.recipe.schema import load_recipe as load_recipe
+    from octavo.reports.compare_runs import compare_runs as compare_runs
     from octavo.reports.write import write as _write
     from octavo.runs.stages import run as run
     from octavo.runs.sweep import sweep as sweep
@@ -96,10 +98,12 @@ _WHERE = {
     "benchmark": "api.benchmark",
     "calibrate": "api.calibrate",
     "compare": "api.compare",
+    "compare_runs": "reports.compare_runs",
     "deploy": "deployment.folder",
     "evaluate": "api.evaluate",
     "from_jax": "api.from_jax",
     "from_torch": "api.from_torch",
+    "init": "api.init",
     "inspect": "api.inspect",
     "load_recipe": "recipe.schema",
     "open_dataset": "data.open",

@@ -13,7 +13,7 @@ from oneop import convert, inputs, weights
 
 from octavo.base.errors import ProofError
 from octavo.quantization.calibrate import calibrate
-from octavo.quantization.proof import prove
+from octavo.quantization.proof import examine, prove
 from octavo.quantization.quantize import Quantized, quantize
 from octavo.tflite.graph import Graph, serialize
 
@@ -120,6 +120,20 @@ def test_a_changed_file_fails_the_check_that_names_it(
     tamper(model, graph)
     with pytest.raises(ProofError, match=check):
         prove(replace(made, content=serialize(model)))
+
+
+def test_a_file_of_which_only_the_bytes_are_known(made: Quantized) -> None:
+    """The rules of the specification alone; a broken one is reported, not raised."""
+    known, found = prove(made), examine(made.content)
+    assert found.checks == [check for check in known.checks if check.name in {check.name for check in found.checks}]
+    assert len(found.checks) >= 6 and found.float_left == [] and found.widened == []
+    same = {"checks", "widened", "precision"}
+    assert found.model_dump(exclude=same) == known.model_dump(exclude=same)
+    graph = Graph(made.content)
+    model = graph.copied()
+    _scale("CONV_2D", 2)(model, graph)
+    broken = [check.name for check in examine(serialize(model)).checks if not check.passed]
+    assert broken == ["biases are int32 at input scale times weight scale"]
 
 
 def test_a_float_op_among_integers_is_found(made: Quantized) -> None:

@@ -70,7 +70,7 @@ def test_every_field_has_the_same_name_and_type_as_keyword_and_in_recipes() -> N
         assert all(item.metadata["help"] for item in fields(record))
     assert set(get_type_hints(Fields)) == set(get_type_hints(InputFields)) | set(get_type_hints(QuantizationFields))
     hints = get_type_hints(Quantization)
-    recipe = {name: field for name, field in QuantizeRecipe.model_fields.items() if name != "method"}
+    recipe = {name: field for name, field in QuantizeRecipe.model_fields.items() if name not in ("method", "path")}
     assert set(recipe) == set(hints)
     for name in ("observer", "allow_float"):
         assert recipe[name].annotation == hints[name] and recipe[name].default == getattr(Quantization(), name)

@@ -22,6 +22,7 @@ from octavo.base.provenance import Provenance
 from octavo.deployment.measured import Deployment
 from octavo.deployment.targets.ask import every
 from octavo.reports.facts import NEEDED, OPTIONAL, read
+from octavo.reports.write import Report
 from octavo.runs.artefacts import ARTEFACTS
 from octavo.runs.manifest import Manifest
 from octavo.runs.sweep import Sweep
@@ -106,7 +107,7 @@ def test_the_report_reads_what_the_stages_write(tmp_path: Path) -> None:
         assert getattr(facts, Path(name).stem) == made[name]
     reports.write(tmp_path / "run")
     report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
-    assert report[SCHEMA] == 1 and report["deployment"][SCHEMA] == Deployment.version
+    assert report[SCHEMA] == Report.version and report["deployment"][SCHEMA] == Deployment.version
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ARTEFACTS if (FORMER / kind.file).is_file()], ids=lambda k: k.file)

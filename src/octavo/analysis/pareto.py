@@ -196,7 +196,7 @@ def picture(rows: Sequence[Mapping[str, Any]], metric: Metric, costs: Sequence[s
         axes.grid(color="#E8EBEE", lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel(", ".join(part for part in (metric.title, metric.unit) if part))
+    figure.axes[0].set_ylabel(metric.axis)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150)
     return stream.getvalue()

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Unpack
 
 from octavo.analysis.calibration_study import Study, study
-from octavo.api.opened import opened, scale_of, understood
+from octavo.analysis.understood import understood
+from octavo.api.opened import opened, scale_of
 from octavo.base.errors import DataError, OctavoError
 from octavo.base.progress import Progress, Silent
 from octavo.data.split import VALIDATION_IMAGES, draw_training, training_images

@@ -8,7 +8,8 @@ from typing import Unpack
 from octavo.analysis.evaluate import evaluate as score
 from octavo.analysis.scale_choice import warn_of_chance
 from octavo.analysis.tasks.task import Scores
-from octavo.api.opened import opened, scale_of, understood
+from octavo.analysis.understood import understood
+from octavo.api.opened import opened, scale_of
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress, Silent
 from octavo.data.split import draw_test

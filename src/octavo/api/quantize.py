@@ -10,7 +10,8 @@ from typing import Unpack
 
 from octavo.analysis.answers import answers
 from octavo.analysis.scale_choice import choose_scale
-from octavo.api.opened import opened, understood
+from octavo.analysis.understood import understood
+from octavo.api.opened import opened
 from octavo.api.written import Written, check_output, left_by_xnnpack, slowdown
 from octavo.base.errors import QuantizationError
 from octavo.base.progress import Progress, Silent

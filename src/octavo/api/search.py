@@ -9,7 +9,8 @@ from typing import Unpack
 
 from octavo.analysis.target_search import Search, Wish
 from octavo.analysis.target_search import search as look
-from octavo.api.opened import opened, scale_of, understood
+from octavo.analysis.understood import understood
+from octavo.api.opened import opened, scale_of
 from octavo.api.written import check_output
 from octavo.base.errors import DataError, QuantizationError
 from octavo.base.files import check_folder

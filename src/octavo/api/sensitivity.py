@@ -8,7 +8,8 @@ from typing import Unpack
 
 from octavo.analysis.sensitivity import Sensitivity
 from octavo.analysis.sensitivity import sensitivity as measure
-from octavo.api.opened import opened, scale_of, understood
+from octavo.analysis.understood import understood
+from octavo.api.opened import opened, scale_of
 from octavo.base.formats import DEFAULT
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed

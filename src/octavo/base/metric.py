@@ -33,6 +33,21 @@ class Metric:
     higher: bool = True
 
     @property
+    def heading(self) -> str:
+        """The title with a capital letter, for the start of a line.
+
+        Example:
+            >>> Metric("mean_iou", "mean IoU", "%").heading
+            'Mean IoU'
+        """
+        return f"{self.title[0].upper()}{self.title[1:]}"
+
+    @property
+    def axis(self) -> str:
+        """The title with the unit, for an axis."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    @property
     def percent(self) -> bool:
         """Whether the figure is a share, shown in percent."""
         return self.unit == "%"

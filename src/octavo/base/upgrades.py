@@ -118,6 +118,10 @@ def _sweep(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "variants": [_renamed(row, names) for row in value["variants"]]}
 
 
+def _report(value: dict[str, Any]) -> dict[str, Any]:
+    return {**value, "model": None}
+
+
 # By file and version: the function that makes the next version. Files that are not here have not changed.
 UPGRADES: Mapping[tuple[str, int], Upgrade] = {
     ("evaluation.json", 0): _evaluation,
@@ -126,4 +130,5 @@ UPGRADES: Mapping[tuple[str, int], Upgrade] = {
     (".search.json", 0): _search,
     (".search.json", 1): _scored,
     ("sweep.json", 0): _sweep,
+    ("report.json", 1): _report,
 }

@@ -124,6 +124,25 @@ def print_written(result: Any, json_: bool) -> None:
     say(f"wrote   {result.path} and its sidecar")
 
 
+def print_run(folder: Path, json_: bool) -> None:
+    """Prints the results of a run, from its directory."""
+    from octavo.analysis.evaluation import Evaluation, PairComparison
+
+    if json_:
+        print_json(json.loads((folder / "report.json").read_text("utf-8")))
+        return
+    evaluation = Evaluation.read(folder / Evaluation.file)
+    metric, likeness = evaluation.metric, evaluation.likeness
+    for name, model in evaluation.models.items():
+        score = "" if model.score is None else f"{metric.title} {metric.between(model.score)}  "
+        say(f"{name:7}  {score}{(folder / model.file).stat().st_size:>12,} bytes")
+    for pair in (PairComparison(before="float", after="int8", **dict(evaluation.comparison)), *evaluation.pairs):
+        if pair.after == "int8" and pair.difference is not None:
+            say(f"int8 minus {pair.before:7}  {metric.changes(pair.difference)}")
+    say(f"int8 against float  {likeness.title} {likeness.text(evaluation.comparison.agreement)}")
+    say(f"report  {folder / 'report.html'}")
+
+
 def print_search(found: SearchRecord, out: Path, json_: bool) -> None:
     """Prints the trials of a target search, and its choice."""
     if json_:

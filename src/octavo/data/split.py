@@ -279,6 +279,11 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
     return train, chosen if count else None
 
 
+def usual_validation(dataset: Dataset) -> int:
+    """How many training images of a source are set apart for choosing by default: a tenth, and at most 1,000."""
+    return min(len(_training_split(dataset)) // 10, 1000)
+
+
 def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None = None) -> ImageSet:
     """Reads the test images of a source, or `count` of them, stratified.
 

@@ -39,19 +39,20 @@ class DataSummary(Artefact):
         train: Images that trained.
         validation: Images for choices, such as the best epoch; None if there were none.
         test: Held-out images.
-        calibration: Those of `train` that calibrated.
+        calibration: Those of `train` that calibrated; None if the int8 model was made before.
         warnings: Warnings about the images.
         input_shape: Height, width and channels of the first training image.
     """
 
     file = "data.json"
     what = "the summary of a run's images"
+    version = 2
 
     source: str
     classes: list[str]
     train: SplitSummary
     validation: SplitSummary | None
     test: SplitSummary
-    calibration: SplitSummary
+    calibration: SplitSummary | None
     warnings: list[str]
     input_shape: list[int]

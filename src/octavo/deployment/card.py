@@ -75,7 +75,7 @@ def _measured(evaluation: Evaluation | Evaluated | None) -> list[str]:
     if evaluation is None:
         return ["## Accuracy", "Not measured: run `octavo evaluate` on labelled images that were not used to train it."]
     metric = evaluation.metric
-    title = f"## {metric.title[0].upper()}{metric.title[1:]}"
+    title = f"## {metric.heading}"
     if isinstance(evaluation, Evaluated):
         if evaluation.score is None:
             return [title, "Not measured: the samples have no labels."]

@@ -27,6 +27,7 @@ from octavo.deployment.web import Shown, Web, write_web
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.source.classes import class_names
 from octavo.source.load import Loaded, load_model, preprocess_for, scale_is_known
+from octavo.source.own_model import OwnModel
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import WHOLE
 
@@ -131,7 +132,9 @@ def deploy(
         if web.beside is None:
             _evaluated(of_run, "float", beside)
     with making_folder(out) as made:
-        _fill(made, loaded, of_run or measured, _of_run(run, DataSummary))
+        # A run from a trained model does not know on which images it was trained.
+        trained_on = _of_run(run, DataSummary) if _of_run(run, OwnModel) is None else None
+        _fill(made, loaded, of_run or measured, trained_on)
         assert loaded.sidecar is not None
         if mediapipe:
             (made / "mediapipe.tflite").write_bytes(for_mediapipe(loaded.graph, loaded.sidecar).content)

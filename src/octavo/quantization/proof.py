@@ -118,18 +118,50 @@ def prove(quantized: Quantized) -> Proof:
     """
     graph = Graph(quantized.content, "the int8 file")
     checks = accept(list(_checks(graph, quantized)))
+    table = quantized.table
+    widened = [Widened(tensor=name, channels=count) for name, count in table.widened.items()]
+    return _proof(quantized.content, graph, checks, list(table.kept_in_float), widened, dict(table.precision))
+
+
+def examine(content: bytes) -> Proof:
+    """Checks an int8 file of any converter, as far as the file alone can be checked; a failed check is only reported.
+
+    Args:
+        content: The bytes of the file.
+
+    Returns:
+        The checks of the specification. Ops that read or write float count as left in float.
+    """
+    graph = Graph(content, "the int8 file")
+    floats = [op for op in graph.ops if any("float" in t.dtype for t in _tensors(graph, (*op.inputs, *op.outputs)))]
+    left = [
+        KeptInFloat(str(op), graph.tensors[op.outputs[0]].name, "it reads or writes float in the given file")
+        for op in floats
+    ]
+    checks = [*_specification(graph, [FORMATS[DEFAULT]]), _inside(content), _runs(content)]
+    return _proof(content, graph, checks, left, [], {})
+
+
+def _proof(
+    content: bytes,
+    graph: Graph,
+    checks: list[Check],
+    left: list[KeptInFloat],
+    widened: list[Widened],
+    precision: dict[str, str],
+) -> Proof:
     return Proof(
-        sha256=hashlib.sha256(quantized.content).hexdigest(),
-        bytes=len(quantized.content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
         input=Port(**describe(graph.tensors[graph.inputs[0]])),
         output=Port(**describe(graph.tensors[graph.outputs[0]])),
         checks=checks,
         ops=dict(Counter(op.kind for op in graph.ops).most_common()),
-        float_left=list(quantized.table.kept_in_float),
+        float_left=left,
         macs=macs(graph),
         parameters=graph.parameters,
-        widened=[Widened(tensor=name, channels=count) for name, count in quantized.table.widened.items()],
-        precision=dict(quantized.table.precision),
+        widened=widened,
+        precision=precision,
     )
 
 
@@ -185,6 +217,21 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
         lambda n: _on_grid(by_name[n], originals[n], table.stored[n]),
         str,
     )
+    yield from _specification(graph, formats)
+    lookups = [op for op in source.ops if lookup(source, op) and source.tensors[op.outputs[0]].name in table.stored]
+    if lookups:
+        yield _check(
+            "each table of a lookup holds the float op's result for each code, within half a step",
+            lookups,
+            lambda op: _holds_results(graph, quantized, op),
+            str,
+        )
+    yield _inside(quantized.content)
+    yield _runs(quantized.content)
+
+
+def _specification(graph: Graph, formats: list[Format]) -> Iterator[Check]:
+    """The rules of the specification for weights, biases, fixed and shared scales."""
     weights = [(op, graph.tensors[op.inputs[at]]) for op, at in _special(graph, "weight")]
     for dtype, most in {found.weight_type: found.largest_weight for found in _INTEGERS}.items():
         chosen = [(op, t) for op, t in weights if t.constant is not None and t.dtype == dtype]
@@ -208,16 +255,6 @@ def _checks(graph: Graph, quantized: Quantized) -> Iterator[Check]:
     )
     shared = [op for op in graph.ops if (rules := row(op)) is not None and rules.shares]
     yield _check("ops that move values read and write one scale", shared, lambda op: _one_scale(graph, op), str)
-    lookups = [op for op in source.ops if lookup(source, op) and source.tensors[op.outputs[0]].name in table.stored]
-    if lookups:
-        yield _check(
-            "each table of a lookup holds the float op's result for each code, within half a step",
-            lookups,
-            lambda op: _holds_results(graph, quantized, op),
-            str,
-        )
-    yield _inside(quantized.content)
-    yield _runs(quantized.content)
 
 
 def _ports(graph: Graph, source: Graph, formats: list[Format]) -> Check:

@@ -1,14 +1,15 @@
 """Recipes: what one run does, as a YAML file validated key by key.
 
-A recipe is data, never code. `load_recipe` reads a built-in recipe by name or a file by path, applies ``key=value``
-settings from the shell, and names the line of every key it does not know or cannot read.
+A recipe is data; the only code that it can name is a function of an installed module (`model.architecture`).
+`load_recipe` reads a built-in recipe by name or a file by path, applies ``key=value`` settings from the shell, and
+names the line of every key it does not know or cannot read. It also makes the recipe of a run that starts from a model.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from octavo.base.errors import RecipeError
 from octavo.base.formats import FORMATS, Precision, named, trainable
 from octavo.recipe.choices import OBSERVERS, PASSES, TASKS, ObserverName, PassName, TaskName, explained
-from octavo.recipe.options import Quantization
+from octavo.recipe.options import Inputs, Quantization
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -68,21 +69,51 @@ class PreprocessRecipe(Section):
         return self
 
 
-class ModelRecipe(Section):
-    """The network that is trained."""
+MOBILENET = "mobilenet_v2"
+# What stands before the name of a network of Keras.
+APPLICATIONS = "keras.applications."
 
-    architecture: Literal["mobilenet_v2"] = Field("mobilenet_v2", description="The backbone, from keras.applications.")
-    alpha: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="Width multiplier of the backbone.")
+
+class ModelRecipe(Section):
+    """The network that is trained, or a model of your own, which is not."""
+
+    path: Path | None = Field(
+        None,
+        description="A trained model of your own: a `.keras`, `.h5`, `.tflite` or `.onnx` file, or a SavedModel "
+        "folder. Nothing is trained before it is quantized, so `train` and the keys below `signature` are left out. "
+        "`preprocess` then has only what the model's sidecar and its TFLite metadata do not say.",
+    )
+    signature: str | None = Field(None, description="Which graph of a `.tflite` file with several; with `path` only.")
+    architecture: Annotated[str, Field(pattern=r"^(mobilenet_v2|keras\.applications\.\w+|\w+(\.\w+)*:\w+)$")] = Field(
+        "mobilenet_v2",
+        description="`mobilenet_v2`; any network of Keras, as `keras.applications.EfficientNetB0`; or a Python "
+        "function, as `package.module:build`, called with the keywords `input_shape` and `classes`, which returns a "
+        "Keras model that ends in a softmax. Such a recipe runs that function's code. The module is imported from the "
+        "environment: installed, or in PYTHONPATH, never from the current folder.",
+    )
+    alpha: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="Width multiplier; of `mobilenet_v2`.")
     weights: str | None = Field(
         None,
         description="`imagenet` (downloaded by Keras), the path of a `.weights.h5` file, or nothing: from scratch.",
     )
     output_stride: Literal[8, 16, 32] = Field(
         32,
-        description="Input size over the size of the last feature map. 32 is the network as published; 16 and 8 keep "
-        "the resolution in the first stages, for images of few pixels.",
+        description="Input size over the size of the last feature map; of `mobilenet_v2`. 32 is the network as "
+        "published; 16 and 8 keep the resolution in the first stages, for images of few pixels.",
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="Dropout before the classifier.")
+
+    @model_validator(mode="after")
+    def _of_the_network(self) -> ModelRecipe:
+        """Keys that the network does not have must be at their defaults."""
+        if self.architecture == MOBILENET:
+            return self
+        names = ["alpha", "output_stride"]
+        if ":" in self.architecture:
+            names += ["weights", "dropout"]
+        if set_ := [name for name in names if getattr(self, name) != type(self).model_fields[name].default]:
+            raise ValueError(f"{self.architecture} has no {', '.join(set_)}: leave out {', '.join(set_)}")
+        return self
 
 
 class AugmentRecipe(Section):
@@ -169,6 +200,11 @@ class CalibrateRecipe(Section):
 class QuantizeRecipe(Section):
     """How the integer model is made; the fields of `octavo.recipe.options.Quantization`, and the method."""
 
+    path: Path | None = Field(
+        None,
+        description="An int8 `.tflite` that was made before, by any converter, from `model.path`. The run measures it "
+        "and makes none, so `calibrate`, `qat` and the other keys of `quantize` are left out.",
+    )
     method: Literal["ptq", "qat"] = Field(
         "ptq",
         description="`ptq`: post-training quantization. `qat`: quantization-aware training after it, the two side by "
@@ -297,6 +333,66 @@ class Recipe(Section):
     evaluate: EvaluateRecipe = Field(EvaluateRecipe(), description="Evaluation and the comparison of float and int8.")
     deployment: DeploymentRecipe = Field(DeploymentRecipe(), description="Latency, memory, and the targets.")
 
+    @property
+    def inputs(self) -> Inputs:
+        """The images of a run from an own model, and the options of its preprocessing: only what the recipe sets."""
+        said = self.preprocess.model_dump(include=self.preprocess.model_fields_set)
+        side = said.pop("size", None)
+        size = None if side is None else (side, side)
+        return Inputs(self.data.path, self.calibrate.images, self.seed, self.model.signature, size, **said)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every value, as a JSON value; of an own model's recipe, without what only training would read."""
+        value = self.model_dump(mode="json")
+        if self.model.path is None:
+            return value
+        unread = ["train"] if self.quantize.path is None else ["train", "calibrate", "qat"]
+        chosen: dict[str, Section] = {"model": self.model, "preprocess": self.preprocess}
+        if self.quantize.path is not None:
+            chosen["quantize"] = self.quantize
+        value |= {name: part.model_dump(mode="json", exclude_unset=True) for name, part in chosen.items()}
+        return {name: part for name, part in value.items() if name not in unread}
+
+    @model_validator(mode="after")
+    def _own_model(self) -> Recipe:
+        given = self.model.model_fields_set
+        if self.model.path is None:
+            if self.model.signature is not None:
+                raise ValueError("model.signature chooses a graph of model.path, which is missing")
+            if self.quantize.path is not None:
+                raise ValueError("quantize.path needs the float model that it was made from: set model.path")
+            return self
+        unused = [f"model.{name}" for name in ModelRecipe.model_fields if name in given - {"path", "signature"}]
+        unused += ["train"] if "train" in self.model_fields_set else []
+        if unused:
+            raise ValueError(
+                f"model.path is a trained model, which is not trained again: leave out {', '.join(unused)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trains_the_network(self) -> Recipe:
+        """Some ways of training need to know the network's layers."""
+        network = self.model.architecture
+        needs = ["layer_decay"] if network != MOBILENET else []
+        needs += ["unfreeze_from", "gradual_unfreezing", "backbone_rate"] if ":" in network else []
+        if given := [n for n in needs if getattr(self.train, n) != TrainRecipe.model_fields[n].default]:
+            raise ValueError(
+                f"train.{given[0]} needs the layers of {MOBILENET}, and {network} has others: leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _made_before(self) -> Recipe:
+        if self.quantize.path is None:
+            return self
+        given = self.quantize.model_fields_set - {"path"}
+        unused = [f"quantize.{name}" for name in QuantizeRecipe.model_fields if name in given]
+        unused += [name for name in ("calibrate", "qat") if name in self.model_fields_set]
+        if unused:
+            raise ValueError(f"quantize.path names a model that is made already: leave out {', '.join(unused)}")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _of_the_first_version(cls, value: Any) -> Any:
@@ -323,7 +419,8 @@ def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> 
     """Reads a recipe and applies settings to it.
 
     Args:
-        name_or_path: A built-in recipe's name, or the path of a YAML file.
+        name_or_path: A built-in recipe's name, the path of a YAML file, or the path of a trained model, of which the
+            recipe of a run is made.
         settings: ``key=value`` texts, keys dotted (``train.epochs=3``), values as in YAML.
 
     Raises:
@@ -332,7 +429,13 @@ def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> 
     Example:
         >>> load_recipe("digits", ["train.epochs=3"]).train.epochs
         3
+        >>> load_recipe("float.tflite", ["data.path=photos"]).model
+        ModelRecipe(path=PosixPath('float.tflite'))
     """
+    if name_or_path not in names() and is_model(Path(name_or_path)):
+        path = Path(name_or_path)
+        value: dict[str, Any] = {"name": path.resolve().stem, "data": {}, "model": {"path": str(path)}}
+        return recipe_of(value, settings or [], f"the run of '{path}'")
     if name_or_path in names():
         where = f"recipe '{name_or_path}'"
         text = (resources.files("octavo.recipe") / "builtin" / f"{name_or_path}.yaml").read_text("utf-8")
@@ -341,7 +444,7 @@ def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> 
         if not path.is_file():
             raise RecipeError(
                 f"There is no recipe '{name_or_path}'.",
-                f"Use one of {', '.join(names())}, or the path of a YAML file.",
+                f"Use one of {', '.join(names())}, the path of a YAML file, or that of a model.",
             )
         where = f"'{path}'"
         try:
@@ -349,7 +452,33 @@ def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> 
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{where} could not be read as UTF-8 text: {error}.") from error
     value, lines = _parse(text, where)
-    for setting in settings or []:
+    return recipe_of(value, settings or [], where, lines)
+
+
+def is_model(path: Path) -> bool:
+    """Whether a path is that of a model, by what it is: a folder, or a file that is not text."""
+    if not path.is_file():
+        return path.is_dir()
+    with path.open("rb") as stream:
+        return b"\0" in stream.read(1024)
+
+
+def recipe_of(
+    value: dict[str, Any], settings: Sequence[str], where: str, lines: dict[tuple[str, ...], str] | None = None
+) -> Recipe:
+    """The recipe of a value, after settings were applied to it.
+
+    Args:
+        value: A recipe's sections and keys; settings change it.
+        settings: ``key=value`` texts; see `load_recipe`.
+        where: What the recipe is, for messages.
+        lines: For each key's path the place where it stands (``line 7``).
+
+    Raises:
+        RecipeError: A key is unknown, missing or has a wrong value.
+    """
+    lines = {} if lines is None else lines
+    for setting in settings:
         _apply(value, lines, setting)
     try:
         return Recipe.model_validate(value)
@@ -419,6 +548,8 @@ def _explain(item: Any, lines: Lines) -> str:
     known = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), "")
     key = ".".join(path) or "the recipe"
     place = f"{known}: " if known else ""
+    if item["type"] == "value_error":
+        return f"{place}'{key}': {item['ctx']['error']}" if path else f"{place}{item['ctx']['error']}"
     if item["type"] == "extra_forbidden":
         return f"{place}unknown key '{key}'{_nearest(path)}"
     if item["type"] == "missing":

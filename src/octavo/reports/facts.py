@@ -15,6 +15,7 @@ from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import OctavoError
 from octavo.base.provenance import Provenance
 from octavo.base.stats import Interval
+from octavo.data.preprocess import Preprocess
 from octavo.data.summary import DataSummary
 from octavo.deployment.measured import Deployment
 from octavo.quantization.proof import Proof
@@ -23,24 +24,28 @@ from octavo.recipe.schema import Recipe
 from octavo.reports.wording import Figures
 from octavo.runtime.benchmark import Timing
 from octavo.runtime.litert import Latency
+from octavo.source.own_model import OwnModel
 from octavo.tflite.size import Sizes
 from octavo.training.history import BaselineRecord, QatRecord, TrainingRecord
 from octavo.tuning.tune import TuningRecord
 
 Verdict = Literal["yes", "no", "open", "unknown"]
 
-# The stages' files, by their field in `Facts`: first those of every finished run, then those that only some runs have.
+# The stages' files, by their field in `Facts`: first those of every finished run, then those that only some runs have,
+# those that depend on where the float model came from (trained by the run, or before it), and those of a run that made
+# the int8 model itself.
 _NEEDED: dict[str, type[Artefact]] = {
     "manifest": Provenance,
     "data": DataSummary,
-    "ranges": RangesRecord,
     "proof": Proof,
     "size": Sizes,
     "evaluation": Evaluation,
 }
+_BASELINE: dict[str, type[Artefact]] = {"history": BaselineRecord}
+_OWN: dict[str, type[Artefact]] = {"model": OwnModel}
+_CALIBRATED: dict[str, type[Artefact]] = {"ranges": RangesRecord}
+_MADE: dict[str, type[Artefact]] = {"distributions": Distributions, "qat": QatRecord, "tuning": TuningRecord}
 _OPTIONAL: dict[str, type[Artefact]] = {
-    "history": BaselineRecord,
-    "distributions": Distributions,
     "compare": Compared,
     "qat": QatRecord,
     "tuning": TuningRecord,
@@ -48,8 +53,8 @@ _OPTIONAL: dict[str, type[Artefact]] = {
     "deployment": Deployment,
 }
 RECIPE = "recipe.yaml"
-NEEDED = (RECIPE, *(kind.file for kind in _NEEDED.values()))
-OPTIONAL = tuple(kind.file for kind in _OPTIONAL.values())
+NEEDED = (RECIPE, *(kind.file for kind in (_NEEDED | _CALIBRATED).values()))
+OPTIONAL = tuple(kind.file for kind in (_BASELINE | _OWN | _MADE | _OPTIONAL).values())
 
 
 class Facts(Part):
@@ -59,7 +64,8 @@ class Facts(Part):
     manifest: Provenance
     data: DataSummary
     history: BaselineRecord | None = None
-    ranges: RangesRecord
+    model: OwnModel | None = None
+    ranges: RangesRecord | None = None
     proof: Proof
     distributions: Distributions | None = None
     compare: Compared | None = None
@@ -115,6 +121,11 @@ class Facts(Part):
         """The scores of every class, of float and of int8; None for tasks without them."""
         before, after = self.before.table, self.after.table
         return None if before is None or after is None else (before, after)
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """From an image to the model's input; None for a model that takes no image."""
+        return Preprocess.from_recipe(self.recipe.preprocess) if self.model is None else self.model.preprocess
 
     @property
     def before(self) -> ModelEvaluation:
@@ -219,11 +230,15 @@ def read(run_dir: Path) -> Facts:
     """
     again = f"octavo run RECIPE --out {run_dir}"
     missing = [name for name in NEEDED if not (run_dir / name).is_file()]
-    if missing:
+    given = missing == [RangesRecord.file] and _recipe(run_dir / RECIPE, again).quantize.path is not None
+    if missing and not given:
         what = "is not a run directory" if len(missing) == len(NEEDED) else "is not a finished run"
         raise OctavoError(f"'{run_dir}' {what}: it has no {', '.join(missing)}.", f"Make it with: {again}")
     parts: dict[str, Any] = {"recipe": _recipe(run_dir / RECIPE, again)}
-    for name, kind in (_NEEDED | _OPTIONAL).items():
+    # The folder may hold the file of an earlier run, from before its recipe was changed.
+    trained = _BASELINE if parts["recipe"].model.path is None else _OWN
+    made = _CALIBRATED | _MADE if parts["recipe"].quantize.path is None else {}
+    for name, kind in (_NEEDED | trained | made | _OPTIONAL).items():
         path = run_dir / kind.file
         if path.is_file():
             parts[name] = kind.read(path)

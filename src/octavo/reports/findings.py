@@ -73,7 +73,10 @@ def _summary(facts: Facts) -> Iterator[Finding]:
     rest = f"; {count(left, 'op')} stay in float" if left else ""
     yield Finding(
         "summary",
-        f"The written file was read back and passed {passed} of {count(len(checks), 'check')}{rest}.",
+        f"The written file was read back and passed {passed} of {count(len(checks), 'check')}{rest}."
+        if facts.ranges is not None
+        else f"The int8 file was made before this run. It passed {passed} of {count(len(checks), 'check')} that need "
+        f"only the file{rest}.",
         {"checks": len(checks), "passed": passed, "float_left": left},
         "warn" if left or passed < len(checks) else "good",
     )
@@ -201,6 +204,12 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
             f" Quantization changes a probability by {shift.mean:.4f} on average and by {shift.max:.3f} at most.",
             {"agreement": compared.agreement, "mean": shift.mean, "max": shift.max},
         )
+    if facts.model is not None:
+        yield Finding(
+            "accuracy",
+            f"{facts.model.name} was trained before this run, which cannot know on which images. If it saw test "
+            "images, both accuracies are too high; int8 and float are still compared on the same images.",
+        )
     losers = _losers(facts)
     if losers:
         shown = listing([f"'{a.name}' ({a.correct} to {b.correct} of {a.images})" for a, b in losers[:3]])
@@ -230,7 +239,7 @@ def _alike(facts: Facts) -> Iterator[Finding]:
         one = Figures(metric)
         yield Finding(
             "accuracy",
-            f"{metric.title[0].upper()}{metric.title[1:]}: {one.value(before)} in float, {one.value(after)} in int8 "
+            f"{metric.heading}: {one.value(before)} in float, {one.value(after)} in int8 "
             f"({one.change(after - before)}).",
             {"float": before, "int8": after},
         )
@@ -422,18 +431,20 @@ def _recommendations(facts: Facts) -> Iterator[Finding]:
     if facts.deployed is None or not facts.deployed.families:
         yield from _elsewhere(facts)
     yield from deployment.recommended(facts)
-    preprocess = facts.recipe.preprocess
+    preprocess = facts.preprocess
     scale, zero = proof.input.scale, proof.input.zero_point
-    codes = ""
-    if scale is not None and zero is not None:
-        ends = QParams(np.array([scale]), np.array([zero])).quantize(np.array(preprocess.scale)).tolist()
-        codes = f" As int8 codes, pixel 0 becomes {number(ends[0])} and pixel 255 becomes {number(ends[1])}."
-    yield Finding(
-        "recommendation",
-        f"Preprocess images on the device in exactly this way: {preprocess.interpolation} resize to {preprocess.size} "
-        f"× {preprocess.size}, {preprocess.channels} order, pixels scaled linearly to [{number(preprocess.scale[0])}, "
-        f"{number(preprocess.scale[1])}].{codes}",
-    )
+    if preprocess is not None:
+        codes = ""
+        if scale is not None and zero is not None:
+            ends = QParams(np.array([scale]), np.array([zero])).quantize(np.array(preprocess.scale)).tolist()
+            codes = f" As int8 codes, pixel 0 becomes {number(ends[0])} and pixel 255 becomes {number(ends[1])}."
+        height, width = preprocess.size
+        yield Finding(
+            "recommendation",
+            f"Preprocess images on the device in exactly this way: {preprocess.interpolation} resize to {height} × "
+            f"{width}, {preprocess.channels} order, pixels scaled linearly to [{number(preprocess.scale[0])}, "
+            f"{number(preprocess.scale[1])}].{codes}",
+        )
     yield Finding(
         "recommendation",
         f"Check the file's SHA-256 ({proof.sha256[:16]}…) before loading it, because damaged files "
@@ -537,7 +548,7 @@ def _quantization_steps(facts: Facts) -> Iterator[Finding]:
             "handle that for the weights, but all channels of the following activation share one scale.",
             {"factor": factor},
         )
-    images = facts.ranges.images
+    images = facts.ranges.images if facts.ranges else FEW_CALIBRATION_IMAGES
     if images < FEW_CALIBRATION_IMAGES:
         classes = len(facts.evaluation.classes)
         each = f", {number(images / classes)} per class" if classes else ""

@@ -6,13 +6,15 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Any
 
 from octavo.analysis.compare_views import draw, short, worst
 from octavo.analysis.distributions import Histogram
+from octavo.analysis.pareto import COSTS, front
+from octavo.base.metric import Metric
 from octavo.base.stats import Interval
 from octavo.deployment.targets.target import Verdict
 from octavo.reports.deployment import FAMILIES
@@ -127,6 +129,8 @@ def sizes(facts: Facts) -> Plot:
     """Size of every file, and the parts of the `.tflite` files."""
     files, held = facts.size.files, facts.size.breakdown
     rows: list[tuple[str, dict[str, int]]] = []
+    if facts.model is not None:
+        rows.append((_short(facts.model.name), {"": facts.model.bytes}))
     if files.keras_with_optimizer:
         rows.append((".keras, optimizer state", {"": files.keras_with_optimizer}))
     if files.keras:
@@ -144,7 +148,7 @@ def sizes(facts: Facts) -> Plot:
         _beside(axes, size(left), left / unit, place)
     for part, colour in PARTS.items():
         axes.barh(0, 0, color=colour, label=part)
-    axes.set_yticks(range(len(rows)), [label for label, _ in reversed(rows)])
+    _literal(axes.set_yticks(range(len(rows)), [label for label, _ in reversed(rows)]), axes.get_yticklabels())
     axes.set(xlabel=name, xlim=(0, most / unit * 1.14))
     axes.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0)
     _clean(axes)
@@ -153,7 +157,7 @@ def sizes(facts: Facts) -> Plot:
         "sizes",
         figure,
         f"Sizes: {said}.",
-        "The sizes, and the parts of the .tflite files. Grey files are training artefacts that no device needs."
+        "The sizes, and the parts of the .tflite files. No device needs the grey files."
         if len(rows) > 2
         else "The parts of the .tflite files.",
     )
@@ -405,6 +409,59 @@ def weights(facts: Facts) -> Plot | None:
         "Above: the int8 codes of each op's weights. Below: the largest weight of each output channel; a line goes "
         "from the smallest to the largest channel of an op, and the dot is the median. Because of tall lines every "
         "channel has its own scale.",
+    )
+
+
+def fronts(rows: Sequence[Mapping[str, Any]], metric: Metric, costs: Sequence[str]) -> Plot:
+    """Scores against costs of models of several runs, with the Pareto front; a panel for each cost.
+
+    Args:
+        rows: The models: ``name``, ``kind``, ``score`` and every cost.
+        metric: The metric of the scores.
+        costs: Names in `octavo.analysis.pareto.COSTS`.
+    """
+    figure, panels = _figure(WIDE, 3.6, 1, len(costs), sharey=True, squeeze=False)
+    said, words = [], Figures(metric)
+    for axes, cost in zip(panels[0], costs, strict=True):
+        label, unit = COSTS[cost]
+        best = front(rows, cost, metric.higher)
+        axes.step(
+            [row[cost] / unit for row in best],
+            [words.scaled(row["score"]) for row in best],
+            where="post",
+            color=QUIET,
+            lw=1,
+        )
+        for row in rows:
+            colour = FLOAT if row["kind"] == "float" else INT8
+            place, on = (row[cost] / unit, words.scaled(row["score"])), row in best
+            axes.plot(*place, "o", ms=8 if on else 5, mec="white", mew=0.8, color=colour, alpha=1 if on else 0.5)
+            if on:
+                right = row[cost] > 0.5 * max(other[cost] for other in rows)
+                note = axes.annotate(
+                    _short(row["name"].replace(": int8", "")),
+                    place,
+                    (-6 if right else 6, 7),
+                    textcoords="offset points",
+                    fontsize=8.5,
+                    color=INK,
+                    ha="right" if right else "left",
+                )
+                note.set_parse_math(False)
+        axes.set(xlabel=label)
+        axes.set_xlim(left=0)
+        axes.margins(y=0.25)
+        axes.grid(color="#E8EBEE", lw=0.8)
+        axes.set_axisbelow(True)
+        _clean(axes)
+        said.append(f"on the front of {label.split(',')[0]}: {', '.join(row['name'] for row in best)}")
+    panels[0][0].set_ylabel(metric.axis, fontsize=9.5)
+    return _plot(
+        "fronts",
+        figure,
+        f"{metric.heading} of {len(rows)} models against their costs; {'; '.join(said)}.",
+        "Every model of the runs, float in blue and int8 in orange. On the line no other model is cheaper and as "
+        "good; names are those of the runs.",
     )
 
 

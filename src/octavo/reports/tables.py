@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from octavo.analysis.answers import LEAST_SQNR
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.deployment.targets.target import Answer
 from octavo.quantization.proof import Port
 from octavo.recipe.choices import OBSERVERS, PASSES, TASKS, titled
-from octavo.recipe.schema import Recipe
+from octavo.recipe.schema import APPLICATIONS, MOBILENET, ModelRecipe, Recipe
 from octavo.reports.facts import Facts, score_of
 from octavo.reports.wording import (
     Figures,
@@ -29,7 +30,7 @@ from octavo.reports.wording import (
 )
 from octavo.runtime.benchmark import Timing
 
-BACKBONES = {"mobilenet_v2": "MobileNetV2"}
+BACKBONES = {MOBILENET: "MobileNetV2"}
 
 
 class Code(str):
@@ -104,7 +105,7 @@ def _scores(facts: Facts) -> Iterator[list[str]]:
     if not facts.known:
         return
     words, (before, after) = facts.words, facts.scores
-    title = f"{words.metric.title[0].upper()}{words.metric.title[1:]}"
+    title = words.metric.heading
     yield [
         f"{title} ({facts.compared.confidence:.0%} interval)",
         f"{words.value(before.value)} ({words.interval(before)})",
@@ -120,7 +121,7 @@ def _scores(facts: Facts) -> Iterator[list[str]]:
         ]
     for metric in facts.evaluation.others:
         figures, shown = [model.figures[metric.name] for model in (facts.before, facts.after)], Figures(metric)
-        title = f"{metric.title[0].upper()}{metric.title[1:]}"
+        title = metric.heading
         yield [title, *(shown.value(figure) for figure in figures), shown.change(figures[1] - figures[0])]
 
 
@@ -158,7 +159,7 @@ def _side_by_side(facts: Facts) -> Table:
         ],
         (
             "",
-            f"{words.metric.title[0].upper()}{words.metric.title[1:]}",
+            words.metric.heading,
             "Minus float",
             "Minus control",
             "Minus post-training",
@@ -171,38 +172,57 @@ def _side_by_side(facts: Facts) -> Table:
 
 
 def _architecture(facts: Facts) -> Table:
-    recipe, data, classes = facts.recipe, facts.data, facts.evaluation.classes
-    base = BACKBONES.get(recipe.model.architecture, recipe.model.architecture)
+    data, classes = facts.data, facts.evaluation.classes
     more = f" and {len(classes) - 20} more" if len(classes) > 20 else ""
     samples = [f"{data.train.images:,} training", f"{data.test.images:,} test"]
     if data.validation is not None:
         samples.insert(1, f"{data.validation.images:,} validation")
     return Table(
         [
-            [
-                "Base model",
-                f"{base}, width {recipe.model.alpha:g}, output stride {recipe.model.output_stride}"
-                if facts.history
-                else "the model file that the run started from",
-            ],
+            ["Base model", _base_model(facts)],
+            *(["Note on the model", text] for text in (facts.model.notes if facts.model else [])),
             ["Task", titled(TASKS, facts.evaluation.task)],
             ["Input shape", " × ".join(str(side) for side in facts.proof.input.shape)],
             *([["Classes", f"{len(classes)}: {', '.join(classes[:20])}{more}"]] if classes else []),
             ["Samples", ", ".join(samples)],
-            ["Source", f"{data.source}; samples of {' × '.join(str(side) for side in data.input_shape)}"],
-            ["Preprocessing", preprocessing(recipe)],
+            ["Source", f"{data.source}; samples{_by(data.input_shape)}"],
+            ["Preprocessing", preprocessing(facts)],
             ["Parameters", f"{facts.proof.parameters:,}"],
             ["Multiply-accumulates", f"{facts.proof.macs:,} per sample"],
         ]
     )
 
 
-def preprocessing(recipe: Recipe) -> str:
+def _base_model(facts: Facts) -> str:
+    """The network that the run trained, or the model that it started from."""
+    model, own = facts.recipe.model, facts.model
+    if own is not None:
+        return f"{own.name} ({size(own.bytes)}), trained before this run"
+    if facts.history is None:
+        return "the model file that the run started from"
+    if model.architecture != MOBILENET:
+        return backbone(model)
+    return f"{backbone(model)}, width {model.alpha:g}, output stride {model.output_stride}"
+
+
+def backbone(model: ModelRecipe) -> str:
+    """The name of the network that a run trains."""
+    return BACKBONES.get(model.architecture, model.architecture.removeprefix(APPLICATIONS))
+
+
+def _by(shape: list[int]) -> str:
+    """The shape of one sample; empty for samples of several arrays."""
+    return f" of {' × '.join(str(side) for side in shape)}" if shape else ""
+
+
+def preprocessing(facts: Facts) -> str:
     """The preprocessing, in words."""
-    chosen = recipe.preprocess
-    low, high = (number(value) for value in chosen.scale)
+    chosen = facts.preprocess
+    if chosen is None:
+        return "none: the samples are the model's inputs"
+    (height, width), (low, high) = chosen.size, (number(value) for value in chosen.scale)
     return (
-        f"{chosen.interpolation} resize to {chosen.size} × {chosen.size}, pixels scaled to [{low}, {high}], "
+        f"{chosen.interpolation} resize to {height} × {width}, pixels scaled to [{low}, {high}], "
         f"{chosen.channels} order"
     )
 
@@ -210,6 +230,9 @@ def preprocessing(recipe: Recipe) -> str:
 def _method(facts: Facts) -> Table:
     proof, ranges = facts.proof, facts.ranges
     kinds = ", ".join(f"{many} {kind}" for kind, many in proof.ops.items())
+    if ranges is None:
+        made = [["Type", f"{Path(str(facts.recipe.quantize.path)).name}, made before this run; how is not known"]]
+        return Table([*made, ["Ops", kinds], ["Input", _port(proof.input)], ["Output", _port(proof.output)]])
     observer = titled(OBSERVERS, ranges.observer)
     type_ = "quantization-aware training" if facts.trained else "post-training"
     whole = "integer with float parts" if proof.float_left else "full integer"
@@ -235,11 +258,12 @@ def _method(facts: Facts) -> Table:
 
 def _tuning(facts: Facts) -> Table:
     """The tuning passes: what each changed, and what it could not change."""
-    steps = facts.tuning.steps if facts.tuning else []
+    steps = facts.tuning.steps if facts.tuning and facts.ranges else []
+    images = facts.ranges.images if facts.ranges else 0
     return Table(
         [[titled(PASSES, s.act), s.said, "; ".join(s.left) or "none", f"{s.seconds:.1f} s"] for s in steps],
         ("Tuning pass", "What it changed", "Not changed", "Time"),
-        f"Tuning passes applied before post-training quantization, in this order, on the {facts.ranges.images:,} "
+        f"Tuning passes applied before post-training quantization, in this order, on the {images:,} "
         "calibration images. None uses labels.",
     )
 
@@ -294,6 +318,8 @@ def _sizes(facts: Facts) -> Table:
     files, held = facts.size.files, facts.size.breakdown
     blank = ["", "", "", ""]
     rows = []
+    if facts.model is not None:
+        rows.append([facts.model.name, size(facts.model.bytes), *blank])
     if files.keras_with_optimizer:
         rows.append([".keras with optimizer state", size(files.keras_with_optimizer), *blank])
     if files.keras:
@@ -303,7 +329,8 @@ def _sizes(facts: Facts) -> Table:
         ("int8 .tflite", files.int8_tflite, held.int8_tflite),
     ):
         rows.append([label, *(size(v) for v in (total, parts.weights, parts.quantization, parts.names, parts.rest))])
-    sizes = (files.keras_with_optimizer, files.keras, files.float_tflite, files.int8_tflite)
+    own = facts.model.bytes if facts.model else None
+    sizes = (own, files.keras_with_optimizer, files.keras, files.float_tflite, files.int8_tflite)
     for row, total in zip(rows, [total for total in sizes if total], strict=True):
         row.append(times(total / files.int8_tflite))
     head = ("File", "Size", "Weights", "Scales, zero points", "Names", "Rest", "Times int8")
@@ -424,8 +451,12 @@ def _implementation(facts: Facts) -> Table:
             ],
             ["Approach", _approach(facts.recipe)],
         ]
+    elif facts.model is not None:
+        rows.append(["Training", "none of the float model: it was trained before this run"])
     else:
         rows.append(["Training", "none: the run started from a model file, so it has no history.json"])
+    if facts.ranges is None:
+        return Table([*rows, ["Calibration", "none: the int8 model was made before this run"]])
     rows += [
         [
             "Calibration",
@@ -554,10 +585,11 @@ def _provenance(facts: Facts) -> Table:
                 f"{manifest.octavo}, {f'commit {manifest.commit}' if manifest.commit else 'no commit: installed'}",
             ],
             ["Machine", f"{machine.cpu}, {machine.cores} cores, Python {machine.python}, {machine.platform}"],
+            *([[facts.model.name, Code(facts.model.sha256)]] if facts.model else []),
             ["float.tflite", Code(facts.before.sha256)],
             ["int8.tflite", Code(facts.after.sha256)],
             ["Test images", Code(facts.data.test.digest)],
-            ["Calibration images", Code(facts.data.calibration.digest)],
+            *([["Calibration images", Code(facts.data.calibration.digest)]] if facts.data.calibration else []),
         ]
     )
 

@@ -15,7 +15,7 @@ from octavo.reports.facts import NEEDED, OPTIONAL, Facts, read
 from octavo.reports.finding import Finding
 from octavo.reports.findings import findings
 from octavo.reports.plots import Plot, plots
-from octavo.reports.tables import BACKBONES, Code, Table, tables
+from octavo.reports.tables import Code, Table, backbone, tables
 from octavo.reports.wording import Figures, count, size, times
 
 # Where the Markdown report's pictures lie; the HTML page holds its own.
@@ -29,11 +29,12 @@ class Report(Artefact):
         recipe: `recipe.yaml`.
         manifest: `manifest.json`, with its own schema, as are the files below; null if the run has no such file.
         data: `data.json`.
-        ranges: `ranges.json`.
+        ranges: `ranges.json`; null if the int8 model was made before the run.
         proof: `proof.json`.
         size: `size.json`.
         evaluation: `evaluation.json`, without the pictures.
         history: `history.json`.
+        model: `model.json`.
         distributions: `distributions.json`.
         compare: `compare.json`.
         qat: `qat.json`.
@@ -46,15 +47,17 @@ class Report(Artefact):
     file = "report.json"
     what = "the report of a run"
     remedy = "Write it again: octavo report {folder}"
+    version = 2
 
     recipe: dict[str, Any]
     manifest: dict[str, Any]
     data: dict[str, Any]
-    ranges: dict[str, Any]
+    ranges: dict[str, Any] | None
     proof: dict[str, Any]
     size: dict[str, Any]
     evaluation: dict[str, Any]
     history: dict[str, Any] | None
+    model: dict[str, Any] | None
     distributions: dict[str, Any] | None
     compare: dict[str, Any] | None
     qat: dict[str, Any] | None
@@ -99,9 +102,9 @@ def write(run_dir: Path | str) -> Facts:
     for file in (run_dir / PICTURES).glob("*.svg"):
         if file.stem not in drawn:
             file.unlink()
-    write_text(run_dir / "report.md", re.sub(r"\n{3,}", "\n\n", _render("report.md.jinja", context)))
-    write_text(run_dir / "report.html", _render("report.html.jinja", context))
-    _report(run_dir, found).write(run_dir / Report.file)
+    write_text(run_dir / "report.md", re.sub(r"\n{3,}", "\n\n", render("report.md.jinja", context)))
+    write_text(run_dir / "report.html", render("report.html.jinja", context))
+    _report(run_dir, facts, found).write(run_dir / Report.file)
     return facts
 
 
@@ -117,7 +120,7 @@ def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: 
         "alike": Figures(facts.evaluation.likeness),
         "recipe": recipe,
         "title": recipe.title or recipe.name,
-        "subject": BACKBONES.get(recipe.model.architecture, recipe.model.architecture) if facts.history else "A model",
+        "subject": _subject(facts),
         "said": said,
         "tables": made,
         "plots": drawn,
@@ -129,6 +132,13 @@ def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: 
     }
 
 
+def _subject(facts: Facts) -> str:
+    """What was quantized, at the start of a sentence."""
+    if facts.model is not None:
+        return facts.model.name
+    return backbone(facts.recipe.model) if facts.history else "A model"
+
+
 def _nothing(facts: Facts) -> str:
     """The sentence in place of the deployment section, if the run has no figures for it."""
     why = "no deployment.json" if facts.deployment is None else "a deployment.json that was measured with other models"
@@ -137,7 +147,8 @@ def _nothing(facts: Facts) -> str:
     )
 
 
-def _render(template: str, context: dict[str, Any]) -> str:
+def render(template: str, context: dict[str, Any]) -> str:
+    """A page or a Markdown text from a template of this room."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
@@ -148,7 +159,6 @@ def _render(template: str, context: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"size": size, "times": times, "count": count, "plain": _plain, "cell": _cell}
-    environment.filters["capitalized"] = lambda text: f"{text[0].upper()}{text[1:]}"
     environment.tests["code"] = lambda text: isinstance(text, Code)
     return environment.get_template(template).render(context)
 
@@ -175,15 +185,18 @@ def _cell(text: str) -> str:
     return f"{fence}{pad}{safe}{pad}{fence}"
 
 
-def _report(run_dir: Path, found: list[Finding]) -> Report:
+def _report(run_dir: Path, facts: Facts, found: list[Finding]) -> Report:
     """Every fact as its stage wrote it, without the pictures of the gallery."""
     import yaml
 
     value: dict[str, Any] = {}
     for name in (*NEEDED, *OPTIONAL):
         path = run_dir / name
+        if getattr(facts, path.stem) is None:
+            value[path.stem] = None
+            continue
         load = yaml.safe_load if path.suffix == ".yaml" else json.loads
-        value[path.stem] = load(path.read_text("utf-8")) if path.is_file() else None
+        value[path.stem] = load(path.read_text("utf-8"))
     for row in value["evaluation"]["comparison"].get("disagreements", []):
         row.pop("image", None)
     return Report(**value, findings=found)

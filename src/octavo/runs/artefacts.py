@@ -13,8 +13,10 @@ from octavo.data.summary import DataSummary
 from octavo.deployment.measured import Deployment
 from octavo.quantization.proof import Proof
 from octavo.quantization.ranges import RangesRecord
+from octavo.reports.compare_runs import RunsCompared
 from octavo.reports.write import Report
 from octavo.runs.sweep import Sweep
+from octavo.source.own_model import OwnModel
 from octavo.source.sidecar import SidecarRecord
 from octavo.tflite.size import Sizes
 from octavo.training.history import BaselineRecord, QatRecord, TrainingRecord
@@ -25,6 +27,7 @@ ARTEFACTS: tuple[type[Artefact], ...] = (
     Provenance,
     DataSummary,
     BaselineRecord,
+    OwnModel,
     RangesRecord,
     TuningRecord,
     QatRecord,
@@ -37,6 +40,7 @@ ARTEFACTS: tuple[type[Artefact], ...] = (
     Evaluation,
     Deployment,
     Report,
+    RunsCompared,
     Sweep,
     SearchRecord,
     SidecarRecord,

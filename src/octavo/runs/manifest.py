@@ -76,7 +76,10 @@ class Manifest:
             )
         ):
             return False
-        self._stages.pop(name, None)
+        # Also the stages of an earlier recipe that wrote the same files.
+        self._stages = {
+            other: made for other, made in self._stages.items() if other != name and not {*made.outputs} & {*outputs}
+        }
         start = time.perf_counter()
         work()
         self._stages[name] = Stage(

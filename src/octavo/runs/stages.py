@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,11 +17,13 @@ from octavo.analysis.distributions import distributions
 from octavo.analysis.evaluate import compare, evaluate, model_score
 from octavo.analysis.evaluation import Delivery, Evaluation, ModelEvaluation, PairComparison
 from octavo.analysis.gallery import shown
-from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.scale_choice import choose_scale
 from octavo.analysis.tasks.single_label import SingleLabelScores
-from octavo.analysis.tasks.task import Scores
+from octavo.analysis.tasks.task import Scores, Task
+from octavo.analysis.understood import understood
 from octavo.base.artefact import Artefact
-from octavo.base.errors import OctavoError
+from octavo.base.environment import source_of
+from octavo.base.errors import ModelError, OctavoError
 from octavo.base.files import check_results, replacing, write_bytes, write_text
 from octavo.base.lock import Lock
 from octavo.base.progress import Progress, Silent
@@ -34,14 +37,19 @@ from octavo.data.summary import DataSummary, SplitSummary
 from octavo.deployment import measure
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import calibrate
-from octavo.quantization.proof import Proof, prove
-from octavo.quantization.quantize import Quantized, quantize
+from octavo.quantization.proof import Proof, examine, prove
+from octavo.quantization.quantize import Quantized, check_float, quantize
 from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
 from octavo.quantization.table import build
-from octavo.recipe.schema import Recipe, load_recipe
+from octavo.recipe.options import Inputs
+from octavo.recipe.schema import APPLICATIONS, Recipe, load_recipe
 from octavo.rewrite.integer_forms import integer_forms
 from octavo.runs.manifest import Manifest, fingerprint
 from octavo.runtime.litert import inputs_of, latency
+from octavo.source import sidecar
+from octavo.source.classes import names_for
+from octavo.source.load import Loaded, load_float, load_model, task_of
+from octavo.source.own_model import Noted, OwnModel, content_hash, record_of
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.tflite.size import Breakdown, FileSizes, Sizes, breakdown
@@ -58,7 +66,7 @@ A = TypeVar("A", bound=Artefact)
 _MODELS = ("model.keras", "float.tflite", "ptq.tflite", "control.tflite", "int8.tflite")
 _RECORDS = (
     *("manifest", "data", "history", "ranges", "tuning", "qat", "control", "proof", "distributions", "compare", "size"),
-    *("evaluation", "deployment", "report"),
+    *("evaluation", "deployment", "report", "model", "answers"),
 )
 FILES = (
     *("recipe.yaml", "predictions.npz", "trained.tflite", "report.html", "report.md"),
@@ -74,13 +82,13 @@ TRIED = 8
 
 
 def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
-    """Runs a recipe: images to float baseline to int8 model to report.
+    """Runs a recipe: images to float baseline to int8 model to report; or from a trained model of your own to report.
 
     Every stage writes its artefact and a manifest into `out`. A second run repeats only what changed. A run that
     was stopped resumes at the stage, and the training epoch, that it had reached.
 
     Args:
-        recipe: A recipe, or the name or path of one.
+        recipe: A recipe, or what `octavo.load_recipe` makes one of.
         out: The run directory; made if missing.
         progress: Receives progress messages; none by default.
         command: The command line, for the record.
@@ -126,61 +134,28 @@ class _Run:
         self.recipe = recipe
         self.out = out
         self.progress = progress
-        self.preprocess = Preprocess.from_recipe(recipe.preprocess)
         facts = {"recipe": recipe.name, "title": recipe.title, "seed": recipe.seed, "command": command}
         self.manifest = Manifest(out, facts)
 
     def go(self) -> Path:
-        write_text(self.out / "recipe.yaml", yaml.safe_dump(self._json(self.recipe), sort_keys=False))
-        recipe, seed, of = self.recipe, self.recipe.seed, self.manifest.hash_of
-        data = {"data": self._json(recipe.data), "calibrate": self._json(recipe.calibrate), "seed": seed}
+        write_text(self.out / "recipe.yaml", yaml.safe_dump(self.recipe.to_json(), sort_keys=False))
+        recipe, of = self.recipe, self.manifest.hash_of
+        data = {"data": self._json(recipe.data), "calibrate": self._json(recipe.calibrate), "seed": recipe.seed}
+        data["calibrates"] = recipe.quantize.path is None
         self._stage("data", {**data, "files": fingerprint(recipe.data.path)}, ["data.json"], self._data)
-        self._stage(
-            "train",
-            {
-                "images": of("data.json"),
-                "preprocess": self._json(recipe.preprocess),
-                "model": self._json(recipe.model),
-                "train": self._json(recipe.train),
-                "seed": seed,
-                "versions": versions(),
-            },
-            ["model.keras", "model.keras.json", "history.json"],
-            self._train,
-        )
-        self._stage("export", {"model": of("model.keras")}, ["float.tflite", "float.tflite.json"], self._export)
-        self._stage(
-            "calibrate",
-            {
-                "float": of("float.tflite"),
-                "images": of("data.json"),
-                "calibrate": self._json(recipe.calibrate),
-                "observer": recipe.quantize.observer,
-            },
-            ["ranges.json"],
-            self._calibrate,
-        )
-        start = {"float": of("float.tflite"), "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)}
-        written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "compare.json", "size.json"]
-        if recipe.quantize.method == "ptq":
-            images = {"images": of("data.json")}
-            self._stage("quantize", {**start, **images}, [*written, "tuning.json", "answers.json"], self._quantize)
+        if recipe.model.path is not None:
+            self._own_model(recipe.model.path)
         else:
-            training = {"images": of("data.json"), "qat": self._json(recipe.qat), "seed": seed, "versions": versions()}
-            self._stage("quantize", {**start, **training}, [*written, "trained.tflite", "qat.json"], self._qat)
-            ptq = {**start, "images": of("data.json")}
-            self._stage("ptq", ptq, ["ptq.tflite", "ptq.tflite.json", "tuning.json"], self._ptq)
-            if recipe.qat.control:
-                self._stage(
-                    "control",
-                    {"float": of("float.tflite"), **training},
-                    ["control.tflite", "control.tflite.json", "control.json"],
-                    self._control,
-                )
+            self._baseline()
+        if recipe.quantize.path is not None:
+            self._made_before(recipe.quantize.path)
+        else:
+            self._integer_model()
         self._stage(
             "evaluate",
             {
                 "models": {name: of(f"{name}.tflite") for name in self._models},
+                "sidecar": of("float.tflite.json"),
                 "images": of("data.json"),
                 "evaluate": self._json(recipe.evaluate),
             },
@@ -191,6 +166,7 @@ class _Run:
             "deployment",
             {
                 "models": {name: of(f"{name}.tflite") for name in ("float", "int8")},
+                "sidecar": of("float.tflite.json"),
                 "images": of("data.json"),
                 "deployment": self._json(recipe.deployment),
                 "tools": versions(measure.TOOLS),
@@ -204,13 +180,100 @@ class _Run:
         reports.write(self.out)
         return self.out / "report.html"
 
+    def _baseline(self) -> None:
+        """The float model, trained by this run."""
+        recipe, of = self.recipe, self.manifest.hash_of
+        self._stage(
+            "train",
+            {
+                "images": of("data.json"),
+                "preprocess": self._json(recipe.preprocess),
+                "model": self._json(recipe.model),
+                "train": self._json(recipe.train),
+                "seed": recipe.seed,
+                "versions": versions(),
+                **self._code,
+            },
+            ["model.keras", "model.keras.json", "history.json"],
+            self._train,
+        )
+        self._stage("export", {"model": of("model.keras")}, ["float.tflite", "float.tflite.json"], self._export)
+
+    @property
+    def _code(self) -> dict[str, str]:
+        """The file of the function that makes the network, if one does."""
+        name = self.recipe.model.architecture
+        return {"code": content_hash(source_of(name))} if ":" in name else {}
+
+    def _own_model(self, path: Path) -> None:
+        """The float model, trained before this run."""
+        if not path.exists():
+            raise ModelError(f"There is no model '{path}'.", "Set model.path to that of a file or a SavedModel folder.")
+        options = self._json(self.recipe.preprocess, exclude_unset=True)
+        inputs = {
+            "model": content_hash(path),
+            "sidecar": fingerprint(beside) if (beside := sidecar.path_of(path)).is_file() else None,
+            "signature": self.recipe.model.signature,
+            "preprocess": options,
+            "images": self.manifest.hash_of("data.json"),
+            "versions": versions(),
+        }
+        self._stage(
+            "model", inputs, ["float.tflite", "float.tflite.json", OwnModel.file], partial(self._read_own, path)
+        )
+
+    @property
+    def _of_graph(self) -> dict[str, str]:
+        """What every stage depends on that runs the float graph: the file, and what becomes of an image."""
+        return {name: self.manifest.hash_of(name) for name in ("float.tflite", "float.tflite.json")}
+
+    def _integer_model(self) -> None:
+        """The int8 model, made by this run, and the models to compare it with."""
+        recipe, seed, of, graph = self.recipe, self.recipe.seed, self.manifest.hash_of, self._of_graph
+        self._stage(
+            "calibrate",
+            {
+                **graph,
+                "images": of("data.json"),
+                "calibrate": self._json(recipe.calibrate),
+                "observer": recipe.quantize.observer,
+            },
+            ["ranges.json"],
+            self._calibrate,
+        )
+        start = {**graph, "ranges": of("ranges.json"), "quantize": self._json(recipe.quantize)}
+        written = ["int8.tflite", "int8.tflite.json", "proof.json", "distributions.json", "compare.json", "size.json"]
+        if recipe.quantize.method == "ptq":
+            images = {"images": of("data.json")}
+            self._stage("quantize", {**start, **images}, [*written, "tuning.json", "answers.json"], self._quantize)
+        else:
+            training = {"images": of("data.json"), "qat": self._json(recipe.qat), "seed": seed, "versions": versions()}
+            self._stage("quantize", {**start, **training}, [*written, "trained.tflite", "qat.json"], self._qat)
+            ptq = {**start, "images": of("data.json")}
+            self._stage("ptq", ptq, ["ptq.tflite", "ptq.tflite.json", "tuning.json"], self._ptq)
+            if recipe.qat.control:
+                self._stage(
+                    "control",
+                    {**graph, **training},
+                    ["control.tflite", "control.tflite.json", "control.json"],
+                    self._control,
+                )
+
+    def _made_before(self, path: Path) -> None:
+        """The int8 model, made before this run."""
+        if not path.is_file():
+            raise ModelError(f"There is no int8 model '{path}'.", "Set quantize.path to that of a .tflite file.")
+        inputs = {**self._of_graph, "model": content_hash(path), "images": self.manifest.hash_of("data.json")}
+        made = ["int8.tflite", "int8.tflite.json", "proof.json", "compare.json", "size.json"]
+        self._stage("quantize", inputs, made, partial(self._read_int8, path))
+
     def _stage(self, name: str, inputs: dict[str, Any], outputs: list[str], work: Any) -> None:
         if not self.manifest.stage(name, inputs, outputs, work):
             self.progress.say(f"{name}: unchanged")
 
     @staticmethod
-    def _json(section: Any) -> Any:
-        return section.model_dump(mode="json")
+    def _json(section: Any, exclude_unset: bool = False) -> Any:
+        return section.model_dump(mode="json", exclude_unset=exclude_unset)
 
     def _read(self, kind: type[A]) -> A:
         return kind.read(self.out / kind.file)
@@ -226,6 +289,20 @@ class _Run:
     def calibration(self) -> ImageSet:
         return calibration_of(self.recipe, self.splits)
 
+    @cached_property
+    def known(self) -> Sidecar:
+        """The preprocessing and the class names of every model of the run."""
+        if self.recipe.model.path is None:
+            return Sidecar(Preprocess.from_recipe(self.recipe.preprocess), self.splits.train.classes)
+        found = sidecar.read(self.out / "float.tflite")
+        assert found is not None
+        return found
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """From a sample to the input of every model; None where samples are not images."""
+        return self.known.preprocess
+
     def _graph(self, name: str) -> Graph:
         return integer_forms(Graph.read(self.out / name)).graph
 
@@ -238,45 +315,46 @@ class _Run:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", OctavoWarning)
             splits = self.splits
-        found = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
-        for text in found:
+            calibrating = self.calibration if self.recipe.quantize.path is None else None
+        said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
+        for text in said:
             self.progress.say(text)
         dataset = open_dataset(self.recipe.data.source, self.recipe.data.path)
-        first = splits.train.pictures[0]
+        first = splits.train.images[0]
         summary = DataSummary(
             source=dataset.source,
             classes=list(dataset.classes),
             train=SplitSummary.of(splits.train),
             validation=SplitSummary.of(splits.validation) if splits.validation is not None else None,
             test=SplitSummary.of(splits.test),
-            calibration=SplitSummary.of(self.calibration),
-            warnings=found,
-            input_shape=list(first.shape),
+            calibration=SplitSummary.of(calibrating) if calibrating is not None else None,
+            warnings=said,
+            input_shape=[] if isinstance(first, dict) else list(first.shape),
         )
         self._write(summary)
-        self.progress.say(
-            f"data: {len(splits.train)} training and {len(splits.test)} test images of {len(dataset.classes)} classes"
-        )
+        of = f" of {len(dataset.classes)} classes" if dataset.classes else ""
+        self.progress.say(f"data: {len(splits.train)} training and {len(splits.test)} test images{of}")
 
     def _train(self) -> None:
         from octavo.source.keras_file import save
         from octavo.training import baseline
 
-        recipe = self.recipe
+        recipe, preprocess = self.recipe, self.known.images
         check_trainable(self.splits.train, open_dataset(recipe.data.source, recipe.data.path).source)
-        classes = self.splits.train.classes
-        model = baseline.build(recipe.model, self.preprocess.shape, len(classes), recipe.seed)
+        if recipe.model.architecture.startswith(APPLICATIONS):
+            baseline.check_scale(recipe.model.architecture, preprocess.scale, recipe.model.weights is not None)
+        model = baseline.build(recipe.model, preprocess.shape, len(self.known.classes), recipe.seed)
         history = baseline.fit(
             model,
             self.splits.train,
             self.splits.validation,
-            self.preprocess,
+            preprocess,
             recipe.train,
             recipe.seed,
             self.out / ".train",
             self.progress,
         )
-        sizes = save(model, self.out / "model.keras", Sidecar(self.preprocess, classes))
+        sizes = save(model, self.out / "model.keras", self.known)
         self._write(BaselineRecord.of(history, bytes=sizes))
 
     def _export(self) -> None:
@@ -285,12 +363,32 @@ class _Run:
 
         self._write_model("float.tflite", to_float_tflite(load_keras(self.out / "model.keras")))
 
+    def _read_own(self, path: Path) -> None:
+        inputs, noted = self._inputs, Noted(self.progress, [])
+        loaded = load_float(path, inputs.signature, inputs.size, lambda: self.splits.train.size, noted)
+        check_float(loaded.graph)
+        images, _ = understood(loaded, self.splits.train, inputs, Silent(), calibrate=True)
+        preprocess = choose_scale(loaded, inputs, lambda: images, noted).checked()
+        known = Sidecar(preprocess, names_for(loaded, images, inputs), inputs.task or task_of(loaded))
+        write_model(self.out / "float.tflite", loaded.graph.content, known)
+        self._write(record_of(path, noted.notes, preprocess))
+
+    @property
+    def _inputs(self) -> Inputs:
+        """The images, and the options of the model that takes them."""
+        return replace(self.recipe.inputs, task=self.recipe.evaluate.task)
+
+    def _understood(self, images: ImageSet, calibrate: bool = False) -> tuple[ImageSet, Task]:
+        """Images with their labels in the order of the model's outputs, and the task that scores it."""
+        loaded = Loaded(self._graph("float.tflite"), self.known)
+        return understood(loaded, images, self._inputs, Silent() if calibrate else self.progress, calibrate)
+
     def _calibrate(self) -> None:
         graph = self._graph("float.tflite")
         feed = self._feed(self.calibration, graph)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", OctavoWarning)
-            data_checks.warn(graph, self.calibration, feed, self.preprocess)
+            data_checks.warn(graph, self._understood(self.calibration, calibrate=True)[0], feed, self.preprocess)
         found = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
         for text in found:
             self.progress.say(text)
@@ -311,7 +409,7 @@ class _Run:
         return self._graph("float.tflite"), self._read(RangesRecord).ranges
 
     def _write_model(self, name: str, content: bytes) -> None:
-        write_model(self.out / name, content, Sidecar(self.preprocess, self.splits.train.classes))
+        write_model(self.out / name, content, self.known)
 
     def _tuned(self) -> tuple[Tuning, Quantized]:
         """Post-training quantization: the float graph after the recipe's tuning passes, and its int8 form."""
@@ -361,9 +459,9 @@ class _Run:
         workdir = self.out / f".{title}"
         return qat.fit(
             model,
-            splits.train,
-            splits.validation,
-            self.preprocess,
+            self._understood(splits.train, calibrate=True)[0],
+            None if splits.validation is None else self._understood(splits.validation, calibrate=True)[0],
+            self.known.images,
             recipe.qat,
             recipe.seed,
             workdir,
@@ -377,23 +475,46 @@ class _Run:
         self._write(proof)
         feed = self._feed(self.calibration, graph)
         self._write(distributions(graph, int8, feed))
+        self._measure(graph, int8.content)
+        self.progress.say(f"quantize: {len(int8.content):,} bytes, {len(proof.checks)} checks passed")
+
+    def _read_int8(self, path: Path) -> None:
+        loaded = load_model(path, images=lambda: self.splits.train.size, progress=self.progress)
+        graph = self._graph("float.tflite")
+        if all(tensor.qparams is None for tensor in loaded.graph.tensors):
+            raise ModelError(f"'{path}' is a float model, and one that is quantized was expected.")
+        if loaded.sidecar is not None and loaded.sidecar.preprocess != self.preprocess:
+            raise ModelError(
+                f"The sidecar of '{path}' prepares images otherwise than that of the float model.",
+                "Set `scale`, `interpolation` and `channels` as in that sidecar; compare a model that takes raw pixels "
+                "before it is made to.",
+            )
+        content = loaded.graph.content if loaded.canonical else loaded.content
+        self._write_model("int8.tflite", content)
+        proof = examine(content)
+        self._write(proof)
+        self._measure(graph, content)
+        passed = sum(check.passed for check in proof.checks)
+        self.progress.say(f"int8: {len(content):,} bytes, {passed} of {len(proof.checks)} checks passed")
+
+    def _measure(self, graph: Graph, int8: bytes) -> None:
+        """The error of every tensor of the int8 model against those of `graph`, and the sizes of all files."""
         others = self._others(COMPARED)
         with self.progress.track("compare", len(others)) as advance:
-            compared = compare_tensors(graph, Graph(int8.content), self._feed(others, graph), progress=advance)
+            compared = compare_tensors(graph, Graph(int8), self._feed(others, graph), progress=advance)
         self._write(compared)
-        keras = self._read(BaselineRecord).bytes
+        keras = self._read(BaselineRecord).bytes if self.recipe.model.path is None else None
         source = self._graph("float.tflite").content
         sizes = Sizes(
             files=FileSizes(
-                keras_with_optimizer=keras.keras_with_optimizer,
-                keras=keras.keras,
+                keras_with_optimizer=None if keras is None else keras.keras_with_optimizer,
+                keras=None if keras is None else keras.keras,
                 float_tflite=len(source),
-                int8_tflite=len(int8.content),
+                int8_tflite=len(int8),
             ),
-            breakdown=Breakdown(float_tflite=breakdown(source), int8_tflite=breakdown(int8.content)),
+            breakdown=Breakdown(float_tflite=breakdown(source), int8_tflite=breakdown(int8)),
         )
         self._write(sizes)
-        self.progress.say(f"quantize: {len(int8.content):,} bytes, {len(proof.checks)} checks passed")
 
     def _others(self, count: int) -> ImageSet:
         """Images for measurements: validation images, else training images; never test images."""
@@ -402,8 +523,7 @@ class _Run:
 
     def _evaluate(self) -> None:
         graphs = {name: self._graph(f"{name}.tflite") for name in self._models}
-        test = self.splits.test
-        task = task_for(self.recipe.evaluate.task, graphs["float"], test, self.progress)
+        test, task = self._understood(self.splits.test)
         scores: dict[str, Scores] = {}
         for name, graph in graphs.items():
             with self.progress.track(f"evaluate {name}", len(test)) as advance:

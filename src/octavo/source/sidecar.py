@@ -80,7 +80,7 @@ class Sidecar:
         self.record(model).write(path_of(model))
 
 
-def _preprocess(value: Any) -> Preprocess | None:
+def stored_preprocess(value: Any) -> Preprocess | None:
     """Parses the preprocessing. All fields are required: a default could differ from the training of the model."""
     return value if value is None or isinstance(value, Preprocess) else Preprocess.from_json(value)
 
@@ -102,7 +102,7 @@ class SidecarRecord(Artefact):
 
     sha256: str
     classes: tuple[str, ...]
-    preprocess: Annotated[Preprocess | None, BeforeValidator(_preprocess)]
+    preprocess: Annotated[Preprocess | None, BeforeValidator(stored_preprocess)]
     task: TaskName | None = None
 
     @property

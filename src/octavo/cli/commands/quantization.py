@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from octavo.base.errors import OctavoError
 from octavo.cli.app import command
 from octavo.cli.options import Flags, JsonFlag, images
-from octavo.cli.output import Shown, print_search, print_written
+from octavo.cli.output import Shown, print_run, print_search, print_written, say
 from octavo.recipe.options import Inputs, Quantization
 
 CALIBRATION = images(
     images="Number of calibration images, drawn from the training images; 100 by default.",
     seed="Seed of the choice of images, and of their order and augmentation in training.",
 )
+ReportFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        help="Make the file by a run, in this directory, that also evaluates, times and reports: report.html. Test "
+        "images do not calibrate there, also of a folder without a test split.",
+    ),
+]
 
 
 @command("octavo quantize model.keras --data photos/ -o model_int8.tflite")
@@ -59,10 +71,20 @@ def quantize(
         bool,
         typer.Option("--split-outputs", help="Split an output that is a concatenation into one output for each part."),
     ] = False,
+    report: ReportFlag = None,
     json_: JsonFlag = False,
 ) -> None:
     """Quantize a model to full-integer int8 with calibration images, and prove the file."""
-    if any(limit is not None for limit in (max_drop, max_size, max_latency)):
+    searches = any(limit is not None for limit in (max_drop, max_size, max_latency))
+    if report is not None:
+        if searches or strict or split_outputs:
+            raise OctavoError(
+                "A run with a report has no target, --strict or --split-outputs.",
+                f"Make the file without `report`, and then: octavo report {out} --float {model} --data {inputs.data}.",
+            )
+        _report(model, inputs, out, report, {"quantize": {"method": "ptq", **vars(quantization)}}, json_)
+        return
+    if searches:
         from octavo.analysis.target_search import Wish
         from octavo.api.search import search
 
@@ -119,25 +141,52 @@ def qat(
         int | None,
         typer.Option("--validation", min=0, help="Training images held out for validation; a tenth by default."),
     ] = None,
+    report: ReportFlag = None,
     json_: JsonFlag = False,
 ) -> None:
     """Train a model for int8 (quantization-aware training), write it, and prove the file. Resumes if interrupted."""
     from octavo.api.qat import qat as qat_file
     from octavo.recipe.schema import AugmentRecipe, QatRecipe
 
+    recipe = QatRecipe(
+        epochs=epochs,
+        batch=batch,
+        learning_rate=learning_rate,
+        distill=distill,
+        augment=AugmentRecipe(flip=flip, shift=shift),
+    )
+    if report is not None:
+        from octavo.data.open import open_dataset
+        from octavo.data.split import usual_validation
+
+        apart = usual_validation(open_dataset("path", inputs.data)) if validation is None else validation
+        sections = {
+            "data": {"validation": apart},
+            "quantize": {"method": "qat", **vars(quantization)},
+            "qat": {**recipe.model_dump(), "control": False},
+        }
+        _report(model, inputs, out, report, sections, json_)
+        return
     result = qat_file(
         model,
         inputs,
         out,
         quantization,
-        recipe=QatRecipe(
-            epochs=epochs,
-            batch=batch,
-            learning_rate=learning_rate,
-            distill=distill,
-            augment=AugmentRecipe(flip=flip, shift=shift),
-        ),
+        recipe=recipe,
         validation=validation,
         progress=Shown(),
     )
     print_written(result, json_)
+
+
+def _report(
+    model: Path, inputs: Inputs, out: Path, folder: Path, sections: Mapping[str, Mapping[str, Any]], json_: bool
+) -> None:
+    """Makes the int8 file by a run with a report."""
+    from octavo.api.reported import reported
+    from octavo.recipe.own import own_recipe
+
+    reported(own_recipe(model, inputs, sections), folder, out, Shown(), shlex.join(["octavo", *sys.argv[1:]]))
+    print_run(folder, json_)
+    if not json_:
+        say(f"wrote   {out} and its sidecar")

@@ -1,28 +1,60 @@
-"""Runs: a recipe from images to the report."""
+"""Runs: from a recipe, or from a model of your own, to the report."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from octavo.base.errors import OctavoError
 from octavo.cli.app import command
-from octavo.cli.options import JsonFlag
-from octavo.cli.output import Shown, print_json, say, share
+from octavo.cli.options import Flags, JsonFlag
+from octavo.cli.output import Shown, print_json, print_run, say, share
+from octavo.recipe.options import Inputs
 
 if TYPE_CHECKING:
     from octavo.runs.sweep import Sweep
 
+# The key of a recipe that each flag of the inputs sets.
+_KEYS = {
+    "data": "data.path",
+    "images": "calibrate.images",
+    "seed": "seed",
+    "signature": "model.signature",
+    "scale": "preprocess.scale",
+    "interpolation": "preprocess.interpolation",
+    "channels": "preprocess.channels",
+}
 
-@command("octavo run cifar10 --data cifar-10-python.tar.gz --out runs/cifar10 --set train.epochs=3")
+
+@command("octavo run model.keras --data photos/ --out runs/mine")
 def run(
-    recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/RECIPE by default.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Sets data.path: folder, archive or .npz.")] = None,
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE_OR_MODEL",
+            help="A built-in recipe, the path of a YAML file, or a trained model of your own: .keras, .h5, .tflite, "
+            ".onnx, or a SavedModel folder.",
+        ),
+    ],
+    inputs: Annotated[
+        Inputs,
+        Flags(
+            help={
+                "data": "Folder, archive (.tar, .tar.gz, .zip) or .npz of images.",
+                "images": "Calibration images, of the training images.",
+                "seed": "Seed of the choice of images, and of training.",
+            },
+            without=("size",),
+            default={"seed": None},
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/NAME when left out.")] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="Sets model.weights: a .weights.h5 file.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -35,15 +67,14 @@ def run(
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Run a recipe, from images to float baseline, int8 model and report. Resumes an interrupted run."""
-    from octavo.analysis.evaluation import Evaluation, PairComparison
+    """Run a recipe, or start from your own model: to the int8 model and a report. Resumes where it was stopped."""
     from octavo.recipe.schema import load_recipe
     from octavo.runs import stages
     from octavo.runs.sweep import sweep, variants
 
     given = list(settings or [])
-    if data is not None:
-        given.append(f"data.path={json.dumps(str(data))}")
+    said = {key: getattr(inputs, name) for name, key in _KEYS.items()}
+    given += [f"{key}={json.dumps(value, default=str)}" for key, value in said.items() if value is not None]
     if weights is not None:
         given.append(f"model.weights={json.dumps(weights)}")
     command = shlex.join(["octavo", *sys.argv[1:]])
@@ -54,20 +85,8 @@ def run(
     if len(every) > 1:
         _print_sweep(sweep(recipe, given, folder, shown, command), folder, json_)
         return
-    report = stages.run(made, folder, shown, command)
-    if json_:
-        print_json(json.loads((folder / "report.json").read_text("utf-8")))
-        return
-    evaluation = Evaluation.read(folder / Evaluation.file)
-    metric, likeness = evaluation.metric, evaluation.likeness
-    for name, model in evaluation.models.items():
-        score = "" if model.score is None else f"{metric.title} {metric.between(model.score)}  "
-        say(f"{name:7}  {score}{(folder / model.file).stat().st_size:>12,} bytes")
-    for pair in (PairComparison(before="float", after="int8", **dict(evaluation.comparison)), *evaluation.pairs):
-        if pair.after == "int8" and pair.difference is not None:
-            say(f"int8 minus {pair.before:7}  {metric.changes(pair.difference)}")
-    say(f"int8 against float  {likeness.title} {likeness.text(evaluation.comparison.agreement)}")
-    say(f"report  {report}")
+    stages.run(made, folder, shown, command)
+    print_run(folder, json_)
 
 
 def _print_sweep(made: Sweep, folder: Path, json_: bool) -> None:
@@ -84,19 +103,113 @@ def _print_sweep(made: Sweep, folder: Path, json_: bool) -> None:
     say(f"wrote   {folder / 'sweep.json'} and {folder / 'sweep.png'}")
 
 
-@command("octavo report runs/digits")
+@command("octavo init model.keras --data photos/ --scale 0 255 -o mine.yaml")
+def init(
+    inputs: Annotated[
+        Inputs, Flags(help={"images": "Calibration images; 100 when left out."}, without=("size",), default={"seed": 0})
+    ],
+    model: Annotated[
+        Path | None, typer.Argument(help="A trained model; without one the recipe trains a float baseline.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The YAML file to write; named as the model when left out.")
+    ] = None,
+    method: Annotated[
+        Literal["ptq", "qat"] | None,
+        typer.Option("--method", help="Post-training quantization (the default), or training for int8 after it."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a recipe for your own images and model, with comments. Asks for what is missing if there is a terminal."""
+    from octavo.api.init import init as write_recipe
+
+    if sys.stdin.isatty():
+        if model is None:
+            given = typer.prompt("Trained model (empty: train a float baseline)", default="", show_default=False)
+            model = Path(given) if given else None
+        if inputs.data is None:
+            inputs = replace(inputs, data=Path(typer.prompt("Images (folder, archive or .npz)")))
+        if method is None:
+            method = "qat" if typer.confirm("Also train for int8 (quantization-aware training)?") else "ptq"
+    path = write_recipe(model, inputs, out, method=method or "ptq", force=force)
+    say(f"wrote   {path}")
+    say(f"run it  octavo run {shlex.quote(str(path))}")
+
+
+@command("octavo report model_int8.tflite --float model.keras --data photos/ --out runs/measured")
 def report(
-    run_dir: Annotated[Path, typer.Argument(help="A directory that `octavo run` wrote.")],
+    run_or_int8: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_INT8", help="A directory that `octavo run` wrote, or an int8 .tflite file of any converter."
+        ),
+    ],
+    inputs: Annotated[
+        Inputs,
+        Flags(
+            help={"data": "Labelled images to measure an int8 file on.", "seed": "Seed of the choice of images."},
+            without=("images", "size", "signature"),
+        ),
+    ],
+    float_: Annotated[
+        Path | None, typer.Option("--float", help="The float model that the int8 file was made from.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run directory for an int8 file; runs/NAME when left out.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Sets a key of the recipe; repeatable.")
+    ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Write a run's report again: report.html, report.md, report.json."""
+    """Write a run's report again, or measure an int8 file and report: report.html, report.md, report.json."""
     from octavo import reports
 
-    reports.write(run_dir)
+    if run_or_int8.is_dir():
+        if out is not None or float_ is not None or settings or inputs != Inputs():
+            raise OctavoError(
+                f"'{run_or_int8}' is a run directory, which holds all that its report shows.",
+                "Give no option but --json; or give an int8 file.",
+            )
+        reports.write(run_or_int8)
+        if json_:
+            say((run_or_int8 / "report.json").read_text("utf-8").rstrip())
+        else:
+            say(f"report  {run_or_int8 / 'report.html'}")
+        return
+    from octavo.recipe.own import own_recipe
+    from octavo.runs import stages
+
+    if not run_or_int8.is_file():
+        raise OctavoError(f"There is no run directory or file '{run_or_int8}'.")
+    if float_ is None:
+        raise OctavoError("An int8 file is compared with the float model that it was made from.", "Set `float`.")
+    made = own_recipe(float_, inputs, {"quantize": {"path": run_or_int8}}, settings)
+    folder = out if out is not None else Path("runs") / run_or_int8.stem
+    stages.run(made, folder, Shown(), shlex.join(["octavo", *sys.argv[1:]]))
+    print_run(folder, json_)
+
+
+@command("octavo compare-runs runs/digits runs/digits-qat --out compared")
+def compare_runs(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Directories of finished runs; others are compared with the first.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the page.")] = Path("compared"),
+    json_: JsonFlag = False,
+) -> None:
+    """Compare runs on one page: recipes, accuracy on the same images, size, latency, and their Pareto front."""
+    from octavo.reports.compare_runs import compare_runs as compare
+
+    made = compare(runs, out)
     if json_:
-        say((run_dir / "report.json").read_text("utf-8").rstrip())
-    else:
-        say(f"report  {run_dir / 'report.html'}")
+        print_json(made.to_json())
+        return
+    for row in made.runs:
+        say(f"{row.name:24} {made.metric.text(row.score.value)}  {row.bytes:>12,} bytes  {row.median_ms:7.3g} ms")
+        if row.difference is not None:
+            say(f"{'minus the first':24} {made.metric.changes(row.difference)}")
+    say(f"wrote   {out / 'compare-runs.html'}")
 
 
 @command("octavo recipes")

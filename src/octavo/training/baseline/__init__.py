@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from octavo.training.baseline.architectures import check_scale
 from octavo.training.baseline.fit import fit
 from octavo.training.baseline.network import build
 
-__all__ = ["build", "fit"]
+__all__ = ["build", "check_scale", "fit"]

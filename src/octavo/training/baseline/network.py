@@ -1,4 +1,4 @@
-"""The network: MobileNetV2 with a new classifier, and the choice of the layers that train."""
+"""The network: a backbone with a new classifier, and the choice of the layers that train."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from octavo.base.backend import load
 from octavo.base.errors import ModelError, RecipeError
-from octavo.recipe.schema import ModelRecipe, TrainRecipe
+from octavo.recipe.schema import MOBILENET, ModelRecipe, TrainRecipe
+from octavo.training.baseline.architectures import application, of_function
 
 CLASSIFIER = "classifier"
 # The smallest width and height that keras.applications allows.
@@ -19,7 +20,7 @@ SMALLEST = 32
 
 
 def build(recipe: ModelRecipe, input_shape: tuple[int, int, int], classes: int, seed: int) -> Any:
-    """A classifier with a MobileNetV2 backbone, with ImageNet weights or without.
+    """A classifier with a backbone of Keras, with ImageNet weights or without; or that of a Python function.
 
     Args:
         recipe: The network.
@@ -35,7 +36,10 @@ def build(recipe: ModelRecipe, input_shape: tuple[int, int, int], classes: int, 
         RecipeError: The input is too small, or has channels that the weights do not.
     """
     keras = load("keras")
-    if min(input_shape[:2]) < SMALLEST:
+    if ":" in recipe.architecture:
+        keras.utils.set_random_seed(seed)
+        return of_function(recipe.architecture, input_shape, classes)
+    if min(input_shape[:2]) < SMALLEST and recipe.architecture == MOBILENET:
         raise RecipeError(
             f"MobileNetV2 takes images of at least {SMALLEST} pixels, but the input has {min(input_shape[:2])}.",
             f"Set preprocess.size to {SMALLEST} or more; smaller images are enlarged to it.",
@@ -46,14 +50,20 @@ def build(recipe: ModelRecipe, input_shape: tuple[int, int, int], classes: int, 
     if recipe.dropout:
         features = keras.layers.Dropout(recipe.dropout, seed=seed, name="dropout")(features)
     outputs = keras.layers.Dense(classes, activation="softmax", name=CLASSIFIER)(features)
-    return keras.Model(backbone.input, outputs, name="mobilenet_v2")
+    return keras.Model(backbone.input, outputs, name=recipe.architecture.rpartition(".")[2].lower())
 
 
 def _backbone(keras: Any, recipe: ModelRecipe, input_shape: tuple[int, int, int]) -> Any:
     def make(top: bool, weights: str | None = None) -> Any:
-        return keras.applications.MobileNetV2(
-            input_shape=input_shape, alpha=recipe.alpha, include_top=top, weights=weights
-        )
+        if recipe.architecture == MOBILENET:
+            return keras.applications.MobileNetV2(
+                input_shape=input_shape, alpha=recipe.alpha, include_top=top, weights=weights
+            )
+        network = application(recipe.architecture)
+        try:
+            return network(input_shape=input_shape, include_top=top, weights=weights)
+        except ValueError as error:
+            raise RecipeError(f"{recipe.architecture} cannot be made: {_first_line(error)}") from error
 
     if recipe.weights is not None and input_shape[2] != 3:
         raise RecipeError(
@@ -67,6 +77,8 @@ def _backbone(keras: Any, recipe: ModelRecipe, input_shape: tuple[int, int, int]
             # Keras tells of its download on standard output, which belongs to results.
             with contextlib.redirect_stdout(sys.stderr):
                 backbone = make(top=False, weights="imagenet")
+        except RecipeError:
+            raise
         except Exception as error:  # whatever urllib, ssl or Keras' own cache raise
             raise ModelError(
                 f"Keras could not download the ImageNet weights: {_first_line(error)}.",
@@ -80,7 +92,7 @@ def _backbone(keras: Any, recipe: ModelRecipe, input_shape: tuple[int, int, int]
 def _loaded(make: Any, path: Path) -> Any:
     """A backbone with weights from a file, which may hold the 1000-class top as well."""
     if not path.is_file():
-        raise ModelError(f"There is no file '{path}'.", "Give the path of a .weights.h5 file of MobileNetV2.")
+        raise ModelError(f"There is no file '{path}'.", "Give the path of a .weights.h5 file of the network.")
     problems = []
     for top in (False, True):
         try:
@@ -95,8 +107,9 @@ def _loaded(make: Any, path: Path) -> Any:
         bare.set_weights(made.get_weights()[: len(bare.get_weights())])
         return bare
     raise ModelError(
-        f"'{path}' does not hold the weights of this MobileNetV2: {problems[0]}",
-        "Give the .weights.h5 file that Keras writes for the same alpha, with or without its 1000-class top.",
+        f"'{path}' does not hold the weights of this network: {problems[0]}",
+        "Give the .weights.h5 file that Keras writes for the same network (and alpha), with or without its 1000-class "
+        "top.",
     )
 
 

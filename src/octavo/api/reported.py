@@ -1,0 +1,38 @@
+"""An int8 file that a run makes, with the report of that run: `--report` of `octavo quantize` and `octavo qat`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from octavo.api.written import check_output
+from octavo.base.files import write_bytes
+from octavo.base.progress import Progress
+from octavo.recipe.schema import Recipe
+from octavo.runs.stages import run
+from octavo.source import sidecar
+
+
+def reported(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = None, command: str = "") -> Path:
+    """Runs a recipe of an own model, and writes its int8 model with the sidecar to another place too.
+
+    Args:
+        recipe: The recipe; it has `model.path`.
+        folder: The run directory, with the report.
+        out: The int8 `.tflite` to write.
+        progress: Where progress goes.
+        command: The command line, for the record.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        OctavoError: The model, the images or the result are not as they should be.
+    """
+    assert recipe.model.path is not None
+    check_output(out, recipe.model.path)
+    report = run(recipe, folder, progress, command)
+    write_bytes(out, (folder / "int8.tflite").read_bytes())
+    belongs = sidecar.read(folder / "int8.tflite")
+    assert belongs is not None
+    belongs.write(out)
+    return report

@@ -1,0 +1,275 @@
+"""A run from a trained model: everything but training, nothing claimed that was not done, and nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from shell import octavo as shell
+from shell import refused
+from tiny import CLASSES, SIZE, tiny_int8, tiny_tflite, write_folder
+
+import octavo
+from octavo.api.reported import reported
+from octavo.base.errors import OctavoError, RecipeError
+from octavo.base.files import sha256
+from octavo.base.progress import Silent
+from octavo.data.preprocess import Preprocess
+from octavo.recipe.options import Inputs
+from octavo.recipe.own import own_recipe
+from octavo.recipe.schema import Recipe, load_recipe
+from octavo.reports.facts import read
+from octavo.runs.stages import splits_of
+from octavo.source import sidecar
+from octavo.source.own_model import OwnModel, content_hash, read_own
+from octavo.source.sidecar import Sidecar
+
+QUICK = ["deployment.seconds=0.05", "deployment.targets=false", "calibrate.images=30"]
+STAGES = {"data", "model", "calibrate", "quantize", "evaluate", "deployment"}
+
+
+class Listening(Silent):
+    """Progress that remembers which stages had nothing to do."""
+
+    def __init__(self) -> None:
+        self.unchanged: set[str] = set()
+
+    def say(self, text: str) -> None:
+        if text.endswith(": unchanged"):
+            self.unchanged.add(text.split(":")[0])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float model without a sidecar, and images to train and to test."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "mine.tflite").write_bytes(tiny_tflite())
+    write_folder(folder / "photos", 60, "train")
+    write_folder(folder / "photos", 30, "test", seed=1)
+    return folder
+
+
+def _recipe(files: Path, *settings: str) -> Recipe:
+    return load_recipe(files / "mine.tflite", [f"data.path={files / 'photos'}", *QUICK, *settings])
+
+
+@pytest.fixture(scope="module")
+def done(files: Path) -> Path:
+    octavo.run(_recipe(files), files / "run")
+    return files / "run"
+
+
+def test_the_model_is_quantized_as_the_command_does_it(files: Path, done: Path) -> None:
+    assert set(json.loads((done / "manifest.json").read_text())["stages"]) == STAGES
+    made = octavo.quantize(files / "mine.tflite", files / "photos", files / "int8.tflite", images=30)
+    assert (done / "int8.tflite").read_bytes() == made.quantized.content
+    for name in ("float.tflite", "int8.tflite"):
+        assert sidecar.read(done / name) == Sidecar(Preprocess((SIZE, SIZE)), CLASSES)
+    facts = read(done)
+    scores = octavo.evaluate(files / "mine.tflite", files / "photos")
+    assert facts.before.accuracy == scores.accuracy() and facts.evaluation.images == 30
+
+
+def test_what_was_assumed_about_the_model_is_recorded(files: Path, done: Path) -> None:
+    record = OwnModel.read(done / OwnModel.file)
+    assert (record.name, record.sha256) == ("mine.tflite", sha256(files / "mine.tflite"))
+    assert record.bytes == len(tiny_tflite()) and record.preprocess == Preprocess((SIZE, SIZE))
+    assert [note for note in record.notes if "[-1, 1]" in note]
+
+
+def test_the_report_claims_no_training(done: Path) -> None:
+    facts = read(done)
+    assert facts.history is None and facts.size.files.keras is None
+    for name in ("report.md", "report.html"):
+        text = (done / name).read_text("utf-8")
+        assert "mine.tflite" in text and "trained before this run" in text and "bicubic resize to 8 × 8" in text
+        for claim in ("MobileNetV2", "Adam", "batches of", "epoch", "history.json", ".keras"):
+            assert claim not in text, (name, claim)
+    assert json.loads((done / "report.json").read_text())["model"]["name"] == "mine.tflite"
+
+
+def test_the_card_claims_no_training(done: Path, tmp_path: Path) -> None:
+    card = (octavo.deploy(done, tmp_path / "out").folder / "model-card.md").read_text("utf-8")
+    assert "Unknown to Octavo: the model came as a file." in card and "60 images of 3 classes" not in card
+    assert "on 30 held-out images" in card
+
+
+def test_the_same_run_again_redoes_nothing(files: Path, done: Path) -> None:
+    listening = Listening()
+    octavo.run(_recipe(files), done, listening)
+    assert listening.unchanged == STAGES
+
+
+def test_the_recipe_in_the_folder_makes_the_same_run(files: Path, done: Path) -> None:
+    kept = yaml.safe_load((done / "recipe.yaml").read_text())
+    assert kept["model"] == {"path": str(files / "mine.tflite")} and kept["preprocess"] == {} and "train" not in kept
+    listening = Listening()
+    octavo.run(done / "recipe.yaml", done, listening)
+    assert listening.unchanged == STAGES
+
+
+def test_another_model_or_scale_is_another_run(files: Path, done: Path, tmp_path: Path) -> None:
+    """Also of a folder with the files of a run that trained, which the report must not read."""
+    out = tmp_path / "run"
+    shutil.copytree(done, out)
+    shutil.copy(Path(__file__).parent.parent / "former" / "run" / "history.json", out)
+    listening = Listening()
+    octavo.run(_recipe(files, "preprocess.scale=[0, 1]", "preprocess.interpolation=nearest"), out, listening)
+    # The float file is the same, but the inputs that images become are not.
+    assert listening.unchanged == {"data"}
+    assert read(out).preprocess == Preprocess((SIZE, SIZE), "nearest", (0.0, 1.0)) and read(out).history is None
+    ranges = json.loads((out / "ranges.json").read_text())["tensors"]
+    assert min(found["min"] for name, found in ranges.items() if "image" in name) >= 0
+    assert "trained before this run" in (out / "report.md").read_text()
+
+
+def test_a_sidecar_gives_preprocessing_and_classes(files: Path, tmp_path: Path) -> None:
+    model = tmp_path / "with.tflite"
+    model.write_bytes(tiny_tflite())
+    Sidecar(Preprocess((SIZE, SIZE), "nearest", (0.0, 1.0)), CLASSES).write(model)
+    images = octavo.open_dataset("path", files / "photos").splits["test"].read()
+    _, belongs, found = read_own(model, Inputs(interpolation="bilinear"), lambda: images, Silent())
+    assert belongs == Sidecar(Preprocess((SIZE, SIZE), "bilinear", (0.0, 1.0)), CLASSES)
+    assert found.preprocess == belongs.preprocess and found.notes == []
+    Sidecar(belongs.preprocess, ("cat", "dog", "fox")).write(model)
+    with pytest.raises(OctavoError, match="cat, dog, fox"):
+        read_own(model, Inputs(), lambda: images, Silent())
+
+
+def test_an_own_model_has_no_keys_of_training(files: Path) -> None:
+    for setting, key in (("train.epochs=3", "train"), ("model.alpha=0.5", r"model\.alpha")):
+        with pytest.raises(RecipeError, match=f"leave out {key}"):
+            _recipe(files, setting)
+    with pytest.raises(RecipeError, match=r"model\.signature"):
+        load_recipe("digits", ["model.signature=serve"])
+    made = _recipe(files, "preprocess.size=64", "seed=3", "calibrate.images=9").inputs
+    assert made == Inputs(files / "photos", images=9, seed=3, size=(64, 64))
+
+
+def test_models_that_cannot_be_run(files: Path, tmp_path: Path) -> None:
+    int8 = tmp_path / "int8.tflite"
+    int8.write_bytes(tiny_int8().content)
+    with pytest.raises(OctavoError, match="quantized already"):
+        octavo.run(load_recipe(int8, [f"data.path={files / 'photos'}"]), tmp_path / "run")
+    (tmp_path / "run.yaml").write_text(
+        f"name: a\ndata: {{path: {files / 'photos'}}}\nmodel: {{path: nothing.tflite}}\n"
+    )
+    with pytest.raises(OctavoError, match=r"no model 'nothing\.tflite'"):
+        octavo.run(tmp_path / "run.yaml", tmp_path / "run")
+
+
+def test_a_folder_is_known_by_its_content(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"one")
+    (folder / "variables" / "data").write_bytes(b"two")
+    first = content_hash(folder)
+    assert content_hash(shutil.copytree(folder, tmp_path / "copy")) == first
+    (folder / "variables" / "data").write_bytes(b"six")
+    assert content_hash(folder) != first
+
+
+def test_the_command_with_a_folder_that_has_no_test_split(files: Path, tmp_path: Path) -> None:
+    photos, out = write_folder(tmp_path / "flat", 60), tmp_path / "run"
+    settings = [part for item in QUICK[:2] for part in ("--set", item)]
+    given = ("--data", photos, "--scale", "0", "1", "--images", "20", "--seed", "4", "--out", out)
+    said = shell("run", files / "mine.tflite", *given, *settings)
+    assert said.returncode == 0, said.stderr
+    assert "int8 minus float" in said.stdout and f"report  {out / 'report.html'}" in said.stdout
+    facts = read(out)
+    assert facts.recipe.seed == 4 and facts.preprocess is not None and facts.preprocess.scale == (0.0, 1.0)
+    assert (facts.data.train.images, facts.data.test.images, facts.data.calibration.images) == (48, 12, 20)
+    tested = np.load(out / "predictions.npz")["ids"].tolist()
+    splits = [splits_of(load_recipe(out / "recipe.yaml", [f"seed={seed}"])) for seed in (4, 5)]
+    assert tested == list(splits[0].test.ids) and not set(tested) & set(splits[0].train.ids)
+    assert set(tested) != set(splits[1].test.ids)
+
+
+def test_the_command_without_data(files: Path, tmp_path: Path) -> None:
+    assert "--data" in refused(shell("run", files / "mine.tflite", "--out", tmp_path / "none"))
+
+
+def test_an_int8_model_that_was_made_before_is_measured(files: Path, done: Path, tmp_path: Path) -> None:
+    """In a folder with the files of a run that made its model: nothing of them may be claimed of the other."""
+    out, int8 = tmp_path / "run", tmp_path / "theirs.tflite"
+    shutil.copytree(done, out)
+    int8.write_bytes((done / "int8.tflite").read_bytes())
+    settings = [part for item in QUICK[:2] for part in ("--set", item)]
+    given = ("--float", files / "mine.tflite", "--data", files / "photos", "--out", out, *settings)
+    said = shell("report", int8, *given)
+    assert said.returncode == 0, said.stderr
+    assert "data: unchanged" not in said.stderr and f"report  {out / 'report.html'}" in said.stdout
+    facts, made = read(out), read(done)
+    assert facts.after.sha256 == sha256(int8) and facts.after.accuracy == made.after.accuracy
+    assert (facts.ranges, facts.tuning, facts.distributions, facts.data.calibration) == (None, None, None, None)
+    assert facts.compare == made.compare and facts.proof.macs == made.proof.macs
+    for name in ("report.md", "report.html"):
+        text = (out / name).read_text("utf-8")
+        assert "theirs.tflite" in text and "made before this run" in text
+        for claim in ("training images, min", "Compensated", "one weight scale per output channel", "number by number"):
+            assert claim not in text, (name, claim)
+            assert claim in (done / name).read_text("utf-8") or claim == "number by number", (name, claim)
+    assert json.loads((out / "report.json").read_text())["ranges"] is None
+    assert "--json" in refused(shell("report", out, "--data", files / "photos"))
+
+
+def test_what_is_no_int8_form_of_the_model(files: Path, done: Path, tmp_path: Path) -> None:
+    with pytest.raises(OctavoError, match="is a float model"):
+        octavo.run(_recipe_of_int8(files, files / "mine.tflite"), tmp_path / "run")
+    shutil.copy(done / "int8.tflite", tmp_path)
+    Sidecar(Preprocess((SIZE, SIZE), scale=(0.0, 1.0)), CLASSES).write(tmp_path / "int8.tflite")
+    with pytest.raises(OctavoError, match="otherwise than that of the float model"):
+        octavo.run(_recipe_of_int8(files, tmp_path / "int8.tflite"), tmp_path / "run")
+    with pytest.raises(OctavoError, match=r"no int8 model 'none\.tflite'"):
+        octavo.run(_recipe_of_int8(files, Path("none.tflite")), tmp_path / "run")
+    for setting in ("quantize.observer=mse", "calibrate.images=3", "qat.epochs=1"):
+        with pytest.raises(RecipeError, match="leave out"):
+            _recipe_of_int8(files, done / "int8.tflite", setting)
+    with pytest.raises(RecipeError, match=r"set model\.path"):
+        load_recipe("digits", ["quantize.path=int8.tflite"])
+
+
+def _recipe_of_int8(files: Path, int8: Path, *settings: str) -> Recipe:
+    data = f"data.path={files / 'photos'}"
+    return load_recipe(files / "mine.tflite", [data, *QUICK[:2], f"quantize.path={int8}", *settings])
+
+
+def test_quantize_with_a_report_makes_the_same_file(files: Path, done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "int8.tflite"
+    recipe = own_recipe(files / "mine.tflite", Inputs(files / "photos", images=30), settings=QUICK[:2])
+    assert reported(recipe, tmp_path / "run", out) == tmp_path / "run" / "report.html"
+    assert out.read_bytes() == (done / "int8.tflite").read_bytes()
+    assert sidecar.read(out) == sidecar.read(done / "int8.tflite")
+    given = ("quantize", files / "mine.tflite", "--data", files / "photos", "-o", tmp_path / "other.tflite")
+    for more in (("--max-drop", "1"), ("--strict",), ("--split-outputs",)):
+        text = refused(shell(*given, "--report", tmp_path / "other", *more))
+        assert "Make the file without --report, and then: octavo report" in text
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_the_command_quantize_with_a_report(files: Path, done: Path, tmp_path: Path) -> None:
+    """With every target asked, as is usual."""
+    out, folder = tmp_path / "int8.tflite", tmp_path / "run"
+    given = ("--data", files / "photos", "--images", "30", "-o", out, "--report", folder)
+    said = shell("quantize", files / "mine.tflite", *given)
+    assert said.returncode == 0, said.stderr
+    assert "int8 minus float" in said.stdout and f"wrote   {out}" in said.stdout
+    assert out.read_bytes() == (done / "int8.tflite").read_bytes()
+    assert read(folder).deployed is not None
+
+
+@pytest.mark.slow
+def test_qat_with_a_report(files: Path, tmp_path: Path) -> None:
+    out, folder = tmp_path / "int8.tflite", tmp_path / "run"
+    given = ("--data", files / "photos", "--epochs", "1", "--learning-rate", "1e-4", "-o", out, "--report", folder)
+    said = shell("qat", files / "mine.tflite", *given)
+    assert said.returncode == 0, said.stderr
+    facts = read(folder)
+    assert facts.trained is not None and set(facts.evaluation.models) == {"float", "int8", "ptq"}
+    assert facts.data.validation is not None and facts.data.validation.images == 6
+    assert out.read_bytes() == (folder / "int8.tflite").read_bytes()
