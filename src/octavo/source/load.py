@@ -169,10 +169,12 @@ def takes_an_image(graph: Graph) -> bool:
 
 
 def _takes_pixels(entry: Tensor) -> bool:
-    """Whether an input takes the unscaled bytes of an image."""
+    """Whether an input takes the unscaled pixels of an image."""
+    params = entry.qparams
+    if entry.dtype in ("int16", "int32", "int64"):
+        return params is None
     if entry.dtype != "uint8":
         return False
-    params = entry.qparams
     return params is None or (float(params.scale[0]) == 1.0 and int(params.zero_point[0]) == -128)
 
 
