@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,12 +43,14 @@ class _Form:
         inputs: Its inputs: indices of existing tensors, values of new constants, or ops whose results it reads.
         options: Its options in the schema.
         said: A description for display.
+        how: What int8 does with it, for display.
     """
 
     kind: str
     inputs: tuple[int | Array | _Form, ...]
     options: Any
     said: str = ""
+    how: str = "has a kernel of"
 
 
 def integer_forms(graph: Graph) -> Rewritten:
@@ -82,8 +84,8 @@ def integer_forms(graph: Graph) -> Rewritten:
         for index, raw in enumerate(subgraph.operators)
         for made in (_made(model, graph.ops[index], forms[index], int(raw.outputs[0])) if index in forms else [raw])
     ]
-    counts = Counter((graph.ops[index].kind, form.said) for index, form in forms.items())
-    said = (f"{count} {kind} became {what}, which int8 has a kernel of." for (kind, what), count in counts.items())
+    counts = Counter((graph.ops[index].kind, form.said, form.how) for index, form in forms.items())
+    said = (f"{count} {kind} became {what}, which int8 {how}." for (kind, what, how), count in counts.items())
     return Rewritten(Graph.of(model, graph.name), (*real, *said))
 
 
@@ -176,7 +178,7 @@ def _quotient(graph: Graph, op: Op) -> _Form | None:
         if first is not None and first.size == 1:
             return None
         reciprocal = _Form("DIV", (np.asarray(1, np.float32), op.inputs[1]), schema.DivOptionsT())
-        return _product(op, reciprocal, "MUL by a reciprocal that int8 looks up")
+        return replace(_product(op, reciprocal, "MUL by the reciprocal of its divisor"), how="looks up")
     with np.errstate(divide="ignore", over="ignore"):
         factor = (1 / second.astype(np.float64)).astype(np.float32)
     return _product(op, factor, "MUL by the reciprocal") if np.all(np.isfinite(factor)) else None

@@ -350,7 +350,7 @@ WITHOUT: Mapping[str, str] = {
     "SQUARE": _FLOAT_ALONE + _REWRITTEN,
     "DIV": "LiteRT's int8 kernel of it stops the run where a divisor rounds to 0" + _REWRITTEN,
     **dict.fromkeys(("SIN", "COS", "POW", "FLOOR", "CEIL", "ROUND", "SIGN", "ATAN2", "CUMSUM", "ADD_N"), _FLOAT_ALONE),
-    **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION"), _FLOAT_ALONE),
+    **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION", "CONV_3D"), _FLOAT_ALONE),
     "CAST": "LiteRT's kernel of it takes whole numbers for codes, and codes for whole numbers",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (
         "LiteRT's integer kernel of it needs the range of the cell state, which the float kernel shows to nobody, and "
