@@ -135,6 +135,13 @@ def _cases() -> dict[str, tuple[Callable[[Any], Any], Shape, tuple[float, float]
         "SQUARE": case(tf.square),
         "SIN": case(tf.sin),
         "COS": case(tf.cos),
+        "FLOOR": case(tf.floor),
+        "CEIL": case(tf.math.ceil),
+        "ROUND": case(tf.round),
+        "SIGN": case(tf.sign),
+        "FLOOR_DIV": case(lambda x: tf.math.floordiv(x, 0.7)),
+        "FLOOR_MOD": case(lambda x: tf.math.floormod(x, 0.7)),
+        "ATAN2": case(lambda x: tf.math.atan2(x, x + 3.0)),
     }
 
 

@@ -193,6 +193,29 @@ def test_an_integer_input_that_is_moved_and_cast_takes_reals() -> None:
     assert integer_forms(both).graph is both
 
 
+@pytest.mark.parametrize("dtype", ["int16", "int32", "int64", "float16", "float64"])
+@pytest.mark.parametrize("channels", [3, 5])
+def test_images_of_integers_take_bytes_and_all_else_takes_reals(dtype: str, channels: int) -> None:
+    file = File()
+    x, real, y = file.tensor("x", (1, 4, 4, channels), dtype), *(file.tensor(n, (1, 4, 4, channels)) for n in "ry")
+    file.op("CAST", [x], [real], "Cast")
+    file.op("MUL", [real, file.constant("scale", np.float32(1 / 255))], [y], "Mul")
+    graph = file.ports([x], [y]).graph()
+    formed = integer_forms(graph).graph
+    entry = formed.tensors[formed.inputs[0]]
+    bytes_ = channels == 3 and dtype.startswith("int")
+    assert entry.dtype == ("uint8" if bytes_ else "float32")
+    assert [op.kind for op in formed.ops] == (["CAST", "MUL"] if bytes_ else ["MUL"])
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 4, channels))
+    (wanted,), (made,) = (
+        answers(graph.content, pixels.astype(dtype)),
+        answers(formed.content, pixels.astype(entry.dtype)),
+    )
+    np.testing.assert_array_equal(made, wanted)
+    given = np.random.default_rng(1).integers(0, 256, (8, 4, 4, channels)).astype(entry.dtype)
+    assert prove(quantize(formed, calibrate(formed, given))).float_left == []
+
+
 def test_what_cannot_be_rewritten_exactly_stays() -> None:
     zero = Graph(with_division(np.array([0.0, 1.0, 2.0, 3.0], np.float32)))
     assert integer_forms(zero).graph is zero

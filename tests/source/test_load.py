@@ -15,7 +15,7 @@ from shell import refused
 import octavo
 from octavo.base.errors import ModelError
 from octavo.base.progress import Silent
-from octavo.source.load import load_float, load_model
+from octavo.source.load import load_float, load_model, preprocess_for
 from octavo.tflite.graph import Graph
 
 
@@ -158,6 +158,20 @@ def test_the_shell_has_the_same_flags(tmp_path: Path) -> None:
     opened = written(tmp_path / "open.tflite", classifier(size=-1))
     assert "such as --size 224 224" in refused(shell("inspect", opened))
     assert "float32 [1, 6, 7, 3]" in shell("inspect", opened, "--size", 6, 7).stdout
+
+
+def test_images_of_integers_are_pixels_as_they_are(tmp_path: Path) -> None:
+    file = File()
+    x, real, y = file.tensor("x", (1, 4, 4, 3), "int32"), *(file.tensor(name, (1, 4, 4, 3)) for name in ("real", "y"))
+    file.op("CAST", [x], [real], "Cast")
+    file.op("MUL", [real, file.constant("scale", np.float32(1 / 255))], [y], "Mul")
+    path = written(tmp_path / "pixels.tflite", file.ports([x], [y]))
+    for load, dtype in ((load_model, "int32"), (load_float, "uint8")):
+        loaded = load(path)
+        preprocess = preprocess_for(loaded)
+        assert preprocess is not None and preprocess.scale == (0.0, 255.0)
+        assert loaded.graph.tensors[loaded.graph.inputs[0]].dtype == dtype
+    assert loaded.canonical == ("Input 'x' takes bytes: int32 became uint8.",)
 
 
 def test_a_keras_model_that_loops_is_refused_with_the_line_that_cures_it(tmp_path: Path) -> None:

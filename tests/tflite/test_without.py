@@ -38,6 +38,7 @@ def _cases() -> dict[str, Callable[[Any], Any]]:
         "SEGMENT_SUM": lambda x: tf.math.segment_sum(tf.reshape(x, (4, 8)), [0, 0, 1, 1]),
         "REVERSE_SEQUENCE": lambda x: tf.reverse_sequence(x, [3], 1, 0),
         "LOCAL_RESPONSE_NORMALIZATION": lambda x: tf.nn.lrn(tf.reshape(x, (1, 2, 2, 8))),
+        "CONV_3D": lambda x: tf.nn.conv3d(tf.reshape(x, (1, 2, 2, 2, 4)), weights(1, 1, 1, 4, 3), [1] * 5, "VALID"),
         "ATAN2": lambda x: tf.math.atan2(x, x + 3.0),
         "FLOOR_DIV": lambda x: tf.math.floordiv(x, 0.7),
         "FLOOR_MOD": lambda x: tf.math.floormod(x, 0.7),

@@ -233,7 +233,8 @@ def tables(made: RunsCompared) -> dict[str, Table]:
     head = ("Run", "Float", "Int8", f"Minus {made.runs[0].name}", "Size", "Latency", "Front")
     caption = (
         f"{made.metric.heading} on held-out samples with 95% intervals. Differences are int8 minus int8 with "
-        "paired 95% intervals, where the test images are the same. Latency of one image on one thread, as each run measured it. "
+        "paired 95% intervals, where the test images are the same. Latency of one image on one thread, as each run "
+        "measured it. "
         "Front: the costs at which no other model of these runs is cheaper and as accurate."
     )
     keys = [[item.key, *item.values] for item in made.recipes]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ _MOVES: Mapping[str, int] = {
     **dict.fromkeys(("TILE", "BROADCAST_TO", "UNPACK", "SPLIT_V"), 0),
     "SPLIT": 1,
 }
+# Types of inputs that can be exchanged for another one. int8 is left out: whether its values are pixels is unknown.
+_INTEGERS, _FLOATS = ("int16", "int32", "int64"), ("float16", "float64")
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,14 @@ class _Form:
         inputs: Its inputs: indices of existing tensors, values of new constants, or ops whose results it reads.
         options: Its options in the schema.
         said: A description for display.
+        how: What int8 does with it, for display.
     """
 
     kind: str
     inputs: tuple[int | Array | _Form, ...]
     options: Any
     said: str = ""
+    how: str = "has a kernel of"
 
 
 def integer_forms(graph: Graph) -> Rewritten:
@@ -54,8 +58,8 @@ def integer_forms(graph: Graph) -> Rewritten:
 
     NEG becomes MUL by -1. SQUARE becomes MUL of a tensor by itself. DIV by a tensor becomes MUL by its reciprocal, and
     the result may differ in the last bits. The reciprocal of a constant is a constant, any other one is a DIV of 1: see
-    `octavo.tflite.lookup`. ADD_N becomes a chain of ADD. CAST of a bool tensor becomes SELECT_V2 of 1 and 0. An int32
-    or int64 input that is only moved and cast to float becomes a float32 input.
+    `octavo.tflite.lookup`. ADD_N becomes a chain of ADD. CAST of a bool tensor becomes SELECT_V2 of 1 and 0. An input
+    of integers that are only moved and cast to float becomes a float32 input, or uint8 if it is an image.
 
     Args:
         graph: A float graph. A quantized graph is returned unchanged.
@@ -80,29 +84,36 @@ def integer_forms(graph: Graph) -> Rewritten:
         for index, raw in enumerate(subgraph.operators)
         for made in (_made(model, graph.ops[index], forms[index], int(raw.outputs[0])) if index in forms else [raw])
     ]
-    counts = Counter((graph.ops[index].kind, form.said) for index, form in forms.items())
-    said = (
-        f"{count} {kind} became {what}, for which LiteRT has an int8 kernel." for (kind, what), count in counts.items()
-    )
+    counts = Counter((graph.ops[index].kind, form.said, form.how) for index, form in forms.items())
+    said = (f"{count} {kind} became {what}, which int8 {how}." for (kind, what, how), count in counts.items())
     return Rewritten(Graph.of(model, graph.name), (*real, *said))
 
 
 def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
-    """Makes integer inputs float32 if they are only moved and cast to float. Also returns sentences for display.
+    """Makes inputs float32 if they are only moved and cast to it. Also returns sentences for display.
 
-    float32 holds integers up to 2^24 exactly. Image inputs are kept: their preprocessing defines the pixel type.
+    float32 holds integers up to 2^24 exactly. Images of integers become bytes instead, since their pixels are not
+    scaled, and bytes have an int8 form.
     """
     casts: list[Op] = []
     moved: dict[int, list[int]] = {}
+    images: list[int] = []
     for index in graph.inputs:
         entry = graph.tensors[index]
-        if entry.dtype in ("int32", "int64") and not entry.is_image and (found := _to_real(graph, index)) is not None:
-            moved[index], ends = found
+        if entry.dtype not in (*_INTEGERS, *_FLOATS) or (found := _to_real(graph, index)) is None:
+            continue
+        held, ends = found
+        if not entry.is_image or entry.dtype in _FLOATS:
+            moved[index] = held
             casts += ends
-    if not moved:
+        elif held == [index]:
+            images.append(index)
+    if not moved and not images:
         return graph, ()
     model = graph.copied()
     subgraph = model.subgraphs[0]
+    for index in images:
+        subgraph.tensors[index].type = schema.TensorType.UINT8
     instead = {cast.outputs[0]: cast.inputs[0] for cast in casts}
     for index in (index for indices in moved.values() for index in indices):
         subgraph.tensors[index].type = schema.TensorType.FLOAT32
@@ -110,17 +121,19 @@ def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     subgraph.operators = [raw for place, raw in enumerate(subgraph.operators) if place not in dropped]
     for raw in subgraph.operators:
         raw.inputs = [instead.get(int(index), int(index)) for index in raw.inputs]
-    before = [graph.tensors[index] for index in moved]
-    said = (
-        f"Input '{entry.name}' takes real numbers: {entry.dtype} became float32, and its CAST was removed."
-        for entry in before
-    )
+    said = [
+        *(f"Input '{t.name}' takes bytes: {t.dtype} became uint8." for t in (graph.tensors[i] for i in images)),
+        *(
+            f"Input '{t.name}' takes real numbers: {t.dtype} became float32, and its CAST was removed."
+            for t in (graph.tensors[i] for i in moved)
+        ),
+    ]
     sweep(model)
     return Graph.of(model, graph.name), tuple(said)
 
 
 def _to_real(graph: Graph, index: int) -> tuple[list[int], list[Op]] | None:
-    """The tensors that hold the values of an integer input, and the ops that cast them to float.
+    """The tensors that hold the values of an input, and the ops that cast them to float32.
 
     None if anything else reads the values.
     """
@@ -165,7 +178,7 @@ def _quotient(graph: Graph, op: Op) -> _Form | None:
         if first is not None and first.size == 1:
             return None
         reciprocal = _Form("DIV", (np.asarray(1, np.float32), op.inputs[1]), schema.DivOptionsT())
-        return _product(op, reciprocal, "MUL by a reciprocal that int8 looks up")
+        return replace(_product(op, reciprocal, "MUL by the reciprocal of its divisor"), how="looks up")
     with np.errstate(divide="ignore", over="ignore"):
         factor = (1 / second.astype(np.float64)).astype(np.float32)
     return _product(op, factor, "MUL by the reciprocal") if np.all(np.isfinite(factor)) else None

@@ -182,10 +182,12 @@ def scale_is_known(model: Loaded, inputs: Inputs | None = None) -> bool:
 
 
 def _takes_pixels(entry: Tensor) -> bool:
-    """Whether an input takes the unscaled bytes of an image."""
+    """Whether an input takes the unscaled pixels of an image."""
+    params = entry.qparams
+    if entry.dtype in ("int16", "int32", "int64"):
+        return params is None
     if entry.dtype != "uint8":
         return False
-    params = entry.qparams
     return params is None or (float(params.scale[0]) == 1.0 and int(params.zero_point[0]) == -128)
 
 

@@ -350,7 +350,7 @@ WITHOUT: Mapping[str, str] = {
     "SQUARE": _FLOAT_ALONE + _REWRITTEN,
     "DIV": "LiteRT's int8 kernel fails with an error if a divisor rounds to 0" + _REWRITTEN,
     **dict.fromkeys(("SIN", "COS", "POW", "FLOOR", "CEIL", "ROUND", "SIGN", "ATAN2", "CUMSUM", "ADD_N"), _FLOAT_ALONE),
-    **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION"), _FLOAT_ALONE),
+    **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION", "CONV_3D"), _FLOAT_ALONE),
     "CAST": "LiteRT's kernel treats whole numbers as codes, and codes as whole numbers",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (
         "LiteRT's integer kernel needs the range of the cell state, which the float kernel does not output, and "
