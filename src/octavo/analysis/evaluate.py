@@ -21,6 +21,8 @@ from octavo.tflite.graph import WHOLE, Graph
 
 Array = npt.NDArray[Any]
 
+# A confusion matrix of more classes would take gigabytes; neither the report nor a reader could show it.
+MOST_CONFUSED = 4096
 # How many classes a notebook shows: those with the lowest recall.
 _CLASSES = 20
 
@@ -87,7 +89,9 @@ class Scores:
         precision, recall, f1, images = precision_recall_fscore_support(
             self.labels, self.predictions, labels=every, zero_division=0.0
         )
-        confusion = confusion_matrix(self.labels, self.predictions, labels=every)
+        few = count <= MOST_CONFUSED
+        confusion = confusion_matrix(self.labels, self.predictions, labels=every) if few else np.zeros((0, 0), int)
+        correct = np.bincount(self.labels[self.correct], minlength=count)
         return ModelScore(
             accuracy=self.accuracy(),
             top5=self.accuracy(5) if count > 10 else None,
@@ -95,7 +99,7 @@ class Scores:
                 ClassScore(
                     name=name,
                     images=int(images[k]),
-                    correct=int(confusion[k, k]),
+                    correct=int(correct[k]),
                     recall=float(recall[k]),
                     precision=float(precision[k]),
                     f1=float(f1[k]),

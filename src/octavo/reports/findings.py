@@ -497,5 +497,7 @@ def _confusion(facts: Facts, name: str) -> str:
     """The class that a class is most often mistaken for, as a sentence."""
     names = [row.name for row in facts.before.per_class]
     place = names.index(name)
+    if not facts.before.confusion:
+        return ""
     row = [0 if k == place else hits for k, hits in enumerate(facts.before.confusion[place])]
     return f" It is mistaken for '{names[row.index(max(row))]}' {count(max(row), 'time')}." if max(row) > 1 else ""

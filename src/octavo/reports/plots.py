@@ -250,9 +250,11 @@ def memory(facts: Facts) -> Plot | None:
     )
 
 
-def confusion(facts: Facts) -> Plot:
-    """Float's confusion matrix, and how int8 changes it."""
+def confusion(facts: Facts) -> Plot | None:
+    """Float's confusion matrix, and how int8 changes it. None if there are too many classes."""
     classes, before, after = facts.evaluation.classes, facts.before.confusion, facts.after.confusion
+    if not before or not after:
+        return None
     count = len(classes)
     change = [[b - a for a, b in zip(*rows, strict=True)] for rows in zip(before, after, strict=True)]
     shares = [[value / max(sum(row), 1) for value in row] for row in before]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from octavo.base.artefact import Artefact
+from octavo.base.border import parse_json, parse_yaml
 from octavo.base.files import write_text
 from octavo.reports.facts import NEEDED, OPTIONAL, Facts, read
 from octavo.reports.finding import Finding
@@ -169,13 +169,14 @@ def _cell(text: str) -> str:
 
 def _report(run_dir: Path, found: list[Finding]) -> Report:
     """Every fact as its stage wrote it, without the pictures of the gallery."""
-    import yaml
-
     value: dict[str, Any] = {}
     for name in (*NEEDED, *OPTIONAL):
         path = run_dir / name
-        load = yaml.safe_load if path.suffix == ".yaml" else json.loads
-        value[path.stem] = load(path.read_text("utf-8")) if path.is_file() else None
+        if path.is_file():
+            text = path.read_text("utf-8")
+            value[path.stem] = parse_yaml(text)[0] if path.suffix == ".yaml" else parse_json(text)
+        else:
+            value[path.stem] = None
     for row in value["evaluation"]["comparison"].get("disagreements", []):
         row.pop("image", None)
     return Report(**value, findings=found)

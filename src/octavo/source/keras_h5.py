@@ -13,11 +13,10 @@ from typing import Any
 
 from octavo.base.backend import load
 from octavo.base.errors import ModelError
+from octavo.base.limits import allowance
 
 # Arguments of Keras 2 layers, each with the value that has no effect.
 _DROPPED: dict[str, Any] = {"groups": 1, "time_major": False, "virtual_batch_size": None, "adjustment": None}
-# The bytes of weights that any file may declare, and the additional bytes per byte of its size: zeros compress well.
-_FREE, _EXPANSION = 1 << 26, 100
 # Suffixes of arguments that only training reads.
 _OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
 
@@ -79,7 +78,7 @@ def check_sizes(file: Any, held: int, path: Path) -> None:
         declared += entry.nbytes if isinstance(entry, h5py.Dataset) else 0
 
     file.visititems(add)
-    if declared > _FREE + _EXPANSION * held:
+    if declared > allowance(held):
         raise ModelError(
             f"'{path}' says that it holds {declared / 1e9:,.1f} GB of weights, and has {held:,} bytes.",
             "It is damaged: copy or save it again.",
