@@ -43,7 +43,7 @@ def evaluate(
     """
     progress = progress or Silent()
     inputs = inputs_of(data, fields)
-    loaded = load_model(model, inputs.signature, inputs.size, progress=progress)
+    loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
     preprocess = preprocess_for(loaded, inputs, progress)
     test = draw_test(open_dataset("path", inputs.data), inputs.images, inputs.seed)
     check_classes(loaded, test)

@@ -66,7 +66,7 @@ def sensitivity(
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
     wanted.refuse("precision", why="Every op is measured in int8 and in float, whatever precision it would get.")
-    loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
+    loaded = load_float(model, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
     graph = loaded.graph
     check_float(graph)
     preprocess = preprocess_for(loaded, inputs, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, get_args
 
 from octavo.api.tried import draw_tried
 from octavo.api.written import check_output
@@ -14,6 +14,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
+from octavo.runtime.litert import Kernels
 from octavo.source.load import load_model, preprocess_for
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.size import breakdown
@@ -104,7 +105,7 @@ def slim(
     """
     inputs, out = inputs_of(data, fields), Path(out)
     check_output(out, model)
-    loaded = load_model(model, inputs.signature, inputs.size, progress=progress)
+    loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=get_args(Kernels))
     preprocess = preprocess_for(loaded, inputs, progress or Silent())
     tried = draw_tried(loaded.graph, preprocess, inputs)
     made = slimming.slim(loaded.graph, preprocess, tried.seen, pixels=pixels, logits=logits, fuse=fuse)

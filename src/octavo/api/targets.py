@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from octavo.deployment.targets.litert import classes_of
 from octavo.deployment.targets.survey import Survey
 from octavo.deployment.targets.target import Target, Trial
 from octavo.recipe.options import InputFields, Inputs, inputs_of
-from octavo.runtime.litert import Model
+from octavo.runtime.litert import Kernels, Model
 from octavo.source.load import load_model, preprocess_for
 
 
@@ -54,7 +54,7 @@ def targets(
     path = Path(model)
     if path.is_file() and path.suffix != ".tflite":
         raise ModelError(f"'{path}' is no .tflite file.", "Quantize or export it first: `octavo quantize`.")
-    loaded = load_model(path, inputs.signature, inputs.size, progress=progress)
+    loaded = load_model(path, inputs.signature, inputs.size, progress=progress, kernels=get_args(Kernels))
     preprocess = preprocess_for(loaded, inputs, progress)
     tried = draw_tried(loaded.graph, preprocess, inputs)
     runner = Model(loaded.graph)

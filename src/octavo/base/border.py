@@ -39,7 +39,7 @@ def border(problem: str, todo: str = "", kind: type[OctavoError] = OctavoError) 
         >>> with border("'a.json' cannot be read", "Write it again."):
         ...     json.loads("{")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        octavo.base.errors.OctavoError: 'a.json' cannot be read (JSONDecodeError: Expecting property ...). Write it again.
+        octavo.base.errors.OctavoError: 'a.json' cannot be read (JSONDecodeError: Expecting ...). Write it again.
     """
     try:
         yield
@@ -50,10 +50,10 @@ def border(problem: str, todo: str = "", kind: type[OctavoError] = OctavoError) 
 
 
 def cause(error: BaseException) -> str:
-    """An exception in one line: its class, and the start of its message.
+    r"""An exception in one line: its class, and the start of its message.
 
     Example:
-        >>> cause(ValueError("a\\n  b")), cause(MemoryError())
+        >>> cause(ValueError("a\n  b")), cause(MemoryError())
         ('ValueError: a b', 'MemoryError')
     """
     if isinstance(error, OSError) and error.strerror:

@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from octavo.analysis.evaluate import gives_probabilities
 from octavo.analysis.evaluation import Evaluation
@@ -21,6 +21,7 @@ from octavo.deployment import carray, cfacts
 from octavo.deployment.card import model_card
 from octavo.deployment.described import LABELS, described, for_mediapipe, labels
 from octavo.deployment.web import Shown, Web, write_web
+from octavo.runtime.litert import Kernels
 from octavo.source.load import Loaded, load_model
 from octavo.tflite.graph import WHOLE
 
@@ -84,7 +85,7 @@ def deploy(
     model = source / "int8.tflite" if source.is_dir() else source
     if run is not None and not model.is_file():
         raise ModelError(f"'{run}' holds no int8.tflite.", "Give the directory of a finished `octavo run`, or a model.")
-    loaded = load_model(model)
+    loaded = load_model(model, kernels=get_args(Kernels))
     _check(loaded, model)
     evaluation = _of_run(run, Evaluation)
     _evaluated(evaluation, "int8", model)

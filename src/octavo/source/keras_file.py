@@ -22,6 +22,10 @@ _WEIGHTS = "model.weights.h5"
 _UNKNOWN_CLASS = ("Could not locate", "Unknown layer", "custom_object", "register_keras_serializable")
 
 
+class UnknownClassError(ModelError):
+    """A Keras file with a class or function that is not registered with Keras."""
+
+
 def save(model: Any, path: Path) -> dict[str, int]:
     """Writes a `.keras` file with the state of the optimizer, as Keras does by default.
 
@@ -105,7 +109,7 @@ def _loaded(file: Path, path: Path) -> Any:
                 "Replace the Lambda by a Keras layer, or export the model to .tflite where you trust it.",
             ) from error
         if any(sign in text for sign in _UNKNOWN_CLASS):
-            raise ModelError(
+            raise UnknownClassError(
                 f"'{path}' uses {_unknown(text)}, which Keras does not know.",
                 "In the program that defines it, write a SavedModel, `model.export('folder')`, and give that folder.",
             ) from error

@@ -248,11 +248,11 @@ def labels(content: bytes, value: Mapping[str, Any]) -> list[str] | None:
 
 
 def _packed(content: bytes, name: str) -> bytes:
-    with (
-        border(f"'{name}' is named in the metadata, and not packed in the model", kind=ModelError),
-        zipfile.ZipFile(io.BytesIO(content)) as archive,
-    ):
-        entry = archive.getinfo(name)
-        if entry.file_size > MOST_LABELS:
-            raise ModelError(f"'{name}', packed in the model, has {entry.file_size:,} bytes.")
-        return archive.read(entry)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entry = archive.getinfo(name)
+            if entry.file_size <= MOST_LABELS:
+                return archive.read(entry)
+    except Exception as error:  # as at every border
+        raise ModelError(f"'{name}' is named in the metadata, and not packed in the model.") from error
+    raise ModelError(f"'{name}', packed in the model, has {entry.file_size:,} bytes.")

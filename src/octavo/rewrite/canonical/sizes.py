@@ -75,6 +75,11 @@ class Sizes:
                 "Leave `size` out, or export the model with an open height and width.",
             )
 
+    def settled(self, graph: Graph) -> Size | None:
+        """The height and width to give: `size`, or those of the images if an image input of the graph needs them."""
+        opens = any(graph.tensors[i].shape[place] < 1 for i in graph.inputs for place in _image(graph.tensors[i]))
+        return self.size or (self.images() if opens and self.images is not None else None)
+
     def _closed(self, graph: Graph, tensor: Tensor) -> Shape:
         shape = list(tensor.shape)
         # The only axis of a vector is not a batch: it may be the length of an audio signal.
