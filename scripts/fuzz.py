@@ -787,10 +787,8 @@ def main() -> int:
         results = _all([cases[place] for place in order], arguments.seed, good, arguments.started, arguments.workers)
     for result in results:
         if result.bad:
-            last = result.said.strip().splitlines()[-1:] or [""]
-            print(
-                f"bad: {result.kind}:{result.number} {result.bad}: octavo {' '.join(result.command)}\n     {last[0][:300]}"
-            )
+            last = (result.said.strip().splitlines()[-1:] or [""])[0][:300]
+            print(f"bad: {result.kind}:{result.number} {result.bad}: octavo {' '.join(result.command)}\n     {last}")
     print(f"\nseed {arguments.seed}, {len(results):,} inputs, {time.perf_counter() - begin:.0f} s\n\n{table(results)}")
     return int(any(result.bad for result in results))
 

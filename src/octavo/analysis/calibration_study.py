@@ -18,6 +18,7 @@ from octavo.analysis import calibration_study_views
 from octavo.analysis.evaluate import Scores, evaluate
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress
+from octavo.base.stats import decibels
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -177,7 +178,7 @@ def _point(size: int, draw: int, before: Scores, after: Scores) -> Point:
         size,
         draw,
         float(np.mean(before.predictions == after.predictions)),
-        10 * float(np.log10(np.square(real).sum() / noise)) if noise else None,
+        decibels(float(np.square(real).sum()), noise),
         float(after.correct.mean()),
     )
 

@@ -98,6 +98,10 @@ def _of_run(path: Path) -> list[dict[str, Any]]:
         )
     rows = []
     for name, model in Evaluation.read(path / Evaluation.file).models.items():
+        if not (path / model.file).is_file():
+            raise OctavoError(
+                f"'{path}' has no file '{model.file}', which its {Evaluation.file} names.", SearchRecord.remedy
+            )
         rows.append(
             {
                 "name": f"{path.name}: {name}",

@@ -6,7 +6,6 @@ one in which only this op is float, which shows how much int8 would gain if the 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ from octavo.analysis import sensitivity_views
 from octavo.analysis.evaluate import classes_of
 from octavo.base.errors import DataError
 from octavo.base.formats import DEFAULT
+from octavo.base.stats import decibels
 from octavo.quantization.observers import Images
 from octavo.quantization.precision import Precision, format_of, name_of, possible
 from octavo.quantization.quantize import quantize
@@ -232,7 +232,7 @@ class _Meter:
         noise = float(np.sum((made - self._real) ** 2))
         classes = classes_of(self._graph, made)
         return Measure(
-            sqnr=10 * math.log10(self._signal / noise) if noise > 0 and self._signal > 0 else None,
+            sqnr=decibels(self._signal, noise),
             agreement=float(np.mean(classes == self._classes)),
             accuracy=None if self._labels is None else float(np.mean(classes == self._labels)),
         )

@@ -51,8 +51,8 @@ def compare(
     """
     progress = progress or Silent()
     inputs = options.inputs_of(data, fields)
-    one = load_model(before, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
-    two = load_model(after, progress=progress, kernels=[kernels])
+    one = load_model(before, inputs.signature, inputs.size, progress=progress, kernels=[kernels], probed=True)
+    two = load_model(after, progress=progress, kernels=[kernels], probed=True)
     preprocess = preprocess_for(one if one.belongs or not two.belongs else two, inputs, progress)
     chosen = draw_calibration(open_dataset("path", inputs.data), inputs.images, inputs.seed + 1)
     feed = Feed(chosen, preprocess, [port.real for port in inputs_of(one.graph)])

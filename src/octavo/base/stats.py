@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, log10, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,19 @@ def paired_difference(losses: int, gains: int, trials: int) -> Interval:
     low = brentq(lambda d: score(d) - z, -edge, value) if score(-edge) > z and value > -edge else -1.0
     high = brentq(lambda d: score(d) + z, value, edge) if score(edge) < -z and value < edge else 1.0
     return Interval(value, float(low), float(high))
+
+
+def decibels(signal: float, noise: float) -> float | None:
+    """A ratio of two powers in dB: ``10 log10(signal / noise)``. None if that is no finite number.
+
+    Example:
+        >>> decibels(100.0, 1.0), decibels(1.0, 0.0), decibels(1e-300, 1e300), decibels(float("nan"), 1.0)
+        (20.0, None, None, None)
+    """
+    if not (signal > 0 and noise > 0 and isfinite(signal) and isfinite(noise)):
+        return None
+    ratio = signal / noise
+    return 10 * log10(ratio) if ratio > 0 and isfinite(ratio) else None
 
 
 def mcnemar(losses: int, gains: int) -> float:

@@ -75,8 +75,9 @@ def _whole_keras(path: Path) -> Any:
             held = archive.getinfo(_WEIGHTS).compress_size
             with load("h5py").File(stream, "r") as file:
                 keras_h5.check_sizes(file, held, path)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile):
-        # The weights are missing or not HDF5. Keras reports the problem below.
+    except ModelError:
+        raise
+    except Exception:  # The weights are missing or not HDF5. Keras reports the problem below.
         pass
     return _loaded(path, path)
 

@@ -29,8 +29,6 @@ from octavo.source.notes import Notes, notes_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph, Tensor, read_bytes
 
-# What is done to a graph of static sizes: nothing, or what makes it ready to be changed.
-Form = Callable[[Graph], Rewritten]
 # The scale of a model that takes unscaled pixels.
 _PIXELS = (0.0, 255.0)
 
@@ -64,6 +62,7 @@ def load_model(
     images: Callable[[], Size | None] | None = None,
     progress: Progress | None = None,
     kernels: Sequence[Kernels] = ("xnnpack",),
+    probed: bool = False,
 ) -> Loaded:
     """Reads a model without changing its computation, as one graph with a batch of 1 and static sizes.
 
@@ -78,12 +77,13 @@ def load_model(
             leaves them open and `size` is not given.
         progress: Receives the sentences about changes to the graph.
         kernels: The kernel families that will run the model in this process: each runs it in the child first.
+        probed: Whether the tensors inside the model will be read and fed too, as `octavo compare` does.
 
     Raises:
         ModelError: The file does not exist, is not a model that can be read, or has an open size that no argument
             gives.
     """
-    return _told(_read(Path(path), signature, Sizes(size, images), kernels, _as_is), progress)
+    return _told(_read(Path(path), signature, Sizes(size, images), _Use(kernels, probed, _as_is)), progress)
 
 
 def load_float(
@@ -110,7 +110,7 @@ def load_float(
     Raises:
         ModelError: As for `load_model`, or its constants cannot be made float32.
     """
-    return _told(_read(Path(path), signature, Sizes(size, images), kernels, _to_change), progress)
+    return _told(_read(Path(path), signature, Sizes(size, images), _Use(kernels, True, _to_change)), progress)
 
 
 def _told(loaded: Loaded, progress: Progress | None) -> Loaded:
@@ -131,7 +131,22 @@ def _to_change(graph: Graph) -> Rewritten:
     return Rewritten(formed.graph, (*done.said, *formed.said))
 
 
-def _read(path: Path, signature: str | None, sizes: Sizes, kernels: Sequence[Kernels], form: Form) -> Loaded:
+@dataclass(frozen=True)
+class _Use:
+    """What this process will do with a model.
+
+    Args:
+        kernels: The kernel families that will run it.
+        probed: Whether the tensors inside it will be read and fed.
+        form: What is done to a graph of static sizes: nothing, or what makes it ready to be changed.
+    """
+
+    kernels: Sequence[Kernels]
+    probed: bool
+    form: Callable[[Graph], Rewritten]
+
+
+def _read(path: Path, signature: str | None, sizes: Sizes, use: _Use) -> Loaded:
     if not path.exists():
         raise ModelError(
             f"There is no file '{path}'.", "Give the path of a .tflite or .keras model, or of a SavedModel folder."
@@ -143,16 +158,14 @@ def _read(path: Path, signature: str | None, sizes: Sizes, kernels: Sequence[Ker
         size = sizes.size
         if sizes.images is not None:
             size = sizes.settled(Graph(choose(content, name, signature).content, name))
-        _try(file, name, signature, size, kernels, form)
-    graph, said = _made(content, name, signature, size, form)
+        _try(file, name, signature, size, use)
+    graph, said = _made(content, name, signature, size, use.form)
     return Loaded(graph, belongs, content, said)
 
 
-def _try(
-    file: Path, name: str, signature: str | None, size: Size | None, kernels: Sequence[Kernels], form: Form
-) -> None:
+def _try(file: Path, name: str, signature: str | None, size: Size | None, use: _Use) -> None:
     """Reads and runs a model in a child process before this process does the same."""
-    wanted = json.dumps([str(file), name, signature, size, [*kernels], form.__name__])
+    wanted = json.dumps([str(file), name, signature, size, [*use.kernels], use.probed, use.form.__name__])
     held = file.stat().st_size
     done = trial.survived(child.module_command("octavo.source.load", wanted), name, limits.model_seconds(held))
     if done.returncode == 2:
@@ -160,7 +173,7 @@ def _try(
 
 
 def _made(
-    content: bytes, name: str, signature: str | None, size: Size | None, form: Form
+    content: bytes, name: str, signature: str | None, size: Size | None, form: Callable[[Graph], Rewritten]
 ) -> tuple[Graph, tuple[str, ...]]:
     """The graph of a `.tflite` file in the form that is asked for, and what was changed."""
     with border(f"{name} cannot be read as a model", "It may be damaged: copy or export it again.", ModelError):
@@ -175,7 +188,7 @@ def _made(
 
 def _trial(wanted: str) -> int:
     """The child process: reads the model as `_read` will, and runs it with each kernel family."""
-    file, name, signature, size, kernels, form = json.loads(wanted)
+    file, name, signature, size, kernels, probed, form = json.loads(wanted)
     trial.confine(limits.model_bytes(Path(file).stat().st_size))
     content = read_bytes(Path(file))
     try:
@@ -189,10 +202,12 @@ def _trial(wanted: str) -> int:
         return 2
     with contextlib.suppress(ModelError):
         graph, _ = _made(content, name, signature, size and tuple(size), {f.__name__: f for f in _FORMS}[form])
+        inner = [t for t in _computed(graph) if t.dtype == "float32" or t.qparams is not None] if probed else []
+        forms = [graph, graph.exposed(inner), graph.severed(inner).exposed(inner)] if inner else [graph]
         for family in dict.fromkeys(("xnnpack", "builtin", *kernels)):
-            # A family that refuses the model in words is no danger.
-            refusal(graph.content, family)
-            refusal(graph.exposed(graph.activations).content, family)
+            for made in forms:
+                # A family that refuses the model in words is no danger.
+                refusal(made.content, family)
     return 0
 
 
@@ -299,6 +314,10 @@ def check_classes(loaded: Loaded, images: ImageSet) -> None:
             f"{', '.join(images.classes)}.",
             "Name the class folders as the model's classes.",
         )
+
+
+def _computed(graph: Graph) -> list[Tensor]:
+    return [graph.tensors[index] for index in dict.fromkeys(out for op in graph.ops for out in op.outputs)]
 
 
 _FORMS = (_as_is, _to_change)

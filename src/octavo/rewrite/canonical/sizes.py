@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from octavo.base.errors import ModelError
@@ -41,9 +41,12 @@ class Sizes:
                 said.append(f"The open height and width of '{graph.tensors[index].name}' became {high} x {wide}.")
         if not shapes:
             known = Known.of(graph).shapes
-            if not any(n < 1 for index in known for n in graph.tensors[index].shape):
+            if any(n < 1 for index in known for n in graph.tensors[index].shape):
+                said.append("Sizes that the file leaves open became those that LiteRT computes.")
+            elif _otherwise(graph, known):
+                said.append("Sizes that the file states wrongly became those that LiteRT computes.")
+            else:
                 return None
-            said.append("Sizes that the file leaves open became those that LiteRT computes.")
         return Change(static(graph, shapes), tuple(said))
 
     def shapes(self, graph: Graph) -> dict[int, Shape]:
@@ -100,6 +103,13 @@ class Sizes:
                 else "Export the model with static sizes.",
             )
         return tuple(shape)
+
+
+def _otherwise(graph: Graph, known: Collection[int]) -> bool:
+    """Whether the file states another shape for a computed tensor than LiteRT computes."""
+    computed = [out for op in graph.ops for out in op.outputs if out in known]
+    details = {detail["index"]: detail["shape"] for detail in exact.started(graph.content).get_tensor_details()}
+    return any(tuple(details[i]) != graph.tensors[i].shape for i in computed if i in details)
 
 
 def _image(tensor: Tensor) -> tuple[int, ...]:
