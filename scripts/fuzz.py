@@ -35,6 +35,8 @@ from typing import Any
 
 import numpy as np
 
+from octavo.cli.app import UNFORESEEN
+
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS, BYTES = 30.0, 4 << 30
 Random = np.random.Generator
@@ -169,8 +171,8 @@ def _field(model: Any, random: Random) -> tuple[Any, str, Any]:
     """A random field of a random table below the model: half of them of ops and tensors."""
     while True:
         at: Any = model
-        if random.random() < 0.7 and model.subgraphs:
-            graph = model.subgraphs[0]
+        graph = model.subgraphs[0] if model.subgraphs else None
+        if random.random() < 0.7 and graph is not None:
             many = graph.operators if random.random() < 0.5 else graph.tensors
             at = many[random.integers(0, len(many))] if many else graph
         while True:
@@ -659,7 +661,7 @@ def run_case(name: str, number: int, seed: int, good: Path, started: bool, shown
         else f"signal {signal.Signals(-code).name}"
         if code < 0
         else "traceback"
-        if "Traceback (most recent call last)" in text
+        if "Traceback (most recent call last)" in text or UNFORESEEN in text
         else f"exit code {code}"
         if code not in (0, 2)
         else "no message"
@@ -785,12 +787,8 @@ def main() -> int:
         cases = plan(arguments.count, only)
         order = np.random.default_rng(arguments.seed).permutation(len(cases))
         results = _all([cases[place] for place in order], arguments.seed, good, arguments.started, arguments.workers)
-    for result in results:
-        if result.bad:
-            last = (result.said.strip().splitlines()[-1:] or [""])[0][:300]
-            print(f"bad: {result.kind}:{result.number} {result.bad}: octavo {' '.join(result.command)}\n     {last}")
     print(f"\nseed {arguments.seed}, {len(results):,} inputs, {time.perf_counter() - begin:.0f} s\n\n{table(results)}")
-    return int(any(result.bad for result in results))
+    return int(len(results) != len(cases) or any(result.bad for result in results))
 
 
 def _all(cases: list[tuple[str, int]], seed: int, good: Path, started: bool, workers: int) -> list[Result]:
@@ -819,12 +817,19 @@ def _all(cases: list[tuple[str, int]], seed: int, good: Path, started: bool, wor
 
     def gathered(pipe: int) -> list[Result]:
         with os.fdopen(pipe) as stream:
-            return [Result(**json.loads(line)) for line in stream]
+            found = []
+            for line in stream:
+                found.append(result := Result(**json.loads(line)))
+                if result.bad:
+                    last = (result.said.strip().splitlines()[-1:] or [""])[0][:300]
+                    command = " ".join(result.command)
+                    print(f"bad: {result.kind}:{result.number} {result.bad}: octavo {command}\n     {last}", flush=True)
+            return found
 
     with ThreadPoolExecutor(workers) as pool:
         results = [result for part in pool.map(gathered, pipes) for result in part]
     if len(results) != len(cases):
-        raise SystemExit(f"{len(cases) - len(results)} cases have no result.")
+        print(f"{len(cases) - len(results)} cases have no result: the script itself failed")
     return results
 
 

@@ -91,7 +91,13 @@ def parse_json(text: str | bytes) -> Any:
     def refuse(name: str) -> None:
         raise ValueError(f"it holds {name}, which is no number in JSON")
 
-    return json.loads(text, parse_constant=refuse)
+    return _encodable(json.loads(text, parse_constant=refuse))
+
+
+def _encodable(value: Any) -> Any:
+    """The value itself, unless a text in it is half of a character, which cannot be written again."""
+    json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
+    return value
 
 
 def parse_yaml(text: str) -> tuple[Any, Any]:
@@ -121,7 +127,7 @@ def parse_yaml(text: str) -> tuple[Any, Any]:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is not None and _values(root, {}) > MOST_VALUES:
         raise ValueError(f"its aliases stand for more than {MOST_VALUES:,} values")
-    return yaml.safe_load(text), root
+    return _encodable(yaml.safe_load(text)), root
 
 
 def _values(node: Any, known: dict[int, int | None]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 
 from octavo.base.errors import OctavoError
@@ -13,6 +14,10 @@ _INTERRUPTED = "Interrupted; nothing is half written. Give the same command agai
 
 def main() -> None:
     """Runs the command line. A user's mistake causes one message and exit code 2, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A sign that the encoding of the terminal lacks is shown as its code.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except OctavoError as error:
@@ -22,8 +27,10 @@ def main() -> None:
             sys.stderr.write(f"{_INTERRUPTED}\n")
         raise
     except OSError as error:
+        where = f" ('{error.filename}')" if error.filename else ""
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            sys.exit(_refuse(f"{error.strerror}{where}. Raise the limit, as in `ulimit -n 1024`."))
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
-            where = f" ('{error.filename}')" if error.filename else ""
             sys.exit(
                 _refuse(f"{error.strerror}{where}. Free some space or choose another place; nothing is half written.")
             )

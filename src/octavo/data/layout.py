@@ -54,8 +54,8 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
         )
     if unreadable := [path for _, path in images if not _is_text(path)]:
         raise DataError(
-            f"{len(unreadable)} names in {source} are not UTF-8, so that no report could hold them.",
-            "Rename these folders and files:",
+            f"{len(unreadable)} names in {source} are not UTF-8, or not for this locale: no report can hold them.",
+            "Rename these folders and files, or set a UTF-8 locale, such as LC_ALL=C.UTF-8:",
             [ascii(path) for path in unreadable[:10]],
         )
     ignored = [path if _is_text(path) else ascii(path) for path in ignored]

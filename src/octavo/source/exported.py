@@ -6,7 +6,6 @@ keeps TensorFlow's memory out of the user's process.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from octavo.base.backend import load
 from octavo.base.border import border
 from octavo.base.errors import MissingDependencyError, ModelError, OctavoError
 from octavo.source import foreign
-from octavo.source.keras_file import UnknownClassError, load_keras
+from octavo.source.keras_file import UnknownClassError, check_claims, load_keras
 
 KERAS = {".keras", ".h5", ".hdf5"}
 _KINDS = (MissingDependencyError, UnknownClassError)
@@ -81,12 +80,14 @@ def to_float_tflite(path: Path) -> bytes:
 
 def _export(path: str, made: str, said: str, size: str) -> int:
     """The child process. An error goes to the parent by way of the file `said`."""
-    # Importing comes first: what TensorFlow itself takes does not count.
-    with contextlib.suppress(MissingDependencyError):
-        load("tensorflow"), load("keras")
-    trial.confine(limits.export_bytes(int(size)))
+    todo = "It may be damaged: copy or save it again."
     try:
-        with border(f"'{path}' could not be read as a model", "It may be damaged: copy or save it again.", ModelError):
+        if Path(path).is_file():
+            check_claims(Path(path))
+        # What TensorFlow itself takes does not count.
+        load("tensorflow"), load("keras")
+        trial.confine(limits.export_bytes(int(size)))
+        with border(f"'{path}' could not be read as a model", todo, ModelError):
             Path(made).write_bytes(to_float_tflite(Path(path)))
     except OctavoError as error:
         kind = type(error).__name__

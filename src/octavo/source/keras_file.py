@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from octavo.base.backend import load
+from octavo.base.border import border, parse_json
 from octavo.base.errors import ModelError
 from octavo.base.files import replacing
+from octavo.base.limits import allowance
 from octavo.source import keras_h5
 
 # File extensions of whole-model HDF5 files.
@@ -53,11 +56,6 @@ def load_keras(path: Path) -> Any:
     """
     if not path.is_file():
         raise ModelError(f"There is no file '{path}'.", "Give the path of a .keras model.")
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise ModelError(
-            f"'{path}' could not be read as a Keras model: a whole .keras file is a zip archive, and this is none.",
-            "It may be cut short or something else: copy or save it again.",
-        )
     model = _whole_h5(path) if path.suffix in H5 else _whole_keras(path)
     broken = [w.path for w in model.weights if "float" in str(w.dtype) and not np.all(np.isfinite(np.array(w.numpy())))]
     if broken:
@@ -69,16 +67,38 @@ def load_keras(path: Path) -> Any:
     return model
 
 
+def check_claims(path: Path) -> None:
+    """Refuses a Keras file that claims more than its size allows, or nests too deep. Neither Keras nor TensorFlow runs.
+
+    Args:
+        path: A `.keras` or Keras `.h5` file.
+
+    Raises:
+        ModelError: It is no such file, or what it claims is too large.
+    """
+    if path.suffix in H5:
+        keras_h5.check_claims(path)
+        return
+    todo = "It may be cut short or something else: copy or save it again."
+    if not zipfile.is_zipfile(path):
+        raise ModelError(
+            f"'{path}' could not be read as a Keras model: a whole .keras file is a zip archive, and this is none.",
+            todo,
+        )
+    with border(f"'{path}' could not be read as a Keras model", todo, ModelError), zipfile.ZipFile(path) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        if (total := sum(member.file_size for member in members.values())) > allowance(path.stat().st_size):
+            raise ValueError(f"it unpacks to {total:,} bytes")
+        for name in {"config.json", "metadata.json"} & set(members):
+            parse_json(archive.read(name))
+        if _WEIGHTS in members:
+            content = io.BytesIO(archive.read(_WEIGHTS))
+            with load("h5py").File(content, "r") as file:
+                keras_h5.check_sizes(file, members[_WEIGHTS].compress_size, path)
+
+
 def _whole_keras(path: Path) -> Any:
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(_WEIGHTS) as stream:
-            held = archive.getinfo(_WEIGHTS).compress_size
-            with load("h5py").File(stream, "r") as file:
-                keras_h5.check_sizes(file, held, path)
-    except ModelError:
-        raise
-    except Exception:  # The weights are missing or not HDF5. Keras reports the problem below.
-        pass
+    check_claims(path)
     return _loaded(path, path)
 
 

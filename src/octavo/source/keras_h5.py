@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from octavo.base.backend import load
+from octavo.base.border import border, parse_json
 from octavo.base.errors import ModelError
 from octavo.base.limits import allowance
 
@@ -29,18 +30,7 @@ def readable(path: Path) -> Iterator[Path]:
         ModelError: The file is not HDF5, declares more weights than it can hold, has weights without a network, or has
             TensorFlow functions in the format of Keras 2.
     """
-    h5py = load("h5py")
-    try:
-        with h5py.File(path, "r") as file:
-            stored = file.attrs.get("model_config")
-            config = None if stored is None else json.loads(stored)
-            check_sizes(file, path.stat().st_size, path)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"'{path}' could not be read as a Keras model: a whole-model .h5 file is an HDF5 file, and this is none "
-            f"({' '.join(str(error).split())[:200]}).",
-            "It may be cut short or something else: copy or save it again.",
-        ) from error
+    config = check_claims(path)
     if config is None:
         raise ModelError(
             f"'{path}' holds weights alone, not the network that they belong to.",
@@ -54,9 +44,23 @@ def readable(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "model.h5"
         shutil.copyfile(path, copy)
-        with h5py.File(copy, "r+") as file:
+        with load("h5py").File(copy, "r+") as file:
             file.attrs["model_config"] = json.dumps(mended)
         yield copy
+
+
+def check_claims(path: Path) -> Any:
+    """The configuration of the network in an `.h5` file, or None if there is none; refuses too large claims.
+
+    Raises:
+        ModelError: The file is not HDF5, declares more weights than it can hold, or its configuration is not JSON.
+    """
+    problem = f"'{path}' could not be read as a Keras model: a whole-model .h5 file is an HDF5 file, and this is none"
+    todo = "It may be cut short or something else: copy or save it again."
+    with border(problem, todo, ModelError), load("h5py").File(path, "r") as file:
+        check_sizes(file, path.stat().st_size, path)
+        stored = file.attrs.get("model_config")
+        return None if stored is None else parse_json(stored)
 
 
 def check_sizes(file: Any, held: int, path: Path) -> None:

@@ -26,6 +26,7 @@ from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.tflite import control_flow, soundness
 from octavo.tflite.draft import add_buffer, operator_code
+from octavo.tflite.op_options import options_of
 from octavo.tflite.sparse import dense
 
 Array = npt.NDArray[Any]
@@ -73,7 +74,7 @@ class Op:
         kind: Its builtin name, such as ``CONV_2D``; ``CUSTOM:name`` for a custom op.
         inputs: Tensor indices; -1 for an optional input that is absent.
         outputs: Tensor indices.
-        options: The schema's options object (read only), or None.
+        options: The schema's options object (read only); None for kinds without options.
         version: The operator version in the file.
     """
 
@@ -253,7 +254,7 @@ class Graph:
                     kind=kind,
                     inputs=tuple(int(i) for i in raw.inputs) if raw.inputs is not None else (),
                     outputs=tuple(int(i) for i in raw.outputs) if raw.outputs is not None else (),
-                    options=raw.builtinOptions,
+                    options=options_of(kind, raw.builtinOptions),
                     version=int(code.version or 1),
                 )
             )

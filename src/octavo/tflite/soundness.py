@@ -37,6 +37,8 @@ def check(subgraph: Any, stored: Sequence[bool], size: int, name: str) -> None:
         return f"'{raw.decode('utf-8', 'replace')}'" if raw else f"number {index}"
 
     for index, raw in enumerate(tensors):
+        if "\ufffd" in (raw.name or b"").decode("utf-8", "replace"):
+            refuse(f"the name of its tensor {index} is not UTF-8")
         shape = () if raw.shape is None else tuple(int(n) for n in raw.shape)
         if len(shape) > MOST_AXES:
             refuse(f"its tensor {called(index)} has {len(shape)} axes, and LiteRT knows up to {MOST_AXES}")
