@@ -13,17 +13,15 @@ from pathlib import Path
 from octavo.base import child
 from octavo.base.errors import ModelError
 
-# The exit code of a child that ran out of the memory that `confine` left it.
-OUT_OF_MEMORY = 3
 
-
-def survived(command: list[str], name: str, seconds: float) -> subprocess.CompletedProcess[str]:
+def survived(command: list[str], name: str, seconds: float, what: str = "LiteRT") -> subprocess.CompletedProcess[str]:
     """Runs a command that handles a stranger's model, and reports its death as an error of that model.
 
     Args:
         command: Its exit code is 0 if it did its work, and 2 if it refused the model in words.
         name: The model's name in errors.
         seconds: After which it is killed.
+        what: The package that may crash on it.
 
     Raises:
         ModelError: It crashed, ran out of memory or took too long.
@@ -37,13 +35,13 @@ def survived(command: list[str], name: str, seconds: float) -> subprocess.Comple
         ) from error
     if done.returncode in (0, 2):
         return done
-    if done.returncode == OUT_OF_MEMORY or "bad_alloc" in done.stderr:
+    if "MemoryError" in done.stderr or "bad_alloc" in done.stderr:
         raise ModelError(
             f"{name} needs more memory than a file of its size should: what it declares is too large.",
             "It may be damaged: copy or export it again.",
         )
     raise ModelError(
-        f"LiteRT crashed on {name} ({_end(done.returncode)}): the file is damaged.", "Copy or export it again."
+        f"{what} crashed on {name} ({_end(done.returncode)}): the file is damaged.", "Copy or export it again."
     )
 
 

@@ -51,7 +51,7 @@ def _in_child(path: Path, made: Path) -> None:
     size = sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
     said = made.with_suffix(".json")
     command = child.module_command("octavo.source.exported", path, made, said, size)
-    if trial.survived(command, f"'{path}'", limits.export_seconds(size)).returncode == 0:
+    if trial.survived(command, f"'{path}'", limits.export_seconds(size), "TensorFlow").returncode == 0:
         return
     kind, problem, todo, details = json.loads(said.read_text("utf-8"))
     if kind == UnknownClassError.__name__ and _has_classes():
