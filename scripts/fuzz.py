@@ -408,7 +408,7 @@ def changed_keras(path: Path, random: Random) -> bytes:
         if random.random() < 0.5:
             return declared(stream.getvalue())
         with h5py.File(stream, "r+") as file:
-            file.attrs["model_config"] = changed_config(str(file.attrs["model_config"]), random)
+            file.attrs["model_config"] = changed_config(str(file.attrs["model_config"]), random).replace("\0", "")
         return stream.getvalue()
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}

@@ -91,12 +91,22 @@ def parse_json(text: str | bytes) -> Any:
     def refuse(name: str) -> None:
         raise ValueError(f"it holds {name}, which is no number in JSON")
 
-    return _encodable(json.loads(text, parse_constant=refuse))
+    return _usual(json.loads(text, parse_constant=refuse))
 
 
-def _encodable(value: Any) -> Any:
-    """The value itself, unless a text in it is half of a character, which cannot be written again."""
-    json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
+def _usual(value: Any) -> Any:
+    """The value itself, unless a text in it is half of a character, or a number is too large for any field."""
+    if isinstance(value, str):
+        value.encode("utf-8")
+    elif isinstance(value, int) and abs(value) >= 1 << 64:
+        raise ValueError(f"it holds a whole number of {value.bit_length()} bits, and 64 are the most")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _usual(key)
+            _usual(inner)
+    elif isinstance(value, list | tuple | set):
+        for inner in value:
+            _usual(inner)
     return value
 
 
@@ -127,7 +137,7 @@ def parse_yaml(text: str) -> tuple[Any, Any]:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is not None and _values(root, {}) > MOST_VALUES:
         raise ValueError(f"its aliases stand for more than {MOST_VALUES:,} values")
-    return _encodable(yaml.safe_load(text)), root
+    return _usual(yaml.safe_load(text)), root
 
 
 def _values(node: Any, known: dict[int, int | None]) -> int:

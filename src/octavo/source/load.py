@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from octavo.base import child, limits, trial
 from octavo.base.border import border
@@ -83,7 +84,9 @@ def load_model(
         ModelError: The file does not exist, is not a model that can be read, or has an open size that no argument
             gives.
     """
-    return _told(_read(Path(path), signature, Sizes(size, images), _Use(kernels, probed, _as_is)), progress)
+    return _told(
+        _read(Path(path), signature, Sizes(size, images), _Use(kernels, "fed" if probed else "kept", _as_is)), progress
+    )
 
 
 def load_float(
@@ -110,7 +113,7 @@ def load_float(
     Raises:
         ModelError: As for `load_model`, or its constants cannot be made float32.
     """
-    return _told(_read(Path(path), signature, Sizes(size, images), _Use(kernels, True, _to_change)), progress)
+    return _told(_read(Path(path), signature, Sizes(size, images), _Use(kernels, "read", _to_change)), progress)
 
 
 def _told(loaded: Loaded, progress: Progress | None) -> Loaded:
@@ -137,12 +140,12 @@ class _Use:
 
     Args:
         kernels: The kernel families that will run it.
-        probed: Whether the tensors inside it will be read and fed.
+        inner: What becomes of the tensors inside it: they are kept inside, read, or both read and fed.
         form: What is done to a graph of static sizes: nothing, or what makes it ready to be changed.
     """
 
     kernels: Sequence[Kernels]
-    probed: bool
+    inner: Literal["kept", "read", "fed"]
     form: Callable[[Graph], Rewritten]
 
 
@@ -165,7 +168,7 @@ def _read(path: Path, signature: str | None, sizes: Sizes, use: _Use) -> Loaded:
 
 def _try(file: Path, name: str, signature: str | None, size: Size | None, use: _Use) -> None:
     """Reads and runs a model in a child process before this process does the same."""
-    wanted = json.dumps([str(file), name, signature, size, [*use.kernels], use.probed, use.form.__name__])
+    wanted = json.dumps([str(file), name, signature, size, [*use.kernels], use.inner, use.form.__name__])
     held = file.stat().st_size
     done = trial.survived(child.module_command("octavo.source.load", wanted), name, limits.model_seconds(held))
     if done.returncode == 2:
@@ -188,7 +191,7 @@ def _made(
 
 def _trial(wanted: str) -> int:
     """The child process: reads the model as `_read` will, and runs it with each kernel family."""
-    file, name, signature, size, kernels, probed, form = json.loads(wanted)
+    file, name, signature, size, kernels, use, form = json.loads(wanted)
     trial.confine(limits.model_bytes(Path(file).stat().st_size))
     content = read_bytes(Path(file))
     try:
@@ -202,8 +205,12 @@ def _trial(wanted: str) -> int:
         return 2
     with contextlib.suppress(ModelError):
         graph, _ = _made(content, name, signature, size and tuple(size), {f.__name__: f for f in _FORMS}[form])
-        inner = [t for t in _computed(graph) if t.dtype == "float32" or t.qparams is not None] if probed else []
-        forms = [graph, graph.exposed(inner), graph.severed(inner).exposed(inner)] if inner else [graph]
+        inner = [t for t in _computed(graph) if t.dtype == "float32" or t.qparams is not None]
+        forms = [graph]
+        if use != "kept" and inner:
+            forms.append(graph.exposed(inner))
+        if use == "fed" and inner:
+            forms.append(graph.severed(inner).exposed(inner))
         for family in dict.fromkeys(("xnnpack", "builtin", *kernels)):
             for made in forms:
                 # A family that refuses the model in words is no danger.
