@@ -5,7 +5,7 @@ READY := .venv/.ready
 # A module's tests stay in one process: they share what is dear to make.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope
 
-.PHONY: setup run test test-slow nightly check format docs reference bench clean help
+.PHONY: setup run test test-slow nightly fuzz check format docs reference bench clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,9 @@ test-slow: $(READY) ## all tests
 
 nightly: $(READY) ## all tests, and why any was skipped: the C program and ARM64 need gcc, g++ and QEMU
 	$(PYTEST) -m 'slow or not slow' -rs
+
+fuzz: $(READY) ## damaged files for every command; SEED and COUNT, as in: make fuzz SEED=7 COUNT=1000
+	$(BIN)/python -W ignore scripts/fuzz.py --seed $(or $(SEED),1) --count $(or $(COUNT),300)
 
 check: $(READY) ## style, types, generated documents, the API reference
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ imported, and so do the child processes of Octavo: starting Python anew would ta
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import os
@@ -440,45 +441,47 @@ def changed_config(text: str, random: Random) -> str:
 # --------------------------------------------------------------------------------------------------------------- cases
 
 
+# What each command on a model is given: M is the model, D the data, F the float model, K a kernel family.
+COMMANDS = (
+    "inspect M --ops",
+    "evaluate M --data D --kernels K",
+    "compare F M --data D --kernels K --json",
+    "compare M M --data D --kernels K",
+    "slim M -o out.tflite",
+    "slim M -o out.tflite --pixels int8 --logits",
+    "quantize M --data D -o out.tflite --images 8",
+    "quantize M --data D -o out.tflite --images 8 --tune equalize,bias --observer entropy",
+    "quantize M --data D -o out.tflite --images 8 --tune adaround --precision *=int16x8 --allow-float",
+    "sensitivity M --data D --images 4 --calibration 8 --budget 1 --kernels K",
+    "calibrate M --data D --sizes 1,4 --draws 1 --judges 4",
+    "benchmark M --kernels xnnpack,builtin,reference --seconds 0.05",
+    "deploy M --out folder",
+)
+# Commands that take the float model alone, and those that take the int8 one alone.
+FLOAT, INT8 = ("quantize", "sensitivity", "calibrate"), ("deploy", "slim M -o out.tflite --pixels")
+FAMILIES = ("xnnpack", "builtin", "reference")
+
+
+def filled(command: str, model: Path, good: Path, here: Path, family: str) -> list[Any]:
+    """The words of a command, with its files."""
+    words: dict[str, Any] = {"M": model, "D": good / "data.npz", "F": good / "float.tflite", "K": family}
+    words |= {name: here / name for name in ("out.tflite", "folder")}
+    return [words.get(word, word) for word in command.split()]
+
+
 def _models(damage: Callable[[bytes, Random], bytes]) -> Callable[[Path, Path, Random], list[Any]]:
     def case(good: Path, here: Path, random: Random) -> list[Any]:
-        kind = str(random.choice(["float", "int8"]))
-        model, data = here / "m.tflite", good / "data.npz"
+        command = str(random.choice(COMMANDS))
+        float_only, int8_only = command.startswith(FLOAT), command.startswith(INT8)
+        kind = "float" if float_only else "int8" if int8_only else str(random.choice(["float", "int8"]))
+        model = here / "m.tflite"
         model.write_bytes(damage((good / f"{kind}.tflite").read_bytes(), random))
-        family = str(random.choice(["xnnpack", "builtin", "reference"]))
-        commands: list[list[Any]] = [
-            ["inspect", model, "--ops"],
-            ["evaluate", model, "--data", data, "--kernels", family],
-            ["compare", good / "float.tflite", model, "--data", data, "--kernels", family, "--json"],
-            ["compare", model, model, "--data", data, "--kernels", family],
-            [
-                "slim",
-                model,
-                "-o",
-                here / "out.tflite",
-                *(["--pixels", "int8", "--logits"] if random.random() < 0.5 else []),
-            ],
-            ["quantize", model, "--data", data, "-o", here / "out.tflite", "--images", 8],
-            ["quantize", model, "--data", data, "-o", here / "out.tflite", "--images", 8, "--tune", "equalize,biases"],
-            [
-                "sensitivity",
-                model,
-                "--data",
-                data,
-                "--images",
-                4,
-                "--calibration",
-                8,
-                "--budget",
-                1,
-                "--kernels",
-                family,
-            ],
-            ["calibrate", model, "--data", data, "--sizes", "1,4", "--draws", 1],
-            ["benchmark", model, "--kernels", "xnnpack,builtin,reference", "--seconds", 0.05],
-            ["deploy", model, "--out", here / "folder"],
-        ]
-        return commands[random.integers(0, len(commands))]
+        if command.startswith("deploy"):
+            # The sidecar of a whole stranger's folder fits its model.
+            belongs = json.loads((good / "int8.tflite.json").read_text("utf-8"))
+            belongs["sha256"] = hashlib.sha256(model.read_bytes()).hexdigest()
+            (here / "m.tflite.json").write_text(json.dumps(belongs), "utf-8")
+        return filled(command, model, good, here, str(random.choice(FAMILIES)))
 
     return case
 
@@ -561,6 +564,22 @@ KINDS = {
     "run": Kind(_run, 8),
     "keras": Kind(_keras, 0),
 }
+
+
+def check_good(good: Path) -> None:
+    """Ends the script unless every command works on undamaged files: a refusal would hide what damage does."""
+    wrong = []
+    for command in COMMANDS:
+        with tempfile.TemporaryDirectory() as folder:
+            here = Path(folder)
+            model = good / ("int8.tflite" if command.startswith(INT8) else "float.tflite")
+            said = here / ".said"
+            if (pid := os.fork()) == 0:
+                _case_here([str(word) for word in filled(command, model, good, here, "xnnpack")], said, False)
+            if _waited(pid, None)[0] != 0:
+                wrong.append(f"octavo {command}\n{said.read_text('utf-8', 'replace')}")
+    if wrong:
+        raise SystemExit("These commands do not work on good files:\n" + "\n".join(wrong))
 
 
 def plan(count: int, only: list[str] | None) -> list[tuple[str, int]]:
@@ -784,6 +803,8 @@ def main() -> int:
             name, _, number = arguments.only.partition(":")
             print(run_case(name, int(number), arguments.seed, good, arguments.started, shown=True))
             return 0
+        if keras is False:
+            check_good(good)
         cases = plan(arguments.count, only)
         order = np.random.default_rng(arguments.seed).permutation(len(cases))
         results = _all([cases[place] for place in order], arguments.seed, good, arguments.started, arguments.workers)
