@@ -80,6 +80,21 @@ def _weights(shape: tuple[int, ...]) -> bytes:
     return stream.getvalue()
 
 
+def test_weights_of_other_files_or_in_too_many_pieces(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "secret").write_bytes(bytes(64))
+    damage = {
+        "external.h5": lambda file: file.create_dataset("w", (4,), "f4", external=[(str(tmp_path / "secret"), 0, 16)]),
+        "link.h5": lambda file: file.__setitem__("w", h5py.ExternalLink(str(tmp_path / "other.h5"), "/w")),
+        "pieces.h5": lambda file: file.create_dataset("w", (1000, 1000), "f4", chunks=(1, 1)),
+    }
+    for name, change in damage.items():
+        with h5py.File(tmp_path / name, "w") as file:
+            change(file)
+        with pytest.raises(ModelError, match=r"from another file|1,000,000 pieces"):
+            check_claims(tmp_path / name)
+
+
 def test_keras_files_that_claim_too_much(tmp_path: Path) -> None:
     config = json.dumps({"class_name": "Sequential", "config": {}}).encode()
     check_claims(_archive(tmp_path / "good.keras", config__json=config))

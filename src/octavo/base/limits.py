@@ -26,6 +26,9 @@ MOST_PIXELS = 1 << 26
 # per-class table.
 MOST_CLASSES = 1 << 16
 
+# Chunks of an HDF5 file: the library keeps some KB for each one that is read. Keras stores weights in one piece.
+MOST_CHUNKS = 10_000
+
 # JSON, YAML and Keras configurations: the deepest file that Octavo or Keras writes nests some 20 levels. Parsers
 # recurse, and Python stops at 1,000 calls.
 MOST_DEPTH = 100

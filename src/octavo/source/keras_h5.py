@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 from octavo.base.backend import load
 from octavo.base.border import border, parse_json
 from octavo.base.errors import ModelError
-from octavo.base.limits import allowance
+from octavo.base.limits import MOST_CHUNKS, allowance
 
 # Arguments of Keras 2 layers, each with the value that has no effect.
 _DROPPED: dict[str, Any] = {"groups": 1, "time_major": False, "virtual_batch_size": None, "adjustment": None}
@@ -64,7 +65,9 @@ def check_claims(path: Path) -> Any:
 
 
 def check_sizes(file: Any, held: int, path: Path) -> None:
-    """Refuses a file that declares far more weights than its size allows: a few bytes can declare terabytes.
+    """Refuses a file that declares far more weights than its size allows, or that takes them from other files.
+
+    A few bytes can declare terabytes.
 
     Args:
         file: An open HDF5 file.
@@ -75,18 +78,33 @@ def check_sizes(file: Any, held: int, path: Path) -> None:
         ModelError: The declared weights are too large.
     """
     h5py = load("h5py")
-    declared = 0
+    declared = chunks = 0
 
-    def add(_: str, entry: Any) -> None:
-        nonlocal declared
-        declared += entry.nbytes if isinstance(entry, h5py.Dataset) else 0
+    def add(name: str, entry: Any) -> None:
+        nonlocal declared, chunks
+        if isinstance(entry, h5py.Dataset):
+            declared += entry.nbytes
+            pieces = zip(entry.shape, entry.chunks or entry.shape, strict=True)
+            chunks += math.prod(-(-side // max(piece, 1)) for side, piece in pieces)
+            if entry.external or entry.is_virtual:
+                elsewhere(name)
+        else:
+            for inner in entry:
+                if isinstance(entry.get(inner, getlink=True), h5py.ExternalLink):
+                    elsewhere(f"{name}/{inner}")
 
+    def elsewhere(name: str) -> None:
+        raise ModelError(f"'{path}' takes '{name}' from another file.", "Save the model in one file.")
+
+    add("", file)
     file.visititems(add)
     if declared > allowance(held):
         raise ModelError(
             f"'{path}' says that it holds {declared / 1e9:,.1f} GB of weights, and has {held:,} bytes.",
             "It is damaged: copy or save it again.",
         )
+    if chunks > MOST_CHUNKS:
+        raise ModelError(f"'{path}' holds weights in {chunks:,} pieces.", "It is damaged: copy or save it again.")
 
 
 def version(path: Path) -> str:
