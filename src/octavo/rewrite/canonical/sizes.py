@@ -43,10 +43,8 @@ class Sizes:
             known = Known.of(graph).shapes
             if any(n < 1 for index in known for n in graph.tensors[index].shape):
                 said.append("Sizes that the file leaves open became those that LiteRT computes.")
-            elif _otherwise(graph, known):
-                said.append("Sizes that the file states wrongly became those that LiteRT computes.")
             else:
-                return None
+                return _corrected(graph, known)
         return Change(static(graph, shapes), tuple(said))
 
     def shapes(self, graph: Graph) -> dict[int, Shape]:
@@ -103,6 +101,17 @@ class Sizes:
                 else "Export the model with static sizes.",
             )
         return tuple(shape)
+
+
+def _corrected(graph: Graph, known: Collection[int]) -> Change | None:
+    """The graph with the shapes that LiteRT computes; None if the file states them, or LiteRT cannot compute others."""
+    try:
+        if not _otherwise(graph, known):
+            return None
+        made = static(graph, {})
+    except ModelError:
+        return None
+    return Change(made, ("Sizes that the file states wrongly became those that LiteRT computes.",))
 
 
 def _otherwise(graph: Graph, known: Collection[int]) -> bool:
