@@ -12,7 +12,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 COMPILE = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' $(UPGRADE)
 
-.PHONY: setup run test test-slow nightly check format docs reference bench lock licences audit clean help
+.PHONY: setup run test test-slow nightly fuzz check format docs reference bench lock licences audit clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -42,6 +42,9 @@ test-slow: $(READY) ## all tests
 
 nightly: $(READY) ## all tests, and why any was skipped: the C program and ARM64 need gcc, g++ and QEMU
 	$(PYTEST) -m 'slow or not slow' -rs
+
+fuzz: $(READY) ## damaged files for every command; SEED and COUNT, as in: make fuzz SEED=7 COUNT=1000
+	$(BIN)/python -W ignore scripts/fuzz.py --seed $(or $(SEED),1) --count $(or $(COUNT),300)
 
 check: $(READY) ## style, types, generated documents, the API reference
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from octavo.analysis.compare import compare
 from octavo.base.artefact import Artefact
+from octavo.base.stats import decibels
 from octavo.quantization.observers import Images
 from octavo.rewrite.split_outputs import parts_of
 from octavo.runtime.litert import Model
@@ -223,7 +224,7 @@ def _answer(name: str, part: str | None, real: Array, int8: Array, *, classes: b
     """One output's figures; the first axis is that of the samples."""
     real, int8 = real.astype(np.float64), int8.astype(np.float64)
     noise, signal = float(np.square(int8 - real).sum()), float(np.square(real).sum())
-    sqnr = None if noise == 0 else 10 * float(np.log10(max(signal, 1e-300) / noise))
+    sqnr = decibels(max(signal, 1e-300), noise)
     agreement = None
     if classes:
         agreement = float((real.reshape(len(real), -1).argmax(1) == int8.reshape(len(int8), -1).argmax(1)).mean())

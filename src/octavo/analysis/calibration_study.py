@@ -21,7 +21,7 @@ from octavo.analysis.tasks.task import Scores, Task
 from octavo.base.errors import DataError
 from octavo.base.metric import Metric
 from octavo.base.progress import Progress
-from octavo.base.stats import Interval, bootstrap, paired_difference, wider_needed
+from octavo.base.stats import Interval, bootstrap, decibels, paired_difference, wider_needed
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -213,7 +213,7 @@ def _point(size: int, draw: int, before: Scores, after: Scores) -> Point:
         size,
         draw,
         after.alike(before),
-        10 * float(np.log10(np.square(real).sum() / noise)) if noise else None,
+        decibels(float(np.square(real).sum()), noise),
         after.value(after.metric),
     )
 

@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 from octavo.analysis import compare_views
 from octavo.base.artefact import Artefact
+from octavo.base.border import border
 from octavo.base.errors import DataError, ModelError
+from octavo.base.stats import decibels
 from octavo.quantization.observers import Images
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
 from octavo.tflite.graph import Graph, Op, Tensor, as_codes, as_stored
@@ -192,6 +194,13 @@ def _cosine(first: Any, second: Any) -> float:
     return float(one @ two / max(float(np.sqrt((one @ one) * (two @ two))), 1e-30))
 
 
+def _dot(one: Array, two: Array) -> float:
+    """The dot product of two float32 vectors, in float64 where float32 overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = float(np.dot(one, two))
+    return made if math.isfinite(made) else float(np.dot(one.astype(np.float64), two.astype(np.float64)))
+
+
 @dataclass
 class Sums:
     """Running sums of a tensor's error: enough for every figure, and of a size independent of the number of images."""
@@ -213,10 +222,10 @@ class Sums:
             x = reference[start : start + _BLOCK]
             y = _decoded(tensor, values[start : start + _BLOCK])
             error = y - x
-            self.signal += float(np.dot(x, x))
-            self.other += float(np.dot(y, y))
-            self.product += float(np.dot(x, y))
-            self.noise += float(np.dot(error, error))
+            self.signal += _dot(x, x)
+            self.other += _dot(y, y)
+            self.product += _dot(x, y)
+            self.noise += _dot(error, error)
             np.abs(error, out=error)
             self.absolute += float(error.sum())
             self.largest = max(self.largest, float(error.max()))
@@ -231,7 +240,7 @@ class Sums:
         """The figures; `scale` is the tensor's step, None if it is stored in float."""
         length = math.sqrt(self.signal * self.other)
         return Error(
-            sqnr=10 * math.log10(self.signal / self.noise) if self.signal > 0 and self.noise > 0 else None,
+            sqnr=decibels(self.signal, self.noise),
             cosine=self.product / length if length > 0 else None,
             mean=self.absolute / max(self.count, 1),
             largest=self.largest,
@@ -344,6 +353,11 @@ class _Seen:
     codes: Array = field(default_factory=lambda: np.zeros(256, np.int64))
     ends: Array = field(default_factory=lambda: np.zeros(2, np.int64))
 
+    @property
+    def finite(self) -> bool:
+        """Whether every value was a finite number."""
+        return all(math.isfinite(value) for sums in (self.accumulated, self.added) for value in vars(sums).values())
+
     def merge(self, more: _Seen) -> None:
         self.accumulated.merge(more.accumulated)
         self.added.merge(more.added)
@@ -394,6 +408,13 @@ def compare(
     for probe in probes[1:]:
         for mine, more in zip(seen, probe.seen, strict=True):
             mine.merge(more)
+    broken = [pair.after.name for pair, kept in zip(pairs, seen, strict=True) if not kept.finite]
+    if broken:
+        raise ModelError(
+            f"{before.name} or {after.name} computes NaN or infinity on these images, so that no error can be told.",
+            "A normalization may divide by zero, or a weight is not finite. The tensors:",
+            broken[:10],
+        )
     found = [_figures(pair, kept) for pair, kept in zip(pairs, seen, strict=True)]
     return Compared(
         images=len(images),
@@ -440,6 +461,7 @@ class _Runner:
     """An interpreter from arrays to arrays, by the file's own order of inputs and outputs."""
 
     def __init__(self, graph: Graph, kernels: Kernels) -> None:
+        self._name = graph.name
         self._inputs = [graph.tensors[index] for index in graph.inputs]
         self._outputs = [graph.tensors[index] for index in graph.outputs]
         self._made = made = interpreter(graph.content, kernels)
@@ -456,7 +478,8 @@ class _Runner:
             params = tensor.qparams
             raw = values.astype(tensor.dtype) if params is None else as_stored(params.quantize(values), tensor.dtype)
             self._made.set_tensor(tensor.index, raw)
-        self._made.invoke()
+        with border(f"LiteRT cannot run {self._name}", kind=ModelError):
+            self._made.invoke()
         return [
             view() if tensor.qparams is None else as_codes(view())
             for tensor, view in zip(self._outputs, self._exits, strict=True)

@@ -38,7 +38,8 @@ class ClassTable(Part):
     Args:
         top5: The share whose true class is among the five most probable; None for ten classes or fewer.
         per_class: The scores of every class.
-        confusion: How many samples of each true class (row) were classified as each class (column).
+        confusion: How many samples of each true class (row) were classified as each class (column). Empty for more than
+            4,096 classes.
     """
 
     top5: Interval | None

@@ -112,6 +112,10 @@ def _of_run(path: Path) -> tuple[Metric, list[dict[str, Any]]]:
             raise OctavoError(
                 f"The models of '{path}' have no scores: its samples have no labels.", "Give runs on labelled samples."
             )
+        if not (path / model.file).is_file():
+            raise OctavoError(
+                f"'{path}' has no file '{model.file}', which its {Evaluation.file} names.", SearchRecord.remedy
+            )
         rows.append(
             {
                 "name": f"{path.name}: {name}",

@@ -6,7 +6,6 @@ one in which only this op is float, which shows how much int8 would gain if the 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from octavo.analysis.tasks.task import Run, Scores, Task
 from octavo.base.errors import DataError
 from octavo.base.formats import DEFAULT
 from octavo.base.metric import Metric
+from octavo.base.stats import decibels
 from octavo.data.dataset import ImageSet
 from octavo.quantization.observers import Images
 from octavo.quantization.precision import Precision, format_of, name_of, possible
@@ -256,7 +256,7 @@ class _Meter:
         made, scores = self._run(graph)
         noise = float(np.sum((made - self._real) ** 2))
         return Measure(
-            sqnr=10 * math.log10(self._signal / noise) if noise > 0 and self._signal > 0 else None,
+            sqnr=decibels(self._signal, noise),
             agreement=scores.alike(self._scores),
             score=self._figure(scores),
         )

@@ -51,5 +51,5 @@ def benchmark(
         if Path(path).is_file() and Path(path).suffix != ".tflite":
             raise OctavoError(f"'{path}' is not a .tflite file.", "Quantize or export it first: `octavo quantize`.")
     progress = progress or Silent()
-    graphs = [(Path(path), load_model(path, progress=progress).graph) for path in models]
+    graphs = [(Path(path), load_model(path, progress=progress, kernels=kernels).graph) for path in models]
     return timed(graphs, list(threads), list(kernels), seconds, profile, progress.say)

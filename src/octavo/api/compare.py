@@ -54,10 +54,10 @@ def compare(
     """
     progress = progress or Silent()
     inputs = options.inputs_of(data, fields)
-    two = _second(after, inputs, progress)
+    two = _second(after, inputs, progress, kernels)
     # What was quantized is the canonical form of a float model, so its tensors are those to compare.
     read = load_float if _is_quantized(two.graph) else load_model
-    one = read(before, inputs.signature, inputs.size, progress=progress)
+    one = read(before, inputs.signature, inputs.size, progress=progress, kernels=[kernels], probed=True)
     source = opened(inputs, progress)
     preprocess = scale_of(one if one.sidecar or not two.sidecar else two, inputs, source, progress).preprocess
     chosen = draw_calibration(source, inputs.images, inputs.seed, choice=1)
@@ -66,14 +66,14 @@ def compare(
         return compare_tensors(one.graph, two.graph, feed, kernels, advance)
 
 
-def _second(path: Path | str, inputs: Inputs, progress: Progress) -> Loaded:
+def _second(path: Path | str, inputs: Inputs, progress: Progress, kernels: Kernels) -> Loaded:
     """The second model. It gets `signature` and `size` only if its file needs them, which int8 files do not."""
     try:
-        return load_model(path, progress=progress)
+        return load_model(path, progress=progress, kernels=[kernels], probed=True)
     except ModelError:
         if inputs.signature is None and inputs.size is None:
             raise
-        return load_model(path, inputs.signature, inputs.size, progress=progress)
+        return load_model(path, inputs.signature, inputs.size, progress=progress, kernels=[kernels], probed=True)
 
 
 def _is_quantized(graph: Graph) -> bool:

@@ -47,7 +47,7 @@ def evaluate(
     """
     progress = progress or Silent()
     inputs = inputs_of(data, fields)
-    loaded = load_model(model, inputs.signature, inputs.size, progress=progress)
+    loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
     source = opened(inputs, progress)
     preprocess = scale_of(loaded, inputs, source, progress).preprocess
     test, task = understood(loaded, draw_test(source, inputs.images, inputs.seed), inputs, progress)

@@ -67,7 +67,7 @@ def sensitivity(
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
     wanted.refuse("precision", why="Every op is measured in int8 and in float, so `precision` has no effect.")
-    loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
+    loaded = load_float(model, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
     graph = loaded.graph
     check_float(graph)
     source = opened(inputs, progress)

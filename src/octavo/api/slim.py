@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, get_args
 
 from octavo.api.opened import opened, scale_of
 from octavo.api.samples import draw_samples
@@ -14,6 +14,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import InputFields, Inputs, inputs_of
 from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
+from octavo.runtime.litert import Kernels
 from octavo.source.classes import class_names
 from octavo.source.load import load_model, task_of
 from octavo.source.sidecar import Sidecar, write_model
@@ -105,7 +106,7 @@ def slim(
     """
     inputs, out = inputs_of(data, fields), Path(out)
     check_output(out, model)
-    loaded = load_model(model, inputs.signature, inputs.size, progress=progress)
+    loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=get_args(Kernels))
     source = None if inputs.data is None else opened(inputs, progress or Silent())
     preprocess = scale_of(loaded, inputs, source, progress or Silent()).preprocess
     samples = draw_samples(loaded.graph, preprocess, inputs, source)

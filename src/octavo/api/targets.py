@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, get_args
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from octavo.deployment.targets.ask import ask, every
 from octavo.deployment.targets.survey import Survey
 from octavo.deployment.targets.target import Target, trial_of
 from octavo.recipe.options import InputFields, Inputs, inputs_of
+from octavo.runtime.litert import Kernels
 from octavo.runtime.litert import inputs_of as ports_of
 from octavo.source.classes import class_names
 from octavo.source.load import load_model, task_of
@@ -56,7 +57,7 @@ def targets(
     path = Path(model)
     if path.is_file() and path.suffix != ".tflite":
         raise ModelError(f"'{path}' is not a .tflite file.", "Quantize or export it first: `octavo quantize`.")
-    loaded = load_model(path, inputs.signature, inputs.size, progress=progress)
+    loaded = load_model(path, inputs.signature, inputs.size, progress=progress, kernels=get_args(Kernels))
     source = None if inputs.data is None else opened(inputs, progress)
     preprocess = scale_of(loaded, inputs, source, progress).preprocess
     samples = draw_samples(loaded.graph, preprocess, inputs, source)

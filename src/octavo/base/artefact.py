@@ -5,13 +5,13 @@ Each file has one class, next to the code that computes it. Only `to_json` and `
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from octavo.base.border import border, cause, parse_json
 from octavo.base.errors import OctavoError
 from octavo.base.files import write_json
 from octavo.base.upgrades import upgraded
@@ -66,10 +66,8 @@ class Artefact(Part):
         Raises:
             OctavoError: There is no such file, it holds something else, or a later version of Octavo wrote it.
         """
-        try:
-            value = dict(json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise OctavoError(f"'{path}' is not {cls.what}: {type(error).__name__}.", cls._remedy(path)) from error
+        with border(f"'{path}' is not {cls.what}", cls._remedy(path)):
+            value = dict(parse_json(path.read_bytes()))
         return cls.from_json(value, path)
 
     @classmethod
@@ -95,8 +93,8 @@ class Artefact(Part):
             return cls.model_validate(upgraded(cls.file, value, found, cls.version))
         except ValidationError as error:
             details = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:10]]
-        except (AttributeError, KeyError, TypeError, OctavoError) as error:
-            details = [f"{type(error).__name__}: {error}"]
+        except Exception as error:  # An earlier version's file may hold anything in any place.
+            details = [cause(error)]
         raise OctavoError(
             f"'{path}' is not {cls.what} as Octavo writes it (schema {found}).", cls._remedy(path), details=details
         )

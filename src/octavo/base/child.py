@@ -36,9 +36,18 @@ def code_command(code: str, *arguments: object) -> list[str]:
     return [sys.executable, "-I", "-c", code, *map(str, arguments)]
 
 
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, and keeps what it prints."""
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def run(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, and keeps what it prints.
+
+    Args:
+        command: As `module_command` and `code_command` make it.
+        seconds: After which it is killed.
+
+    Raises:
+        subprocess.TimeoutExpired: It was killed.
+    """
+    # What native code prints need not be UTF-8.
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=seconds)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, log10, sqrt
 from typing import Any
 
 import numpy as np
@@ -154,6 +154,19 @@ def wider_needed(loss: Interval, trials: int, margin: float, share: bool) -> int
         return None
     needed = int(np.ceil(trials * ((loss.high - loss.value) / room) ** 2))
     return max(needed, items_needed(0, 0, 1, min(room, 1.0)) or 0) if share else needed
+
+
+def decibels(signal: float, noise: float) -> float | None:
+    """A ratio of two powers in dB: ``10 log10(signal / noise)``. None if that is no finite number.
+
+    Example:
+        >>> decibels(100.0, 1.0), decibels(1.0, 0.0), decibels(1e-300, 1e300), decibels(float("nan"), 1.0)
+        (20.0, None, None, None)
+    """
+    if not (signal > 0 and noise > 0 and isfinite(signal) and isfinite(noise)):
+        return None
+    ratio = signal / noise
+    return 10 * log10(ratio) if ratio > 0 and isfinite(ratio) else None
 
 
 def mcnemar(losses: int, gains: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 
@@ -28,6 +29,10 @@ def main() -> None:
 
 
 def _run() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A sign that the encoding of the terminal lacks is shown as its code.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except OctavoError as error:
@@ -37,8 +42,8 @@ def _run() -> None:
             sys.stderr.write(f"{_INTERRUPTED}\n")
         raise
     except OSError as error:
+        where = f" ('{error.filename}')" if error.filename else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
-            where = f" ('{error.filename}')" if error.filename else ""
             sys.exit(
                 _refuse(f"{error.strerror}{where}. Free some space or choose another place. No file is half written.")
             )

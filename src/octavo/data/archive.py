@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import gzip
 import stat
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,30 +19,9 @@ from typing import IO, NoReturn, Self, cast
 import numpy as np
 
 from octavo.base.affine import IntArray
+from octavo.base.border import border, cause
 from octavo.base.errors import DataError
-
-# Twice the largest data set that is commonly trained on (ImageNet-1k: 1.28 million files, 150 GB). Each member
-# costs some 500 bytes of memory as long as the archive is open.
-MOST_MEMBERS = 3_000_000
-MOST_BYTES = 300 << 30
-# A member is read into memory whole. A photograph has some 10 MB; a CIFAR batch, the largest useful one, 31 MB.
-MOST_MEMBER_BYTES = 256 << 20
-# Encoded images hardly shrink and raw ones shrink perhaps 20 times, while deflate reaches 1,032 on zeros. Small
-# archives are allowed with any ratio, since they cannot fill the memory.
-MOST_RATIO = 100
-FREE_BYTES = 64 << 20
-
-DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-)
+from octavo.base.limits import MOST_BYTES, MOST_MEMBER_BYTES, MOST_MEMBERS, MOST_RATIO, allowance
 
 
 class Tar:
@@ -99,7 +76,7 @@ class Tar:
         with self.path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         stream = cast(IO[bytes], gzip.open(self.path) if packed else self.path.open("rb"))  # noqa: SIM115
-        return _Metered(stream, self.path, _allowance(self.path) if packed else MOST_BYTES)
+        return _Metered(stream, self.path, allowance(self.path.stat().st_size) if packed else MOST_BYTES)
 
 
 class Zip:
@@ -139,8 +116,8 @@ class Zip:
                 try:
                     # Reading stops at the size that the index declares, which was checked.
                     content: bytes | str = archive.read(self._members[positions[place]])
-                except DAMAGE as error:
-                    content = f"damaged in the archive: {error}"
+                except Exception as error:  # as at every border
+                    content = f"damaged in the archive: {cause(error)}"
                 yield int(place), content
 
 
@@ -213,12 +190,8 @@ def refuse(path: Path, reason: str) -> NoReturn:
 
 def check_ratio(path: Path, total: int) -> None:
     """Refuses an archive that claims `total` bytes, if that is too much for its own size."""
-    if total > _allowance(path):
+    if total > allowance(path.stat().st_size):
         refuse(path, f"it claims {total:,} bytes, over {MOST_RATIO} times its own size")
-
-
-def _allowance(path: Path) -> int:
-    return max(FREE_BYTES, MOST_RATIO * path.stat().st_size)
 
 
 def _clean(name: str) -> str:
@@ -227,9 +200,7 @@ def _clean(name: str) -> str:
 
 @contextmanager
 def _damage_explained(path: Path) -> Iterator[None]:
-    try:
+    with border(
+        f"The archive '{path}' cannot be read whole", "It may be damaged; download or pack it again.", DataError
+    ):
         yield
-    except DAMAGE as error:
-        raise DataError(
-            f"The archive '{path}' cannot be read whole: {error}.", "It may be damaged: download or pack it again."
-        ) from error

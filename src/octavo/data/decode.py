@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from octavo.base.affine import IntArray
+from octavo.base.limits import MOST_PIXELS
 from octavo.data.preprocess import Pixels
 
 # Suffix to Pillow's name of the format. EPS is left out on purpose: Pillow would start Ghostscript for it.
@@ -32,10 +33,6 @@ FORMATS = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-
-# A file of a few kilobytes can claim any size. 64 megapixels is more than today's cameras usually deliver, and
-# 192 MiB decoded.
-MOST_PIXELS = 1 << 26
 
 
 class Files(Protocol):

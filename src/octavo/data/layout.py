@@ -59,6 +59,13 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
     masks = pairs([path for _, path in shown])
     if masks:
         return _masked(images, {path: shown[place][0] for path, place in masks.items()}, files, name, source)
+    if unreadable := [path for _, path in images if not _is_text(path)]:
+        raise DataError(
+            f"{len(unreadable)} names in {source} are not UTF-8, or not for this locale: no report can hold them.",
+            "Rename these folders and files, or set a UTF-8 locale, such as LC_ALL=C.UTF-8:",
+            [ascii(path) for path in unreadable[:10]],
+        )
+    ignored = [path if _is_text(path) else ascii(path) for path in ignored]
     images = _without_wrapper(images)
     tops = {path.split("/")[0] for _, path in images if "/" in path}
     named = any(top.lower() in SPLITS and path.count("/") >= 2 for top, path in _with_top(images))
@@ -127,6 +134,15 @@ def _dataset(
             ignored=tuple(sorted(ignored)),
         )
     return Dataset(name=name, classes=classes, splits=splits, source=source)
+
+
+def _is_text(path: str) -> bool:
+    """Whether a name is UTF-8. Python keeps other bytes of a name as lone surrogates, which no file can hold."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _hidden(path: str) -> bool:

@@ -12,8 +12,9 @@ from PIL import Image
 
 from octavo.base.affine import IntArray
 from octavo.base.errors import DataError
+from octavo.base.limits import MOST_PIXELS
 from octavo.data.dataset import MOST_LISTED, Truth
-from octavo.data.decode import FORMATS, MOST_PIXELS, Files
+from octavo.data.decode import FORMATS, Files
 
 # Folders of images and of masks, in lower case. What else is in the path tells which mask is whose.
 IMAGES = ("images", "image", "imgs", "img", "jpegimages")

@@ -7,6 +7,7 @@ input, under the input's name, or under the name with `_train` and `_test` at it
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.affine import FloatArray
+from octavo.base.border import border
 from octavo.base.errors import DataError
-from octavo.data.archive import DAMAGE, check_ratio
+from octavo.base.limits import MOST_AXES, MOST_CLASSES
+from octavo.data.archive import check_ratio
 from octavo.data.columns import Columns
 from octavo.data.dataset import ArrayStore, Dataset, Labels, Split, Truth, TruthArray
 from octavo.data.preprocess import Pixels
@@ -122,19 +125,35 @@ def _columns(arrays: _Arrays, source: str) -> Columns:
 
 def _load(path: Path) -> tuple[_Arrays, _Arrays]:
     """The arrays whose names have a meaning, and the others."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_ratio(path, sum(member.file_size for member in archive.infolist()))
-        with np.load(path, allow_pickle=False) as file:
-            known = {key: file[key] for key in file.files if key in _KEYS}
-            # Beside images the others are only named: nothing is read that nobody asked for.
-            alone = not {"x_train", "x_test", "x"} & set(known)
-            return known, {key: file[key] if alone else np.empty(0) for key in file.files if key not in _KEYS}
-    except (*DAMAGE, MemoryError) as error:
-        raise DataError(
-            f"'{path}' cannot be read: {error}.",
-            "It may be damaged, or hold Python objects, which are never loaded; save plain arrays.",
-        ) from error
+    todo = "It may be damaged, or hold Python objects, which are never loaded; save plain arrays."
+    with border(f"'{path}' cannot be read", todo, DataError), zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        check_ratio(path, sum(member.file_size for member in members))
+        names = {member.filename.removesuffix(".npy"): member for member in members}
+        known = {key: _array(archive, member) for key, member in names.items() if key in _KEYS}
+        # Beside images the others are only named: nothing is read that nobody asked for.
+        alone = not {"x_train", "x_test", "x"} & set(known)
+        others = {key: member for key, member in names.items() if key not in _KEYS}
+        return known, {key: _array(archive, member) if alone else np.empty(0) for key, member in others.items()}
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """One array. The size that its header claims is checked before NumPy allocates memory for it."""
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        # Version 3 differs from 2 only for the names of fields, and arrays with fields are not used here.
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(stream)
+        if dtype.hasobject:
+            raise ValueError(f"{member.filename} holds Python objects")
+        if len(shape) > MOST_AXES or min(shape, default=0) < 0:
+            raise ValueError(f"{member.filename} claims the shape {shape}")
+        held = member.file_size - stream.tell()
+        # An axis of length 0 would hide the claims of the others, which are lengths too.
+        if math.prod(max(n, 1) for n in shape) * max(dtype.itemsize, 1) > max(held, MOST_CLASSES):
+            raise ValueError(f"{member.filename} claims the shape {shape} of {dtype}, and has {held:,} bytes")
+    with archive.open(member) as stream:
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
 def _images(array: npt.NDArray[Any], what: str) -> Pixels | FloatArray:
@@ -197,6 +216,11 @@ def _answers(arrays: _Arrays, ending: str, count: int, source: str) -> _Answers:
                 f"{what} has the label {labels.min()}; labels start at 0.",
                 "Save numbers that a model is to predict as floats.",
             )
+        if labels.max() >= MOST_CLASSES:
+            raise DataError(
+                f"{what} has the label {labels.max():,}; Octavo takes up to {MOST_CLASSES:,} classes, from 0.",
+                "Number the classes 0, 1, 2, ... Save numbers that a model is to predict as floats.",
+            )
         return _Answers(labels, int(labels.max()) + 1)
     if flat.dtype.kind not in "iufb" or not flat.size:
         raise DataError(
@@ -207,7 +231,7 @@ def _answers(arrays: _Arrays, ending: str, count: int, source: str) -> _Answers:
         raise DataError(f"{what} has NaN or infinite values.", "Remove or mend these samples.")
     if flat.ndim == 2:
         hot = flat != 0
-        if np.all(hot.sum(axis=1) == 1) and np.all(flat[hot] == 1):
+        if flat.shape[1] <= MOST_CLASSES and np.all(hot.sum(axis=1) == 1) and np.all(flat[hot] == 1):
             return _Answers(hot.argmax(axis=1).astype(np.int64), flat.shape[1])
     return _Answers(truth=array)
 

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from octavo.base.border import border
 from octavo.base.errors import DataError
 from octavo.data import cifar
 from octavo.data.archive import Tar, Zip
@@ -53,7 +54,8 @@ def open_dataset(source: Source, path: Path | str | None = None) -> Dataset:
 
 
 def _open_path(path: Path) -> Dataset:
-    path = path.expanduser()
+    with border(f"'{path}' cannot be found", "Give the path without '~'.", DataError):
+        path = path.expanduser()
     if not path.exists():
         raise DataError(f"There is no file or folder '{path}'.", "Check the path of the images.")
     source = f"'{path}'"

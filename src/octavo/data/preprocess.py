@@ -16,6 +16,7 @@ from PIL import Image
 
 from octavo.base.affine import FloatArray
 from octavo.base.errors import DataError
+from octavo.base.limits import MOST_PIXELS
 from octavo.recipe.schema import PreprocessRecipe
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -53,8 +54,12 @@ class Preprocess:
     def __post_init__(self) -> None:
         if len(self.size) != 2 or not all(isinstance(side, int) and side >= 1 for side in self.size):
             raise ValueError(f"size must be a height and a width of at least 1, not {self.size}")
+        if self.size[0] * self.size[1] > MOST_PIXELS:
+            raise ValueError(f"size must have at most {MOST_PIXELS:,} pixels, and is {self.size}")
         if len(self.scale) != 2 or not np.all(np.isfinite(self.scale)) or self.scale[0] >= self.scale[1]:
             raise ValueError(f"scale must be two rising finite numbers, not {self.scale}")
+        if not 0 < np.float32(self.scale[1] - self.scale[0]) < np.inf:
+            raise ValueError(f"scale must be two numbers apart in float32, not {self.scale}")
         if self.interpolation not in get_args(Interpolation):
             raise ValueError(f"interpolation must be one of {get_args(Interpolation)}, not {self.interpolation!r}")
         if self.channels not in get_args(Channels):

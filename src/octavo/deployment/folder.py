@@ -8,7 +8,7 @@ import shutil
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack, get_args
 
 from octavo.analysis.evaluation import Evaluation
 from octavo.analysis.tasks.task import gives_probabilities
@@ -25,6 +25,7 @@ from octavo.deployment.evaluated import Evaluated, evaluated, read_evaluation
 from octavo.deployment.sbom import bill
 from octavo.deployment.web import Shown, Web, write_web
 from octavo.recipe.options import InputFields, Inputs, inputs_of
+from octavo.runtime.litert import Kernels
 from octavo.source.classes import class_names
 from octavo.source.load import Loaded, load_model, preprocess_for, scale_is_known
 from octavo.source.own_model import OwnModel
@@ -108,7 +109,7 @@ def deploy(
         raise ModelError(f"'{run}' holds no int8.tflite.", "Give the directory of a finished `octavo run`, or a model.")
     progress, inputs = progress or Silent(), inputs_of(data, fields)
     _check_file(model)
-    loaded = load_model(model)
+    loaded = load_model(model, kernels=get_args(Kernels))
     _check_graph(loaded)
     loaded = replace(loaded, sidecar=_belongs(loaded, inputs))
     _check_classes(loaded)

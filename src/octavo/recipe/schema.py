@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from octavo.base.border import border, parse_yaml
 from octavo.base.errors import RecipeError
 from octavo.base.formats import FORMATS, Precision, named, trainable
 from octavo.recipe.choices import OBSERVERS, PASSES, TASKS, ObserverName, PassName, TaskName, explained
@@ -494,11 +495,8 @@ Lines = dict[tuple[str, ...], str]
 
 def _parse(text: str, where: str) -> tuple[dict[str, Any], Lines]:
     """The recipe's value, and for each key's path the place it stands (``line 7``)."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
+    with border(f"{where} is not valid YAML", "See docs/recipes.md.", RecipeError):
+        value, root = parse_yaml(text)
     if not isinstance(value, dict):
         raise RecipeError(f"{where} should be a mapping of keys to values, but is not.", "See docs/recipes.md.")
     lines: Lines = {}
@@ -525,10 +523,8 @@ def _apply(value: dict[str, Any], lines: Lines, setting: str) -> None:
     if not equals or not key:
         raise RecipeError(f"'{setting}' is not a setting.", "Write --set KEY=VALUE, such as --set train.epochs=3.")
     path = tuple(key.strip().split("."))
-    try:
-        parsed = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"The value of '{setting}' is not valid YAML.") from None
+    with border(f"The value of '{setting}' is not valid YAML", kind=RecipeError):
+        parsed, _ = parse_yaml(text)
     if isinstance(parsed, str):
         # YAML 1.1 reads 1e-3 as text; every shell user means the number.
         with contextlib.suppress(ValueError):

@@ -12,6 +12,7 @@ from octavo.analysis.compare import Compared
 from octavo.analysis.distributions import Distributions
 from octavo.analysis.evaluation import ClassTable, Comparison, Delivery, Evaluation, ModelEvaluation
 from octavo.base.artefact import Artefact, Part
+from octavo.base.border import border, parse_yaml
 from octavo.base.errors import OctavoError
 from octavo.base.provenance import Provenance
 from octavo.base.stats import Interval
@@ -246,12 +247,11 @@ def read(run_dir: Path) -> Facts:
 
 
 def _recipe(path: Path, again: str) -> Recipe:
-    import yaml
-
+    problem, todo = f"'{path}' is not the recipe of a run", f"Delete it and run again: {again}"
+    with border(problem, todo):
+        value = dict(parse_yaml(path.read_text("utf-8"))[0])
     try:
-        return Recipe.model_validate(dict(yaml.safe_load(path.read_text("utf-8"))))
+        return Recipe.model_validate(value)
     except ValidationError as error:
         details = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:10]]
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        details = [type(error).__name__]
-    raise OctavoError(f"'{path}' is not the recipe of a run.", f"Delete it and run again: {again}", details=details)
+    raise OctavoError(f"{problem}.", todo, details=details)

@@ -630,5 +630,7 @@ def _confusion(table: ClassTable, name: str) -> str:
     """The class that a class is most often mistaken for, as a sentence."""
     names = [row.name for row in table.per_class]
     place = names.index(name)
+    if not table.confusion:
+        return ""
     row = [0 if k == place else hits for k, hits in enumerate(table.confusion[place])]
     return f" It is mistaken for '{names[row.index(max(row))]}' {count(max(row), 'time')}." if max(row) > 1 else ""

@@ -279,7 +279,7 @@ def memory(facts: Facts) -> Plot | None:
 
 def confusion(facts: Facts) -> Plot | None:
     """Float's confusion matrix, and how int8 changes it; None for tasks without one."""
-    if facts.by_class is None:
+    if facts.by_class is None or not facts.by_class[0].confusion:
         return None
     classes, (before, after) = facts.evaluation.classes, (table.confusion for table in facts.by_class)
     count = len(classes)

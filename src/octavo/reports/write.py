@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from octavo.base.artefact import Artefact
+from octavo.base.border import parse_json, parse_yaml
 from octavo.base.errors import OctavoError
 from octavo.base.files import check_results, write_text
 from octavo.reports.facts import NEEDED, OPTIONAL, Facts, read
@@ -187,16 +187,14 @@ def _cell(text: str) -> str:
 
 def _report(run_dir: Path, facts: Facts, found: list[Finding]) -> Report:
     """Every fact as its stage wrote it, without the pictures of the gallery."""
-    import yaml
-
     value: dict[str, Any] = {}
     for name in (*NEEDED, *OPTIONAL):
         path = run_dir / name
         if getattr(facts, path.stem) is None:
             value[path.stem] = None
             continue
-        load = yaml.safe_load if path.suffix == ".yaml" else json.loads
-        value[path.stem] = load(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        value[path.stem] = parse_yaml(text)[0] if path.suffix == ".yaml" else parse_json(text)
     for row in value["evaluation"]["comparison"].get("disagreements", []):
         row.pop("image", None)
     return Report(**value, findings=found)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from octavo.base import child
 from octavo.base.affine import QParams
+from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.base.quiet import quiet
 from octavo.tflite.graph import Graph, as_codes, as_stored
@@ -62,14 +59,14 @@ def interpreter(
             for index, shape in (shapes or {}).items():
                 made.resize_tensor_input(index, shape)
             made.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # as at every border
         if unknown := re.search(r"unresolved custom op: (.+?)\.?\s", f"{error} "):
             raise ModelError(
                 f"LiteRT has no kernel for the custom op '{unknown[1]}', so the model cannot run here.",
                 "Export the model with built-in ops only, or end it before that op.",
             ) from error
         raise ModelError(
-            f"LiteRT refuses the model: {' '.join(str(error).split())}",
+            f"LiteRT refuses the model: {' '.join(str(error).split()) or type(error).__name__}",
             "It may use an op or a version that LiteRT lacks; `octavo inspect` lists its ops.",
         ) from error
     return made
@@ -181,17 +178,23 @@ class Model:
             for place in range(worker, len(batch), count):
                 item = batch[place]
                 values = item if isinstance(item, tuple) else (item,)
-                for index, value in zip(self.graph.inputs, values, strict=True):
-                    made.set_tensor(index, value[None])
-                if stateful:
-                    # Each item starts anew, whatever ran before it on this core.
-                    made.reset_all_variables()
-                made.invoke()
-                look(place, [view() for view in exits])
+                with border(f"LiteRT cannot run {self.graph.name}", kind=ModelError):
+                    for index, value in zip(self.graph.inputs, values, strict=True):
+                        made.set_tensor(index, value[None])
+                    if stateful:
+                        # Each item starts anew, whatever ran before it on this core.
+                        made.reset_all_variables()
+                    made.invoke()
+                # No name holds the views, since LiteRT refuses the next run while there is one.
+                look(place, self._read(exits))
 
         with ThreadPoolExecutor(count) as pool:
             for done in [pool.submit(work, worker) for worker in range(count)]:
                 done.result()
+
+    def _read(self, exits: Sequence[Callable[[], Array]]) -> list[Array]:
+        with border(f"LiteRT cannot run {self.graph.name}", kind=ModelError):
+            return [view() for view in exits]
 
     def run(
         self,
@@ -302,58 +305,45 @@ def interleaved(
     return np.array(rounds).T
 
 
-def vet(
-    path: Path,
-    shapes: Mapping[int, Sequence[int]] | None = None,
-    name: str | None = None,
-    also: Sequence[Kernels] = (),
-) -> None:
-    """Allocates and runs an untrusted model once in a child process, so that a crash does not end this process.
+def refusal(content: bytes, kernels: Kernels, shapes: Mapping[int, Sequence[int]] | None = None) -> str:
+    """Why LiteRT cannot run a model with a kernel family; empty if it can. A damaged model can crash the process.
 
-    Damaged flatbuffers can crash the runtime instead of failing cleanly.
+    The model runs on zeros, whose refusal counts, and then on random values and on the largest ones, since kernels can
+    also crash on what they read. An honest model may refuse these, such as an index out of range.
 
     Args:
-        path: The file.
-        shapes: Shapes of inputs, by tensor index, where they are not to be the file's.
-        name: The model's name in errors; its path by default.
-        also: Other kernel families that will run it here; a clean refusal by one of them is no error.
-
-    Raises:
-        ModelError: LiteRT refused the model, or crashed on it.
+        content: The bytes of a `.tflite` file.
+        kernels: The kernel family.
+        shapes: As for `interpreter`.
     """
-    wanted = json.dumps({index: list(shape) for index, shape in (shapes or {}).items()})
-    done = child.run(child.module_command("octavo.runtime.litert", path, wanted, *also))
-    if done.returncode == 0:
-        return
-    name = name or f"'{path}'"
-    if done.returncode == 2:
-        raise ModelError(f"LiteRT cannot run {name}: {done.stderr.strip()}")
-    raise ModelError(
-        f"LiteRT crashed on {name} (exit code {done.returncode}): the file is damaged.",
-        "Copy or export it again.",
-    )
-
-
-def _vet_here(path: str, wanted: str, *also: Any) -> int:
-    shapes = {int(index): shape for index, shape in json.loads(wanted).items()}
-    for kernels in (*also, "xnnpack"):
-        refused = _refused(Path(path).read_bytes(), shapes, kernels)
-    sys.stderr.write(refused)
-    return 2 if refused else 0
-
-
-def _refused(content: bytes, shapes: Mapping[int, Sequence[int]], kernels: Kernels) -> str:
-    """Why LiteRT cannot run a model on zeros; empty if it can."""
+    random = np.random.default_rng(0)
+    ran = False
     try:
         made = interpreter(content, kernels, shapes=shapes)
         with quiet():
-            for detail in made.get_input_details():
-                made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
-            made.invoke()
-    except (ModelError, RuntimeError, ValueError, TypeError) as error:
-        return " ".join(str(error).split())
+            for draw in (_zeros, _random, _largest):
+                for detail in made.get_input_details():
+                    made.set_tensor(detail["index"], draw(tuple(detail["shape"]), np.dtype(detail["dtype"]), random))
+                made.invoke()
+                ran = True
+    except Exception as error:  # as at every border
+        return "" if ran else " ".join(str(error).split()) or type(error).__name__
     return ""
 
 
-if __name__ == "__main__":
-    raise SystemExit(_vet_here(*sys.argv[1:]))
+def _zeros(shape: tuple[int, ...], dtype: Any, random: np.random.Generator) -> Array:
+    return np.zeros(shape, dtype)
+
+
+def _random(shape: tuple[int, ...], dtype: Any, random: np.random.Generator) -> Array:
+    if dtype in (np.int8, np.uint8):
+        limits = np.iinfo(dtype)
+        return random.integers(limits.min, limits.max + 1, shape).astype(dtype)
+    # 0 and 1 are valid indices of any lookup table.
+    return (random.standard_normal(shape) if dtype.kind == "f" else random.integers(0, 2, shape)).astype(dtype)
+
+
+def _largest(shape: tuple[int, ...], dtype: Any, random: np.random.Generator) -> Array:
+    if dtype.kind in "iu":
+        return np.full(shape, np.iinfo(dtype).max, dtype)
+    return np.full(shape, np.finfo(dtype).max if dtype.kind == "f" else 1, dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from octavo.base.backend import load
+from octavo.base.border import border, parse_json
 from octavo.base.errors import ModelError
+from octavo.base.limits import allowance
 from octavo.source import keras_h5
 from octavo.source.sidecar import Sidecar, replacing_model
 
@@ -20,6 +23,10 @@ H5 = {".h5", ".hdf5"}
 _WEIGHTS = "model.weights.h5"
 # Parts of the error messages of Keras for an unknown class.
 _UNKNOWN_CLASS = ("Could not locate", "Unknown layer", "custom_object", "register_keras_serializable")
+
+
+class UnknownClassError(ModelError):
+    """A Keras file with a class or function that is not registered with Keras."""
 
 
 def save(model: Any, path: Path, known: Sidecar | None = None) -> dict[str, int]:
@@ -49,11 +56,6 @@ def load_keras(path: Path) -> Any:
     """
     if not path.is_file():
         raise ModelError(f"There is no file '{path}'.", "Give the path of a .keras model.")
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise ModelError(
-            f"'{path}' could not be read as a Keras model: a .keras file is a zip archive, and this file is not.",
-            "It may be truncated, or another kind of file: copy or save it again.",
-        )
     model = _whole_h5(path) if path.suffix in H5 else _whole_keras(path)
     broken = [w.path for w in model.weights if "float" in str(w.dtype) and not np.all(np.isfinite(np.array(w.numpy())))]
     if broken:
@@ -65,15 +67,38 @@ def load_keras(path: Path) -> Any:
     return model
 
 
+def check_claims(path: Path) -> None:
+    """Refuses a Keras file that claims more than its size allows, or nests too deep. Neither Keras nor TensorFlow runs.
+
+    Args:
+        path: A `.keras` or Keras `.h5` file.
+
+    Raises:
+        ModelError: It is no such file, or what it claims is too large.
+    """
+    if path.suffix in H5:
+        keras_h5.check_claims(path)
+        return
+    todo = "It may be cut short or something else: copy or save it again."
+    if not zipfile.is_zipfile(path):
+        raise ModelError(
+            f"'{path}' could not be read as a Keras model: a whole .keras file is a zip archive, and this is none.",
+            todo,
+        )
+    with border(f"'{path}' could not be read as a Keras model", todo, ModelError), zipfile.ZipFile(path) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        if (total := sum(member.file_size for member in members.values())) > allowance(path.stat().st_size):
+            raise ValueError(f"it unpacks to {total:,} bytes")
+        for name in {"config.json", "metadata.json"} & set(members):
+            parse_json(archive.read(name))
+        if _WEIGHTS in members:
+            content = io.BytesIO(archive.read(_WEIGHTS))
+            with load("h5py").File(content, "r") as file:
+                keras_h5.check_sizes(file, members[_WEIGHTS].compress_size, path)
+
+
 def _whole_keras(path: Path) -> Any:
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(_WEIGHTS) as stream:
-            held = archive.getinfo(_WEIGHTS).compress_size
-            with load("h5py").File(stream, "r") as file:
-                keras_h5.check_sizes(file, held, path)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile):
-        # The weights are missing or not HDF5. Keras reports the problem below.
-        pass
+    check_claims(path)
     return _loaded(path, path)
 
 
@@ -105,7 +130,7 @@ def _loaded(file: Path, path: Path) -> Any:
                 "Replace the Lambda by a Keras layer, or, if you trust the file, export it to .tflite yourself.",
             ) from error
         if any(sign in text for sign in _UNKNOWN_CLASS):
-            raise ModelError(
+            raise UnknownClassError(
                 f"'{path}' uses {_unknown(text)}, which Keras does not know.",
                 "In the program that defines it, write a SavedModel with `model.export('folder')`; give that folder.",
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from octavo.base.backend import load
+from octavo.base.border import border, parse_json
 from octavo.base.errors import ModelError
+from octavo.base.limits import MOST_CHUNKS, allowance
 
 # Arguments of Keras 2 layers, each with the value that has no effect.
 _DROPPED: dict[str, Any] = {"groups": 1, "time_major": False, "virtual_batch_size": None, "adjustment": None}
-# The bytes of weights that any file may declare, and the additional bytes per byte of its size: zeros compress well.
-_FREE, _EXPANSION = 1 << 26, 100
 # Suffixes of arguments that only training reads.
 _OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
 
@@ -30,18 +31,7 @@ def readable(path: Path) -> Iterator[Path]:
         ModelError: The file is not HDF5, declares more weights than it can hold, has weights without a network, or has
             TensorFlow functions in the format of Keras 2.
     """
-    h5py = load("h5py")
-    try:
-        with h5py.File(path, "r") as file:
-            stored = file.attrs.get("model_config")
-            config = None if stored is None else json.loads(stored)
-            check_sizes(file, path.stat().st_size, path)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"'{path}' could not be read as a Keras model: a whole-model .h5 file is an HDF5 file, and this file is "
-            f"not ({' '.join(str(error).split())[:200]}).",
-            "It may be truncated, or another kind of file: copy or save it again.",
-        ) from error
+    config = check_claims(path)
     if config is None:
         raise ModelError(
             f"'{path}' holds weights only, without their network.",
@@ -55,13 +45,29 @@ def readable(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "model.h5"
         shutil.copyfile(path, copy)
-        with h5py.File(copy, "r+") as file:
+        with load("h5py").File(copy, "r+") as file:
             file.attrs["model_config"] = json.dumps(mended)
         yield copy
 
 
+def check_claims(path: Path) -> Any:
+    """The configuration of the network in an `.h5` file, or None if there is none; refuses too large claims.
+
+    Raises:
+        ModelError: The file is not HDF5, declares more weights than it can hold, or its configuration is not JSON.
+    """
+    problem = f"'{path}' could not be read as a Keras model: a whole-model .h5 file is an HDF5 file, and this is none"
+    todo = "It may be cut short or something else: copy or save it again."
+    with border(problem, todo, ModelError), load("h5py").File(path, "r") as file:
+        check_sizes(file, path.stat().st_size, path)
+        stored = file.attrs.get("model_config")
+        return None if stored is None else parse_json(stored)
+
+
 def check_sizes(file: Any, held: int, path: Path) -> None:
-    """Refuses a file that declares far more weights than its size allows: a few bytes can declare terabytes.
+    """Refuses a file that declares far more weights than its size allows, or that takes them from other files.
+
+    A few bytes can declare terabytes.
 
     Args:
         file: An open HDF5 file.
@@ -72,18 +78,33 @@ def check_sizes(file: Any, held: int, path: Path) -> None:
         ModelError: The declared weights are too large.
     """
     h5py = load("h5py")
-    declared = 0
+    declared = chunks = 0
 
-    def add(_: str, entry: Any) -> None:
-        nonlocal declared
-        declared += entry.nbytes if isinstance(entry, h5py.Dataset) else 0
+    def add(name: str, entry: Any) -> None:
+        nonlocal declared, chunks
+        if isinstance(entry, h5py.Dataset):
+            declared += entry.nbytes
+            pieces = zip(entry.shape, entry.chunks or entry.shape, strict=True)
+            chunks += math.prod(-(-side // max(piece, 1)) for side, piece in pieces)
+            if entry.external or entry.is_virtual:
+                elsewhere(name)
+        else:
+            for inner in entry:
+                if isinstance(entry.get(inner, getlink=True), h5py.ExternalLink):
+                    elsewhere(f"{name}/{inner}")
 
+    def elsewhere(name: str) -> None:
+        raise ModelError(f"'{path}' takes '{name}' from another file.", "Save the model in one file.")
+
+    add("", file)
     file.visititems(add)
-    if declared > _FREE + _EXPANSION * held:
+    if declared > allowance(held):
         raise ModelError(
             f"'{path}' says that it holds {declared / 1e9:,.1f} GB of weights, but has only {held:,} bytes.",
             "It is damaged: copy or save it again.",
         )
+    if chunks > MOST_CHUNKS:
+        raise ModelError(f"'{path}' holds weights in {chunks:,} pieces.", "It is damaged: copy or save it again.")
 
 
 def version(path: Path) -> str:

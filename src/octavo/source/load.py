@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
+from octavo.base import child, limits, trial
+from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.base.progress import Progress
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.choices import TaskName
 from octavo.recipe.options import Channels, Inputs
-from octavo.rewrite.canonical.passes import concerns, plain, static
-from octavo.rewrite.canonical.signature import Chosen, check, choose
+from octavo.rewrite.canonical.passes import plain, static
+from octavo.rewrite.canonical.signature import check, choose
 from octavo.rewrite.canonical.sizes import Size, Sizes, opened
 from octavo.rewrite.integer_forms import integer_forms
-from octavo.runtime.litert import Kernels, vet
-from octavo.source import foreign, sidecar
+from octavo.rewrite.rewritten import Rewritten
+from octavo.runtime.litert import Kernels, refusal
+from octavo.source import exported, sidecar
 from octavo.source.notes import Notes, notes_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph, Tensor, read_bytes
@@ -55,11 +61,13 @@ def load_model(
     size: Size | None = None,
     images: Callable[[], Size | None] | None = None,
     progress: Progress | None = None,
+    kernels: Sequence[Kernels] = ("xnnpack",),
+    probed: bool = False,
 ) -> Loaded:
     """Reads a model without changing its computation, as one graph with a batch of 1 and static sizes.
 
-    A Keras file, a SavedModel folder or an ONNX file is exported to a float graph. A `.tflite` file first runs in a
-    child process, because a damaged file can crash the runtime.
+    A Keras file, a SavedModel folder or an ONNX file is exported to a float graph. All of this happens in a child
+    process first, and the model runs there, because a damaged file can crash the runtime or take all memory.
 
     Args:
         path: The file, or the folder of a SavedModel.
@@ -68,12 +76,16 @@ def load_model(
         images: Returns the height and width of the user's images, or None if they differ. Called only if the file
             leaves them open and `size` is not given.
         progress: Receives the sentences about changes to the graph.
+        kernels: The kernel families that will run the model in this process: each runs it in the child first.
+        probed: Whether the tensors inside the model will be read and fed too, as `octavo compare` does.
 
     Raises:
         ModelError: The file does not exist, is not a model that can be read, or has an open size that no argument
             gives.
     """
-    return _told(_read(Path(path), signature, Sizes(size, images)), progress)
+    return _told(
+        _read(Path(path), signature, Sizes(size, images), _Use(kernels, "fed" if probed else "kept", _as_is)), progress
+    )
 
 
 def load_float(
@@ -82,6 +94,8 @@ def load_float(
     size: Size | None = None,
     images: Callable[[], Size | None] | None = None,
     progress: Progress | None = None,
+    kernels: Sequence[Kernels] = ("xnnpack",),
+    probed: bool = False,
 ) -> Loaded:
     """Reads a model that is to be changed: like `load_model`, with plain float32 constants and ops that int8 supports.
 
@@ -94,15 +108,16 @@ def load_float(
         size: As for `load_model`.
         images: As for `load_model`.
         progress: As for `load_model`.
+        kernels: As for `load_model`.
+        probed: As for `load_model`.
 
     Raises:
         ModelError: As for `load_model`, or its constants cannot be made float32.
     """
-    loaded = _read(Path(path), signature, Sizes(size, images))
-    done = plain(loaded.graph)
-    formed = integer_forms(done.graph)
-    canonical = (*loaded.canonical, *done.said, *formed.said)
-    return _told(replace(loaded, graph=formed.graph, canonical=canonical), progress)
+    return _told(
+        _read(Path(path), signature, Sizes(size, images), _Use(kernels, "fed" if probed else "read", _to_change)),
+        progress,
+    )
 
 
 def _told(loaded: Loaded, progress: Progress | None) -> Loaded:
@@ -113,55 +128,100 @@ def _told(loaded: Loaded, progress: Progress | None) -> Loaded:
     return loaded
 
 
-def _read(path: Path, signature: str | None, sizes: Sizes) -> Loaded:
+def _as_is(graph: Graph) -> Rewritten:
+    return Rewritten(graph)
+
+
+def _to_change(graph: Graph) -> Rewritten:
+    done = plain(graph)
+    formed = integer_forms(done.graph)
+    return Rewritten(formed.graph, (*done.said, *formed.said))
+
+
+@dataclass(frozen=True)
+class _Use:
+    """What this process will do with a model.
+
+    Args:
+        kernels: The kernel families that will run it.
+        inner: What becomes of the tensors inside it: they are kept inside, read, or both read and fed.
+        form: What is done to a graph of static sizes: nothing, or what makes it ready to be changed.
+    """
+
+    kernels: Sequence[Kernels]
+    inner: Literal["kept", "read", "fed"]
+    form: Callable[[Graph], Rewritten]
+
+
+def _read(path: Path, signature: str | None, sizes: Sizes, use: _Use) -> Loaded:
     if not path.exists():
         raise ModelError(
             f"There is no file '{path}'.", "Give the path of a .tflite or .keras model, or of a SavedModel folder."
         )
     found = None if path.is_dir() else sidecar.read(path)
     name = f"'{path}'"
-    exported = _exported(path)
-    content = read_bytes(path) if exported is None else exported
-    if exported is None and sidecar.read(path, content) != found:
-        raise ModelError(f"{name} was replaced while it was read.", "Give the same command again.")
-    chosen = choose(content, name, signature)
-    graph = Graph(chosen.content, name)
-    if exported is None:
-        _vet(path, chosen, graph, sizes)
+    with exported.as_tflite(path) as file:
+        content = read_bytes(file)
+        if file == path and sidecar.read(path, content) != found:
+            raise ModelError(f"{name} was replaced while it was read.", "Give the same command again.")
+        size = sizes.size
+        if sizes.images is not None:
+            size = sizes.settled(Graph(choose(content, name, signature).content, name))
+        _try(file, name, signature, size, use)
+    graph, said = _made(content, name, signature, size, use.form)
+    return Loaded(graph, found, content, said)
+
+
+def _try(file: Path, name: str, signature: str | None, size: Size | None, use: _Use) -> None:
+    """Reads and runs a model in a child process before this process does the same."""
+    wanted = json.dumps([str(file), name, signature, size, [*use.kernels], use.inner, use.form.__name__])
+    held = file.stat().st_size
+    done = trial.survived(child.module_command("octavo.source.load", wanted), name, limits.model_seconds(held))
+    if done.returncode == 2:
+        raise ModelError(f"LiteRT cannot run {name}: {done.stderr.strip()}")
+
+
+def _made(
+    content: bytes, name: str, signature: str | None, size: Size | None, form: Callable[[Graph], Rewritten]
+) -> tuple[Graph, tuple[str, ...]]:
+    """The graph of a `.tflite` file in the form that is asked for, and what was changed."""
+    with border(f"{name} cannot be read as a model", "It may be damaged: copy or export it again.", ModelError):
+        chosen = choose(content, name, signature)
+        graph = Graph(chosen.content, name)
+        sizes = Sizes(size)
         check(content, chosen, opened(graph, sizes.shapes(graph)))
-    done = static(graph, sizes)
-    return Loaded(done.graph, found, content, (*chosen.said, *done.said))
+        done = static(graph, sizes)
+        made = form(done.graph)
+        return made.graph, (*chosen.said, *done.said, *made.said)
 
 
-def _exported(path: Path) -> bytes | None:
-    """The float `.tflite` of a model in another format, or None for a `.tflite` file."""
-    if path.is_dir():
-        from octavo.source import saved_model
-
-        return saved_model.to_float_tflite(path)
-    if path.suffix in {".keras", ".h5", ".hdf5"}:
-        from octavo.source.export import to_float_tflite
-        from octavo.source.keras_file import load_keras
-
-        return to_float_tflite(load_keras(path))
-    if path.suffix == ".onnx":
-        return foreign.of_onnx(path)
-    foreign.refuse(path)
-    return None
-
-
-def _vet(path: Path, chosen: Chosen, graph: Graph, sizes: Sizes) -> None:
-    """Runs the model in a child process before it runs in this one."""
-    shapes = sizes.shapes(graph)
-    also: tuple[Kernels, ...] = ("builtin",) if chosen.said or concerns(graph) else ()
-    if not chosen.said:
-        vet(path, shapes, graph.name, also)
-        return
-    vet(path, name=graph.name, also=also)
-    with tempfile.TemporaryDirectory() as folder:
-        cut = Path(folder) / "model.tflite"
-        cut.write_bytes(chosen.content)
-        vet(cut, shapes, graph.name, also)
+def _trial(wanted: str) -> int:
+    """The child process: reads the model as `_read` will, and runs it with each kernel family."""
+    file, name, signature, size, kernels, use, form = json.loads(wanted)
+    trial.confine(limits.model_bytes(Path(file).stat().st_size))
+    content = read_bytes(Path(file))
+    try:
+        chosen = choose(content, name, signature)
+        graph = Graph(chosen.content, name)
+        shapes = Sizes(size and tuple(size)).shapes(graph)
+    except ModelError:
+        return 0  # This process's parent will find the same, and say it.
+    if refused := refusal(chosen.content, "xnnpack", shapes):
+        sys.stderr.write(refused)
+        return 2
+    with contextlib.suppress(ModelError):
+        graph, _ = _made(content, name, signature, size and tuple(size), {f.__name__: f for f in _FORMS}[form])
+        inner = [t for t in _computed(graph) if t.dtype == "float32" or t.qparams is not None]
+        forms = [graph]
+        if use != "kept" and inner:
+            forms.append(graph.exposed(inner))
+        if use == "fed" and inner:
+            forms.append(graph.severed(inner).exposed(inner))
+        for family in dict.fromkeys(("xnnpack", "builtin", *kernels)):
+            for made in forms:
+                # A family that refuses the model in words is no danger.
+                refusal(made.content, family)
+    return 0
 
 
 def takes_an_image(graph: Graph) -> bool:
@@ -258,3 +318,13 @@ def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: 
 def task_of(loaded: Loaded) -> TaskName | None:
     """The task that a model's sidecar names; None if it names none."""
     return None if loaded.sidecar is None else loaded.sidecar.task
+
+
+def _computed(graph: Graph) -> list[Tensor]:
+    return [graph.tensors[index] for index in dict.fromkeys(out for op in graph.ops for out in op.outputs)]
+
+
+_FORMS = (_as_is, _to_change)
+
+if __name__ == "__main__":
+    sys.exit(_trial(sys.argv[1]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +22,11 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from octavo.base.affine import QParams
+from octavo.base.border import border
 from octavo.base.errors import ModelError
-from octavo.tflite import control_flow
+from octavo.tflite import control_flow, soundness
 from octavo.tflite.draft import add_buffer, operator_code
+from octavo.tflite.op_options import options_of
 from octavo.tflite.sparse import dense
 
 Array = npt.NDArray[Any]
@@ -73,7 +74,7 @@ class Op:
         kind: Its builtin name, such as ``CONV_2D``; ``CUSTOM:name`` for a custom op.
         inputs: Tensor indices; -1 for an optional input that is absent.
         outputs: Tensor indices.
-        options: The schema's options object (read only), or None.
+        options: The schema's options object (read only); None for kinds without options.
         version: The operator version in the file.
         custom: The options of a custom op, as its maker wrote them.
     """
@@ -93,13 +94,8 @@ class Op:
 @contextmanager
 def reading(name: str) -> Iterator[None]:
     """Turns the exceptions that a damaged file causes into one clear error."""
-    try:
+    with border(f"{name} is damaged: its flatbuffer could not be read", "Copy or export the file again.", ModelError):
         yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error, MemoryError) as error:
-        raise ModelError(
-            f"{name} is damaged: its flatbuffer could not be read ({type(error).__name__}).",
-            "Copy or export the file again.",
-        ) from error
 
 
 def unpack(content: bytes, name: str = "the model") -> Any:
@@ -169,6 +165,11 @@ class Graph:
         self._model = model
         self._single()
         self._subgraph = model.subgraphs[0]
+        stored = [
+            bool(len(b.data)) if (b := model.buffers[raw.buffer]).data is not None else False
+            for raw in self._subgraph.tensors
+        ]
+        soundness.check(self._subgraph, stored, len(self.content), self.name)
         self.tensors: tuple[Tensor, ...] = self._read_tensors()
         self.ops: tuple[Op, ...] = self._read_ops()
         self.inputs: tuple[int, ...] = tuple(int(i) for i in self._subgraph.inputs)
@@ -255,7 +256,7 @@ class Graph:
                     kind=kind,
                     inputs=tuple(int(i) for i in raw.inputs) if raw.inputs is not None else (),
                     outputs=tuple(int(i) for i in raw.outputs) if raw.outputs is not None else (),
-                    options=raw.builtinOptions,
+                    options=options_of(kind, raw.builtinOptions),
                     version=int(code.version or 1),
                     custom=bytes(raw.customOptions) if raw.customOptions is not None else b"",
                 )

@@ -10,9 +10,7 @@ Only the tables that an image classifier needs are supported; others are ignored
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +20,9 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import encode as numbers
 from flatbuffers.table import Table
 
+from octavo.base.border import border
 from octavo.base.errors import ModelError
+from octavo.base.limits import MOST_LABELS, MOST_TABLES
 from octavo.tflite.graph import Graph, serialize
 
 NAME = "TFLITE_METADATA"
@@ -80,9 +80,6 @@ _ENUMS = {
         "SCANN_INDEX_FILE",
     ),
 }
-# In a damaged file, many offsets can point to the same table, so that reading would not end.
-_MOST_TABLES = 10_000
-_MOST_BYTES = 1 << 24
 
 
 def encode(value: Mapping[str, Any]) -> bytes:
@@ -143,18 +140,16 @@ def decode(content: bytes) -> dict[str, Any]:
     if content[4:8] != _IDENTIFIER:
         raise ModelError("TFLite metadata should have the identifier 'M001' in their bytes 4 to 8.")
     data = bytearray(content)
-    try:
+    with border("The TFLite metadata are damaged", kind=ModelError):
         root = numbers.Get(flatbuffers.packer.uoffset, data, 0)
         return _Reader().table("ModelMetadata", Table(data, root))
-    except (struct.error, TypeError, ValueError, IndexError, OverflowError) as error:
-        raise ModelError(f"The TFLite metadata are damaged ({type(error).__name__}).") from error
 
 
 class _Reader:
-    """Reads at most `_MOST_TABLES` tables."""
+    """Reads at most `MOST_TABLES` tables."""
 
     def __init__(self) -> None:
-        self._left = _MOST_TABLES
+        self._left = MOST_TABLES
 
     def table(self, name: str, at: Table) -> dict[str, Any]:
         self._left -= 1
@@ -225,12 +220,13 @@ def read(content: bytes) -> dict[str, Any] | None:
     Raises:
         ModelError: The metadata are damaged.
     """
-    model = schema.Model.GetRootAs(content, 0)
-    for place in range(model.MetadataLength()):
-        entry = model.Metadata(place)
-        if entry.Name() == NAME.encode():
-            buffer = model.Buffers(entry.Buffer())
-            return decode(buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b"")
+    with border("The TFLite metadata are damaged", kind=ModelError):
+        model = schema.Model.GetRootAs(content, 0)
+        for place in range(model.MetadataLength()):
+            entry = model.Metadata(place)
+            if entry.Name() == NAME.encode():
+                buffer = model.Buffers(entry.Buffer())
+                return decode(buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b"")
     return None
 
 
@@ -255,8 +251,8 @@ def _packed(content: bytes, name: str) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entry = archive.getinfo(name)
-            if entry.file_size > _MOST_BYTES:
-                raise ModelError(f"'{name}', packed in the model, has {entry.file_size:,} bytes.")
-            return archive.read(entry)
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
-        raise ModelError(f"The metadata name '{name}', which is not packed in the model.") from error
+            if entry.file_size <= MOST_LABELS:
+                return archive.read(entry)
+    except Exception as error:  # as at every border
+        raise ModelError(f"'{name}' is named in the metadata, and not packed in the model.") from error
+    raise ModelError(f"'{name}', packed in the model, has {entry.file_size:,} bytes.")

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final
 
+# First: it says in one sentence that Keras is missing.
+from octavo.simulate.rounded import RoundedModel, arguments  # isort: skip
+
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +23,6 @@ from octavo.quantization.precision import Precision
 from octavo.quantization.proof import Proof
 from octavo.rewrite.integer_forms import integer_forms
 from octavo.runtime.litert import Model, Port
-from octavo.simulate.rounded import RoundedModel, arguments
 from octavo.source.export import to_float_tflite
 from octavo.source.load import load_float
 from octavo.source.sidecar import Sidecar, write_model

@@ -21,6 +21,8 @@ Array = npt.NDArray[Any]
 
 # How many classes a notebook shows: those with the lowest recall.
 _CLASSES = 20
+# A confusion matrix of more classes would take gigabytes, and neither the report nor a reader could show it.
+MOST_CONFUSED = 4096
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -163,21 +165,23 @@ class SingleLabelScores(Scores):
         precision, recall, f1, images = precision_recall_fscore_support(
             self.truth, self.predictions, labels=every, zero_division=0.0
         )
-        confusion = confusion_matrix(self.truth, self.predictions, labels=every)
+        right = np.bincount(self.truth[self.correct], minlength=count)
+        few = count <= MOST_CONFUSED
+        confusion = confusion_matrix(self.truth, self.predictions, labels=every) if few else None
         return ClassTable(
             top5=self.accuracy(5) if count > 10 else None,
             per_class=[
                 ClassScore(
                     name=name,
                     images=int(images[k]),
-                    correct=int(confusion[k, k]),
+                    correct=int(right[k]),
                     recall=float(recall[k]),
                     precision=float(precision[k]),
                     f1=float(f1[k]),
                 )
                 for k, name in enumerate(self.classes)
             ],
-            confusion=confusion.tolist(),
+            confusion=[] if confusion is None else confusion.tolist(),
         )
 
 

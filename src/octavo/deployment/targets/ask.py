@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 
+from octavo.deployment.targets.apart import Apart
 from octavo.deployment.targets.browser import Browser
 from octavo.deployment.targets.edgetpu import EdgeTPU
 from octavo.deployment.targets.ethosu import EthosU
@@ -18,7 +19,7 @@ def every() -> list[Target]:
     """All targets, in the order they are shown."""
     families = [LiteRT("xnnpack"), LiteRT("builtin"), LiteRT("reference")]
     arm = [EthosU(name) for name in ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")]
-    return [*families, Browser(), OpenVINO(), Micro(), *arm, EdgeTPU()]
+    return [*families, Browser(), Apart(OpenVINO()), Apart(Micro()), *arm, EdgeTPU()]
 
 
 def ask(trial: Trial, targets: Sequence[Target], say: Callable[[str], None] = lambda text: None) -> list[Verdict]:

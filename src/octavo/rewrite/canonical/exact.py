@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.runtime.litert import interpreter
 from octavo.tflite.graph import Graph
@@ -80,12 +81,10 @@ def invoked(graph: Graph) -> Any:
         ModelError: LiteRT cannot run the graph.
     """
     made = started(graph.content)
-    try:
+    with border(f"LiteRT cannot run {graph.name}", kind=ModelError):
         for detail in made.get_input_details():
             made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
         made.invoke()
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(f"LiteRT cannot run {graph.name}: {' '.join(str(error).split())}") from error
     return made
 
 
@@ -103,13 +102,11 @@ def runner(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Callable[[list[Ar
 
     def run(given: list[Array]) -> list[Array]:
         made.reset_all_variables()
-        try:
+        with border(f"LiteRT cannot run {graph.name}", kind=ModelError):
             for index, value in zip(graph.inputs, given, strict=True):
                 made.set_tensor(index, value)
             made.invoke()
             return [np.array(made.get_tensor(index)) for index in graph.outputs]
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(f"LiteRT cannot run {graph.name}: {' '.join(str(error).split())}") from error
 
     return run
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.rewrite.canonical import exact
 from octavo.rewrite.sweep import sweep
@@ -86,12 +86,9 @@ def check(content: bytes, chosen: Chosen, graph: Graph) -> None:
     (entry,) = unpack(chosen.content).signatureDefs
     given = exact.inputs(graph, np.random.default_rng(0))
     by_index = dict(zip(graph.inputs, given, strict=True))
-    try:
+    with border(f"LiteRT cannot run the signature '{chosen.key}' of {graph.name}", kind=ModelError):
         runner = exact.started(content).get_signature_runner(chosen.key)
         wanted = runner(**{item.name.decode(): by_index[item.tensorIndex] for item in entry.inputs})
-    except (RuntimeError, ValueError, KeyError) as error:
-        cause = " ".join(str(error).split())
-        raise ModelError(f"LiteRT cannot run the signature '{chosen.key}' of {graph.name}: {cause}") from error
     answers = exact.runner(graph, [value.shape for value in given])(given)
     found = dict(zip(graph.outputs, answers, strict=True))
     for item in entry.outputs:
@@ -108,7 +105,7 @@ def _is_single(content: bytes) -> bool:
     try:
         model = schema.Model.GetRootAs(content, 0)
         return bool(model.SubgraphsLength() == 1 and model.SignatureDefsLength() <= 1 and not _keeps_state(model))
-    except (struct.error, TypeError, ValueError, IndexError, OverflowError):
+    except Exception:  # as at every border
         return True
 
 

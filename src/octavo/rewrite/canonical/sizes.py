@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from octavo.base.errors import ModelError
@@ -41,9 +41,10 @@ class Sizes:
                 said.append(f"The open height and width of '{graph.tensors[index].name}' became {high} x {wide}.")
         if not shapes:
             known = Known.of(graph).shapes
-            if not any(n < 1 for index in known for n in graph.tensors[index].shape):
-                return None
-            said.append("Open sizes became those that LiteRT computes.")
+            if any(n < 1 for index in known for n in graph.tensors[index].shape):
+                said.append("Sizes that the file leaves open became those that LiteRT computes.")
+            else:
+                return _corrected(graph, known)
         return Change(static(graph, shapes), tuple(said))
 
     def shapes(self, graph: Graph) -> dict[int, Shape]:
@@ -75,6 +76,11 @@ class Sizes:
                 "Leave `size` out, or export the model with an open height and width.",
             )
 
+    def settled(self, graph: Graph) -> Size | None:
+        """The height and width to give: `size`, or those of the images if an image input of the graph needs them."""
+        opens = any(graph.tensors[i].shape[place] < 1 for i in graph.inputs for place in _image(graph.tensors[i]))
+        return self.size or (self.images() if opens and self.images is not None else None)
+
     def _closed(self, graph: Graph, tensor: Tensor) -> Shape:
         shape = list(tensor.shape)
         # The only axis of a vector is not a batch: it may be the length of an audio signal.
@@ -95,6 +101,24 @@ class Sizes:
                 else "Export the model with static sizes.",
             )
         return tuple(shape)
+
+
+def _corrected(graph: Graph, known: Collection[int]) -> Change | None:
+    """The graph with the shapes that LiteRT computes; None if the file states them, or LiteRT cannot compute others."""
+    try:
+        if not _otherwise(graph, known):
+            return None
+        made = static(graph, {})
+    except ModelError:
+        return None
+    return Change(made, ("Sizes that the file states wrongly became those that LiteRT computes.",))
+
+
+def _otherwise(graph: Graph, known: Collection[int]) -> bool:
+    """Whether the file states another shape for a computed tensor than LiteRT computes."""
+    computed = [out for op in graph.ops for out in op.outputs if out in known]
+    details = {detail["index"]: detail["shape"] for detail in exact.started(graph.content).get_tensor_details()}
+    return any(tuple(details[i]) != graph.tensors[i].shape for i in computed if i in details)
 
 
 def _image(tensor: Tensor) -> tuple[int, ...]:

@@ -1,0 +1,131 @@
+"""Files of strangers: what would kill this process kills a child, and is one error here."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from handmade import File, values
+
+import octavo
+from octavo.base import limits
+from octavo.base.errors import ModelError, OctavoError
+from octavo.runtime.litert import interpreter
+from octavo.source.keras_file import check_claims
+from octavo.source.load import load_model
+
+
+def _no_beta(path: Path) -> Path:
+    """An int8 Softmax whose factor is 0: XNNPACK runs it, and the reference kernels abort."""
+    file = File()
+    x, out = file.tensor("x", (1, 4, 4, 3), "int8"), file.tensor("out", (1, 4, 4, 3), "int8")
+    for index, scale, zero in ((x, 0.1, 0), (out, 1 / 256, -128)):
+        from ai_edge_litert import schema_py_generated as schema
+
+        made = file.at.tensors[index].quantization = schema.QuantizationParametersT()
+        made.scale, made.zeroPoint = np.array([scale], np.float32), np.array([zero], np.int64)
+    file.op("SOFTMAX", [x], [out], "Softmax", beta=0.0)
+    path.write_bytes(file.ports([x], [out]).bytes())
+    return path
+
+
+def test_a_kernel_family_that_aborts_does_so_in_a_child(tmp_path: Path) -> None:
+    path = _no_beta(tmp_path / "m.tflite")
+    assert load_model(path).graph.ops[0].kind == "SOFTMAX"
+    with pytest.raises(ModelError, match=r"LiteRT crashed on .*signal"):
+        load_model(path, kernels=["reference"])
+    with pytest.raises(ModelError, match="LiteRT crashed"):
+        octavo.slim(path, tmp_path / "out.tflite")
+    with pytest.raises(ModelError, match="LiteRT crashed"):
+        octavo.benchmark([path], kernels=["reference"])
+    assert not (tmp_path / "out.tflite").exists()
+
+
+def test_shapes_that_a_file_states_wrongly_become_litert_s(tmp_path: Path) -> None:
+    file = File()
+    x, out = file.tensor("x", (1, 6)), file.tensor("out", (1, 65535))
+    file.dense(x, file.constant("weight", values(4, 6)), out)
+    (tmp_path / "m.tflite").write_bytes(file.ports([x], [out]).bytes())
+    loaded = load_model(tmp_path / "m.tflite")
+    assert loaded.graph.tensors[loaded.graph.outputs[0]].shape == (1, 4)
+    assert "states wrongly" in " ".join(loaded.canonical)
+    made = interpreter(loaded.content)
+    made.invoke()
+    assert made.get_tensor(out).shape == (1, 4)
+
+
+def test_a_trial_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "model_seconds", lambda size: 0.01)
+    with pytest.raises(ModelError, match="was given up"):
+        load_model(_no_beta(tmp_path / "m.tflite"))
+
+
+def _archive(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "."), content)
+    return path
+
+
+def _weights(shape: tuple[int, ...]) -> bytes:
+    h5py = pytest.importorskip("h5py")
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        # Chunks that nobody wrote take no space.
+        file.create_dataset("vars/0", shape, "f4", chunks=(1,) * len(shape))
+    return stream.getvalue()
+
+
+def test_weights_of_other_files_or_in_too_many_pieces(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "secret").write_bytes(bytes(64))
+    damage = {
+        "external.h5": lambda file: file.create_dataset("w", (4,), "f4", external=[(str(tmp_path / "secret"), 0, 16)]),
+        "link.h5": lambda file: file.__setitem__("w", h5py.ExternalLink(str(tmp_path / "other.h5"), "/w")),
+        "pieces.h5": lambda file: file.create_dataset("w", (1000, 1000), "f4", chunks=(1, 1)),
+    }
+    for name, change in damage.items():
+        with h5py.File(tmp_path / name, "w") as file:
+            change(file)
+        with pytest.raises(ModelError, match=r"from another file|1,000,000 pieces"):
+            check_claims(tmp_path / name)
+
+
+def test_keras_files_that_claim_too_much(tmp_path: Path) -> None:
+    config = json.dumps({"class_name": "Sequential", "config": {}}).encode()
+    check_claims(_archive(tmp_path / "good.keras", config__json=config))
+    for name, members in {
+        "bomb.keras": {"config__json": config, "zeros": bytes(100 << 20)},
+        "deep.keras": {"config__json": b'{"a":' * 2000 + b"1" + b"}" * 2000},
+        "nan.keras": {"config__json": b'{"a": NaN}'},
+    }.items():
+        with pytest.raises(ModelError, match=name):
+            check_claims(_archive(tmp_path / name, **members))
+    huge = _weights((40_000, 40_000))
+    parts = {"config.json": config, "model.weights.h5": huge}
+    with zipfile.ZipFile(tmp_path / "huge.keras", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    (tmp_path / "huge.h5").write_bytes(huge)
+    for name in ("huge.keras", "huge.h5"):
+        with pytest.raises(ModelError, match=r"6\.4 GB of weights"):
+            check_claims(tmp_path / name)
+
+
+@pytest.mark.slow
+def test_a_keras_layer_that_asks_for_all_memory_ends_a_child(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    path = tmp_path / "m.keras"
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()]).save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["config.json"] = parts["config.json"].replace(b'"filters": 4', b'"filters": 400000000')
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(OctavoError):
+        octavo.inspect(path)
