@@ -89,12 +89,12 @@ def _module(name: str) -> list[str]:
 @pytest.mark.parametrize(
     "command",
     [
-        _module("octavo.runtime.litert"),
+        _module("octavo.source.load"),
         _module("octavo.runtime.footprint"),
         _module("octavo.runtime.profiler"),
         child.code_command("import json, numpy, sys; sys.exit(len(sys.argv))", "one"),
     ],
-    ids=["runtime", "footprint", "profiler", "code"],
+    ids=["trial", "footprint", "profiler", "code"],
 )
 def test_children_ignore_pythonpath_and_the_users_site(tmp_path: Path, command: list[str]) -> None:
     mark = _plant(tmp_path)

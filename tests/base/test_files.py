@@ -199,14 +199,14 @@ def test_a_folder_is_made_only_where_there_is_none_or_an_empty_one(tmp_path: Pat
         os.chdir(here)
         cases = {
             "full": "not empty",
-            "file": "no folder",
+            "file": "not a folder",
             "link": "a link",
             "dangling": "a link",
-            "pipe": "no folder",
-            "socket": "no folder",
+            "pipe": "not a folder",
+            "socket": "not a folder",
             "x" * 300: "too long",
             "new/" + "x" * 300 + "/a": "too long",
-            "file/below": "no folder",
+            "file/below": "not a folder",
             "..": "one that is there",
         }
         before = sorted(tmp_path.iterdir())
@@ -215,7 +215,7 @@ def test_a_folder_is_made_only_where_there_is_none_or_an_empty_one(tmp_path: Pat
                 check_new_folder(tmp_path / name)
             with pytest.raises(OctavoError, match=said), making_folder(tmp_path / name):
                 pass
-        with pytest.raises(OctavoError, match="no regular file"):
+        with pytest.raises(OctavoError, match="not a regular file"):
             check_file(tmp_path / "socket")
         assert sorted(tmp_path.iterdir()) == before
     with pytest.raises(RuntimeError), making_folder(tmp_path / "empty") as temporary:

@@ -300,7 +300,8 @@ def test_fewer_images_than_usual_are_all_used_and_the_flag_is_named(folder: Path
 
 def test_one_class_only_cannot_be_trained_on(tmp_path: Path) -> None:
     write_folder(tmp_path, 1)
-    message = refused(octavo("run", "digits", "--set", "data.source=path", "--data", tmp_path, cwd=tmp_path))
+    few = ("--set", "data.train=1", "--set", "data.test=1")
+    message = refused(octavo("run", "digits", "--set", "data.source=path", *few, "--data", tmp_path, cwd=tmp_path))
     assert "one class only" in message
 
 

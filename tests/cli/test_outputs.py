@@ -50,7 +50,7 @@ def test_what_stands_where_a_result_goes_is_found_before_the_work(tmp_path: Path
     for name in ("compare.png", "sensitivity.json", "study.png"):
         os.mkfifo(out / name)
     for command in (("compare", model, model), ("sensitivity", model), ("calibrate", model)):
-        assert "no regular file" in refused(octavo(*command, "--data", none, "-o", out))
+        assert "not a regular file" in refused(octavo(*command, "--data", none, "-o", out))
     for name in ("evaluation.json", "int8.tflite", "model.keras.json", "report.html"):
         run = tmp_path / name / "run"
         run.mkdir(parents=True)
@@ -65,7 +65,7 @@ def test_what_stands_where_a_result_goes_is_found_before_the_work(tmp_path: Path
     with pytest.raises(OctavoError, match="is a link"):
         api.search(model, none, models / "new.tflite", api.Wish(drop=1.0))
     (models / ".other.tflite.training").write_text("a file")
-    with pytest.raises(OctavoError, match="no folder"):
+    with pytest.raises(OctavoError, match="not a folder"):
         api.qat(model, none, models / "other.tflite")
 
 
@@ -76,7 +76,7 @@ def test_a_deployed_folder_is_made_where_nothing_is(tmp_path: Path, models: Path
     (tmp_path / "taken.zip").mkdir()
     cases = {
         "dangling": "is a link",
-        "pipe": "no folder",
+        "pipe": "not a folder",
         "taken": "is a folder",
         "x" * 300: "too long",
         ".": "is there",
@@ -99,4 +99,4 @@ def test_a_report_deletes_no_pictures_beyond_a_link(tmp_path: Path) -> None:
     (run / "report_files").unlink()
     (run / "report.html").unlink(missing_ok=True)
     os.mkfifo(run / "report.html")
-    assert "no regular file" in refused(octavo("report", run))
+    assert "not a regular file" in refused(octavo("report", run))

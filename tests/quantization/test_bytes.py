@@ -87,13 +87,15 @@ def test_commands_feed_pixels_as_they_are(tmp_path: Path) -> None:
     labels = Model(Graph(_tflite())).run(images).argmax(axis=1)
     np.savez(tmp_path / "data.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     with pytest.raises(ModelError, match=r"takes unscaled pixels \(uint8, 0 to 255\), and `scale` is \(-1"):
-        octavo.quantize(tmp_path / "bytes.tflite", tmp_path / "data.npz", tmp_path / "int8.tflite", scale=(-1.0, 1.0))
+        octavo.quantize(
+            tmp_path / "bytes.tflite", tmp_path / "data.npz", tmp_path / "int8.tflite", images=40, scale=(-1.0, 1.0)
+        )
     octavo.quantize(tmp_path / "bytes.tflite", tmp_path / "data.npz", tmp_path / "int8.tflite", images=40)
     assert preprocess_for(load_model(tmp_path / "int8.tflite")) == Preprocess((8, 8), scale=(0.0, 255.0))
     compared = octavo.compare(tmp_path / "bytes.tflite", tmp_path / "int8.tflite", tmp_path / "data.npz", images=40)
     assert compared.tensors[-1].accumulated.sqnr > 30
-    assert octavo.evaluate(tmp_path / "bytes.tflite", tmp_path / "data.npz").accuracy().value == 1
-    assert octavo.evaluate(tmp_path / "int8.tflite", tmp_path / "data.npz").accuracy().value >= 0.95
+    assert octavo.evaluate(tmp_path / "bytes.tflite", tmp_path / "data.npz").score().value == 1
+    assert octavo.evaluate(tmp_path / "int8.tflite", tmp_path / "data.npz").score().value >= 0.95
     # Without its sidecar the file still says what it takes.
     (tmp_path / "int8.tflite.json").unlink()
     found = preprocess_for(load_model(tmp_path / "int8.tflite"))

@@ -24,7 +24,7 @@ def _run(folder: Path, right: np.ndarray, size: int, milliseconds: float, **chan
     folder.mkdir(parents=True)
 
     def measured(value: dict[str, Any]) -> None:
-        value["models"]["int8"]["accuracy"] = {"value": right.mean(), "low": right.mean() - 0.1, "high": 1.0}
+        value["models"]["int8"]["score"] = {"value": right.mean(), "low": right.mean() - 0.1, "high": 1.0}
         value["models"]["int8"]["latency"]["median_ms"] = milliseconds
         for name in ("float", "int8"):
             value["models"][name]["file"] = f"{name}.tflite"

@@ -25,7 +25,7 @@ from octavo.recipe.schema import Recipe, load_recipe
 from octavo.reports.facts import read
 from octavo.runs.stages import splits_of
 from octavo.source import sidecar
-from octavo.source.own_model import OwnModel, content_hash, read_own
+from octavo.source.own_model import OwnModel, content_hash
 from octavo.source.sidecar import Sidecar
 
 QUICK = ["deployment.seconds=0.05", "deployment.targets=false", "calibrate.images=30"]
@@ -71,7 +71,7 @@ def test_the_model_is_quantized_as_the_command_does_it(files: Path, done: Path) 
         assert sidecar.read(done / name) == Sidecar(Preprocess((SIZE, SIZE)), CLASSES)
     facts = read(done)
     scores = octavo.evaluate(files / "mine.tflite", files / "photos")
-    assert facts.before.accuracy == scores.accuracy() and facts.evaluation.images == 30
+    assert facts.before.score == scores.score() and facts.evaluation.images == 30
 
 
 def test_what_was_assumed_about_the_model_is_recorded(files: Path, done: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_report_claims_no_training(done: Path) -> None:
 
 def test_the_card_claims_no_training(done: Path, tmp_path: Path) -> None:
     card = (octavo.deploy(done, tmp_path / "out").folder / "model-card.md").read_text("utf-8")
-    assert "Unknown to Octavo: the model came as a file." in card and "60 images of 3 classes" not in card
+    assert "Not known to Octavo: the model was given as a file." in card and "60 images of 3 classes" not in card
     assert "on 30 held-out images" in card
 
 
@@ -131,13 +131,15 @@ def test_a_sidecar_gives_preprocessing_and_classes(files: Path, tmp_path: Path) 
     model = tmp_path / "with.tflite"
     model.write_bytes(tiny_tflite())
     Sidecar(Preprocess((SIZE, SIZE), "nearest", (0.0, 1.0)), CLASSES).write(model)
-    images = octavo.open_dataset("path", files / "photos").splits["test"].read()
-    _, belongs, found = read_own(model, Inputs(interpolation="bilinear"), lambda: images, Silent())
-    assert belongs == Sidecar(Preprocess((SIZE, SIZE), "bilinear", (0.0, 1.0)), CLASSES)
-    assert found.preprocess == belongs.preprocess and found.notes == []
-    Sidecar(belongs.preprocess, ("cat", "dog", "fox")).write(model)
+    settings = [f"data.path={files / 'photos'}", *QUICK, "preprocess.interpolation=bilinear"]
+    octavo.run(load_recipe(model, settings), tmp_path / "run")
+    wanted = Sidecar(Preprocess((SIZE, SIZE), "bilinear", (0.0, 1.0)), CLASSES)
+    assert sidecar.read(tmp_path / "run" / "float.tflite") == wanted
+    found = OwnModel.read(tmp_path / "run" / OwnModel.file)
+    assert found.preprocess == wanted.preprocess and found.notes == []
+    Sidecar(wanted.preprocess, ("cat", "dog", "fox")).write(model)
     with pytest.raises(OctavoError, match="cat, dog, fox"):
-        read_own(model, Inputs(), lambda: images, Silent())
+        octavo.run(load_recipe(model, settings), tmp_path / "other")
 
 
 def test_an_own_model_has_no_keys_of_training(files: Path) -> None:
@@ -204,7 +206,7 @@ def test_an_int8_model_that_was_made_before_is_measured(files: Path, done: Path,
     assert said.returncode == 0, said.stderr
     assert "data: unchanged" not in said.stderr and f"report  {out / 'report.html'}" in said.stdout
     facts, made = read(out), read(done)
-    assert facts.after.sha256 == sha256(int8) and facts.after.accuracy == made.after.accuracy
+    assert facts.after.sha256 == sha256(int8) and facts.after.score == made.after.score
     assert (facts.ranges, facts.tuning, facts.distributions, facts.data.calibration) == (None, None, None, None)
     assert facts.compare == made.compare and facts.proof.macs == made.proof.macs
     for name in ("report.md", "report.html"):

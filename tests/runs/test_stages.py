@@ -153,7 +153,7 @@ def test_a_run_from_before_deployment_gets_it_and_redoes_nothing_else(done: Path
 
 
 def test_keras_models_are_quantized_as_their_float_graph_is(done: Path, tmp_path: Path) -> None:
-    images = write_folder(tmp_path / "photos", 12)
+    images = write_folder(tmp_path / "photos", 20)
     first = octavo.quantize_file(done / "model.keras", images, tmp_path / "a.tflite", images=12)
     second = octavo.quantize_file(done / "float.tflite", images, tmp_path / "b.tflite", images=12)
     assert first.quantized.content == second.quantized.content

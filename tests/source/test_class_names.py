@@ -96,6 +96,8 @@ def test_outputs_that_are_no_list_of_classes_have_no_number() -> None:
     file.op("RELU", [image], [mask])
     assert outputs_of(file.ports([image], [mask]).graph()) is None
     single, one = file.tensor("score", (1, 1)), file.tensor("more", (1, 1))
+    for made in (single, one):
+        file.op("MEAN", [image, file.constant(None, np.int32([1, 2, 3]))], [made], "Reducer", keepDims=False)
     assert outputs_of(file.ports([image], [single]).graph()) == 2
     assert outputs_of(file.ports([image], [single, one]).graph()) is None
 

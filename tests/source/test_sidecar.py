@@ -10,7 +10,7 @@ import pytest
 from octavo.base.errors import ModelError, OctavoError
 from octavo.data.preprocess import Preprocess
 from octavo.source import sidecar
-from octavo.source.sidecar import Sidecar, renew
+from octavo.source.sidecar import Sidecar, write_model
 
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals, limits and links on Windows")
 
@@ -35,15 +35,12 @@ def test_a_model_that_takes_no_image_has_no_preprocessing(tmp_path: Path) -> Non
 
 def test_a_new_file_never_keeps_the_sidecar_of_an_earlier_one(tmp_path: Path) -> None:
     model = tmp_path / "model.tflite"
-    model.write_bytes(b"model")
-    renew(model, Sidecar(Preprocess((8, 8))))
-    model.write_bytes(b"Model")
-    renew(model, Sidecar(Preprocess((9, 9))))
+    write_model(model, b"model", Sidecar(Preprocess((8, 8))))
+    write_model(model, b"Model", Sidecar(Preprocess((9, 9))))
     assert sidecar.read(model) == Sidecar(Preprocess((9, 9)))
-    model.write_bytes(b"modem")
-    renew(model, None)
+    write_model(model, b"modem", None)
     assert sidecar.read(model) is None and not sidecar.path_of(model).exists()
-    renew(model, None)
+    write_model(model, b"modem", None)
 
 
 def test_none_without_a_file(tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ def test_mistakes_get_one_clear_message(tmp_path: Path) -> None:
         model.predict(images(1, 8), verbose=0)
     with pytest.raises(ModelError, match="no activation ranges yet"):
         model.to_int8(tmp_path / "int8.tflite")
-    with pytest.raises(DataError, match=r"needs values of shape \('N', 8, 8, 3\), and got \(2, 9, 9, 3\)"):
+    with pytest.raises(DataError, match=r"needs values of shape \('N', 8, 8, 3\), but got \(2, 9, 9, 3\)"):
         model.calibrate(images(2, 9))
     with pytest.raises(DataError, match="at least one image"):
         model.calibrate(images(0, 8))

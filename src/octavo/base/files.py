@@ -133,7 +133,7 @@ def check_new_folder(path: Path) -> None:
     if not os.path.lexists(path):
         return
     if path.is_symlink() or not path.is_dir():
-        kind = "a link" if path.is_symlink() else "no folder"
+        kind = "a link" if path.is_symlink() else "not a folder"
         raise OctavoError(f"'{path}' exists already and is {kind}.", "Choose another folder.")
     check_folder(path)
     if any(path.iterdir()):

@@ -72,11 +72,14 @@ def _open_closed() -> None:
 def _stream(number: int, before: TextIO | None) -> tuple[TextIO, _Dropping]:
     """A text stream to a standard stream's number, with the encoding that it had."""
     raw = _Dropping(number, "w", closefd=False)
-    # Names of files may hold what the encoding does not.
+    errors = number == 2
     made = io.TextIOWrapper(
-        io.BufferedWriter(raw),
+        # Errors go without a buffer: Ctrl-C in the middle of its flush would leave the text there, to be written again.
+        raw if errors else io.BufferedWriter(raw),
         encoding="utf-8" if before is None else before.encoding,
+        # Names of files may hold what the encoding does not.
         errors="backslashreplace",
-        line_buffering=number == 2 or raw.isatty(),
+        line_buffering=errors or raw.isatty(),
+        write_through=errors,
     )
     return made, raw

@@ -43,7 +43,7 @@ def check(folder: Path = HERE) -> None:
     known = {name: digest for digest, _, name in lines}
     for name in ("model.tflite", "labels.txt", "preprocess.json"):
         if hashlib.sha256(_read(folder, name)).hexdigest() != known.get(name):
-            raise RefusedError(f"{name} is damaged or was replaced: its SHA-256 is not that of SHA256SUMS.")
+            raise RefusedError(f"{name} is damaged or was replaced: its SHA-256 is not the one in SHA256SUMS.")
 
 
 def _read(folder: Path, name: str) -> bytes:

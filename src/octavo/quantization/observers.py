@@ -62,7 +62,8 @@ def run_observers(
                 states[index] = rule.update(states[index], values)
         progress(1)
 
-    Model(graph.exposed(tensors)).each(images, look)
+    if tensors:
+        Model(graph.exposed(tensors)).each(images, look)
     merged = [rule.init() for rule in rules]
     for states in local.values():
         merged = [rule.merge(a, b) for rule, a, b in zip(rules, merged, states, strict=True)]

@@ -50,7 +50,7 @@ class _Form:
     inputs: tuple[int | Array | _Form, ...]
     options: Any
     said: str = ""
-    how: str = "has a kernel of"
+    how: str = "for which LiteRT has an int8 kernel"
 
 
 def integer_forms(graph: Graph) -> Rewritten:
@@ -85,7 +85,7 @@ def integer_forms(graph: Graph) -> Rewritten:
         for made in (_made(model, graph.ops[index], forms[index], int(raw.outputs[0])) if index in forms else [raw])
     ]
     counts = Counter((graph.ops[index].kind, form.said, form.how) for index, form in forms.items())
-    said = (f"{count} {kind} became {what}, which int8 {how}." for (kind, what, how), count in counts.items())
+    said = (f"{count} {kind} became {what}, {how}." for (kind, what, how), count in counts.items())
     return Rewritten(Graph.of(model, graph.name), (*real, *said))
 
 
@@ -178,7 +178,9 @@ def _quotient(graph: Graph, op: Op) -> _Form | None:
         if first is not None and first.size == 1:
             return None
         reciprocal = _Form("DIV", (np.asarray(1, np.float32), op.inputs[1]), schema.DivOptionsT())
-        return replace(_product(op, reciprocal, "MUL by the reciprocal of its divisor"), how="looks up")
+        return replace(
+            _product(op, reciprocal, "MUL by the reciprocal of its divisor"), how="which int8 looks up in a table"
+        )
     with np.errstate(divide="ignore", over="ignore"):
         factor = (1 / second.astype(np.float64)).astype(np.float32)
     return _product(op, factor, "MUL by the reciprocal") if np.all(np.isfinite(factor)) else None

@@ -367,7 +367,7 @@ class _Run:
         inputs, noted = self._inputs, Noted(self.progress, [])
         loaded = load_float(path, inputs.signature, inputs.size, lambda: self.splits.train.size, noted)
         check_float(loaded.graph)
-        images, _ = understood(loaded, self.splits.train, inputs, Silent(), calibrate=True)
+        images, _ = understood(loaded, self.splits.train, inputs, Silent())
         preprocess = choose_scale(loaded, inputs, lambda: images, noted).checked()
         known = Sidecar(preprocess, names_for(loaded, images, inputs), inputs.task or task_of(loaded))
         write_model(self.out / "float.tflite", loaded.graph.content, known)

@@ -82,7 +82,7 @@ def check_claims(path: Path) -> None:
     todo = "It may be cut short or something else: copy or save it again."
     if not zipfile.is_zipfile(path):
         raise ModelError(
-            f"'{path}' could not be read as a Keras model: a whole .keras file is a zip archive, and this is none.",
+            f"'{path}' could not be read as a Keras model: a .keras file is a zip archive, and this file is not.",
             todo,
         )
     with border(f"'{path}' could not be read as a Keras model", todo, ModelError), zipfile.ZipFile(path) as archive:

@@ -56,7 +56,9 @@ def check_claims(path: Path) -> Any:
     Raises:
         ModelError: The file is not HDF5, declares more weights than it can hold, or its configuration is not JSON.
     """
-    problem = f"'{path}' could not be read as a Keras model: a whole-model .h5 file is an HDF5 file, and this is none"
+    problem = (
+        f"'{path}' could not be read as a Keras model: a whole-model .h5 file is an HDF5 file, and this file is not"
+    )
     todo = "It may be cut short or something else: copy or save it again."
     with border(problem, todo, ModelError), load("h5py").File(path, "r") as file:
         check_sizes(file, path.stat().st_size, path)

@@ -254,5 +254,5 @@ def _packed(content: bytes, name: str) -> bytes:
             if entry.file_size <= MOST_LABELS:
                 return archive.read(entry)
     except Exception as error:  # as at every border
-        raise ModelError(f"'{name}' is named in the metadata, and not packed in the model.") from error
+        raise ModelError(f"The metadata name '{name}', which is not packed in the model.") from error
     raise ModelError(f"'{name}', packed in the model, has {entry.file_size:,} bytes.")

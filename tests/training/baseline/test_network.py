@@ -54,7 +54,7 @@ def test_wrong_weights_are_refused(tmp_path: Path) -> None:
     text.write_text("words")
     with pytest.raises(ModelError, match="does not hold the weights"):
         build(ModelRecipe(alpha=0.35, weights=str(text)), (32, 32, 3), 10, 0)
-    with pytest.raises(RecipeError, match="images of 32 pixels and more"):
+    with pytest.raises(RecipeError, match="images of at least 32 pixels"):
         build(SMALL, (31, 64, 3), 10, 0)
     with pytest.raises(RecipeError, match="3 colour channels"):
         build(ModelRecipe(weights="imagenet"), (32, 32, 1), 10, 0)
