@@ -48,8 +48,6 @@ _CALIBRATED: dict[str, type[Artefact]] = {"ranges": RangesRecord}
 _MADE: dict[str, type[Artefact]] = {"distributions": Distributions, "qat": QatRecord, "tuning": TuningRecord}
 _OPTIONAL: dict[str, type[Artefact]] = {
     "compare": Compared,
-    "qat": QatRecord,
-    "tuning": TuningRecord,
     "answers": AnswersRecord,
     "deployment": Deployment,
 }

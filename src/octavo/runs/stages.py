@@ -264,7 +264,7 @@ class _Run:
         if not path.is_file():
             raise ModelError(f"There is no int8 model '{path}'.", "Set quantize.path to that of a .tflite file.")
         inputs = {**self._of_graph, "model": content_hash(path), "images": self.manifest.hash_of("data.json")}
-        made = ["int8.tflite", "int8.tflite.json", "proof.json", "compare.json", "size.json"]
+        made = ["int8.tflite", "int8.tflite.json", "proof.json", "compare.json", "size.json", AnswersRecord.file]
         self._stage("quantize", inputs, made, partial(self._read_int8, path))
 
     def _stage(self, name: str, inputs: dict[str, Any], outputs: list[str], work: Any) -> None:
@@ -493,6 +493,8 @@ class _Run:
         self._write_model("int8.tflite", content)
         proof = examine(content)
         self._write(proof)
+        found = answers(graph, Graph(content), self._feed(self._others(COMPARED), graph))
+        self._write(AnswersRecord.of(found))
         self._measure(graph, content)
         passed = sum(check.passed for check in proof.checks)
         self.progress.say(f"int8: {len(content):,} bytes, {passed} of {len(proof.checks)} checks passed")
