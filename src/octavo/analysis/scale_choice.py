@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis.evaluate import evaluate
+from octavo.analysis.tasks.choose import task_for
 from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.analysis.tasks.task import Scores, classes_of
 from octavo.base.errors import DataError
@@ -25,7 +27,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import Inputs
 from octavo.runtime.litert import Model
 from octavo.source.classes import class_names, outputs_of, to_calibrate
-from octavo.source.load import Loaded, preprocess_for, scale_is_known
+from octavo.source.load import Loaded, preprocess_for, scale_is_known, task_of
 from octavo.tflite.graph import Graph
 
 Scale = tuple[float, float]
@@ -45,7 +47,8 @@ class ScaleChoice:
     """How pixels become a model's inputs, and how that was found.
 
     Args:
-        preprocess: The preprocessing. None for a model that does not take one image.
+        preprocess: The preprocessing. None for a model that does not take one image, and for arrays that already are
+            its input.
         tried: How many images the model is right for with each scale. Empty if none was tried.
         images: How many images were tried.
         classes: How many classes the model tells apart; 0 if none was tried.
@@ -98,6 +101,12 @@ def choose_scale(
     if (scale := _of_input(loaded.graph)) is not None:
         return ScaleChoice(_with(loaded, inputs, scale, "its input was quantized for that", progress))
     given = images()
+    if given is not None and len(given) and not _are_pixels(given):
+        # Arrays are the model's own input, and say nothing of how pixels would become it.
+        return ScaleChoice(None)
+    if given is not None and (found := _scored(loaded, inputs, given)) is not None:
+        best, figures = found
+        return ScaleChoice(_with(loaded, inputs, best, figures, progress))
     choice = None if given is None else _tried(loaded, inputs, given)
     if choice is not None and choice.best is not None:
         figures = f"it is right for {_figures(choice.tried)} of {choice.images} labelled images"
@@ -176,6 +185,33 @@ def _tried(loaded: Loaded, inputs: Inputs, images: ImageSet) -> ScaleChoice | No
     )
     tried = tuple((scale, int(correct[scale].sum())) for scale in CANDIDATES)
     return ScaleChoice(None, tried, len(chosen), classes, best if sure else None)
+
+
+def _scored(loaded: Loaded, inputs: Inputs, images: ImageSet) -> tuple[Scale, str] | None:
+    """The scale whose score is clearly the best, with the figures, for a task other than one class per image.
+
+    Returns:
+        The scale. None if the images have no truth, or no scale is clearly the best.
+    """
+    if images.truth is None or len(images) < _FEWEST:
+        return None
+    task = task_for(inputs.task or task_of(loaded), loaded.graph, images)
+    chosen = images.take(np.unique(np.linspace(0, len(images) - 1, min(_MOST, len(images))).astype(int)))
+    scores: dict[Scale, Scores] = {
+        scale: evaluate(loaded.graph, chosen, preprocess_for(loaded, replace(inputs, scale=scale)), task=task)
+        for scale in CANDIDATES
+    }
+    metric = task.scores.metric
+    if not all(one.known for one in scores.values()):
+        return None
+    sign = 1 if metric.higher else -1
+    best = max(CANDIDATES, key=lambda scale: sign * scores[scale].value(metric))
+    gaps = [scores[scale].difference(scores[best]) for scale in CANDIDATES if scale != best]
+    if not all(gap is not None and metric.loss(gap).high < 0 for gap in gaps):
+        return None
+    ordered = sorted(CANDIDATES, key=lambda scale: -sign * scores[scale].value(metric))
+    figures = ", ".join(f"{metric.text(scores[scale].value(metric))} with {_text(scale)}" for scale in ordered)
+    return best, f"the {metric.title} of {len(chosen)} labelled images is {figures}"
 
 
 def _better(one: Correct, other: Correct) -> bool:

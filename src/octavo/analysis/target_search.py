@@ -34,6 +34,7 @@ from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.metric import Metric
 from octavo.base.progress import Progress
 from octavo.base.stats import Interval, items_needed, wider_needed
+from octavo.base.units import milliseconds
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -160,7 +161,7 @@ class Trial:
     @property
     def figures(self) -> tuple[str, str, str]:
         """The figures that a target can limit, in words: score against float, size and time."""
-        return self.metric.change(self.against.value), f"{len(self.content):,} bytes", f"{self.median_ms:.2f} ms"
+        return self.metric.change(self.against.value), f"{len(self.content):,} bytes", f"{milliseconds(self.median_ms)}"
 
     def meets(self, wish: Wish) -> bool:
         """Whether it meets the target, on the validation images and this machine."""
@@ -442,7 +443,7 @@ class _Seeker:
         self.trials.append(trial)
         self.progress.say(
             f"{way}: {after.metric.changes(gap)}, "
-            f"{len(content):,} bytes, {trial.median_ms:.2f} ms, took {seconds:.1f} s"
+            f"{len(content):,} bytes, {milliseconds(trial.median_ms)}, took {seconds:.1f} s"
         )
         return trial
 

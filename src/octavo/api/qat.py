@@ -79,8 +79,9 @@ def qat(
     resolve(loaded.graph, wanted.precision)
     image_preprocess_for(loaded, inputs)
     source = opened(inputs, progress)
-    preprocess = scale_of(loaded, inputs, source, progress).checked()
-    assert preprocess is not None
+    found = scale_of(loaded, inputs, source, progress).checked()
+    # Arrays that already are the model's input need none; training then uses the input's size alone.
+    preprocess = found or image_preprocess_for(loaded, inputs)
     train, chosen = draw_training(source, validation, inputs.seed)
     train = in_model_order(loaded, train, inputs)
     chosen = None if chosen is None else in_model_order(loaded, chosen, inputs)
@@ -93,7 +94,7 @@ def qat(
     write_model(
         out,
         made.quantized.content,
-        Sidecar(preprocess, names_for(loaded, train, inputs), inputs.task or task_of(loaded)),
+        Sidecar(found, names_for(loaded, train, inputs), inputs.task or task_of(loaded)),
     )
     shutil.rmtree(workdir, ignore_errors=True)
     left = left_by_xnnpack(Graph(made.quantized.content))

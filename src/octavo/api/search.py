@@ -15,6 +15,7 @@ from octavo.api.written import check_output
 from octavo.base.errors import DataError, QuantizationError
 from octavo.base.files import check_folder
 from octavo.base.progress import Progress, Silent
+from octavo.base.units import milliseconds
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import calibration, draw_training
@@ -24,7 +25,7 @@ from octavo.recipe.options import Fields, Inputs, Quantization, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
-from octavo.source.load import load_float
+from octavo.source.load import load_float, preprocess_for
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.training import qat
 from octavo.training.convert import convert
@@ -84,6 +85,8 @@ def search(
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     source = opened(inputs, progress)
     preprocess = scale_of(loaded, inputs, source, progress).checked()
+    # Arrays that already are the model's input need no preprocessing; training then uses the input's size alone.
+    pictures = preprocess or preprocess_for(loaded, inputs)
     training, judges = draw_training(source, validation, inputs.seed)
     if judges is None:
         raise DataError(
@@ -111,7 +114,7 @@ def search(
         wish,
         task=task,
         allow_float=wanted.allow_float,
-        train=partial(trained, preprocess) if train and preprocess is not None and _keras() else None,
+        train=partial(trained, pictures) if train and pictures is not None and _keras() else None,
         progress=progress,
     )
     found.record(str(model)).write(record)
@@ -140,7 +143,7 @@ def _unmet(found: Search, record: Path) -> QuantizationError:
     if found.wish.size is not None:
         details.append(f"smallest: {small.way}, {len(small.content):,} bytes")
     if found.wish.latency is not None:
-        details.append(f"fastest: {fast.way}, {fast.median_ms:.2f} ms; use a smaller or narrower network")
+        details.append(f"fastest: {fast.way}, {milliseconds(fast.median_ms)}; use a smaller or narrower network")
     return QuantizationError(
         f"None of {len(found.trials)} methods tried is {found.wish}, on {found.images} validation images.",
         f"Relax the target, or see what was tried: octavo pareto {record}. The trials nearest to it:",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.progress import Advance
+from octavo.base.units import milliseconds
 
 if TYPE_CHECKING:
     from octavo.analysis.target_search import SearchRecord
@@ -154,7 +155,7 @@ def print_search(found: SearchRecord, out: Path, json_: bool) -> None:
         say(
             f"{'chosen' if trial.way == found.chosen else 'tried':7} {metric.changes(trial.against_float)}  "
             f"{trial.bytes:>10,} bytes  "
-            f"{trial.median_ms:6.2f} ms  {trial.seconds:6.1f} s  {trial.way}"
+            f"{milliseconds(trial.median_ms)}  {trial.seconds:6.1f} s  {trial.way}"
         )
     if found.verdict is not None:
         say(f"verdict {in_flags.get()(found.verdict)}")

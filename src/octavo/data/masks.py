@@ -115,6 +115,8 @@ def _decoded(content: bytes) -> Truth | str:
 
 
 def _stacked(masks: list[Truth]) -> Truth:
+    if not masks:
+        return np.zeros((0, 1, 1), np.uint8)
     size = (max(mask.shape[0] for mask in masks), max(mask.shape[1] for mask in masks))
     return np.stack(
         [

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from octavo.analysis.evaluation import ClassScore, Evaluation, ModelScore
+from octavo.base.units import milliseconds
 from octavo.data.preprocess import Preprocess
 from octavo.data.summary import DataSummary
 from octavo.deployment.evaluated import Evaluated
@@ -95,7 +96,8 @@ def _measured(evaluation: Evaluation | Evaluated | None) -> list[str]:
         f"model it was made from: {metric.between(before.score)}; int8 minus float on the same images: "
         f"{metric.change(gap.value)} (95% interval {metric.number(gap.low)} to {metric.number(gap.high)}).",
         *_by_class(after),
-        f"Latency on the measuring machine: median {time.median_ms:.2f} ms an image, one thread, {time.runs} runs.",
+        f"Latency on the measuring machine: median {milliseconds(time.median_ms)} an image, one thread, {time.runs} "
+        "runs.",
     ]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from octavo.base.units import milliseconds
 from octavo.deployment.measured import Deployment
 from octavo.deployment.targets.target import Verdict
 from octavo.reports.facts import Facts
 from octavo.reports.finding import Finding
-from octavo.reports.wording import count, listing, milliseconds, ratio, size, times
+from octavo.reports.wording import count, listing, ratio, size, times
 from octavo.runtime.benchmark import Timing
 
 # What a kernel family is called in a sentence.

@@ -12,6 +12,7 @@ import numpy as np
 from octavo.analysis.distributions import Activation, Weight
 from octavo.analysis.evaluation import ClassScore, ClassTable
 from octavo.base.affine import QParams
+from octavo.base.units import milliseconds
 from octavo.reports import deployment
 from octavo.reports.facts import Facts, gap_of, score_of
 from octavo.reports.finding import Finding, Topic
@@ -63,8 +64,8 @@ def _summary(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "summary",
         f"The int8 file is {times(facts.ratio)} smaller: {size(files.int8_tflite)} instead of "
-        f"{size(files.float_tflite)} (both .tflite). One image takes {after.median_ms:.2f} ms instead of "
-        f"{before.median_ms:.2f} ms on one thread of this machine.",
+        f"{size(files.float_tflite)} (both .tflite). One image takes {milliseconds(after.median_ms)} instead of "
+        f"{milliseconds(before.median_ms)} on one thread of this machine.",
         {"ratio": facts.ratio, "speedup": facts.speedup},
         "good" if facts.ratio > 1 and facts.speedup > 1 else "plain",
     )
@@ -310,9 +311,9 @@ def _speed(facts: Facts) -> Iterator[Finding]:
     ratio, word = (facts.speedup, "faster") if facts.speedup >= 1 else (1 / facts.speedup, "slower")
     yield Finding(
         "speed",
-        f"Int8 is {times(ratio)} {word} than float on this CPU: a median of {after.median_ms:.2f} ms against "
-        f"{before.median_ms:.2f} ms for one image on one thread, measured in turns. 90% of the int8 runs take at most "
-        f"{after.p90_ms:.2f} ms.",
+        f"Int8 is {times(ratio)} {word} than float on this CPU: a median of {milliseconds(after.median_ms)} against "
+        f"{milliseconds(before.median_ms)} for one image on one thread, measured in turns. 90% of the int8 "
+        f"runs take at most {milliseconds(after.p90_ms)}.",
         {"float_ms": before.median_ms, "int8_ms": after.median_ms},
         "good" if facts.speedup > 1 else "warn",
     )
@@ -458,15 +459,15 @@ def _elsewhere(facts: Facts) -> Iterator[Finding]:
     if facts.speedup < 1:
         yield Finding(
             "recommendation",
-            f"On a CPU like this one int8 saves storage, not time ({after.median_ms:.2f} against "
-            f"{before.median_ms:.2f} ms): choose it for its {size(facts.size.files.int8_tflite)}.",
+            f"On a CPU like this one int8 saves storage, not time ({milliseconds(after.median_ms)} against "
+            f"{milliseconds(before.median_ms)}): choose it for its {size(facts.size.files.int8_tflite)}.",
             {"speedup": facts.speedup},
             "warn",
         )
     else:
         yield Finding(
             "recommendation",
-            f"Measure latency on the target device: {after.median_ms:.2f} ms was measured on this machine "
+            f"Measure latency on the target device: {milliseconds(after.median_ms)} was measured on this machine "
             f"({facts.manifest.machine.cpu}), and the speed-up of {times(facts.speedup)} may differ elsewhere.",
             {"speedup": facts.speedup},
         )

@@ -16,10 +16,11 @@ from octavo.analysis.distributions import Histogram
 from octavo.analysis.pareto import COSTS, front
 from octavo.base.metric import Metric
 from octavo.base.stats import Interval
+from octavo.base.units import milliseconds
 from octavo.deployment.targets.target import Verdict
 from octavo.reports.deployment import FAMILIES
 from octavo.reports.facts import Facts
-from octavo.reports.wording import Figures, milliseconds, percent, ratio, size, times
+from octavo.reports.wording import Figures, percent, ratio, size, times
 from octavo.runtime.litert import Latency
 
 FLOAT, INT8, QUIET, WARN = "#0072B2", "#D55E00", "#8A8F98", "#CC79A7"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from octavo.analysis.answers import LEAST_SQNR
 from octavo.base.formats import DEFAULT, FORMATS
+from octavo.base.units import milliseconds
 from octavo.deployment.targets.target import Answer
 from octavo.quantization.proof import Port
 from octavo.recipe.choices import OBSERVERS, PASSES, TASKS, titled
@@ -19,7 +20,6 @@ from octavo.reports.wording import (
     count,
     decibels,
     interval,
-    milliseconds,
     number,
     percent,
     points,

@@ -182,16 +182,6 @@ def decibels(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} dB"
 
 
-def milliseconds(value: float) -> str:
-    """A time.
-
-    Example:
-        >>> milliseconds(0.4945), milliseconds(12.98), milliseconds(1234.5)
-        ('0.49 ms', '12.98 ms', '1,234 ms')
-    """
-    return f"{value:,.2f} ms" if value < 100 else f"{value:,.0f} ms"
-
-
 def ratio(share: Interval) -> str:
     """A ratio with its interval.
 

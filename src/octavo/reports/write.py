@@ -11,6 +11,7 @@ from octavo.base.artefact import Artefact
 from octavo.base.border import parse_json, parse_yaml
 from octavo.base.errors import OctavoError
 from octavo.base.files import check_results, write_text
+from octavo.base.units import milliseconds
 from octavo.reports.facts import NEEDED, OPTIONAL, Facts, read
 from octavo.reports.finding import Finding
 from octavo.reports.findings import findings
@@ -158,7 +159,14 @@ def render(template: str, context: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": size, "times": times, "count": count, "plain": _plain, "cell": _cell}
+    environment.filters |= {
+        "size": size,
+        "times": times,
+        "milliseconds": milliseconds,
+        "count": count,
+        "plain": _plain,
+        "cell": _cell,
+    }
     environment.tests["code"] = lambda text: isinstance(text, Code)
     return environment.get_template(template).render(context)
 

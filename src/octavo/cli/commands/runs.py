@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from octavo.base.errors import OctavoError
+from octavo.base.units import milliseconds
 from octavo.cli.app import command
 from octavo.cli.options import Flags, JsonFlag
 from octavo.cli.output import Shown, print_json, print_run, say, share
@@ -96,7 +97,7 @@ def _print_sweep(made: Sweep, folder: Path, json_: bool) -> None:
     for row in made.variants:
         mark = "*" if row.name == made.recommended else " " if row.front else "-"
         say(
-            f"{mark} {row.name:24} {share(row.interval)}  {row.median_ms:7.2f} ms  "
+            f"{mark} {row.name:24} {share(row.interval)}  {milliseconds(row.median_ms)}  "
             f"{row.bytes:>12,} bytes  arena {row.arena:>12,} bytes"
         )
     say("*: the fastest whose accuracy lies in the interval of the best. -: another is faster and no less accurate.")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from octavo.base.errors import OctavoError
+from octavo.base.units import milliseconds
 from octavo.deployment import litertjs
 from octavo.deployment.serve import WebServer
 from octavo.deployment.targets.chromium import Chromium, PageError, command
@@ -103,7 +104,7 @@ class Browser:
         if trial.path not in self._times:
             return Answer(None, "it did not run")
         found = Latency.of(np.array(self._times[trial.path]))
-        about = f"{found.median_ms:.2f} ms an image on one thread (median of {found.runs} runs)"
+        about = f"{milliseconds(found.median_ms)} an image on one thread (median of {found.runs} runs)"
         return Answer(True, about, vars(found))
 
 

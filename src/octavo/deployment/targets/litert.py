@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from octavo.base.errors import ModelError
+from octavo.base.units import milliseconds
 from octavo.deployment.targets.target import Answer, Trial, agreement, first_outputs
 from octavo.runtime.benchmark import undelegated
 from octavo.runtime.litert import Kernels, Latency, Model, interpreter, latency
@@ -43,5 +44,5 @@ class LiteRT:
     def costs(self, trial: Trial) -> Answer:
         """Milliseconds of a run on one thread."""
         time = self.known or latency([trial.graph.content], 0.5, self.kernels)[0]
-        about = f"{time.median_ms:.2f} ms an image on one thread (median of {time.runs} runs)"
+        about = f"{milliseconds(time.median_ms)} an image on one thread (median of {time.runs} runs)"
         return Answer(True, about, vars(time))

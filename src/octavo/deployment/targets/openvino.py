@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from octavo.base.units import milliseconds
 from octavo.deployment.targets.target import Answer, Trial, agreement
 from octavo.runtime.litert import Latency, outputs_of
 
@@ -53,7 +54,7 @@ class OpenVINO:
             times.append((time.perf_counter() - start) * 1e3)
         # The first runs include preparation.
         found = Latency.of(np.array(times[5:]))
-        about = f"{found.median_ms:.2f} ms an image on one thread (median of {found.runs} runs)"
+        about = f"{milliseconds(found.median_ms)} an image on one thread (median of {found.runs} runs)"
         return Answer(True, about, vars(found))
 
 
