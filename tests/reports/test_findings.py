@@ -93,7 +93,7 @@ def test_speed_both_ways(make_run: MakeRun) -> None:
 
     said = _said(make_run, evaluation=slow, deployment=None)
     assert "Int8 is 2.00× slower" in said
-    assert "saves storage, not time (4.00 against 2.00 ms)" in said
+    assert "saves storage, not time (4.00 ms against 2.00 ms)" in said
 
 
 def test_outliers(make_run: MakeRun) -> None:

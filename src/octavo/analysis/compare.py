@@ -21,6 +21,7 @@ from octavo.analysis import compare_views
 from octavo.base.artefact import Artefact
 from octavo.base.border import border
 from octavo.base.errors import DataError, ModelError
+from octavo.base.metric import Metric
 from octavo.base.stats import decibels
 from octavo.quantization.observers import Images
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
@@ -317,15 +318,20 @@ class Compared(Artefact):
     Args:
         images: How many images both ran.
         kernels: The kernel family, in words.
+        likeness: What `agreement` measures; null if the outputs were not read by a task.
+        agreement: How alike the answers of both models are; null if they were not read.
         tensors: The tensors that both have, in the first model's order.
         unmatched: Ops of each model without a match in the other, except ops that only change storage.
     """
 
     file = "compare.json"
     what = "the comparison of two models"
+    version = 2
 
     images: int
     kernels: str
+    likeness: Metric | None = None
+    agreement: float | None = None
     tensors: list[TensorError]
     unmatched: Unmatched
 

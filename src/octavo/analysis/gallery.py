@@ -60,11 +60,11 @@ def _picture(samples: ImageSet, before: Scores, after: Scores, place: int) -> st
         return None
     for panel in panels:
         panel.thumbnail((_SIDE, _SIDE))
-    joined = Image.new("RGB", (sum(panel.width for panel in panels), max(panel.height for panel in panels)), "white")
-    left = 0
-    for panel in panels:
-        joined.paste(panel, (left, 0))
-        left += panel.width
+    columns = min(len(panels), 2)
+    wide, high = max(panel.width for panel in panels), max(panel.height for panel in panels)
+    joined = Image.new("RGB", (columns * wide, -(-len(panels) // columns) * high), "white")
+    for number, panel in enumerate(panels):
+        joined.paste(panel, (number % columns * wide, number // columns * high))
     stream = io.BytesIO()
     joined.save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -7,6 +7,8 @@ from typing import Unpack
 
 from octavo.analysis.compare import Compared
 from octavo.analysis.compare import compare as compare_tensors
+from octavo.analysis.evaluate import evaluate
+from octavo.analysis.understood import understood
 from octavo.api.opened import opened, scale_of
 from octavo.base.errors import ModelError
 from octavo.base.progress import Progress, Silent
@@ -63,7 +65,10 @@ def compare(
     chosen = draw_calibration(source, inputs.images, inputs.seed, choice=1)
     feed = Feed(chosen, preprocess, [port.real for port in inputs_of(one.graph)])
     with progress.track("compare", len(feed)) as advance:
-        return compare_tensors(one.graph, two.graph, feed, kernels, advance)
+        found = compare_tensors(one.graph, two.graph, feed, kernels, advance)
+    samples, task = understood(one, chosen, inputs, progress, calibrate=True)
+    before, after = (evaluate(graph, samples, preprocess, kernels, task=task) for graph in (one.graph, two.graph))
+    return found.model_copy(update={"likeness": before.likeness, "agreement": after.alike(before)})
 
 
 def _second(path: Path | str, inputs: Inputs, progress: Progress, kernels: Kernels) -> Loaded:

@@ -148,6 +148,8 @@ def compare(
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     console.print(table(value))
     say(f"{value['images']} training images, {value['kernels']}. SQNR in dB: accumulated, and added by the op alone.")
+    if compared.likeness is not None and compared.agreement is not None:
+        say(f"answers  {compared.likeness.title}: {compared.likeness.text(compared.agreement)}")
     say("Ops that add most error relative to their signal:")
     for row in worst(value["tensors"]):
         say(f"  {row['added']['sqnr']:5.1f} dB  {row['op']:18} {short(row['before'])}")
