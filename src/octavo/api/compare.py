@@ -67,8 +67,8 @@ def compare(
     with progress.track("compare", len(feed)) as advance:
         found = compare_tensors(one.graph, two.graph, feed, kernels, advance)
     samples, task = understood(one, chosen, inputs, progress, calibrate=True)
-    before, after = (evaluate(graph, samples, preprocess, kernels, task=task) for graph in (one.graph, two.graph))
-    return found.model_copy(update={"likeness": before.likeness, "agreement": after.alike(before)})
+    scores = [evaluate(graph, samples, preprocess, kernels, task=task) for graph in (one.graph, two.graph)]
+    return found.model_copy(update={"likeness": scores[0].likeness, "agreement": scores[1].alike(scores[0])})
 
 
 def _second(path: Path | str, inputs: Inputs, progress: Progress, kernels: Kernels) -> Loaded:
