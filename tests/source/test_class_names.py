@@ -75,6 +75,19 @@ def test_without_names_the_number_of_classes_has_to_be_that_of_the_outputs() -> 
         in_model_order(_loaded(), _images("a", "b"))
 
 
+def test_images_of_far_more_or_fewer_classes_calibrate_without_their_labels() -> None:
+    for loaded, images in ((_loaded(), _images(*"abcdefghi")), (_loaded(outputs=9), _images(*"abcd"))):
+        with pytest.warns(OctavoWarning, match="classes, and 'model.tflite' tells . apart: their labels are not used"):
+            found = to_calibrate(loaded, images)
+        assert found.labels is None and found.classes == ()
+        with pytest.raises(DataError, match="apart, and the images have"):
+            in_model_order(loaded, images)
+    # One folder too many or too few is a mistake.
+    for images in (_images(*"abcde"), _images(*"abc")):
+        with pytest.raises(DataError, match="tells 4 classes apart"):
+            to_calibrate(_loaded(), images)
+
+
 def test_a_file_of_labels_is_read_as_it_is_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes("﻿caf\u00e9\r\n dog \r\nemu\r\n\r\n".encode())

@@ -126,16 +126,21 @@ def to_calibrate(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None)
         DataError: As for `in_model_order`, if some of their classes are the model's.
 
     Warns:
-        OctavoWarning: As for `in_model_order`, or none of their classes is one of the model's, whose names are known.
-            The images lose their labels.
+        OctavoWarning: As for `in_model_order`, or none of their classes is one of the model's, or there are more than
+            twice or less than half as many: they are images of something else. The images lose their labels.
     """
-    names = class_names(loaded, inputs)
+    names, count = class_names(loaded, inputs), outputs_of(loaded.graph)
     numbered = all(name.isdecimal() for name in images.classes)
-    if images.labels is None or not names or numbered or set(images.classes) & set(names):
+    if images.labels is None:
+        return images
+    if names and not numbered and not set(images.classes) & set(names):
+        problem = f"None of the images' classes ({_few(images.classes)}) is one of the model's ({_few(names)})"
+    elif not names and count is not None and _are_far(len(images.classes), count):
+        problem = f"The images have {len(images.classes)} classes, and {loaded.graph.name} tells {count} apart"
+    else:
         return in_model_order(loaded, images, inputs)
     warnings.warn(
-        f"None of the images' classes ({_few(images.classes)}) is one of the model's ({_few(names)}): their labels are "
-        "not used.",
+        f"{problem}: their labels are not used.",
         OctavoWarning,
         stacklevel=3,
     )
@@ -146,6 +151,11 @@ def names_for(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None) ->
     """The class names for a model's sidecar: its own, else those of images that `in_model_order` returned."""
     names = class_names(loaded, inputs)
     return names or (images.classes if len(images.classes) == outputs_of(loaded.graph) else ())
+
+
+def _are_far(one: int, other: int) -> bool:
+    """Whether two numbers of classes differ so much that one forgotten or additional folder does not explain it."""
+    return max(one, other) > 2 * min(one, other)
 
 
 def _place(name: str, classes: Sequence[str], names: Sequence[str]) -> int:
