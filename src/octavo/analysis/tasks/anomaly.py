@@ -9,18 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import (
-    Example,
-    Run,
-    Scores,
-    Task,
-    bootstrapped,
-    bootstrapped_difference,
-    figure_cells,
-    misfit,
-)
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, misfit
 from octavo.base.metric import Metric
-from octavo.base.stats import Interval
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
 
@@ -31,7 +21,7 @@ NORMAL = ("normal", "good", "ok", "nominal", "healthy", "0")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class AnomalyScores(Scores):
+class AnomalyScores(Bootstrapped):
     """One model's reconstruction error for every sample, and which samples are anomalies.
 
     Args:
@@ -66,18 +56,6 @@ class AnomalyScores(Scores):
             return float("nan")
         weight = None if weights is None else weights[drawn]
         return float(roc_auc_score(self.anomalous[drawn], self.errors[drawn], sample_weight=weight))
-
-    def score(self) -> Interval | None:
-        """As for `Scores.score`."""
-        return bootstrapped(self)
-
-    def difference(self, after: Self) -> Interval | None:
-        """As for `Scores.difference`."""
-        return bootstrapped_difference(self, after)
-
-    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
-        """As for `Scores.cells`."""
-        return figure_cells(self)
 
     def by_class(self) -> dict[str, float]:
         """As for `Scores.by_class`."""

@@ -9,19 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import (
-    Example,
-    Run,
-    Scores,
-    Task,
-    bootstrapped,
-    bootstrapped_difference,
-    figure_cells,
-    gives_probabilities,
-    misfit,
-)
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, gives_probabilities, misfit
 from octavo.base.metric import Metric
-from octavo.base.stats import Interval
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
 
@@ -31,7 +20,7 @@ _MAP = Metric("map", "mean average precision", "%")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class MultiLabelScores(Scores):
+class MultiLabelScores(Bootstrapped):
     """One model's probability of every label, and the true labels.
 
     Args:
@@ -88,18 +77,6 @@ class MultiLabelScores(Scores):
                 self.labels[:, occurs], self.probabilities[:, occurs], average="macro", sample_weight=weights
             )
         )
-
-    def score(self) -> Interval | None:
-        """As for `Scores.score`."""
-        return bootstrapped(self)
-
-    def difference(self, after: Self) -> Interval | None:
-        """As for `Scores.difference`."""
-        return bootstrapped_difference(self, after)
-
-    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
-        """As for `Scores.cells`."""
-        return figure_cells(self)
 
     def by_class(self) -> dict[str, float]:
         """As for `Scores.by_class`."""

@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Example, Run, Scores, Task, bootstrapped, bootstrapped_difference, figure_cells
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task
 from octavo.base.metric import Metric
-from octavo.base.stats import Interval
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
 
@@ -22,7 +21,7 @@ EQUAL = 150.0
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class OutputScores(Scores):
+class OutputScores(Bootstrapped):
     """All outputs of one model for every sample. They have no right answer, so two models can only be compared.
 
     Args:
@@ -49,18 +48,6 @@ class OutputScores(Scores):
     def value(self, metric: Metric, weights: Array | None = None) -> float:
         """As for `Scores.value`."""
         return float("nan")
-
-    def score(self) -> Interval | None:
-        """As for `Scores.score`."""
-        return bootstrapped(self)
-
-    def difference(self, after: Self) -> Interval | None:
-        """As for `Scores.difference`."""
-        return bootstrapped_difference(self, after)
-
-    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
-        """As for `Scores.cells`."""
-        return figure_cells(self)
 
     def by_class(self) -> dict[str, float]:
         """As for `Scores.by_class`."""

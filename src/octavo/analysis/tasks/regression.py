@@ -9,18 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import (
-    Example,
-    Run,
-    Scores,
-    Task,
-    bootstrapped,
-    bootstrapped_difference,
-    figure_cells,
-    misfit,
-)
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, misfit
 from octavo.base.metric import Metric
-from octavo.base.stats import Interval
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
 
@@ -32,7 +22,7 @@ _SHOWN = 4
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RegressionScores(Scores):
+class RegressionScores(Bootstrapped):
     """One model's numbers for every sample, and the true ones.
 
     Args:
@@ -69,18 +59,6 @@ class RegressionScores(Scores):
         missed = weight @ np.square(self.truth - self.numbers)
         varies = spread > 0
         return float(np.mean(1 - missed[varies] / spread[varies])) if varies.any() else float("nan")
-
-    def score(self) -> Interval | None:
-        """As for `Scores.score`."""
-        return bootstrapped(self)
-
-    def difference(self, after: Self) -> Interval | None:
-        """As for `Scores.difference`."""
-        return bootstrapped_difference(self, after)
-
-    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
-        """As for `Scores.cells`."""
-        return figure_cells(self)
 
     def by_class(self) -> dict[str, float]:
         """As for `Scores.by_class`."""

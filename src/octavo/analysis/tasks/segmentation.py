@@ -10,19 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import (
-    Example,
-    Run,
-    Scores,
-    Task,
-    bootstrapped,
-    bootstrapped_difference,
-    figure_cells,
-    misfit,
-    threshold,
-)
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, misfit, threshold
 from octavo.base.metric import Metric
-from octavo.base.stats import Interval
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import WHOLE, Graph
 
@@ -34,7 +23,7 @@ IGNORED = 255
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class SegmentationScores(Scores):
+class SegmentationScores(Bootstrapped):
     """One model's class of every pixel, and the true ones.
 
     Args:
@@ -89,18 +78,6 @@ class SegmentationScores(Scores):
         both, truth, found = self._counts.sum(axis=1)
         either = truth + found - both
         return {name: float(both[k] / either[k]) for k, name in enumerate(self.classes) if either[k]}
-
-    def score(self) -> Interval | None:
-        """As for `Scores.score`."""
-        return bootstrapped(self)
-
-    def difference(self, after: Self) -> Interval | None:
-        """As for `Scores.difference`."""
-        return bootstrapped_difference(self, after)
-
-    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
-        """As for `Scores.cells`."""
-        return figure_cells(self)
 
     def alike(self, other: Self) -> float:
         """As for `Scores.alike`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -127,27 +127,26 @@ class Scores(ABC):
         return [(metric, self.value(metric)) for metric in (self.metric, *self.others)] if self.known else []
 
 
-S = TypeVar("S", bound=Scores)
+class Bootstrapped(Scores):
+    """Scores of a metric that has no formula for its interval: the interval is drawn."""
 
+    def score(self) -> Interval | None:
+        """As for `Scores.score`."""
+        if not self.known:
+            return None
+        return bootstrap(lambda weights: self.value(self.metric, weights), len(self))
 
-def bootstrapped(scores: Scores) -> Interval | None:
-    """`Scores.score` for a metric without a formula for its interval."""
-    if not scores.known:
-        return None
-    return bootstrap(lambda weights: scores.value(scores.metric, weights), len(scores))
+    def difference(self, after: Self) -> Interval | None:
+        """As for `Scores.difference`: both models read the same draws."""
+        if not self.known:
+            return None
+        return bootstrap(
+            lambda weights: after.value(self.metric, weights) - self.value(self.metric, weights), len(self)
+        )
 
-
-def bootstrapped_difference(before: S, after: S) -> Interval | None:
-    """`Scores.difference` for a metric without a formula for its interval: both models read the same draws."""
-    if not before.known:
-        return None
-    metric = before.metric
-    return bootstrap(lambda weights: after.value(metric, weights) - before.value(metric, weights), len(before))
-
-
-def figure_cells(scores: Scores) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
-    """`Scores.cells` with a row for each figure."""
-    return ("figure", "value"), [(metric.title, metric.text(value)) for metric, value in scores.figures()], ""
+    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+        """As for `Scores.cells`: a row for each figure."""
+        return ("figure", "value"), [(metric.title, metric.text(value)) for metric, value in self.figures()], ""
 
 
 @dataclass(frozen=True)
