@@ -192,6 +192,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "report.html" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_run_with_training_keeps_what_it_is_compared_with(done: Path, tmp_path: Path) -> None:
     out = tmp_path / "digits"
     shutil.copytree(done, out)
