@@ -5,8 +5,11 @@ The model is the classifier of `tests/tiny.py`, so that an example names files a
 
 from __future__ import annotations
 
+import functools
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +24,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.DoctestItem) and item.name in SLOW:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_timings() -> Iterator[None]:
+    """No test asserts a time, so what Octavo times for half a second or more is timed for a moment."""
+    from octavo.runtime import litert
+
+    timed = litert.interleaved
+
+    @functools.wraps(timed)
+    def briefly(contents: Any, seconds: float = 1.0, *rest: Any, **more: Any) -> Any:
+        return timed(contents, min(seconds, 0.05), *rest, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(litert, "interleaved", briefly)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -65,18 +65,22 @@ COMMANDS = {
     "deploy": ("deploy", "int8.tflite", "--out", "folder"),
     "recipes": ("recipes",),
     "help": ("--help",),
-}
-SLOW = {
     "run": ("run", "digits", "--out", "run", *SMALL),
     "report": ("report", "run"),
     "qat": ("qat", "float.tflite", *DATA, "-o", "trained.tflite", "--epochs", "1", "--learning-rate", "1e-4"),
 }
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+# All others are tried by `make nightly`: they start the same child processes, and none of their own.
+QUICK = {"inspect", "quantize", "compare", "deploy", "help"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in COMMANDS]
+)
 def test_no_command_imports_from_the_current_folder(hostile: tuple[Path, Path], name: str) -> None:
     folder, mark = hostile
-    command = [str(Path(sys.executable).with_name("octavo")), *{**COMMANDS, **SLOW}[name]]
+    command = [str(Path(sys.executable).with_name("octavo")), *COMMANDS[name]]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert not mark.exists(), mark.read_text()
@@ -89,7 +93,7 @@ def _module(name: str) -> list[str]:
 @pytest.mark.parametrize(
     "command",
     [
-        _module("octavo.source.load"),
+        _module("octavo.source.tried"),
         _module("octavo.runtime.footprint"),
         _module("octavo.runtime.profiler"),
         child.code_command("import json, numpy, sys; sys.exit(len(sys.argv))", "one"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from shell import octavo, refused
+from shell import octavo, refused, started
 from tiny import pictures, tiny_int8, tiny_tflite, write_folder
 
 from octavo.tflite.graph import Graph, serialize
@@ -26,8 +26,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_quantize_evaluate_and_inspect(folder: Path) -> None:
+    """In processes of their own, as a user's are."""
     out = folder / "int8.tflite"
-    done = octavo("quantize", folder / "float.tflite", "--data", folder / "photos", "-o", out, "--images", 12, "--json")
+    given = ("--data", folder / "photos", "-o", out, "--images", 12, "--json")
+    done = started("quantize", folder / "float.tflite", *given)
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     assert made["input"]["dtype"] == made["output"]["dtype"] == "int8"
@@ -35,15 +37,15 @@ def test_quantize_evaluate_and_inspect(folder: Path) -> None:
     assert made["bytes"] == out.stat().st_size
     assert (folder / "int8.tflite.json").is_file()
 
-    done = octavo("evaluate", out, "--data", folder / "photos", "--json")
+    done = started("evaluate", out, "--data", folder / "photos", "--json")
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     assert value["images"] == 18
     assert value["score"]["value"] > 0.7
 
-    done = octavo("inspect", out, "--json")
+    done = started("inspect", out, "--json")
     assert json.loads(done.stdout)["kind"] == "full-integer"
-    plain = octavo("inspect", out).stdout
+    plain = started("inspect", out).stdout
     assert "CONV_2D" in plain
     assert "full-integer" in plain
 
@@ -391,7 +393,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_recipes_are_listed() -> None:
-    assert set(json.loads(octavo("recipes", "--json").stdout)) >= {
+    assert set(json.loads(started("recipes", "--json").stdout)) >= {
         "digits",
         "cifar10",
         "cifar10-full",

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shell import octavo
+from shell import started
 from test_streams import STREAMS, shell
 from tiny import CLASSES, SIZE, tiny_int8, tiny_tflite, write_folder
 
@@ -113,7 +113,7 @@ def test_a_full_disk_is_one_message_and_keeps_the_former_file(disk: Path, files:
     model = disk / "model.tflite"
     write_model(model, b"former", SIDECAR)
     fill(disk, 0)
-    done = octavo("slim", files / "int8.tflite", "-o", model)
+    done = started("slim", files / "int8.tflite", "-o", model)
     assert clean(done) and done.returncode == 2 and "No space left on device" in done.stderr
     assert model.read_bytes() == b"former" and sidecar.read(model) == SIDECAR and left(disk) == []
 
@@ -213,7 +213,7 @@ def test_every_writer_on_a_disk_that_gets_full(files: Path, disk: Path, name: st
     fill(disk, pages)
     before = {path.name: sha256(path) for path in disk.iterdir()}
     words = COMMANDS[name].replace("out/", f"{disk}/").replace("-o out", f"-o {disk}").split()
-    done = octavo(*words, cwd=files)
+    done = started(*words, cwd=files)
     assert clean(done), done
     assert left(disk) == []
     after = {path.name: sha256(path) for path in disk.iterdir() if path.is_file()}

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from shell import octavo
+from shell import started
 from tiny import tiny_int8, tiny_tflite, write_folder
 
 from octavo.base.files import sha256
@@ -47,7 +47,7 @@ def test_exit_codes_are_right(tmp_path: Path, redirection: str) -> None:
 def test_nothing_but_the_model_is_written_into_the_model(tmp_path: Path) -> None:
     """Without standard streams, the next file to be opened has their number, and native notices go there."""
     (tmp_path / "int8.tflite").write_bytes(tiny_int8().content)
-    octavo("slim", "int8.tflite", "-o", "plain.tflite", cwd=tmp_path)
+    started("slim", "int8.tflite", "-o", "plain.tflite", cwd=tmp_path)
     done = shell("slim int8.tflite -o closed.tflite", "<&- >&- 2>&-", tmp_path)
     assert done.returncode == 0, done
     assert sha256(tmp_path / "closed.tflite") == sha256(tmp_path / "plain.tflite")

@@ -253,6 +253,28 @@ def test_quantize_with_a_report_makes_the_same_file(files: Path, done: Path, tmp
     assert not (tmp_path / "other").exists()
 
 
+def test_a_run_with_training_keeps_what_it_is_compared_with(files: Path, done: Path, tmp_path: Path) -> None:
+    """The same of a network that the run trained itself takes minutes: `test_stages.py`, in `make nightly`."""
+    out = tmp_path / "run"
+    shutil.copytree(done, out)
+    trained = ("quantize.method=qat", "qat.epochs=1", "qat.batch=30", "qat.distill=0", "qat.learning_rate=0.01")
+    listening = Listening()
+    octavo.run(_recipe(files, *trained), out, listening)
+    assert listening.unchanged == {"data", "model", "calibrate"}
+    # Post-training quantization of the same float graph with the same ranges: the file that was there before.
+    assert (out / "ptq.tflite").read_bytes() == (done / "int8.tflite").read_bytes()
+    assert (out / "int8.tflite").read_bytes() != (done / "int8.tflite").read_bytes()
+    value, kept = json.loads((out / "evaluation.json").read_text()), np.load(out / "predictions.npz")
+    assert list(value["models"]) == ["float", "int8", "ptq", "control"]
+    for pair in value["pairs"]:
+        right = [kept[pair[side]].argmax(axis=1) == kept["labels"] for side in ("before", "after")]
+        assert pair["difference"]["value"] == pytest.approx(right[1].mean() - right[0].mean())
+    assert "quantization-aware training" in (out / "report.md").read_text()
+    again = Listening()
+    octavo.run(_recipe(files, *trained), out, again)
+    assert again.unchanged == STAGES | {"ptq", "control"}
+
+
 @pytest.mark.slow
 def test_the_command_quantize_with_a_report(files: Path, done: Path, tmp_path: Path) -> None:
     """With every target asked, as is usual."""

@@ -36,6 +36,8 @@ SMALL = [
     "deployment.seconds=0.2",
     "quantize.method=ptq",
 ]
+# Targets are asked in the run that tests share; asking them takes longer than all else.
+NO_TARGETS = "deployment.targets=false"
 
 
 class Listening(Silent):
@@ -147,7 +149,7 @@ def test_a_run_from_before_deployment_gets_it_and_redoes_nothing_else(done: Path
     (out / "manifest.json").write_text(json.dumps(manifest))
     listening = Listening()
     # Other tests may have run it with other settings since.
-    octavo.run(load_recipe(str(out / "recipe.yaml"), ["deployment.targets=false"]), out, listening)
+    octavo.run(load_recipe(str(out / "recipe.yaml"), [NO_TARGETS]), out, listening)
     assert listening.unchanged() == {"data", "train", "export", "calibrate", "quantize", "evaluate"}
     assert json.loads((out / "deployment.json").read_text())["targets"] is None
 
@@ -161,7 +163,7 @@ def test_keras_models_are_quantized_as_their_float_graph_is(done: Path, tmp_path
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    settings = [part for item in [*SMALL, "train.epochs=3", "train.batch=8"] for part in ("--set", item)]
+    settings = [part for item in [*SMALL, NO_TARGETS, "train.epochs=3", "train.batch=8"] for part in ("--set", item)]
     command = [sys.executable, "-m", "octavo.cli", "run", "digits", "--out", str(tmp_path), *settings]
     process = subprocess.Popen(
         command,
@@ -190,11 +192,12 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "report.html" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_run_with_training_keeps_what_it_is_compared_with(done: Path, tmp_path: Path) -> None:
     out = tmp_path / "digits"
     shutil.copytree(done, out)
     listening = Listening()
-    trained = [*SMALL[:-1], "quantize.method=qat", "qat.epochs=1", "qat.batch=48", "qat.distill=0"]
+    trained = [*SMALL[:-1], NO_TARGETS, "quantize.method=qat", "qat.epochs=1", "qat.batch=48", "qat.distill=0"]
     octavo.run(load_recipe("digits", trained), out, listening)
     assert listening.unchanged() >= {"train", "export", "calibrate"}
     # Post-training quantization of the same float graph with the same ranges: the file that was there before.
@@ -229,6 +232,6 @@ def test_a_run_with_training_keeps_what_it_is_compared_with(done: Path, tmp_path
         "deployment",
     }
     # Back without training: the report forgets it.
-    octavo.run(load_recipe("digits", SMALL), out)
+    octavo.run(load_recipe("digits", [*SMALL, NO_TARGETS]), out)
     assert (out / "int8.tflite").read_bytes() == (done / "int8.tflite").read_bytes()
     assert "quantization-aware training," not in (out / "report.md").read_text()

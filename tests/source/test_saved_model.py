@@ -1,14 +1,34 @@
+"""SavedModels, exported in this process, which has TensorFlow already, but for the first test."""
+
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from octavo.base import trial
 from octavo.base.errors import ModelError
 from octavo.runtime.litert import Model
+from octavo.source import exported
 from octavo.source.load import load_model
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does what the child process that exports does, without starting one."""
+    survived = trial.survived
+
+    def without_child(command: list[str], *rest: Any) -> subprocess.CompletedProcess[str]:
+        if exported.__name__ not in command:
+            return survived(command, *rest)
+        arguments = command[command.index(exported.__name__) + 1 :]
+        return subprocess.CompletedProcess(command, exported._export(*arguments), "", "")
+
+    monkeypatch.setattr(trial, "survived", without_child)
+    monkeypatch.setattr(trial, "confine", lambda memory: None)
 
 
 def _save(module: Any, path: Path, **signatures: Any) -> Path:
@@ -47,6 +67,7 @@ def test_a_keras_export(tmp_path: Path) -> None:
     np.testing.assert_allclose(Model(graph).predict(images), np.asarray(model.predict_on_batch(images)), atol=1e-5)
 
 
+@pytest.mark.usefixtures("here")
 def test_functions_of_tensorflow(tmp_path: Path) -> None:
     module = _module([None, 4, 4, 3], _network)
     graph = load_model(_save(module, tmp_path / "saved", serving_default=module.run)).graph
@@ -55,6 +76,7 @@ def test_functions_of_tensorflow(tmp_path: Path) -> None:
     np.testing.assert_allclose(Model(graph).predict(images), module.run(images), atol=1e-6)
 
 
+@pytest.mark.usefixtures("here")
 def test_the_only_signature_is_taken_and_of_several_none(tmp_path: Path) -> None:
     module = _module([1, 4, 4, 3], _network)
     assert load_model(_save(module, tmp_path / "one", classify=module.run)).graph.ops
@@ -64,6 +86,7 @@ def test_the_only_signature_is_taken_and_of_several_none(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("shape", [[None, None, 4, 3], [2, 4, 4, 3]])
+@pytest.mark.usefixtures("here")
 def test_open_sizes_and_other_batches_are_refused(tmp_path: Path, shape: list[int | None]) -> None:
     module = _module(shape, _network)
     with pytest.raises(ModelError, match=r"Input 'image' of the SavedModel .* takes \(('any'|2), "):
@@ -71,6 +94,7 @@ def test_open_sizes_and_other_batches_are_refused(tmp_path: Path, shape: list[in
 
 
 @pytest.mark.parametrize("kind", ["float64", "string"])
+@pytest.mark.usefixtures("here")
 def test_inputs_of_other_types_are_named(tmp_path: Path, kind: str) -> None:
     import tensorflow as tf
 
@@ -80,6 +104,7 @@ def test_inputs_of_other_types_are_named(tmp_path: Path, kind: str) -> None:
         load_model(_save(module, tmp_path / "saved", serving_default=module.run))
 
 
+@pytest.mark.usefixtures("here")
 def test_functions_that_reach_files_are_never_run(tmp_path: Path) -> None:
     import tensorflow as tf
 
@@ -98,6 +123,7 @@ def test_functions_that_reach_files_are_never_run(tmp_path: Path) -> None:
     assert not target.exists()
 
 
+@pytest.mark.usefixtures("here")
 def test_tables_that_are_filled_from_files_are_refused(tmp_path: Path) -> None:
     """Loading runs what fills a table, not only calling does."""
     import tensorflow as tf
@@ -111,6 +137,7 @@ def test_tables_that_are_filled_from_files_are_refused(tmp_path: Path) -> None:
         load_model(_save(module, tmp_path / "saved", serving_default=module.run))
 
 
+@pytest.mark.usefixtures("here")
 def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is a folder, but not a SavedModel"):
         load_model(tmp_path)
@@ -119,6 +146,7 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+@pytest.mark.usefixtures("here")
 def test_tensorflow_1(tmp_path: Path) -> None:
     import tensorflow as tf
 

@@ -12,11 +12,13 @@ import pytest
 from handmade import File, values
 
 import octavo
-from octavo.base import limits
+from octavo.base import child, limits
 from octavo.base.errors import ModelError, OctavoError
 from octavo.runtime.litert import interpreter
 from octavo.source.keras_file import check_claims
 from octavo.source.load import load_model
+
+SOURCE = Path(octavo.__file__).parents[1]
 
 
 def _no_beta(path: Path) -> Path:
@@ -62,6 +64,18 @@ def test_a_trial_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(limits, "model_seconds", lambda size: 0.01)
     with pytest.raises(ModelError, match="was given up"):
         load_model(_no_beta(tmp_path / "m.tflite"))
+
+
+def test_the_child_imports_only_what_reading_and_running_need() -> None:
+    """Every command waits for it."""
+    code = (
+        "import sys; sys.path.append(sys.argv[1]); import octavo.source.tried; "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = child.run(child.code_command(code, SOURCE))
+    assert done.returncode == 0, done.stderr
+    assert {"numpy", "octavo"} <= set(done.stdout.split())
+    assert not {"scipy", "pydantic", "yaml", "PIL", "rich", "typer", "tensorflow", "keras"} & set(done.stdout.split())
 
 
 def _archive(path: Path, **members: bytes) -> Path:

@@ -78,7 +78,9 @@ def test_what_was_trained_is_what_litert_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, pytest.param({"distill": 0.5}, marks=pytest.mark.slow), {"learning_rate": None}], ids=str
+    "settings",
+    [{}, *(pytest.param(more, marks=pytest.mark.slow) for more in ({"distill": 0.5}, {"learning_rate": None}))],
+    ids=str,
 )
 def test_interrupted_and_resumed_equals_unbroken(
     tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -56,6 +56,14 @@ def settled(model: keras.Model, batch_norms: list[Any]) -> keras.Model:
 
 
 def nested() -> keras.Model:
+    backbone = keras.Sequential(
+        [keras.Input((32, 32, 3)), layers.Conv2D(8, 3, 2), layers.BatchNormalization(), layers.ReLU()], name="backbone"
+    )
+    model = keras.Sequential([backbone, layers.GlobalAveragePooling2D(), layers.Dense(10, activation="softmax")])
+    return settled(model, [backbone.layers[1]])
+
+
+def nested_mobilenet() -> keras.Model:
     backbone = keras.applications.MobileNetV2(
         input_shape=(32, 32, 3), include_top=False, weights=None, alpha=0.35, name="backbone"
     )
@@ -76,7 +84,10 @@ def subclassed() -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize("build", [nested, pytest.param(mobilenet_v3, marks=pytest.mark.slow), subclassed])
+@pytest.mark.parametrize(
+    "build",
+    [nested, subclassed, *(pytest.param(made, marks=pytest.mark.slow) for made in (nested_mobilenet, mobilenet_v3))],
+)
 def test_models_of_every_build_train_and_become_int8(build: Callable[[], keras.Model], tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     inputs, labels = images(12), np.arange(12) % 10

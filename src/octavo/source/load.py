@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
-from octavo.base import child, limits, trial
-from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.base.progress import Progress
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.choices import TaskName
 from octavo.recipe.options import Channels, Inputs
-from octavo.rewrite.canonical.passes import plain, static
-from octavo.rewrite.canonical.signature import check, choose
-from octavo.rewrite.canonical.sizes import Size, Sizes, opened
-from octavo.rewrite.integer_forms import integer_forms
-from octavo.rewrite.rewritten import Rewritten
-from octavo.runtime.litert import Kernels, refusal
+from octavo.rewrite.canonical.signature import choose
+from octavo.rewrite.canonical.sizes import Size, Sizes
+from octavo.runtime.litert import Kernels
 from octavo.source import exported, sidecar
+from octavo.source.forms import formed
 from octavo.source.notes import Notes, notes_of
 from octavo.source.sidecar import Sidecar
+from octavo.source.tried import Use, try_out
 from octavo.tflite.graph import Graph, Tensor, read_bytes
 
 # The scale of a model that takes unscaled pixels.
@@ -84,7 +77,7 @@ def load_model(
             gives.
     """
     return _told(
-        _read(Path(path), signature, Sizes(size, images), _Use(kernels, "fed" if probed else "kept", _as_is)), progress
+        _read(Path(path), signature, Sizes(size, images), Use(kernels, "fed" if probed else "kept", "as_is")), progress
     )
 
 
@@ -115,7 +108,7 @@ def load_float(
         ModelError: As for `load_model`, or its constants cannot be made float32.
     """
     return _told(
-        _read(Path(path), signature, Sizes(size, images), _Use(kernels, "fed" if probed else "read", _to_change)),
+        _read(Path(path), signature, Sizes(size, images), Use(kernels, "fed" if probed else "read", "to_change")),
         progress,
     )
 
@@ -128,32 +121,7 @@ def _told(loaded: Loaded, progress: Progress | None) -> Loaded:
     return loaded
 
 
-def _as_is(graph: Graph) -> Rewritten:
-    return Rewritten(graph)
-
-
-def _to_change(graph: Graph) -> Rewritten:
-    done = plain(graph)
-    formed = integer_forms(done.graph)
-    return Rewritten(formed.graph, (*done.said, *formed.said))
-
-
-@dataclass(frozen=True)
-class _Use:
-    """What this process will do with a model.
-
-    Args:
-        kernels: The kernel families that will run it.
-        inner: What becomes of the tensors inside it: they are kept inside, read, or both read and fed.
-        form: What is done to a graph of static sizes: nothing, or what makes it ready to be changed.
-    """
-
-    kernels: Sequence[Kernels]
-    inner: Literal["kept", "read", "fed"]
-    form: Callable[[Graph], Rewritten]
-
-
-def _read(path: Path, signature: str | None, sizes: Sizes, use: _Use) -> Loaded:
+def _read(path: Path, signature: str | None, sizes: Sizes, use: Use) -> Loaded:
     if not path.exists():
         raise ModelError(
             f"There is no file '{path}'.", "Give the path of a .tflite or .keras model, or of a SavedModel folder."
@@ -167,61 +135,9 @@ def _read(path: Path, signature: str | None, sizes: Sizes, use: _Use) -> Loaded:
         size = sizes.size
         if sizes.images is not None:
             size = sizes.settled(Graph(choose(content, name, signature).content, name))
-        _try(file, name, signature, size, use)
-    graph, said = _made(content, name, signature, size, use.form)
-    return Loaded(graph, found, content, said)
-
-
-def _try(file: Path, name: str, signature: str | None, size: Size | None, use: _Use) -> None:
-    """Reads and runs a model in a child process before this process does the same."""
-    wanted = json.dumps([str(file), name, signature, size, [*use.kernels], use.inner, use.form.__name__])
-    held = file.stat().st_size
-    done = trial.survived(child.module_command("octavo.source.load", wanted), name, limits.model_seconds(held))
-    if done.returncode == 2:
-        raise ModelError(f"LiteRT cannot run {name}: {done.stderr.strip()}")
-
-
-def _made(
-    content: bytes, name: str, signature: str | None, size: Size | None, form: Callable[[Graph], Rewritten]
-) -> tuple[Graph, tuple[str, ...]]:
-    """The graph of a `.tflite` file in the form that is asked for, and what was changed."""
-    with border(f"{name} cannot be read as a model", "It may be damaged: copy or export it again.", ModelError):
-        chosen = choose(content, name, signature)
-        graph = Graph(chosen.content, name)
-        sizes = Sizes(size)
-        check(content, chosen, opened(graph, sizes.shapes(graph)))
-        done = static(graph, sizes)
-        made = form(done.graph)
-        return made.graph, (*chosen.said, *done.said, *made.said)
-
-
-def _trial(wanted: str) -> int:
-    """The child process: reads the model as `_read` will, and runs it with each kernel family."""
-    file, name, signature, size, kernels, use, form = json.loads(wanted)
-    trial.confine(limits.model_bytes(Path(file).stat().st_size))
-    content = read_bytes(Path(file))
-    try:
-        chosen = choose(content, name, signature)
-        graph = Graph(chosen.content, name)
-        shapes = Sizes(size and tuple(size)).shapes(graph)
-    except ModelError:
-        return 0  # This process's parent will find the same, and say it.
-    if refused := refusal(chosen.content, "xnnpack", shapes):
-        sys.stderr.write(refused)
-        return 2
-    with contextlib.suppress(ModelError):
-        graph, _ = _made(content, name, signature, size and tuple(size), {f.__name__: f for f in _FORMS}[form])
-        inner = [t for t in _computed(graph) if t.dtype == "float32" or t.qparams is not None]
-        forms = [graph]
-        if use != "kept" and inner:
-            forms.append(graph.exposed(inner))
-        if use == "fed" and inner:
-            forms.append(graph.severed(inner).exposed(inner))
-        for family in dict.fromkeys(("xnnpack", "builtin", *kernels)):
-            for made in forms:
-                # A family that refuses the model in words is no danger.
-                refusal(made.content, family)
-    return 0
+        try_out(file, name, signature, size, use)
+    made = formed(content, name, signature, size, use.form)
+    return Loaded(made.graph, found, content, made.said)
 
 
 def takes_an_image(graph: Graph) -> bool:
@@ -318,13 +234,3 @@ def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: 
 def task_of(loaded: Loaded) -> TaskName | None:
     """The task that a model's sidecar names; None if it names none."""
     return None if loaded.sidecar is None else loaded.sidecar.task
-
-
-def _computed(graph: Graph) -> list[Tensor]:
-    return [graph.tensors[index] for index in dict.fromkeys(out for op in graph.ops for out in op.outputs)]
-
-
-_FORMS = (_as_is, _to_change)
-
-if __name__ == "__main__":
-    sys.exit(_trial(sys.argv[1]))

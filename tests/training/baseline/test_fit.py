@@ -95,15 +95,15 @@ def test_it_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
-        {"weight_averaging": 0.9},
-        {"early_stopping": 2},
-        {"optimizer": "sgd"},
-        {"gradual_unfreezing": 2},
-        {"gradual_unfreezing": 2, "unfreeze_from": "head"},
-        {"adapt_batch_norm": True, "reestimate_batch_norm": True},
+        pytest.param({}, id="adam"),
+        pytest.param({"weight_averaging": 0.9, "gradual_unfreezing": 2}, id="averaging gradual"),
+        pytest.param({"weight_averaging": 0.9}, id="averaging", marks=pytest.mark.slow),
+        pytest.param({"early_stopping": 2}, id="early stopping", marks=pytest.mark.slow),
+        pytest.param({"optimizer": "sgd"}, id="sgd", marks=pytest.mark.slow),
+        pytest.param({"gradual_unfreezing": 2}, id="gradual", marks=pytest.mark.slow),
+        pytest.param({"gradual_unfreezing": 2, "unfreeze_from": "head"}, id="gradual head", marks=pytest.mark.slow),
+        pytest.param({"adapt_batch_norm": True, "reestimate_batch_norm": True}, id="norms", marks=pytest.mark.slow),
     ],
-    ids=["adam", "averaging", "early stopping", "sgd", "gradual", "gradual head", "batch norms"],
 )
 def test_interrupted_and_resumed_equals_unbroken(tmp_path: Path, settings: dict[str, Any]) -> None:
     """In the middle of the third of four epochs; the second epoch's state is what is left."""
