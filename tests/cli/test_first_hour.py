@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from shell import octavo
 from tiny import tiny_tflite, write_folder
 from typer.testing import CliRunner, Result
@@ -145,6 +147,23 @@ def test_an_output_is_replaced_if_it_is_octavos_or_by_force(folder: Path, tmp_pa
     with pytest.raises(OctavoError, match="would be replaced"):
         raise run(*given, "-o", out).exception or AssertionError
     assert not out.exists()
+
+
+def test_a_picture_replaces_only_a_picture_of_octavos(tmp_path: Path) -> None:
+    former, out = Path(__file__).parents[1] / "former" / "run", tmp_path / "pareto.png"
+    for content in (b"the user's", _png()):
+        out.write_bytes(content)
+        with pytest.raises(OctavoError, match="no picture of Octavo's"):
+            raise run("pareto", former, "-o", out).exception or AssertionError
+        assert out.read_bytes() == content
+    assert run("pareto", former, "-o", out, "--force").exit_code == 0
+    assert run("pareto", former, "-o", out).exit_code == 0
+
+
+def _png() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(stream, format="png")
+    return stream.getvalue()
 
 
 def test_a_run_replaces_no_files_that_no_run_wrote(tmp_path: Path) -> None:
