@@ -46,7 +46,7 @@ COMMANDS = [
         "benchmark",
         "inspect",
     ),
-    *("targets", "deploy", "serve", "report", "compare-runs", "recipes"),
+    *("targets", "deploy", "serve", "report", "compare-runs", "recipes", "doctor"),
 ]
 NOTE = "<!-- Written by scripts/make_docs.py: change the code, then `make docs`. -->\n\n"
 
@@ -221,6 +221,8 @@ def cli() -> str:
         NOTE,
         "# Command line\n\n",
         "Every command takes `--json`: one JSON value on standard output, everything else on standard error. "
+        "`--quiet` shows results and errors only; `--verbose` also the time of each step. "
+        "`octavo --install-completion` sets up completion for your shell (bash, zsh, fish, PowerShell). "
         "Exit code 0 is success, 2 a mistake of the user (the message says how to fix it), 130 an interruption.\n\n",
     ]
     for command in COMMANDS:

@@ -147,4 +147,4 @@ except MissingDependencyError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("13 ")
-    assert "pip install 'octavo[train]'" in done.stdout
+    assert "pip install -e '.[train]'" in done.stdout

@@ -20,6 +20,7 @@ PUBLIC = [
         "compare",
         "compare_runs",
         "deploy",
+        "doctor",
         "evaluate",
         "from_jax",
         "from_torch",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from octavo.api.benchmark import benchmark as benchmark
     from octavo.api.calibrate import calibrate as calibrate
     from octavo.api.compare import compare as compare
+    from octavo.api.doctor import doctor as doctor
     from octavo.api.evaluate import evaluate as evaluate
     from octavo.api.from_jax import from_jax as from_jax
     from octavo.api.from_torch import from_torch as from_torch
@@ -100,6 +101,7 @@ _WHERE = {
     "compare": "api.compare",
     "compare_runs": "reports.compare_runs",
     "deploy": "deployment.folder",
+    "doctor": "api.doctor",
     "evaluate": "api.evaluate",
     "from_jax": "api.from_jax",
     "from_torch": "api.from_torch",

@@ -13,6 +13,9 @@ from octavo.base import notebook
 from octavo.base.errors import OctavoError
 from octavo.base.metric import Metric
 
+# What a picture says of its origin, so that no other file is taken for one and replaced.
+_SOFTWARE = {"Software": "Octavo"}
+
 
 @dataclass(frozen=True, repr=False)
 class Pareto(Sequence[Mapping[str, Any]]):
@@ -202,5 +205,16 @@ def picture(rows: Sequence[Mapping[str, Any]], metric: Metric, costs: Sequence[s
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel(metric.axis)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150)
+    figure.savefig(stream, format="png", dpi=150, metadata=_SOFTWARE)
     return stream.getvalue()
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a PNG that `picture` made."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as opened:
+            return bool(opened.info.get("Software") == _SOFTWARE["Software"])
+    except (OSError, SyntaxError, ValueError):
+        return False

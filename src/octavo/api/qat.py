@@ -33,6 +33,7 @@ def qat(
     *,
     recipe: QatRecipe | None = None,
     validation: int | None = None,
+    force: bool = False,
     progress: Progress | None = None,
     **fields: Unpack[Fields],
 ) -> Written:
@@ -50,6 +51,7 @@ def qat(
             takes the place of tuning passes.
         recipe: How to train.
         validation: The number of training images held out to choose the best epoch. A tenth by default.
+        force: Also replace an `out` that Octavo did not write.
         progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one. `seed` seeds the order of the images and
             their augmentation too.
@@ -71,7 +73,7 @@ def qat(
     wanted.refuse("tune", why="Quantization-aware training uses no tuning passes: it trains the weights instead.")
     out, recipe = Path(out), recipe or QatRecipe()
     workdir = out.with_name(f".{out.name}.training")
-    check_output(out, model)
+    check_output(out, model, force=force)
     check_folder(workdir)
     from octavo.simulate import Simulation
 
@@ -97,5 +99,5 @@ def qat(
         Sidecar(found, names_for(loaded, train, inputs), inputs.task or task_of(loaded)),
     )
     shutil.rmtree(workdir, ignore_errors=True)
-    left = left_by_xnnpack(Graph(made.quantized.content))
-    return Written(out, made.quantized, made.proof, len(loaded.graph.content), left)
+    left, slow = left_by_xnnpack(Graph(made.quantized.content))
+    return Written(out, made.quantized, made.proof, len(loaded.graph.content), left, slow)

@@ -12,10 +12,10 @@ from octavo.analysis.answers import answers
 from octavo.analysis.scale_choice import choose_scale
 from octavo.analysis.understood import understood
 from octavo.api.opened import opened
-from octavo.api.written import Written, check_output, left_by_xnnpack, slowdown
+from octavo.api.written import AnswersWarning, Written, check_output, left_by_xnnpack, slowdown
 from octavo.base.errors import QuantizationError
 from octavo.base.progress import Progress, Silent
-from octavo.data.dataset import ImageSet, OctavoWarning
+from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.split import draw_calibration
 from octavo.quantization import data_checks
@@ -42,6 +42,7 @@ def quantize(
     *,
     strict: bool = False,
     split_outputs: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
     **fields: Unpack[Fields],
 ) -> Written:
@@ -55,6 +56,7 @@ def quantize(
         quantization: Observer, tuning passes, precision of ops, and whether an op may stay in float.
         strict: Raise an error, instead of a warning, if the outputs differ from those of the float model.
         split_outputs: Split every output that is a concatenation into one output per part, each with its own scale.
+        force: Also replace an `out` that Octavo did not write.
         progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
@@ -71,7 +73,7 @@ def quantize(
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
     out = Path(out)
-    check_output(out, model)
+    check_output(out, model, force=force)
 
     @cache
     def drawn() -> ImageSet:
@@ -99,9 +101,9 @@ def quantize(
             f"Nothing is written: {first}.", "Leave out `strict` to write the file anyway.", details=rest
         )
     if not found.hold:
-        warnings.warn(". ".join(found.describe()), OctavoWarning, stacklevel=2)
+        warnings.warn(". ".join(found.describe()), AnswersWarning, stacklevel=2)
     known = Sidecar(preprocess, names_for(loaded, chosen, inputs), inputs.task or task_of(loaded))
     write_model(out, int8.content, known)
-    left = left_by_xnnpack(written)
-    slower = slowdown(loaded.graph, written, left)
-    return Written(out, int8, proof, len(loaded.graph.content), left, tuned.steps, found, slower)
+    left, slow = left_by_xnnpack(written)
+    slower = slowdown(loaded.graph, written, slow)
+    return Written(out, int8, proof, len(loaded.graph.content), left, slow, tuned.steps, found, slower)

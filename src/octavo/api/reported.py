@@ -12,7 +12,15 @@ from octavo.runs.stages import run
 from octavo.source import sidecar
 
 
-def reported(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = None, command: str = "") -> Path:
+def reported(
+    recipe: Recipe,
+    folder: Path,
+    out: Path,
+    progress: Progress | None = None,
+    command: str = "",
+    *,
+    force: bool = False,
+) -> Path:
     """Runs a recipe of an own model, and writes its int8 model with the sidecar to another place too.
 
     Args:
@@ -21,6 +29,7 @@ def reported(recipe: Recipe, folder: Path, out: Path, progress: Progress | None 
         out: The int8 `.tflite` to write.
         progress: Where progress goes.
         command: The command line, for the record.
+        force: Also replace an `out` that Octavo did not write.
 
     Returns:
         The path of the report.
@@ -29,7 +38,7 @@ def reported(recipe: Recipe, folder: Path, out: Path, progress: Progress | None 
         OctavoError: The model, the images or the result are not as they should be.
     """
     assert recipe.model.path is not None
-    check_output(out, recipe.model.path)
+    check_output(out, recipe.model.path, force=force)
     report = run(recipe, folder, progress, command)
     write_bytes(out, (folder / "int8.tflite").read_bytes())
     belongs = sidecar.read(folder / "int8.tflite")

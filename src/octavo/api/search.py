@@ -40,6 +40,7 @@ def search(
     *,
     validation: int | None = None,
     train: bool = True,
+    force: bool = False,
     progress: Progress | None = None,
     **fields: Unpack[Fields],
 ) -> Search:
@@ -57,6 +58,7 @@ def search(
         quantization: Whether an op may stay in float; the search chooses the rest.
         validation: The number of images to evaluate on. By default a tenth of the training images, at most 1,000.
         train: Whether to try quantization-aware training if nothing else meets the target.
+        force: Also replace an `out` that Octavo did not write.
         progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
@@ -78,7 +80,7 @@ def search(
     )
     out = Path(out)
     record, workdir = out.with_name(f"{out.name}.search.json"), out.with_name(f".{out.name}.training")
-    check_output(out, model, beside=[record])
+    check_output(out, model, beside=[record], force=force)
     check_folder(workdir)
     if not str(wish):
         raise QuantizationError("A target search needs a target.", "Give a largest drop, size or latency.")

@@ -78,6 +78,7 @@ def slim(
     logits: bool = False,
     fuse: bool = True,
     data: Path | str | Inputs | None = None,
+    force: bool = False,
     progress: Progress | None = None,
     **fields: Unpack[InputFields],
 ) -> Slimmed:
@@ -91,6 +92,7 @@ def slim(
         fuse: Fuse ops that one kernel can compute.
         data: Images for the proof (test images, where there is a split); synthetic ones by default. `images` of
             them; 16, or all if there are fewer, by default.
+        force: Also replace an `out` that Octavo did not write.
         progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
 
@@ -105,7 +107,7 @@ def slim(
         (True, ['pixels', 'strip'])
     """
     inputs, out = inputs_of(data, fields), Path(out)
-    check_output(out, model)
+    check_output(out, model, force=force)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=get_args(Kernels))
     source = None if inputs.data is None else opened(inputs, progress or Silent())
     preprocess = scale_of(loaded, inputs, source, progress or Silent()).preprocess

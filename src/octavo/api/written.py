@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,18 @@ import numpy as np
 from octavo.analysis.answers import Answers
 from octavo.base.errors import ModelError
 from octavo.base.files import check_file
+from octavo.data.dataset import OctavoWarning
 from octavo.quantization.proof import Proof
 from octavo.quantization.quantize import Quantized
 from octavo.runtime.benchmark import undelegated
 from octavo.runtime.litert import interleaved
-from octavo.source.sidecar import check_model
-from octavo.tflite.graph import Graph
+from octavo.source.sidecar import check_model, check_replaced
+from octavo.tflite.graph import Graph, Op
 from octavo.tuning.tune import Step
+
+
+class AnswersWarning(OctavoWarning):
+    """The int8 model's outputs are not those of the float model."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,12 @@ class Written:
         quantized: The model and every scale, zero point and code in it.
         proof: The checks that were made when the file was read back.
         float_bytes: Bytes of the float graph.
-        undelegated: Ops that XNNPACK leaves to LiteRT's slower kernels.
+        undelegated: Ops that XNNPACK leaves to LiteRT's own kernels.
+        slow: Those of them that can take time: all but the final SOFTMAX of a classifier.
         steps: What each tuning pass did.
         answers: The comparison of the int8 and float outputs. None after training, which changes the model.
         slowdown: The time of an int8 run divided by that of a float run, measured side by side on one thread of this
-            machine. None if XNNPACK runs every op: nothing is measured then.
+            machine. None if there are no `slow` ops: nothing is measured then.
     """
 
     path: Path
@@ -41,6 +48,7 @@ class Written:
     proof: Proof = field(repr=False)
     float_bytes: int = field(repr=False)
     undelegated: list[str] = field(repr=False)
+    slow: list[str] = field(repr=False)
     steps: tuple[Step, ...] = field(default=(), repr=False)
     answers: Answers | None = field(default=None, repr=False)
     slowdown: float | None = field(default=None, repr=False)
@@ -54,39 +62,52 @@ class Written:
         )
 
 
-def left_by_xnnpack(graph: Graph) -> list[str]:
-    """The ops of a model that XNNPACK leaves to LiteRT's own, slower kernels."""
-    return [str(op) for op in undelegated(graph)]
+def left_by_xnnpack(graph: Graph) -> tuple[list[str], list[str]]:
+    """The ops of a model that XNNPACK leaves to LiteRT's own kernels, and those of them that can take time.
+
+    Every int8 classifier has one that takes none: the SOFTMAX over its classes.
+    """
+    left = undelegated(graph)
+    return [str(op) for op in left], [str(op) for op in left if not _is_final_softmax(graph, op)]
 
 
-def slowdown(before: Graph, made: Graph, undelegated: list[str]) -> float | None:
-    """The int8 run time divided by the float run time, or None if XNNPACK runs every op.
+def _is_final_softmax(graph: Graph, op: Op) -> bool:
+    shape = graph.tensors[op.outputs[0]].shape
+    return op.kind == "SOFTMAX" and op.outputs[0] in graph.outputs and math.prod(shape) == shape[-1]
+
+
+def slowdown(before: Graph, made: Graph, slow: list[str]) -> float | None:
+    """The int8 run time divided by the float run time, or None if no op is slow.
 
     Args:
         before: The float model.
         made: The int8 model.
-        undelegated: The ops that XNNPACK leaves.
+        slow: The ops that XNNPACK leaves and that can take time.
     """
-    if not undelegated:
+    if not slow:
         return None
     times = np.median(interleaved([before.content, made.content], 0.1), axis=1)
     return float(times[1] / times[0])
 
 
-def check_output(out: Path, *models: Path | str, beside: Sequence[Path] = ()) -> None:
-    """Checks, before any work, that the output overwrites no input model and that its path can be written.
+def check_output(out: Path, *models: Path | str, beside: Sequence[Path] = (), force: bool = False) -> None:
+    """Checks, before any work, that the output overwrites no file of the user's and that its path can be written.
 
     Args:
         out: The model to write; its sidecar goes beside it.
         models: The models that are read.
         beside: Other files that will be written.
+        force: Also replace a file that Octavo did not write.
 
     Raises:
         ModelError: `out` is one of the models.
-        OctavoError: One of the files cannot be written: see `octavo.base.files.check_file`.
+        OctavoError: One of the files cannot be written: see `octavo.base.files.check_file`. Or it is there, and
+            Octavo did not write it: see `octavo.source.sidecar.check_replaced`.
     """
     if any(out.resolve() == Path(model).resolve() for model in models):
         raise ModelError("The output would overwrite the model that is read.", "Set `out` to another path.")
     check_model(out)
     for path in beside:
         check_file(path)
+    if not force:
+        check_replaced(out)

@@ -7,14 +7,11 @@ from importlib import import_module
 from typing import Any
 
 from octavo.base.errors import MissingDependencyError
+from octavo.base.extras import EXTRAS
 from octavo.base.quiet import quiet
 
-# What each optional package is for, and the extra that brings it.
-_EXTRAS = {
-    **dict.fromkeys(("keras", "tensorflow", "h5py"), ("training or Keras models", "train")),
-    **dict.fromkeys(("jax", "litert_converter"), ("JAX functions", "jax")),
-    **dict.fromkeys(("torch", "litert_torch"), ("PyTorch modules", "torch")),
-}
+# The extra that brings each optional package. Keras brings h5py.
+_EXTRA_OF = {module: extra for extra in EXTRAS.values() for module in extra.modules} | {"h5py": EXTRAS["train"]}
 
 
 def load(name: str) -> Any:
@@ -31,8 +28,8 @@ def load(name: str) -> Any:
             return import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        purpose, extra = _EXTRAS[package]
+        extra = _EXTRA_OF[package]
         raise MissingDependencyError(
-            f"This needs {package}, for {purpose}, but it is not installed ({error}).",
-            f"Install it with: pip install 'octavo[{extra}]'",
+            f"This needs {package}, for {extra.purpose}, but it is not installed ({error}).",
+            f"Install it with: {extra.install}",
         ) from error

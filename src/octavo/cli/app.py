@@ -12,15 +12,16 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from octavo import __version__
 from octavo.base.border import cause
 from octavo.base.errors import OctavoError
 from octavo.cli.options import flags_of_records, pairs_apart
-from octavo.cli.output import in_flags
+from octavo.cli.output import in_flags, say, talk, talking
 
 # An environment variable: with it, an error that nothing foresaw ends in its traceback.
 TRACEBACK = "OCTAVO_TRACEBACK"
@@ -30,10 +31,25 @@ app = typer.Typer(
     name="octavo",
     help="Takes an image classifier from float32 to full-integer INT8 for LiteRT, and proves the result.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        say(f"octavo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def octavo(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """The options of the application itself. Its help text is that of `app`."""
 
 
 class Command(TyperCommand):
@@ -94,9 +110,11 @@ class Command(TyperCommand):
         return re.sub("`([a-z_]+)(?:=([^`]+))?`", flag, text)
 
     def _show(self, message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        """Prints a warning of Octavo in one line, without source code. Warnings of other packages are not shown."""
-        if category.__module__.startswith("octavo"):
+        """Prints a warning of Octavo in one line, without source code. Those of other packages only if verbose."""
+        if category.__module__.startswith("octavo") and talk.get() != "quiet":
             sys.stderr.write(f"octavo: {self.in_flags(str(message))}\n")
+        elif talk.get() == "verbose":
+            sys.stderr.write(f"{category.__name__}: {message}\n")
 
 
 def command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -107,6 +125,6 @@ def command(example: str) -> Callable[[Callable[..., None]], Callable[..., None]
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        return app.command(cls=Command, epilog=f"Example: {example}")(flags_of_records(function))
+        return app.command(cls=Command, epilog=f"Example: {example}")(talking(flags_of_records(function)))
 
     return register

@@ -20,6 +20,7 @@ from octavo.recipe.choices import PASSES, explained
 from octavo.recipe.options import Inputs, Quantization, meaning
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+ForceFlag = Annotated[bool, typer.Option("--force", help="Also replace an output that Octavo did not write.")]
 KernelsFlag = Annotated[
     Literal["xnnpack", "builtin", "reference"], typer.Option("--kernels", help="LiteRT's kernel family.")
 ]

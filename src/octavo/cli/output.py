@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import sys
 import time
@@ -10,33 +12,70 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import typer
+
+from octavo.base.errors import OctavoError
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.progress import Advance
 from octavo.base.units import milliseconds
 
 if TYPE_CHECKING:
     from octavo.analysis.target_search import SearchRecord
+    from octavo.api.doctor import Ability, Diagnosis
     from octavo.base.stats import Interval
 
+# How much a command says: results and errors only, also warnings and progress, or everything with its time.
+Talk = Literal["quiet", "usual", "verbose"]
+talk: ContextVar[Talk] = ContextVar("talk", default="usual")
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show results and errors only.")]
+VerboseFlag = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Also show the time of each step, and other packages' warnings.")
+]
 # Replaces the names of arguments in backticks by the flags of the command that runs: `octavo.cli.app.Command` sets it.
 in_flags: ContextVar[Callable[[str], str]] = ContextVar("in_flags", default=str)
 # The seconds between two lines of progress if there is no terminal.
 SECONDS_PER_LINE = 10.0
 
 
+def talking(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the flags --quiet and --verbose."""
+
+    @functools.wraps(function)
+    def command(*, quiet: bool, verbose: bool, **given: Any) -> None:
+        if quiet and verbose:
+            raise OctavoError("`quiet` and `verbose` contradict each other.", "Leave out one of them.")
+        said = talk.set("quiet" if quiet else "verbose" if verbose else "usual")
+        try:
+            function(**given)
+        finally:
+            talk.reset(said)
+
+    own = inspect.signature(function)
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=flag)
+        for name, flag in (("quiet", QuietFlag), ("verbose", VerboseFlag))
+    ]
+    command.__signature__ = own.replace(parameters=[*own.parameters.values(), *more])  # type: ignore[attr-defined]
+    command.__annotations__ = {**function.__annotations__, "quiet": QuietFlag, "verbose": VerboseFlag}
+    return command
+
+
 class Shown:
-    """Shows progress on standard error."""
+    """Shows progress on standard error; nothing if the command is quiet."""
 
     def __init__(self) -> None:
         from rich.console import Console
 
-        self.console = Console(stderr=True, highlight=False)
+        self.talk = talk.get()
+        self.console = Console(stderr=True, highlight=False, quiet=self.talk == "quiet")
+        self.start = time.monotonic()
 
     def say(self, text: str) -> None:
         """Prints one line, with flags instead of the arguments that it names."""
-        self.console.print(in_flags.get()(text), markup=False)
+        at = f"[{time.monotonic() - self.start:6.1f} s] " if self.talk == "verbose" else ""
+        self.console.print(at + in_flags.get()(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def track(self, text: str, total: int) -> Iterator[Advance]:
@@ -95,7 +134,8 @@ def print_written(result: Any, json_: bool) -> None:
         print_json({"path": str(result.path), **found, **proof.to_json(), **answers})
         return
     for port, facts in (("input", proof.input), ("output", proof.output)):
-        say(f"{port:6}  {facts.dtype} {facts.shape}  scale {facts.scale}  zero point {facts.zero_point}")
+        grid = "" if facts.scale is None else f"  scale {facts.scale}  zero point {facts.zero_point}"
+        say(f"{port:6}  {facts.dtype} {facts.shape}{grid}")
     say(f"ops     {', '.join(f'{count} {kind}' for kind, count in proof.ops.items())}")
     for step in result.steps:
         say(f"tuned   {step.act}: {step.tuned.said}")
@@ -106,8 +146,8 @@ def print_written(result: Any, json_: bool) -> None:
     for precision, count in Counter(proof.precision.values()).items():
         if precision != DEFAULT and FORMATS[precision].integer:
             say(f"{precision:7} {count} op{'s' if count > 1 else ''}")
-    if result.undelegated:
-        kinds = Counter(op.split(" #")[0] for op in result.undelegated)
+    if result.slow:
+        kinds = Counter(op.split(" #")[0] for op in result.slow)
         left = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         took = (
             ""
@@ -121,8 +161,34 @@ def print_written(result: Any, json_: bool) -> None:
     say(f"size    {result.float_bytes:,} -> {proof.bytes:,} bytes ({ratio:.2f} times smaller)")
     say(f"proof   {len(proof.checks)} checks passed: the file holds what was computed")
     if result.answers is not None:
-        say(f"answers {result.answers.describe()[0].removeprefix('the answers ')}")
+        first, *advice = result.answers.describe()
+        say(f"answers {first.removeprefix('the answers ')}")
+        for line in advice:
+            say(f"        {in_flags.get()(line)}")
     say(f"wrote   {result.path} and its sidecar")
+
+
+def print_diagnosis(found: Diagnosis, json_: bool) -> None:
+    """Prints what is installed, and what can run here."""
+    if json_:
+        print_json(found.to_json())
+        return
+    say(f"octavo {found.octavo}, Python {found.python}, {found.platform}")
+    parts = {
+        "packages": [(name, version or "–") for name, version in found.versions.items()],
+        "ways in": [(way.name, _state(way)) for way in found.ways_in],
+        "training": [(found.training.name, _state(found.training))],
+        "targets": [(target.name, _state(target)) for target in found.targets],
+    }
+    width = max(len(name) for rows in parts.values() for name, _ in rows)
+    for title, rows in parts.items():
+        say(f"{title}:")
+        for name, state in rows:
+            say(f"  {name:{width}}  {state}")
+
+
+def _state(ability: Ability) -> str:
+    return "ready" if ability.ready else f"install: {ability.install}"
 
 
 def print_run(folder: Path, json_: bool) -> None:

@@ -27,7 +27,7 @@ from octavo.base.errors import ModelError, OctavoError
 from octavo.base.files import check_results, replacing, write_bytes, write_text
 from octavo.base.lock import Lock
 from octavo.base.progress import Progress, Silent
-from octavo.base.provenance import versions
+from octavo.base.provenance import Provenance, versions
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
@@ -108,6 +108,7 @@ def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None 
     made = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
     check_results(out, FILES)
+    _check_owned(out)
     out.mkdir(parents=True, exist_ok=True)
     with Lock(out.resolve()) as lock:
         if lock.taken:
@@ -115,6 +116,20 @@ def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None 
                 f"Another run is at work in '{out}'.", "Wait until it has ended, or set `out` to another folder."
             )
         return _Run(made, out, progress or Silent(), command).go()
+
+
+def _check_owned(out: Path) -> None:
+    """Refuses a folder in which a run would replace files that no run wrote.
+
+    Raises:
+        OctavoError: It has some of `FILES` and no manifest.
+    """
+    taken = [name for name in FILES if (out / name).exists()]
+    if taken and not (out / Provenance.file).exists():
+        raise OctavoError(
+            f"A run would replace files in '{out}' that no run wrote: {', '.join(taken)}.",
+            "Set `out` to another folder, or move them.",
+        )
 
 
 def splits_of(recipe: Recipe) -> Splits:
@@ -138,6 +153,8 @@ class _Run:
         self.manifest = Manifest(out, facts)
 
     def go(self) -> Path:
+        # First, as it shows that the other files are a run's.
+        self.manifest.write()
         write_text(self.out / "recipe.yaml", yaml.safe_dump(self.recipe.to_json(), sort_keys=False))
         recipe, of = self.recipe, self.manifest.hash_of
         data = {"data": self._json(recipe.data), "calibrate": self._json(recipe.calibrate), "seed": recipe.seed}
@@ -417,6 +434,8 @@ class _Run:
         wanted = self.recipe.quantize
         plan = partial(build, allow_float=wanted.allow_float, precision=wanted.precision)
         tuned = tune(graph, ranges, self._feed(self.calibration, graph), wanted.tune, plan, self.progress)
+        for step in tuned.steps:
+            self.progress.say(f"{step.act}: {step.tuned.said}")
         self._write(TuningRecord(steps=[step.record for step in tuned.steps]))
         return tuned, quantize(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
 

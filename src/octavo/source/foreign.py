@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from octavo.base.errors import MissingDependencyError, ModelError
+from octavo.base.extras import EXTRAS
 from octavo.source.export_check import differs
 from octavo.tflite.graph import Graph
 
+INSTALL_ONNX2TF = "pipx install onnx2tf (Python 3.12 or later)"
 _TORCH = (
     "module = YourNetwork(); module.load_state_dict(torch.load('{path}')); "
     "octavo.from_torch(module.eval(), torch.zeros(1, 3, 224, 224), out='{stem}.tflite')"
@@ -29,12 +31,12 @@ _KINDS: dict[str, tuple[str, str]] = {
         (".pt", ".pth"),
         (
             "is a PyTorch pickle, which can run code when it is read. Octavo does not open pickles.",
-            f"If you trust it, pip install 'octavo[torch]' and run in Python: {_TORCH}. Then give that .tflite.",
+            f"If you trust it: {EXTRAS['torch'].install}, and run in Python: {_TORCH}. Then give that .tflite.",
         ),
     ),
     ".pt2": (
         "is a PyTorch exported program, which can hold pickles that run code when it is read. Octavo does not open it.",
-        "If you trust it, pip install 'octavo[torch]' and run in Python: "
+        f"If you trust it: {EXTRAS['torch'].install}, and run in Python: "
         "octavo.from_torch(torch.export.load('{path}'), out='{stem}.tflite'). Then give that .tflite.",
     ),
     ".safetensors": (
@@ -80,7 +82,7 @@ def of_onnx(path: Path) -> bytes:
     if program is None:
         raise MissingDependencyError(
             f"'{path}' is an ONNX model. The program onnx2tf, which converts it, is not installed.",
-            f"pipx install onnx2tf (Python 3.12 or later), and repeat the command. Or run where onnx2tf is installed: "
+            f"{INSTALL_ONNX2TF}, and repeat the command. Or run where onnx2tf is installed: "
             f"onnx2tf -i {path} -o converted, and give 'converted/{path.stem}_float32.tflite'.",
         )
     content = _converted(program, path, ())

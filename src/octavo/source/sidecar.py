@@ -30,6 +30,8 @@ from octavo.base.files import check_file, replacing, sha256
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.choices import TaskName
 
+_REPLACE = "Set `out` to another path, or `force` to replace it."
+
 
 @dataclass(frozen=True)
 class Sidecar:
@@ -134,6 +136,28 @@ def check_model(model: Path) -> None:
     """
     for path in (model, path_of(model), _pending_of(model)):
         check_file(path)
+
+
+def check_replaced(model: Path) -> None:
+    """Refuses to replace a model that Octavo did not write: one without a sidecar that names its hash.
+
+    Args:
+        model: The model to write; it need not exist yet.
+
+    Raises:
+        OctavoError: The model, or the file where its sidecar goes, is there and is not what Octavo wrote.
+    """
+    try:
+        known = read(model) if model.is_file() else None
+        if not model.is_file() and path_of(model).is_file():
+            _record(path_of(model))
+    except ModelError as error:
+        raise OctavoError(f"'{model}' would be replaced. {error.problem}", _REPLACE) from error
+    if model.is_file() and known is None:
+        raise OctavoError(
+            f"'{model}' is there already, and has no sidecar to show that Octavo wrote it. It is not replaced.",
+            _REPLACE,
+        )
 
 
 @contextlib.contextmanager

@@ -131,5 +131,4 @@ def tune(
         graph, ranges = made.graph, made.ranges
         reference = graph if made.exact else reference
         steps.append(Step(name, perf_counter() - start, made))
-        progress.say(f"{name}: {made.said}")
     return Tuning(graph, ranges, reference, tuple(steps))

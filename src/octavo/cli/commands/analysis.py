@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from octavo.cli.app import command
-from octavo.cli.options import Flags, JsonFlag, KernelsFlag, check_out, images, numbers
+from octavo.cli.options import Flags, ForceFlag, JsonFlag, KernelsFlag, check_out, images, numbers
 from octavo.cli.output import Shown, print_json, say
 from octavo.recipe.options import Inputs, Quantization, meaning
 
@@ -271,12 +271,13 @@ def calibrate(
 def pareto(
     tried: Annotated[list[Path], typer.Argument(help="Records of target searches (.search.json), or run directories.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The .png to draw.")] = None,
+    force: ForceFlag = False,
     json_: JsonFlag = False,
 ) -> None:
     """Show accuracy against size and latency of the models tried, and which of them are Pareto-optimal."""
     from octavo.api.pareto import pareto as compare_costs
 
-    rows = compare_costs(tried, out)
+    rows = compare_costs(tried, out, force)
     if json_:
         print_json(rows.to_json())
         return

@@ -10,7 +10,7 @@ import typer
 
 from octavo.base.errors import OctavoError
 from octavo.cli.app import command
-from octavo.cli.options import Flags, JsonFlag, images, names, numbers
+from octavo.cli.options import Flags, ForceFlag, JsonFlag, images, names, numbers
 from octavo.cli.output import Shown, print_json, say
 from octavo.recipe.options import Inputs
 
@@ -35,6 +35,7 @@ def slim(
         bool, typer.Option("--logits", help="Remove the final Softmax; the class stays the same.")
     ] = False,
     fuse: Annotated[bool, typer.Option("--fuse/--no-fuse", help="Fuse ops that the exporter left separate.")] = True,
+    force: ForceFlag = False,
     json_: JsonFlag = False,
 ) -> None:
     """Write the same model in fewer bytes, and prove that its outputs are the same on every kernel family."""
@@ -47,6 +48,7 @@ def slim(
         logits=logits,
         fuse=fuse,
         data=inputs,
+        force=force,
         progress=Shown(),
     )
     if json_:

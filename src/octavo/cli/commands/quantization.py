@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer
 
 from octavo.base.errors import OctavoError
 from octavo.cli.app import command
-from octavo.cli.options import Flags, JsonFlag, images
+from octavo.cli.options import Flags, ForceFlag, JsonFlag, images
 from octavo.cli.output import Shown, print_run, print_search, print_written, say
 from octavo.recipe.options import Inputs, Quantization
 
@@ -72,6 +73,7 @@ def quantize(
         typer.Option("--split-outputs", help="Split an output that is a concatenation into one output for each part."),
     ] = False,
     report: ReportFlag = None,
+    force: ForceFlag = False,
     json_: JsonFlag = False,
 ) -> None:
     """Quantize a model to full-integer int8 with calibration images, and prove the file."""
@@ -82,7 +84,7 @@ def quantize(
                 "A run with a report has no target, --strict or --split-outputs.",
                 f"Make the file without `report`, and then: octavo report {out} --float {model} --data {inputs.data}.",
             )
-        _report(model, inputs, out, report, {"quantize": {"method": "ptq", **vars(quantization)}}, json_)
+        _report(model, inputs, out, report, {"quantize": {"method": "ptq", **vars(quantization)}}, force, json_)
         return
     if searches:
         from octavo.analysis.target_search import Wish
@@ -97,21 +99,28 @@ def quantize(
             quantization,
             validation=validation,
             train=train,
+            force=force,
             progress=Shown(),
         )
         print_search(found.record(str(model)), out, json_)
         return
     from octavo.api.quantize import quantize as quantize_file
+    from octavo.api.written import AnswersWarning
 
-    result = quantize_file(
-        model,
-        inputs,
-        out,
-        quantization,
-        strict=strict,
-        split_outputs=split_outputs,
-        progress=Shown(),
-    )
+    with warnings.catch_warnings():
+        if not json_:
+            # The results below say the same.
+            warnings.simplefilter("ignore", AnswersWarning)
+        result = quantize_file(
+            model,
+            inputs,
+            out,
+            quantization,
+            strict=strict,
+            split_outputs=split_outputs,
+            force=force,
+            progress=Shown(),
+        )
     print_written(result, json_)
 
 
@@ -142,6 +151,7 @@ def qat(
         typer.Option("--validation", min=0, help="Training images held out for validation; a tenth by default."),
     ] = None,
     report: ReportFlag = None,
+    force: ForceFlag = False,
     json_: JsonFlag = False,
 ) -> None:
     """Train a model for int8 (quantization-aware training), write it, and prove the file. Resumes if interrupted."""
@@ -165,7 +175,7 @@ def qat(
             "quantize": {"method": "qat", **vars(quantization)},
             "qat": {**recipe.model_dump(), "control": False},
         }
-        _report(model, inputs, out, report, sections, json_)
+        _report(model, inputs, out, report, sections, force, json_)
         return
     result = qat_file(
         model,
@@ -174,19 +184,27 @@ def qat(
         quantization,
         recipe=recipe,
         validation=validation,
+        force=force,
         progress=Shown(),
     )
     print_written(result, json_)
 
 
 def _report(
-    model: Path, inputs: Inputs, out: Path, folder: Path, sections: Mapping[str, Mapping[str, Any]], json_: bool
+    model: Path,
+    inputs: Inputs,
+    out: Path,
+    folder: Path,
+    sections: Mapping[str, Mapping[str, Any]],
+    force: bool,
+    json_: bool,
 ) -> None:
     """Makes the int8 file by a run with a report."""
     from octavo.api.reported import reported
     from octavo.recipe.own import own_recipe
 
-    reported(own_recipe(model, inputs, sections), folder, out, Shown(), shlex.join(["octavo", *sys.argv[1:]]))
+    command = shlex.join(["octavo", *sys.argv[1:]])
+    reported(own_recipe(model, inputs, sections), folder, out, Shown(), command, force=force)
     print_run(folder, json_)
     if not json_:
         say(f"wrote   {out} and its sidecar")

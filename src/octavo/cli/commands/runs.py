@@ -15,7 +15,7 @@ from octavo.base.errors import OctavoError
 from octavo.base.units import milliseconds
 from octavo.cli.app import command
 from octavo.cli.options import Flags, JsonFlag
-from octavo.cli.output import Shown, print_json, print_run, say, share
+from octavo.cli.output import Shown, print_diagnosis, print_json, print_run, say, share
 from octavo.recipe.options import Inputs
 
 if TYPE_CHECKING:
@@ -211,6 +211,14 @@ def compare_runs(
         if row.difference is not None:
             say(f"{'minus the first':24} {made.metric.changes(row.difference)}")
     say(f"wrote   {out / 'compare-runs.html'}")
+
+
+@command("octavo doctor")
+def doctor(json_: JsonFlag = False) -> None:
+    """Show what is installed, which kinds of models and targets can be used here, and what installs the others."""
+    from octavo.api.doctor import doctor as diagnose
+
+    print_diagnosis(diagnose(), json_)
 
 
 @command("octavo recipes")

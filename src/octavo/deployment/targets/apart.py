@@ -27,6 +27,10 @@ class Apart:
         self.id = target.id
         self.name = target.name
 
+    def lacks(self) -> str:
+        """As the target itself."""
+        return self._target.lacks()
+
     def takes(self, trial: Trial) -> Answer:
         """As the target itself."""
         return self._ask("takes", trial)

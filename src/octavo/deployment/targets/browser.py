@@ -26,7 +26,8 @@ from octavo.deployment.web import browser_twin, copy_modules
 from octavo.runtime.litert import Latency, Model
 from octavo.tflite.graph import Graph, as_stored
 
-_NO_BROWSER = Answer(None, "Chromium is not installed, or cannot be controlled here: apt install chromium")
+_INSTALL = "apt install chromium"
+_NO_BROWSER = Answer(None, f"Chromium is not installed, or cannot be controlled here: {_INSTALL}")
 _PAGE = """<!doctype html><title>Octavo</title><body>
 <script type="importmap">{"imports":{"@litertjs/wasm-utils":"./litert/wasm-utils.js"}}</script>
 """
@@ -57,6 +58,17 @@ class Browser:
 
     def __init__(self) -> None:
         self._times: dict[Path, list[float]] = {}
+
+    def lacks(self) -> str:
+        """The command that installs Chromium or LiteRT.js, whichever is missing first, or nothing."""
+        if command() is None:
+            return _INSTALL
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                _from_cache(Path(folder) / "litert")
+        except OctavoError:
+            return litertjs.by_hand()
+        return ""
 
     def takes(self, trial: Trial) -> Answer:
         """Whether LiteRT.js supports the input and output types of the model or of its uint8 copy."""

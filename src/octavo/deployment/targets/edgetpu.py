@@ -136,6 +136,10 @@ class EdgeTPU:
     id = "edge-tpu"
     name = "Edge TPU (pre-flight)"
 
+    def lacks(self) -> str:
+        """Nothing: the check needs no package."""
+        return ""
+
     def takes(self, trial: Trial) -> Answer:
         """The first unsupported op, at which the compiler would cut the graph."""
         graph = trial.graph

@@ -6,7 +6,6 @@ Vela is an optional package. It exits with 0 even if it could not map any op, so
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
 import tempfile
 from collections.abc import Mapping
@@ -15,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from octavo.base import child
+from octavo.base.extras import EXTRAS
 from octavo.deployment.targets.target import Answer, Trial
 
-_MISSING = Answer(None, "Vela is not installed: pip install ethos-u-vela")
+_EXTRA = EXTRAS["vela"]
+_MISSING = Answer(None, f"Vela is not installed: {_EXTRA.install}")
 # On a U65 or U85 the default memory mode keeps weights and activations in DRAM, and SRAM is a cache of it.
 _MEMORIES = {"sram": "SRAM", "dram": "DRAM", "on_chip_flash": "on-chip flash", "off_chip_flash": "off-chip flash"}
 # Vela's package has no `__main__`; this is what its console script does.
@@ -57,9 +58,13 @@ class EthosU:
         self.name = f"Arm {accelerator} (Vela)"
         self._found: dict[Path, Compiled] = {}
 
+    def lacks(self) -> str:
+        """The command that installs Vela, or nothing."""
+        return _EXTRA.install if _EXTRA.missing else ""
+
     def takes(self, trial: Trial) -> Answer:
         """Whether Vela maps the model to it, and what it leaves to the CPU."""
-        if importlib.util.find_spec("ethosu") is None:
+        if _EXTRA.missing:
             return _MISSING
         found = self._found[trial.path] = compiled(trial.path.resolve(), self.accelerator)
         if found.error:

@@ -23,6 +23,10 @@ class LiteRT:
         self.id = f"litert-{kernels}"
         self.name = f"LiteRT CPU, {kernels}"
 
+    def lacks(self) -> str:
+        """Nothing: Octavo itself needs LiteRT."""
+        return ""
+
     def takes(self, trial: Trial) -> Answer:
         """Whether tensors could be allocated, and which ops the delegate does not take."""
         try:

@@ -9,17 +9,18 @@ wrong (its built-in one was within a code), and a RELU6 between two scales, whic
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 
+from octavo.base.extras import EXTRAS
 from octavo.deployment.targets.arena import least, lifetimes, peak, plan
 from octavo.deployment.targets.target import Answer, Trial, agreement
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Op
 from octavo.tflite.op_table import row
 
+_EXTRA = EXTRAS["micro"]
 # The builtin operators that `micro_mutable_op_resolver.h` can register and an image classifier may hold:
 # https://github.com/tensorflow/tflite-micro/blob/90b983c2b3f1480642e040bbd2ddb37b998f3424/tensorflow/lite/micro/micro_mutable_op_resolver.h
 _OPS = """
@@ -84,6 +85,10 @@ class Micro:
     id = "tflite-micro"
     name = "TFLite Micro"
 
+    def lacks(self) -> str:
+        """The command that installs its build for this machine, or nothing."""
+        return _EXTRA.install if _EXTRA.missing else ""
+
     def takes(self, trial: Trial) -> Answer:
         """Whether it has every op, and every tensor has a static size."""
         graph = trial.graph
@@ -107,8 +112,8 @@ class Micro:
 
     def runs(self, trial: Trial) -> Answer:
         """Runs every image on its build for this machine, and compares all codes with LiteRT's reference kernels'."""
-        if importlib.util.find_spec("tflite_micro") is None:
-            return Answer(False, "not run (pip install tflite-micro); LiteRT's reference kernels replace its own")
+        if _EXTRA.missing:
+            return Answer(False, f"not run ({_EXTRA.install}); LiteRT's reference kernels replace its own")
         try:
             codes = _run(trial)
         except RuntimeError as error:

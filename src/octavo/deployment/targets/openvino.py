@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 
+from octavo.base.extras import EXTRAS
 from octavo.base.units import milliseconds
 from octavo.deployment.targets.target import Answer, Trial, agreement
 from octavo.runtime.litert import Latency, outputs_of
 
-_MISSING = Answer(None, "OpenVINO is not installed: pip install openvino")
+_EXTRA = EXTRAS["openvino"]
+_MISSING = Answer(None, f"OpenVINO is not installed: {_EXTRA.install}")
 
 
 class OpenVINO:
@@ -20,9 +21,13 @@ class OpenVINO:
     id = "openvino-cpu"
     name = "OpenVINO CPU"
 
+    def lacks(self) -> str:
+        """The command that installs OpenVINO, or nothing."""
+        return _EXTRA.install if _EXTRA.missing else ""
+
     def takes(self, trial: Trial) -> Answer:
         """Whether it compiles the model."""
-        if not _installed():
+        if _EXTRA.missing:
             return _MISSING
         try:
             _compiled(trial)
@@ -32,7 +37,7 @@ class OpenVINO:
 
     def runs(self, trial: Trial) -> Answer:
         """Runs every image."""
-        if not _installed():
+        if _EXTRA.missing:
             return _MISSING
         compiled = _compiled(trial)
         outputs = [np.asarray(compiled(trial.fed(place))[0]).ravel() for place in range(len(trial.inputs))]
@@ -41,7 +46,7 @@ class OpenVINO:
 
     def costs(self, trial: Trial) -> Answer:
         """Milliseconds of a run on one thread."""
-        if not _installed():
+        if _EXTRA.missing:
             return _MISSING
         import time
 
@@ -56,10 +61,6 @@ class OpenVINO:
         found = Latency.of(np.array(times[5:]))
         about = f"{milliseconds(found.median_ms)} an image on one thread (median of {found.runs} runs)"
         return Answer(True, about, vars(found))
-
-
-def _installed() -> bool:
-    return importlib.util.find_spec("openvino") is not None
 
 
 def _compiled(trial: Trial) -> Any:

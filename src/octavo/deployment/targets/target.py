@@ -86,6 +86,9 @@ class Target(Protocol):
     id: str
     name: str
 
+    def lacks(self) -> str:
+        """The command that installs what this machine lacks for it; empty if it lacks nothing."""
+
     def takes(self, trial: Trial) -> Answer:
         """Whether it can take the model, judged without running it."""
 

@@ -1,0 +1,136 @@
+"""The documents: every command that they name is one, every Python block compiles, and the blocks run.
+
+A block runs in a folder of its page that holds what a user has: models, photos, a run. A comment above a block says why
+it is `not run`, that it runs `nightly` only, or which `file` it becomes. `make nightly` runs all others of README and
+`docs/`, `make test` those of README.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tiny import CLASSES, SIZE
+from typer.main import get_command
+
+from octavo.cli.commands import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+BLOCK = re.compile(r"(?:<!-- (not run|nightly|file): ([^>]+) -->\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code in a page, with the mark above it and what the mark says: a reason, or the name of a file."""
+
+    mark: str
+    about: str
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    found = BLOCK.findall(page.read_text("utf-8"))
+    return [Block(*parts) for parts in found if parts[2] in ("sh", "python")]
+
+
+def commands(block: Block) -> Iterator[list[str]]:
+    """The arguments of each `octavo` in a block."""
+    for line in block.text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["octavo"]:
+            yield words[1:]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def test_the_documents_have_blocks() -> None:
+    assert len([block for page in PAGES for block in blocks(page) if not block.mark]) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_command_is_one_and_python_compiles(page: Path) -> None:
+    group = get_command(app)
+    for block in blocks(page):
+        if block.language == "python":
+            compile(block.text, name_of(page), "exec")
+            continue
+        for name, *arguments in commands(block):
+            if not name.startswith("-"):
+                # It reads flags and their values, and runs nothing.
+                group.commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+
+
+def test_a_wrong_flag_in_a_document_would_be_found() -> None:
+    (arguments,) = commands(Block("", "", "sh", "octavo inspect model.tflite --opps   # with a comment\n"))
+    with pytest.raises(Exception, match="--opps"):
+        get_command(app).commands[arguments[0]].make_context(arguments[0], arguments[1:])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not broken
+
+
+def test_readme_runs(example_files: Path, tmp_path: Path) -> None:
+    shutil.copytree(example_files, tmp_path, dirs_exist_ok=True)
+    for block in blocks(ROOT / "README.md"):
+        if not block.mark:
+            run(block, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_pages_run(page: Path, example_files: Path, tmp_path: Path) -> None:
+    wanted = [block for block in blocks(page) if block.mark != "not run"]
+    if not wanted:
+        return
+    shutil.copytree(example_files, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "digits-model")
+    _more_files(tmp_path)
+    for block in wanted:
+        run(block, tmp_path)
+
+
+def run(block: Block, folder: Path) -> None:
+    """Runs a block as it is printed, in a shell of an environment that has Octavo; or writes it to its file."""
+    if block.mark == "file":
+        (folder / block.about).write_text(block.text)
+        return
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    program = ["bash", "-ec"] if block.language == "sh" else [sys.executable, "-c"]
+    done = subprocess.run(
+        [*program, block.text], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+
+
+def _more_files(folder: Path) -> None:
+    """What the slower blocks name besides the files of `conftest.py`."""
+    import keras
+    import numpy as np
+
+    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Conv2D(3, 1), keras.layers.Flatten()])
+    model.add(keras.layers.Dense(len(CLASSES), activation="softmax"))
+    model.layers[0].set_weights([np.eye(3).reshape(1, 1, 3, 3), np.zeros(3)])
+    order = [("red", "green", "blue").index(name) for name in CLASSES]
+    model.layers[2].set_weights([np.tile(np.eye(3)[:, order] / SIZE, (SIZE * SIZE, 1)), np.zeros(3)])
+    model.save(folder / "model.keras")
+    photo = next((folder / "photos" / "test").rglob("*.png"))
+    for name in ("photo.jpg", "PICTURE"):
+        shutil.copy(photo, folder / name)
+    shutil.copy(folder / "int8.tflite", folder / "other.tflite")
+    (folder / "labels.txt").write_text("\n".join(CLASSES))
