@@ -125,13 +125,13 @@ def targets(
 
 @command("octavo deploy runs/digits --out digits-model --zip")
 def deploy(
-    source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite classifier of any converter.")],
+    source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite model of any converter.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
     inputs: Annotated[
         Inputs,
         Flags(
             help={
-                "data": "Labelled images to measure a model file on, for its card: their test images.",
+                "data": "Labelled samples to measure a model file on, for its card: their test samples.",
                 "images": "How many of them; all when left out.",
             },
             without=("signature", "size"),
@@ -184,7 +184,7 @@ def deploy(
     for name, size in made.files.items():
         say(f"{size:>12,}  {name}")
     say(f"wrote   {made.folder}{f' and {made.archive}' if made.archive else ''}")
-    say(f"try     python {made.folder / 'predict.py'} PICTURE")
+    say(f"try     python {made.folder / 'predict.py'} {made.takes}")
     if web:
         say(f"try     octavo serve {made.folder} --open")
 
