@@ -101,7 +101,7 @@ def benchmark(
 
 @command("octavo targets model_int8.tflite --data photos/")
 def targets(
-    model: Annotated[Path, typer.Argument(help="An int8 .tflite classifier.")],
+    model: Annotated[Path, typer.Argument(help="An int8 .tflite model.")],
     inputs: Annotated[
         Inputs,
         images(
