@@ -46,7 +46,7 @@ class Inputs:
 
     data: Path | str | None = field(
         default=None,
-        metadata={"help": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files; or an .npz."},
+        metadata={"help": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files, or an .npz."},
     )
     images: int | None = field(default=None, metadata={"help": "Number of images."})
     seed: int = field(default=0, metadata={"help": "Seed of the choice of images."})
