@@ -56,12 +56,9 @@ def slim(
         say(f"{step.name:8}{step.about}")
         unit = "" if step.loose else " steps"
         for item in step.equality:
-            finding = (
-                "bit-equal"
-                if item.equal
-                else f"differs by up to {item.steps:g}{unit}, same class on {item.agreement:.1%}"
-            )
-            say(f"        {item.kernels:10} {finding}; {item.inputs} images, {item.distinct} different outputs")
+            classes = f", same class on {item.agreement:.1%}" if made.classified else ""
+            finding = "bit-equal" if item.equal else f"differs by up to {item.steps:g}{unit}{classes}"
+            say(f"        {item.kernels:10} {finding}; {item.inputs} samples, {item.distinct} different outputs")
     for reason in made.left[:5]:
         say(f"kept    {reason}")
     if len(made.left) > 5:

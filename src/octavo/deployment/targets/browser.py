@@ -103,7 +103,7 @@ class Browser:
         if trial.path not in self._times:
             return Answer(None, "it did not run")
         found = Latency.of(np.array(self._times[trial.path]))
-        about = f"{found.median_ms:.2f} ms an image on one thread (median of {found.runs} runs)"
+        about = f"{found.median_ms:.2f} ms a run on one thread (median of {found.runs} runs)"
         return Answer(True, about, vars(found))
 
 
