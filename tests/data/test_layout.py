@@ -104,8 +104,8 @@ def test_what_is_not_used_is_named_and_hidden_files_are_not():
 def test_no_images():
     with pytest.raises(DataError, match=r"There are no images in 'source'\. Expected train/CLASS"):
         layout()
-    with pytest.raises(DataError, match=r"but 'a\.txt', 'b\.csv', 'c' and 1 more"):
-        layout("a.txt", "b.csv", "c", "d", ".hidden.jpg")
+    with pytest.raises(DataError, match=r"but 'a\.txt', 'b\.tsv', 'c' and 1 more"):
+        layout("a.txt", "b.tsv", "c", "d", ".hidden.jpg")
 
 
 def test_reading_through_a_split():

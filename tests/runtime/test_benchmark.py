@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from handmade import File
 from scipy.stats import binom
 from shell import octavo, refused
 from tiny import tiny_int8, tiny_tflite
@@ -137,3 +138,16 @@ def test_the_command(files: tuple[Path, Path], tmp_path: Path) -> None:
     assert "There is no file" in refused(octavo("benchmark", tmp_path / "none.tflite"))
     for option, value in (("--threads", "1,x"), ("--kernels", "fast"), ("--seconds", "0")):
         assert option in refused(octavo("benchmark", files[0], option, value))
+
+
+def test_indices_are_timed_with_indices(tmp_path: Path) -> None:
+    """A lookup refuses what lies outside of its table, so inputs of whole numbers are not random bytes."""
+    file = File()
+    words, rows = file.tensor("words", (1, 4), "int32"), file.tensor("rows", (1, 4, 3))
+    table = file.constant("table", np.ones((2, 3), np.float32))
+    file.op("GATHER", [table, words], [rows], "Gather", axis=0)
+    path = tmp_path / "words.tflite"
+    path.write_bytes(file.ports([words], [rows]).bytes())
+    made = benchmark([(path, Graph.read(path))], seconds=0.02, profiled=True)
+    assert made.timings[0].latency.runs > 0 and footprint(path).load_ms > 0
+    assert "GATHER" in made.profiles[str(path)][0].name

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from octavo.base.affine import IntArray
+from octavo.data.columns import Columns
 from octavo.data.dataset import Dataset
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -22,7 +25,8 @@ class Samples:
 
     Args:
         inputs: For a model that takes an image, uint8 ``(N, height, width, channels)`` of the input's size, in the
-            model's channel order. For other models, raw inputs.
+            model's channel order; or float32 of that shape, where the data are the model's own input. For other models,
+            raw inputs.
         labels: The class of each sample, or None if not known.
         about: A description of the samples for display.
     """
@@ -53,4 +57,7 @@ def draw_samples(graph: Graph, preprocess: Preprocess | None, inputs: Inputs, so
     if preprocess is None:
         feed = Feed(chosen, None, inputs_of(graph))
         return Samples(feed[:], chosen.labels, f"{len(chosen)} samples of '{inputs.data}'")
+    if isinstance(chosen.images, Columns) or chosen.images[0].dtype != np.uint8:
+        own = Feed(chosen, preprocess, [port.real for port in inputs_of(graph)])
+        return Samples(np.stack(own[:]), chosen.labels, f"{len(chosen)} samples of '{inputs.data}'")
     return Samples(preprocess.resize(chosen.pictures), chosen.labels, f"{len(chosen)} images of '{inputs.data}'")

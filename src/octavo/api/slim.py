@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, get_args
 
+from octavo.analysis.tasks.choose import by_outputs
 from octavo.api.opened import opened, scale_of
 from octavo.api.samples import draw_samples
 from octavo.api.written import check_output
@@ -33,6 +34,7 @@ class Slimmed:
         images: A description of the images that the proof ran on.
         steps: Every change, with its proof.
         left: What could not be fused, and why.
+        classified: Whether the first output tells classes apart, so that the class of a sample has a meaning.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Slimmed:
     images: str
     steps: list[Step]
     left: tuple[str, ...]
+    classified: bool
 
     def __repr__(self) -> str:
         names = ", ".join(step.name for step in self.steps)
@@ -114,5 +117,15 @@ def slim(
     samples = draw_samples(loaded.graph, preprocess, inputs, source)
     made = slimming.slim(loaded.graph, preprocess, samples.inputs, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
-    write_model(out, content, Sidecar(made.preprocess, class_names(loaded, inputs), task_of(loaded)))
-    return Slimmed(out, len(loaded.graph.content), content, made.preprocess, samples.about, made.steps, made.left)
+    classes, task = class_names(loaded, inputs), inputs.task or task_of(loaded)
+    write_model(out, content, Sidecar(made.preprocess, classes, task))
+    return Slimmed(
+        path=out,
+        before=len(loaded.graph.content),
+        content=content,
+        preprocess=made.preprocess,
+        images=samples.about,
+        steps=made.steps,
+        left=made.left,
+        classified=(task or by_outputs(loaded.graph, classes).name) == "single-label",
+    )

@@ -17,6 +17,7 @@ from octavo.deployment.targets.ask import ask, every
 from octavo.deployment.targets.survey import Survey
 from octavo.deployment.targets.target import Target, trial_of
 from octavo.recipe.options import InputFields, Inputs, inputs_of
+from octavo.rewrite.slim import encoded as raw_of
 from octavo.runtime.litert import Kernels
 from octavo.runtime.litert import inputs_of as ports_of
 from octavo.source.classes import class_names
@@ -34,7 +35,7 @@ def targets(
     """Checks on every target whether it accepts a model.
 
     Args:
-        model: An int8 `.tflite` classifier.
+        model: An int8 `.tflite` model.
         data: Images to run, test images where there is a split; synthetic ones by default. `images`
             of them; 16, or all if there are fewer, by default.
         targets: The targets to check. All of them by default.
@@ -63,7 +64,7 @@ def targets(
     samples = draw_samples(loaded.graph, preprocess, inputs, source)
     encoded = samples.inputs
     if preprocess is not None:
-        encoded = ports_of(loaded.graph)[0].encode(preprocess.normalize(np.asarray(samples.inputs)))
+        encoded = raw_of(ports_of(loaded.graph)[0], preprocess, np.asarray(samples.inputs))
     name = inputs.task or task_of(loaded) or by_outputs(loaded.graph, class_names(loaded, inputs)).name
     trial = trial_of(path, loaded.graph, encoded, name == "single-label", samples.labels)
     return Survey(tuple(ask(trial, targets or every(), progress.say)))

@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Protocol
 
 import numpy as np
@@ -50,34 +48,6 @@ class Files(Protocol):
         The content is text, the reason, when that one file cannot be read.
         """
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedStore:
-    """The images of a folder or an archive, decoded when asked for.
-
-    Args:
-        files: Where the encoded images are.
-    """
-
-    files: Files
-
-    def fetch(self, positions: IntArray) -> list[Pixels | str]:
-        """The image at each position, or the reason why it cannot be decoded."""
-        found: dict[int, Pixels | str] = {}
-        for place, content in self.files.read(positions):
-            found[place] = decode(content) if isinstance(content, bytes) else content
-        return [found[place] for place in range(len(positions))]
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's name has the suffix of an image.
-
-    Example:
-        >>> is_image_name("train/cat/1.JPG"), is_image_name("labels.txt")
-        (True, False)
-    """
-    return not name.endswith("/") and PurePosixPath(name).suffix.lower() in FORMATS
 
 
 def decode(content: bytes) -> Pixels | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -92,21 +93,42 @@ class Feed(Sequence[Inputs]):
                 f"Input '{port.label}' takes whole numbers ({port.dtype}), but the data hold fractions.",
                 "Give data as in the model's training, such as token or category numbers.",
             )
-        return port.encode(values)
+        return port.encode(self._shaped(port, values))
+
+    def _shaped(self, port: Port, values: Array) -> Array:
+        """An array in the shape of an input: files of numbers state no axes of length 1, and may be flat.
+
+        Raises:
+            DataError: It has another number of values, or its axes are in another order.
+        """
+        wanted = port.shape[1:]
+        if _fits(values.shape, wanted):
+            return values
+        alike = [tuple(n for n in shape if n != 1) for shape in (values.shape, wanted)]
+        flat = min(map(len, alike)) < 2
+        if values.size == math.prod(wanted) and (flat or alike[0] == alike[1]):
+            return values.reshape(wanted)
+        raise self._misfit(port, values.shape)
 
     def _check(self, first: Inputs) -> None:
         for port, values in zip(self._ports, first if isinstance(first, tuple) else (first,), strict=True):
-            wanted = port.shape[1:]
-            if len(wanted) != values.ndim or any(n not in (-1, m) for n, m in zip(wanted, values.shape, strict=True)):
-                which = f" for '{port.label}'" if len(self._ports) > 1 else ""
-                todo = (
-                    "Give arrays of that shape, with the samples along their first axis."
-                    if self._preprocess is None
-                    else "Set the preprocessing's size and channels to the model's, or give arrays as in its training."
-                )
-                raise DataError(
-                    f"The model expects inputs of {_by(wanted)}{which}, but the data have {_by(values.shape)}.", todo
-                )
+            if not _fits(values.shape, port.shape[1:]):
+                raise self._misfit(port, values.shape)
+
+    def _misfit(self, port: Port, shape: tuple[int, ...]) -> DataError:
+        which = f" for '{port.label}'" if len(self._ports) > 1 else ""
+        todo = (
+            "Give arrays of that shape, with the samples along their first axis, or files of that many numbers each."
+            if self._preprocess is None
+            else "Set the preprocessing's size and channels to the model's, or give arrays as in its training."
+        )
+        return DataError(
+            f"The model expects inputs of {_by(port.shape[1:])}{which}, but the data have {_by(shape)}.", todo
+        )
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
+    return len(wanted) == len(shape) and all(n in (-1, m) for n, m in zip(wanted, shape, strict=True))
 
 
 def _names(columns: Columns, ports: Sequence[Port]) -> list[str]:

@@ -8,8 +8,9 @@ import numpy as np
 
 from octavo.base.errors import DataError
 from octavo.data.dataset import Dataset, Labels, Split
-from octavo.data.decode import EncodedStore, Files, is_image_name
+from octavo.data.decode import Files
 from octavo.data.masks import MaskStore, pairs
+from octavo.data.stored import KINDS, EncodedStore
 
 # Folders that name a split, in lower case.
 SPLITS = {
@@ -33,7 +34,7 @@ _Member = tuple[int, str, str]
 
 
 def image_folder(files: Files, name: str, source: str) -> Dataset:
-    """The dataset in a tree of image files.
+    """The dataset in a tree of image files; of CSV files, if there are no images; or of WAV files.
 
     The tree is ``train/CLASS/*``, ``val/CLASS/*`` and ``test/CLASS/*`` (some may be missing), or ``CLASS/*``, or images
     with no folders, which are unlabelled. A tree whose own name is ``test`` holds test images. Folders around the whole
@@ -49,13 +50,15 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
         DataError: There are no images.
     """
     shown = [(k, path) for k, path in enumerate(files.names) if not _hidden(path)]
-    images = [entry for entry in shown if is_image_name(entry[1])]
-    ignored = [path for _, path in shown if not is_image_name(path)]
-    if not images:
+    kind = next((kind for kind in KINDS if any(kind.holds(path) for _, path in shown)), None)
+    if kind is None:
         raise DataError(
-            f"There are no images in {source}{_a_few(ignored)}.",
-            f"{LAYOUTS} Images end in .jpg, .png, .bmp, .gif, .webp, .tif, .ppm or .pgm.",
+            f"There are no images in {source}{_a_few([path for _, path in shown])}.",
+            f"{LAYOUTS} Images end in .jpg, .png, .bmp, .gif, .webp, .tif, .ppm or .pgm. Files of numbers end in "
+            ".csv or .wav, and each is one sample.",
         )
+    images = [entry for entry in shown if kind.holds(entry[1])]
+    ignored = [path for _, path in shown if not kind.holds(path)]
     masks = pairs([path for _, path in shown])
     if masks:
         return _masked(images, {path: shown[place][0] for path, place in masks.items()}, files, name, source)
@@ -84,7 +87,7 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
     else:
         own = "test" if SPLITS.get(name.lower()) == "test" else "all"
         members[own] = [(k, path, path.partition("/")[0] if "/" in path else "") for k, path in images]
-    return _dataset(members, ignored, EncodedStore(files), name, source)
+    return _dataset(members, ignored, EncodedStore(files, kind), name, source)
 
 
 def _masked(images: list[_Entry], masks: dict[str, int], files: Files, name: str, source: str) -> Dataset:
@@ -99,7 +102,7 @@ def _masked(images: list[_Entry], masks: dict[str, int], files: Files, name: str
         entries = sorted(entries, key=lambda entry: entry[1])
         paths = tuple(path for _, path in entries)
         splits[key] = Split(
-            store=EncodedStore(files),
+            store=EncodedStore(files, KINDS[0]),
             positions=np.array([position for position, _ in entries], np.int64),
             labels=None,
             classes=(),

@@ -1,4 +1,4 @@
-"""A classifier with TFLite metadata: the preprocessing and the labels in the model's own file.
+"""A model with TFLite metadata: the preprocessing and the labels in the model's own file.
 
 The schema has fewer fields than a sidecar: mean and deviation, and RGB or gray. The description states the rest.
 """
@@ -10,8 +10,10 @@ from typing import Any
 from octavo.analysis.tasks.task import gives_probabilities
 from octavo.base.errors import ModelError
 from octavo.data.preprocess import Preprocess
+from octavo.deployment.words import filled, title, words_of
 from octavo.rewrite import equality
 from octavo.rewrite.raw_pixels import takes_raw_pixels, unsigned, unsigned_output
+from octavo.runtime.litert import inputs_of, outputs_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.dedup import Sharing
 from octavo.tflite.graph import Graph
@@ -25,16 +27,17 @@ def described(graph: Graph, sidecar: Sidecar) -> Graph:
     """The same model with metadata, proved to give the same outputs, bit for bit.
 
     Args:
-        graph: A classifier of one image, full-integer.
-        sidecar: Its sidecar.
+        graph: A full-integer model.
+        sidecar: Its sidecar, with its task.
 
     Raises:
         ProofError: An output changed on some kernel family.
     """
     # A single output is the probability of the second class.
     count = graph.tensors[graph.outputs[0]].shape[-1]
-    made = attach(graph, contents(graph, sidecar), {LABELS: labels(sidecar.classes[-count:]).encode()}, Sharing())
-    equality.prove(graph, made, sidecar.images, f"{graph.name} with metadata")
+    files = {LABELS: labels(sidecar.classes[-count:]).encode()} if sidecar.classes else {}
+    made = attach(graph, contents(graph, sidecar), files, Sharing())
+    equality.prove(graph, made, sidecar.preprocess, f"{graph.name} with metadata")
     return made
 
 
@@ -74,9 +77,22 @@ def labels(classes: tuple[str, ...]) -> str:
 
 def contents(graph: Graph, sidecar: Sidecar) -> dict[str, Any]:
     """The metadata as JSON, in the schema's names."""
-    preprocess = sidecar.images
-    probabilities = gives_probabilities(graph)
-    image = {
+    ways_in, ways_out = inputs_of(graph), outputs_of(graph)
+    inputs = [_tensor(port.label, "The model's own input.") for port in ways_in]
+    if sidecar.preprocess is not None:
+        inputs = [_image(sidecar.preprocess)]
+    outputs = [_tensor(port.label, "") for port in ways_out]
+    outputs[0] = _answer(graph, sidecar, ways_out[0].label)
+    return {
+        "name": title(sidecar),
+        "description": f"{filled(words_of(sidecar).about, sidecar)} Written by Octavo.",
+        "subgraph_metadata": [{"input_tensor_metadata": inputs, "output_tensor_metadata": outputs}],
+        "min_parser_version": PARSER_VERSION,
+    }
+
+
+def _image(preprocess: Preprocess) -> dict[str, Any]:
+    return {
         "name": "image",
         "description": f"{preprocess.describe()}; stretched to the size, channels in this order.",
         "content": {
@@ -85,18 +101,21 @@ def contents(graph: Graph, sidecar: Sidecar) -> dict[str, Any]:
         },
         "process_units": [{"options_type": "NormalizationOptions", "options": normalization(preprocess)}],
     }
-    scores = {
-        "name": "probability" if probabilities else "logit",
-        "description": f"The {'probability' if probabilities else 'logit'} of each class.",
-        "content": {"content_properties_type": "FeatureProperties", "content_properties": {}},
-        "associated_files": [{"name": LABELS, "description": "The classes, one a line.", "type": "TENSOR_AXIS_LABELS"}],
-    }
-    return {
-        "name": f"Image classifier of {len(sidecar.classes)} classes",
-        "description": "Names the class of an image. Written by Octavo.",
-        "subgraph_metadata": [{"input_tensor_metadata": [image], "output_tensor_metadata": [scores]}],
-        "min_parser_version": PARSER_VERSION,
-    }
+
+
+def _answer(graph: Graph, sidecar: Sidecar, name: str) -> dict[str, Any]:
+    """The first output, with the labels where it stands for classes."""
+    if not sidecar.classes:
+        return _tensor(name, words_of(sidecar).answer)
+    name = "probability" if gives_probabilities(graph) else "logit"
+    each = " of every pixel" if sidecar.task == "segmentation" else ""
+    files = [{"name": LABELS, "description": "The classes, one a line.", "type": "TENSOR_AXIS_LABELS"}]
+    return _tensor(name, f"The {name} of each class{each}.") | {"associated_files": files}
+
+
+def _tensor(name: str, description: str) -> dict[str, Any]:
+    content = {"content_properties_type": "FeatureProperties", "content_properties": {}}
+    return {"name": name, "description": description, "content": content}
 
 
 def normalization(preprocess: Preprocess) -> dict[str, list[float]]:

@@ -9,14 +9,16 @@ from pydantic import ValidationError
 
 from octavo.analysis.evaluate import evaluate, model_score
 from octavo.analysis.evaluation import ModelScore
+from octavo.analysis.tasks.task import Task
+from octavo.analysis.understood import understood
 from octavo.base.errors import OctavoError
 from octavo.base.files import sha256
 from octavo.base.metric import Metric
 from octavo.base.progress import Progress
+from octavo.data.dataset import ImageSet
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_test, held_out
 from octavo.recipe.options import Inputs
-from octavo.source.classes import in_model_order
 from octavo.source.load import Loaded
 
 
@@ -40,28 +42,45 @@ class Evaluated(ModelScore):
     metric: Metric
 
 
-def evaluated(model: Path, loaded: Loaded, inputs: Inputs, progress: Progress) -> Evaluated:
-    """Measures a model, as `octavo evaluate` does, on the test images of `inputs.data`.
+def samples_to_measure(loaded: Loaded, inputs: Inputs, progress: Progress) -> tuple[ImageSet, Task]:
+    """The test samples of `inputs.data`, as `octavo evaluate` draws them, and the task that scores them.
 
     Args:
-        model: The file.
-        loaded: The same, read; its sidecar says the preprocessing and the classes.
-        inputs: The images.
-        progress: Is told which images are held out, and how far the work is.
+        loaded: The model.
+        inputs: The data, and what the caller says of the model.
+        progress: Is told which samples are held out, and what was guessed.
 
     Raises:
-        DataError: There are no labelled test images, or their classes are not the model's.
+        DataError: There are no labelled test samples, or their classes are not the model's.
     """
     source = open_dataset("path", inputs.data)
     if said := held_out(source, inputs.seed):
         progress.say(said)
-    test = in_model_order(loaded, draw_test(source, inputs.images, inputs.seed))
+    return understood(loaded, draw_test(source, inputs.images, inputs.seed), inputs, progress)
+
+
+def evaluated(
+    model: Path, loaded: Loaded, test: ImageSet, task: Task, data: Path | str | None, progress: Progress
+) -> Evaluated:
+    """Measures a model, as `octavo evaluate` does.
+
+    Args:
+        model: The file.
+        loaded: The same, read; its sidecar says the preprocessing and the classes.
+        test: The samples.
+        task: How the outputs are scored.
+        data: Where the samples come from.
+        progress: Is told how far the work is.
+
+    Raises:
+        DataError: The samples do not fit the model.
+    """
     preprocess = None if loaded.sidecar is None else loaded.sidecar.preprocess
     with progress.track("evaluate", len(test)) as advance:
-        scores = evaluate(loaded.graph, test, preprocess, progress=advance)
+        scores = evaluate(loaded.graph, test, preprocess, progress=advance, task=task)
     return Evaluated(
         sha256=sha256(model),
-        data=str(inputs.data),
+        data=str(data),
         images=len(test),
         kernels=scores.kernels,
         task=scores.task,

@@ -1,6 +1,10 @@
-"""Classifies pictures with the model beside this file.
+"""Runs the model beside this file, and shows what it answers.
 
-    python predict.py photo.jpg [more.png ...] [--top 3] [--json]
+    python predict.py FILE [FILE ...] [--top 3] [--out FOLDER] [--json]
+
+preprocess.json says what the model takes and what it answers. A FILE is a picture, or, for a model that takes no
+picture, one sample as an array: a .npy file, or an .npz file with one array for each input. Masks of a segmentation
+model are written as PNG files, whose pixels are class numbers, into FOLDER.
 
 Needs Python 3.10 or newer with `pip install ai-edge-litert numpy pillow`, and nothing else. All files are checked
 against SHA256SUMS first, because most randomly damaged models still load and run, but give wrong results. An error is
@@ -18,15 +22,19 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 FORMATS = ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"]
 MOST_PIXELS = 1 << 26
-# For loading the model, and for each picture: a damaged model may never end.
+# For loading the model, and for each file: a damaged model may never end.
 MOST_SECONDS = 30
+# How many numbers a line shows; --json has all of them.
+SHOWN = 8
 
 
 class RefusedError(Exception):
@@ -42,6 +50,9 @@ def check(folder: Path = HERE) -> None:
     lines = (line.partition("  ") for line in _read(folder, "SHA256SUMS").decode("utf-8", "replace").splitlines())
     known = {name: digest for digest, _, name in lines}
     for name in ("model.tflite", "labels.txt", "preprocess.json"):
+        # Only models of classes have labels.
+        if name == "labels.txt" and name not in known:
+            continue
         if hashlib.sha256(_read(folder, name)).hexdigest() != known.get(name):
             raise RefusedError(f"{name} is damaged or was replaced: its SHA-256 is not the one in SHA256SUMS.")
 
@@ -64,14 +75,20 @@ def _facts(folder: Path) -> dict[str, Any]:
     """
     try:
         facts = json.loads(_read(folder, "preprocess.json"))
-        low, high = facts["scale"]
         right = {
-            "size": len(facts["size"]) == 2 and all(type(side) is int and side > 0 for side in facts["size"]),
-            "scale": math.isfinite(low) and math.isfinite(high) and low < high,
-            "channels": facts["channels"] in ("rgb", "bgr", "gray"),
-            "interpolation": facts["interpolation"] in ("nearest", "bilinear", "bicubic", "lanczos"),
-            "output": facts["output"] in ("probabilities", "logits"),
+            "task": facts["task"] in ANSWERS,
+            "output": facts["output"] in ("probabilities", "logits", "classes", "numbers"),
+            "inputs": all(_is_port(port) for port in facts["inputs"]) and len(facts["inputs"]) > 0,
+            "outputs": all(_is_port(port) for port in facts["outputs"]) and len(facts["outputs"]) > 0,
         }
+        if "size" in facts:
+            low, high = facts["scale"]
+            right |= {
+                "size": len(facts["size"]) == 2 and all(type(side) is int and side > 0 for side in facts["size"]),
+                "scale": math.isfinite(low) and math.isfinite(high) and low < high,
+                "channels": facts["channels"] in ("rgb", "bgr", "gray"),
+                "interpolation": facts["interpolation"] in ("nearest", "bilinear", "bicubic", "lanczos"),
+            }
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RefusedError(
             f"preprocess.json is damaged ({type(error).__name__}): copy the whole folder again."
@@ -79,6 +96,15 @@ def _facts(folder: Path) -> dict[str, Any]:
     if wrong := [name for name, fine in right.items() if not fine]:
         raise RefusedError(f"preprocess.json is damaged: '{wrong[0]}' is {facts[wrong[0]]!r}.")
     return dict(facts)
+
+
+def _is_port(port: dict[str, Any]) -> bool:
+    whole = [port["tensor"], *port["shape"]]
+    return (
+        all(type(number) is int and number >= 0 for number in whole)
+        and isinstance(port["name"], str)
+        and isinstance(port["quantized"], bool)
+    )
 
 
 @contextlib.contextmanager
@@ -94,77 +120,92 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-class Classifier:
-    """The model of a folder, ready to classify.
+class Port:
+    """An input or output of the model: its numbers are codes of reals, or whole numbers, or floats.
 
     Args:
-        folder: A folder that `octavo deploy` wrote.
+        fact: What preprocess.json says of it.
+        detail: What the runtime says of it.
 
     Raises:
-        RefusedError: A file is missing or damaged, or does not belong to the others.
+        RefusedError: The two do not fit together.
     """
 
-    def __init__(self, folder: Path = HERE) -> None:
-        check(folder)
+    def __init__(self, fact: dict[str, Any], detail: dict[str, Any]) -> None:
         import numpy as np
-        from ai_edge_litert.interpreter import Interpreter
 
-        self.preprocess = _facts(folder)
-        try:
-            self.labels = _read(folder, "labels.txt").decode("utf-8").removesuffix("\n").split("\n")
-        except UnicodeDecodeError:
-            raise RefusedError("labels.txt is damaged: it is no UTF-8.") from None
-        try:
-            with _quiet():
-                self._model = Interpreter(model_content=_read(folder, "model.tflite"), num_threads=1)
-                self._model.allocate_tensors()
-            (self._input,), (self._output,) = self._model.get_input_details(), self._model.get_output_details()
-        except (ValueError, RuntimeError, MemoryError) as error:
-            raise RefusedError(f"model.tflite is damaged: {_first_line(error)}") from None
-        height, width = self.preprocess["size"]
-        wanted = [1, height, width, 1 if self.preprocess["channels"] == "gray" else 3]
-        if self._input["shape"].tolist() != wanted:
+        self.name, self.index, self.shape = fact["name"], fact["tensor"], tuple(fact["shape"][1:])
+        self.dtype = np.dtype(detail["dtype"])
+        self.quantized = fact["quantized"]
+        if detail["shape"].tolist() != fact["shape"]:
             raise RefusedError(
-                f"model.tflite takes {self._input['shape'].tolist()}, and preprocess.json says {wanted}."
+                f"model.tflite takes or gives {detail['shape'].tolist()}, and preprocess.json says {fact['shape']}."
             )
-        outputs = math.prod(self._output["shape"].tolist())
-        if len(self.labels) != (2 if outputs == 1 else outputs):
-            raise RefusedError(f"labels.txt names {len(self.labels)} classes, and model.tflite has {outputs} outputs.")
-        low, high = self.preprocess["scale"]
-        # The input code of each of the 256 pixel values: scaled in float32, then rounded half away from zero.
-        real = np.arange(256, dtype=np.float32) / np.float32(255.0 / (high - low)) + np.float32(low)
-        self._codes = real
-        if self._input["dtype"] != np.float32:
-            scale, zero_point = self._quantization(self._input)
-            ratio = real.astype(np.float64) / scale
-            limits = np.iinfo(self._input["dtype"])
-            rounded = np.trunc(ratio + np.copysign(0.5, ratio)) + zero_point
-            self._codes = np.clip(rounded, limits.min, limits.max).astype(self._input["dtype"])
-        if self._output["dtype"] != np.float32:
-            self._quantization(self._output)
+        if self.quantized:
+            found = detail["quantization_parameters"]
+            scale, zero = (float(found[part][0]) if len(found[part]) else 0.0 for part in ("scales", "zero_points"))
+            if self.dtype.name not in ("int8", "uint8", "int16") or not 0 < scale < math.inf:
+                raise RefusedError(f"model.tflite is damaged: '{detail['name']}' is not quantized.")
+            self.scale, self.zero_point = scale, int(zero)
 
-    @staticmethod
-    def _quantization(detail: Any) -> tuple[float, int]:
-        found = detail["quantization_parameters"]
-        scale, zero_point = (float(found[part][0]) if len(found[part]) else 0.0 for part in ("scales", "zero_points"))
-        if detail["dtype"].__name__ not in ("int8", "uint8", "int16") or not 0 < scale < math.inf:
-            raise RefusedError(f"model.tflite is damaged: '{detail['name']}' is not quantized.")
-        return scale, int(zero_point)
+    def encode(self, real: Any) -> Any:
+        """Reals as the model takes them: divided by the scale, rounded half away from zero, and clipped."""
+        import numpy as np
 
-    def pixels(self, path: Path) -> Any:
-        """A picture in the model's size and channels, uint8 ``(height, width, channels)``.
+        if not self.quantized:
+            return real.astype(self.dtype)
+        ratio = real.astype(np.float64) / self.scale
+        limits = np.iinfo(self.dtype)
+        rounded = np.trunc(ratio + np.copysign(0.5, ratio)) + self.zero_point
+        return np.clip(rounded, limits.min, limits.max).astype(self.dtype)
+
+    def decode(self, raw: Any) -> Any:
+        """What the model gives as float32 reals."""
+        import numpy as np
+
+        if not self.quantized:
+            return raw.astype(np.float32)
+        return ((raw.astype(np.float64) - self.zero_point) * self.scale).astype(np.float32)
+
+
+class Pictures:
+    """Reads pictures as the model's one input.
+
+    Args:
+        facts: What preprocess.json says.
+
+    Raises:
+        RefusedError: The model takes something else.
+    """
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        import numpy as np
+
+        self.facts = facts
+        height, width = facts["size"]
+        wanted = [1, height, width, 1 if facts["channels"] == "gray" else 3]
+        shapes = [port["shape"] for port in facts["inputs"]]
+        if shapes != [wanted]:
+            raise RefusedError(f"model.tflite takes {', '.join(map(str, shapes))}, and preprocess.json says {wanted}.")
+        low, high = facts["scale"]
+        # The real of each of the 256 pixel values, in float32.
+        self._reals = np.arange(256, dtype=np.float32) / np.float32(255.0 / (high - low)) + np.float32(low)
+
+    def read(self, path: Path) -> list[Any]:
+        """A picture as the model's input, float32 ``(height, width, channels)``, in a list.
 
         Raises:
             RefusedError: The file is not a readable picture.
         """
+        return [self._reals[self._pixels(path)]]
+
+    def _pixels(self, path: Path) -> Any:
+        """A picture in the model's size and channels, uint8 ``(height, width, channels)``."""
         import numpy as np
         from PIL import Image, ImageOps
 
         try:
-            if not path.exists():
-                raise RefusedError(f"There is no file '{path}'.")
-            if not path.is_file():
-                raise RefusedError(f"'{path}' is no regular file.")
+            _check_regular(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with Image.open(path, formats=FORMATS) as opened:
@@ -181,41 +222,311 @@ class Classifier:
             raise
         except Exception as error:
             raise RefusedError(f"'{path}' is not a picture that can be read ({type(error).__name__}).") from error
-        if self.preprocess["channels"] == "gray":
+        if self.facts["channels"] == "gray":
             picture = picture.convert("L")
-        height, width = self.preprocess["size"]
+        height, width = self.facts["size"]
         if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling[self.preprocess["interpolation"].upper()])
+            picture = picture.resize((width, height), Image.Resampling[self.facts["interpolation"].upper()])
         pixels = np.asarray(picture).reshape(height, width, -1)
-        return pixels[..., ::-1] if self.preprocess["channels"] == "bgr" else pixels
+        return pixels[..., ::-1] if self.facts["channels"] == "bgr" else pixels
 
-    def probabilities(self, path: Path) -> Any:
-        """The probability of each class, float32, in the order of `labels`."""
+
+class Arrays:
+    """Reads arrays as the model's inputs, without any preprocessing.
+
+    Args:
+        ports: The model's inputs.
+    """
+
+    def __init__(self, ports: list[Port]) -> None:
+        self.ports = ports
+
+    def read(self, path: Path) -> list[Any]:
+        """One sample: an array for each input, without the batch axis.
+
+        Raises:
+            RefusedError: The file holds no arrays, or others than the model takes.
+        """
         import numpy as np
 
-        pixels = self.pixels(path)
+        try:
+            _check_regular(path)
+            if zipfile.is_zipfile(path):
+                self._check_members(path)
+                with np.load(path, allow_pickle=False) as archive:
+                    found = {name: archive[name] for name in archive.files}
+            else:
+                # Mapped, so that nothing is read for what a header claims.
+                found = {"": np.load(path, mmap_mode="r", allow_pickle=False)}
+        except RefusedError:
+            raise
+        except Exception as error:
+            raise RefusedError(f"'{path}' is not a .npy or .npz file ({type(error).__name__}).") from error
+        if len(self.ports) == len(found) == 1:
+            return [self._fit(self.ports[0], next(iter(found.values())), path)]
+        if missing := [port.name for port in self.ports if port.name not in found]:
+            names = ", ".join(f"'{port.name}' {port.shape}" for port in self.ports)
+            raise RefusedError(f"'{path}' has no array '{missing[0]}': give an .npz file with {names}.")
+        return [self._fit(port, found[port.name], path) for port in self.ports]
+
+    def _check_members(self, path: Path) -> None:
+        """Refuses an archive that unpacks to far more than the model takes."""
+        most = 4096 + 16 * max(math.prod(port.shape) for port in self.ports)
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if member.file_size > most:
+                    raise RefusedError(f"'{member.filename}' in '{path}' is larger than one sample of the model.")
+
+    @staticmethod
+    def _fit(port: Port, array: Any, path: Path) -> Any:
+        import numpy as np
+
+        if array.dtype.kind not in "fiub":
+            raise RefusedError(f"'{path}' holds {array.dtype}, and numbers were expected.")
+        if array.shape not in (port.shape, (1, *port.shape)):
+            raise RefusedError(f"'{path}' holds an array of {array.shape}, and the model takes {port.shape}.")
+        values = np.asarray(array).reshape(port.shape)
+        if not np.all(np.isfinite(values)):
+            raise RefusedError(f"'{path}' has NaN or infinite values.")
+        if port.quantized or port.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                return values.astype(np.float32)
+        if not np.array_equal(values, np.trunc(values)):
+            raise RefusedError(f"'{path}' holds fractions, and '{port.name}' takes whole numbers.")
+        return values
+
+
+class Model:
+    """The model of a folder, ready to run.
+
+    Args:
+        folder: A folder that `octavo deploy` wrote.
+
+    Raises:
+        RefusedError: A file is missing or damaged, or does not belong to the others.
+    """
+
+    def __init__(self, folder: Path = HERE) -> None:
+        check(folder)
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.facts = _facts(folder)
+        self.labels = _labels(folder) if self.facts["task"] in NAMED else []
         try:
             with _quiet():
-                self._model.set_tensor(self._input["index"], np.take(self._codes, pixels)[None])
-                self._model.invoke()
-                raw = self._model.get_tensor(self._output["index"]).ravel()
+                self._runtime = Interpreter(model_content=_read(folder, "model.tflite"), num_threads=1)
+                self._runtime.allocate_tensors()
+            ways_in = {detail["index"]: detail for detail in self._runtime.get_input_details()}
+            ways_out = {detail["index"]: detail for detail in self._runtime.get_output_details()}
+        except (ValueError, RuntimeError, MemoryError) as error:
+            raise RefusedError(f"model.tflite is damaged: {_first_line(error)}") from None
+        pictures = Pictures(self.facts) if "size" in self.facts else None
+        self.inputs = _ports(self.facts["inputs"], ways_in)
+        self.outputs = _ports(self.facts["outputs"], ways_out)
+        self.reader = pictures or Arrays(self.inputs)
+        count = _classes(self.facts, self.outputs[0].shape)
+        if self.facts["task"] in NAMED and count not in (None, len(self.labels)):
+            outputs = math.prod(self.outputs[0].shape)
+            raise RefusedError(f"labels.txt names {len(self.labels)} classes, and model.tflite has {outputs} outputs.")
+
+    def run(self, path: Path) -> Run:
+        """Runs the model on a file."""
+        reals = self.reader.read(path)
+        try:
+            with _quiet():
+                for port, real in zip(self.inputs, reals, strict=True):
+                    self._runtime.set_tensor(port.index, port.encode(real)[None])
+                # Each file starts anew, whatever ran before it.
+                self._runtime.reset_all_variables()
+                self._runtime.invoke()
+                raw = [self._runtime.get_tensor(port.index)[0] for port in self.outputs]
         except (ValueError, RuntimeError, MemoryError) as error:
             raise RefusedError(f"model.tflite cannot be run: {_first_line(error)}") from None
-        if raw.dtype != np.float32:
-            scale, zero_point = self._quantization(self._output)
-            raw = ((raw.astype(np.float64) - zero_point) * scale).astype(np.float32)
-        if self.preprocess["output"] == "logits":
-            risen = np.exp(raw.astype(np.float64) - raw.max())
-            return (risen / risen.sum()).astype(np.float32)
-        return np.concatenate([1 - raw, raw]) if len(raw) == 1 else raw
+        return Run(path, reals, [port.decode(codes) for port, codes in zip(self.outputs, raw, strict=True)])
 
-    def classify(self, path: Path, top: int = 1) -> list[tuple[str, float]]:
-        """The most probable classes of a picture; the first in the list of labels wins a tie."""
-        import numpy as np
 
-        found = self.probabilities(path)
-        order = np.argsort(-found, kind="stable")[:top]
-        return [(self.labels[place], float(found[place])) for place in order]
+def _ports(facts: list[dict[str, Any]], details: dict[int, dict[str, Any]]) -> list[Port]:
+    if sorted(fact["tensor"] for fact in facts) != sorted(details):
+        raise RefusedError("model.tflite has other inputs or outputs than preprocess.json says.")
+    return [Port(fact, details[fact["tensor"]]) for fact in facts]
+
+
+def _labels(folder: Path) -> list[str]:
+    try:
+        return _read(folder, "labels.txt").decode("utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError:
+        raise RefusedError("labels.txt is damaged: it is no UTF-8.") from None
+
+
+def _classes(facts: dict[str, Any], shape: tuple[int, ...]) -> int | None:
+    """How many classes an output tells apart; None where the model gives the class itself."""
+    if facts["output"] == "classes":
+        return None
+    if facts["task"] == "segmentation":
+        return shape[-1] if len(shape) == 3 and shape[-1] > 1 else 2
+    count = math.prod(shape)
+    return 2 if facts["task"] == "single-label" and count == 1 else count
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the model.
+
+    Args:
+        path: The file.
+        inputs: The reals of each input.
+        outputs: The reals of each output, float32, without the batch axis.
+    """
+
+    path: Path
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of a file.
+
+    Args:
+        value: For --json.
+        text: For people.
+    """
+
+    value: dict[str, Any]
+    text: str
+
+
+def single_label(model: Model, run: Run, given: argparse.Namespace) -> Answer:
+    """The most probable classes; the first in the list of labels wins a tie."""
+    import numpy as np
+
+    raw = run.outputs[0].ravel()
+    if model.facts["output"] == "logits" and len(raw) == 1:
+        raw = _sigmoid(raw)
+    elif model.facts["output"] == "logits":
+        risen = np.exp(raw.astype(np.float64) - raw.max())
+        raw = (risen / risen.sum()).astype(np.float32)
+    found = np.concatenate([1 - raw, raw]) if len(raw) == 1 else raw
+    named = [(model.labels[place], float(found[place])) for place in np.argsort(-found, kind="stable")[: given.top]]
+    return Answer(
+        {"classes": [{"class": name, "probability": share} for name, share in named]},
+        ", ".join(f"{name} {share:.1%}" for name, share in named),
+    )
+
+
+def multi_label(model: Model, run: Run, given: argparse.Namespace) -> Answer:
+    """The probability of each label; a line shows those above one half."""
+    raw = run.outputs[0].ravel()
+    found = _sigmoid(raw) if model.facts["output"] == "logits" else raw
+    named = list(zip(model.labels, map(float, found), strict=True))
+    return Answer(
+        {"labels": [{"label": name, "probability": share} for name, share in named]},
+        ", ".join(f"{name} {share:.1%}" for name, share in named if share > 0.5) or "none",
+    )
+
+
+def regression(model: Model, run: Run, given: argparse.Namespace) -> Answer:
+    """The numbers of the first output."""
+    numbers = run.outputs[0].ravel()
+    return Answer({"numbers": numbers.tolist()}, _words(numbers))
+
+
+def segmentation(model: Model, run: Run, given: argparse.Namespace) -> Answer:
+    """The class of each pixel, written as a PNG file of class numbers in the size of the model's output."""
+    import numpy as np
+    from PIL import Image
+
+    output = run.outputs[0]
+    if model.facts["output"] == "classes":
+        mask = output.reshape(output.shape[:2]).astype(np.uint8)
+    elif output.ndim == 2 or output.shape[-1] == 1:
+        limit = 0.5 if model.facts["output"] == "probabilities" else 0.0
+        mask = (output.reshape(output.shape[:2]) > limit).astype(np.uint8)
+    else:
+        mask = output.argmax(axis=-1).astype(np.uint8)
+    path = given.out / f"{run.path.stem}.mask.png"
+    picture = Image.fromarray(mask)
+    # A palette shows the classes in different colours; the pixels stay class numbers.
+    picture.putpalette([level for number in range(256) for level in _colour(number)])
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except OSError as error:
+        raise RefusedError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+    numbers, counts = np.unique(mask, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    shares = [(_name(model.labels, int(numbers[k])), float(counts[k] / mask.size)) for k in order]
+    return Answer(
+        {"mask": str(path), "classes": [{"class": name, "share": share} for name, share in shares]},
+        f"{', '.join(f'{name} {share:.1%}' for name, share in shares[:SHOWN])} -> {path}",
+    )
+
+
+def anomaly(model: Model, run: Run, given: argparse.Namespace) -> Answer:
+    """The mean squared error between the input and what the model makes of it."""
+    import numpy as np
+
+    real, made = run.inputs[0].astype(np.float64), run.outputs[0].astype(np.float64)
+    score = float(np.square(real.ravel() - made.ravel()).mean())
+    return Answer({"score": score}, f"anomaly score {score:.4g}")
+
+
+def outputs(model: Model, run: Run, given: argparse.Namespace) -> Answer:
+    """All outputs as they are."""
+    pairs = list(zip(model.outputs, run.outputs, strict=True))
+    value = [{"name": port.name, "shape": list(array.shape), "values": array.tolist()} for port, array in pairs]
+    lines = (f"{port.name} {array.shape}: {_words(array.ravel())}" for port, array in pairs)
+    return Answer({"outputs": value}, "; ".join(lines))
+
+
+# What preprocess.json calls a task, and how its answer is read.
+ANSWERS: dict[str, Callable[[Model, Run, argparse.Namespace], Answer]] = {
+    "single-label": single_label,
+    "multi-label": multi_label,
+    "regression": regression,
+    "segmentation": segmentation,
+    "anomaly": anomaly,
+    "outputs": outputs,
+}
+# Tasks whose classes labels.txt names.
+NAMED = ("single-label", "multi-label", "segmentation")
+
+
+def _sigmoid(raw: Any) -> Any:
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-raw.astype(np.float64)))).astype(np.float32)
+
+
+def _words(numbers: Any) -> str:
+    return ", ".join(f"{number:.6g}" for number in numbers[:SHOWN]) + ", …" * (len(numbers) > SHOWN)
+
+
+def _name(labels: list[str], number: int) -> str:
+    return labels[number] if number < len(labels) else str(number)
+
+
+def _colour(number: int) -> tuple[int, int, int]:
+    """Class 0 is black; the others have their bits spread over red, green and blue, as in Pascal VOC."""
+    levels = [0, 0, 0]
+    for bit in range(8):
+        levels[bit % 3] |= (number >> bit & 1) << 7 - bit // 3
+    return levels[0], levels[1], levels[2]
+
+
+def _check_names(files: list[Path]) -> None:
+    """Refuses files whose masks would replace each other."""
+    stems = [path.stem for path in files]
+    if twice := [stem for stem in stems if stems.count(stem) > 1]:
+        raise RefusedError(f"Two files are called '{twice[0]}', and so would their masks: give one at a time.")
+
+
+def _check_regular(path: Path) -> None:
+    if not path.exists():
+        raise RefusedError(f"There is no file '{path}'.")
+    if not path.is_file():
+        raise RefusedError(f"'{path}' is no regular file.")
 
 
 def _first_line(error: Exception) -> str:
@@ -246,15 +557,17 @@ def _say(text: str) -> None:
         sys.stderr.flush()
 
 
-def answer(pictures: list[Path], top: int, as_json: bool) -> int:
-    """Classifies pictures, prints the classes, and returns the exit code."""
+def answer(given: argparse.Namespace) -> int:
+    """Runs the model on files, prints the answers, and returns the exit code."""
     try:
         _limit(MOST_SECONDS)
-        model = Classifier()
+        model = Model()
+        if model.facts["task"] == "segmentation":
+            _check_names(given.files)
         answers = []
-        for path in pictures:
+        for path in given.files:
             _limit(MOST_SECONDS)
-            answers.append((path, model.classify(path, top)))
+            answers.append((path, ANSWERS[model.facts["task"]](model, model.run(path), given)))
         _limit(0)
     except RefusedError as error:
         _say(str(error))
@@ -262,15 +575,11 @@ def answer(pictures: list[Path], top: int, as_json: bool) -> int:
     except ImportError as error:
         _say(f"{error.name} is missing: pip install ai-edge-litert numpy pillow")
         return 2
-    if as_json:
-        value = [
-            {"path": str(path), "classes": [{"class": name, "probability": share} for name, share in found]}
-            for path, found in answers
-        ]
+    if given.json:
+        value = [{"path": str(path)} | found.value for path, found in answers]
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     else:
-        lines = (f"{path}: {', '.join(f'{name} {share:.1%}' for name, share in found)}\n" for path, found in answers)
-        text = "".join(lines)
+        text = "".join(f"{path}: {found.text}\n" for path, found in answers)
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -288,9 +597,10 @@ def main() -> int:
     # Names of files and classes may hold what the terminal's encoding does not.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    parser = argparse.ArgumentParser(description="Classifies pictures with the model beside this file.")
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE")
+    parser = argparse.ArgumentParser(description="Runs the model beside this file.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a picture; else a .npy or .npz file")
     parser.add_argument("--top", type=int, default=1, help="how many classes to name")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="where masks are written")
     parser.add_argument("--json", action="store_true", help="one JSON value on standard output")
     given = parser.parse_args()
     if given.top < 1:
@@ -298,12 +608,12 @@ def main() -> int:
     if given.json:
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     if not hasattr(os, "fork"):
-        return answer(given.pictures, given.top, given.json)
+        return answer(given)
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            code = answer(given.pictures, given.top, given.json)
+            code = answer(given)
         except KeyboardInterrupt:
             code = 130
         except BaseException:

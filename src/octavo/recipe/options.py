@@ -25,7 +25,7 @@ class Inputs:
     """Which images are used, and how an image becomes the model's input.
 
     Args:
-        data: A folder, an archive (.tar, .tar.gz, .zip) or an .npz file of images.
+        data: A folder or an archive (.tar, .tar.gz, .zip) of images, or of CSV or WAV files, or an .npz file.
         images: How many of them; each function says how many it uses if this is None.
         seed: Seed of the choice of images.
         signature: Which graph of a `.tflite` file with several signatures.
@@ -45,7 +45,8 @@ class Inputs:
     """
 
     data: Path | str | None = field(
-        default=None, metadata={"help": "Folder, archive (.tar, .tar.gz, .zip) or .npz of images."}
+        default=None,
+        metadata={"help": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files, or an .npz."},
     )
     images: int | None = field(default=None, metadata={"help": "Number of images."})
     seed: int = field(default=0, metadata={"help": "Seed of the choice of images."})

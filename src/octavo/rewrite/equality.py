@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from octavo.base.errors import ProofError
 from octavo.data.preprocess import Preprocess
-from octavo.runtime.litert import Kernels, Model, Port
+from octavo.runtime.litert import Kernels, Model, Port, inputs_of
 from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -101,25 +102,30 @@ def samples(ports: Sequence[Port], count: int, seed: int = 0) -> list[tuple[Arra
     return [tuple(one(port) for port in ports) for _ in range(count)]
 
 
-def prove(before: Graph, after: Graph, preprocess: Preprocess, name: str, images: int = 8) -> None:
-    """Runs two models on synthetic images, on every kernel family, and requires bit-equal dequantized outputs.
+def prove(before: Graph, after: Graph, preprocess: Preprocess | None, name: str, images: int = 8) -> None:
+    """Runs two models on synthetic inputs, on every kernel family, and requires bit-equal outputs.
 
-    A uint8 value and its int8 code represent the same real value, so models with different input and output types can
-    be compared.
+    The outputs of models that take an image are dequantized first. A uint8 value and its int8 code represent the same
+    real value, so such models can have different input and output types.
 
     Args:
         before: The original model.
         after: The rewritten model.
-        preprocess: The preprocessing of both models.
+        preprocess: The preprocessing of both models. None if they do not take one image; then their raw inputs, and all
+            of their raw outputs, are the same.
         name: The name of the rewritten model in error messages.
-        images: The number of images.
+        images: The number of inputs.
 
     Raises:
         ProofError: The outputs differ.
     """
-    inputs = preprocess.normalize(pictures(preprocess.shape, images))
     for family in get_args(Kernels):
-        wanted, found = (Model(one, family, workers=1).predict(inputs) for one in (before, after))
+        if preprocess is None:
+            raw = samples(inputs_of(before), images)
+            wanted, found = (_raw(one, raw, family) for one in (before, after))
+        else:
+            inputs = preprocess.normalize(pictures(preprocess.shape, images))
+            wanted, found = (Model(one, family, workers=1).predict(inputs) for one in (before, after))
         if not np.array_equal(wanted, found):
             raise ProofError(f"The outputs of {name} differ from its model's on the {family} kernels.")
 
@@ -141,18 +147,25 @@ def compare(
 
 def _compare(before: Graph, after: Graph, first: Raw, second: Raw, family: Kernels) -> Equality:
     old, new = (_raw(graph, inputs, family) for graph, inputs in ((before, first), (after, second)))
-    apart = np.abs(old.astype(np.float64) - new.astype(np.float64))
+    apart = np.abs(old - new)
+    # The class is that of the first output.
+    count = math.prod(max(n, 1) for n in before.tensors[before.outputs[0]].shape[1:])
     return Equality(
         kernels=family,
         inputs=len(old),
         distinct=len(np.unique(old, axis=0)),
         steps=float(apart.max(initial=0.0)),
-        agreement=float(np.mean(old.argmax(1) == new.argmax(1))),
+        agreement=float(np.mean(old[:, :count].argmax(1) == new[:, :count].argmax(1))),
     )
 
 
 def _raw(graph: Graph, inputs: Raw, family: Kernels) -> Array:
+    """All raw outputs of every input, one after the other, float64 ``(N, numbers)``."""
     model = Model(graph, family, workers=1)
     kept: dict[int, Array] = {}
-    model.each(inputs, lambda place, outputs: kept.__setitem__(place, outputs[0].ravel().copy()))
+
+    def keep(place: int, outputs: list[Array]) -> None:
+        kept[place] = np.concatenate([output.ravel().astype(np.float64) for output in outputs])
+
+    model.each(inputs, keep)
     return np.stack([kept[place] for place in range(len(inputs))])

@@ -15,7 +15,7 @@ from octavo.rewrite import strip as strips
 from octavo.rewrite.equality import Equality, Raw
 from octavo.rewrite.fuse import fuse as fused
 from octavo.rewrite.raw_pixels import raw_pixels, unsigned
-from octavo.runtime.litert import Kernels, inputs_of
+from octavo.runtime.litert import Kernels, Port, inputs_of
 from octavo.tflite.graph import Graph, as_codes
 
 Pixels = Literal["int8", "uint8"]
@@ -74,7 +74,8 @@ def slim(
         graph: The model, int8 or float.
         preprocess: The preprocessing of an image. None if the model takes no image.
         images: The images to compare on: uint8 ``(N, height, width, channels)`` of the input's size, in the model's
-            channel order. For a model that takes no image, its raw inputs.
+            channel order; or float32, where they are the model's own input. For a model that takes no image, its raw
+            inputs.
         pixels: Make the input raw pixels: ``int8`` takes the byte less 128, ``uint8`` the byte itself.
         logits: Remove the final Softmax.
         fuse: Fuse ops that one kernel can compute.
@@ -100,6 +101,11 @@ def slim(
         if preprocess is None:
             raise ModelError(
                 f"{graph.name} does not take one image: its input cannot be pixels.", "Leave out `pixels`."
+            )
+        if np.asarray(images).dtype != np.uint8:
+            raise ModelError(
+                "The proof of `pixels` needs images, and the data are the model's own input.",
+                "Give images of 8 bits, or leave out `data`.",
             )
         at, preprocess, made = _pixels(at, preprocess, np.asarray(images), pixels)
         steps += made
@@ -137,7 +143,19 @@ def _pixels(
 
 def _encoded(graph: Graph, preprocess: Preprocess | None, images: Raw) -> Raw:
     """The raw inputs of the model. Images are in the model's channel order already."""
-    return images if preprocess is None else inputs_of(graph)[0].encode(preprocess.normalize(np.asarray(images)))
+    return images if preprocess is None else encoded(inputs_of(graph)[0], preprocess, np.asarray(images))
+
+
+def encoded(port: Port, preprocess: Preprocess, images: Array) -> Array:
+    """Images as raw inputs.
+
+    Args:
+        port: The input.
+        preprocess: The preprocessing.
+        images: uint8 of the input's shape, in the model's channel order; or float, where they are the model's own
+            input.
+    """
+    return port.encode(preprocess.normalize(images) if images.dtype == np.uint8 else images)
 
 
 def _same(before: Graph, after: Graph, codes: Raw) -> list[Equality]:

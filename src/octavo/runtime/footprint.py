@@ -67,13 +67,17 @@ def _look(path: str, kernels: Kernels, threads: int) -> list[float | None]:
     start = time.perf_counter()
     made = interpreter(content, kernels, threads)
     loaded = time.perf_counter()
+    for detail in made.get_input_details():
+        # Zeros are valid indices, and what new memory holds may be none.
+        made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+    began = time.perf_counter()
     made.invoke()
     end = time.perf_counter()
     for _ in range(3):
         made.invoke()
     peak = _resident("VmHWM")
     memory = None if before is None or peak is None else max(peak - before, 0)
-    return [(loaded - start) * 1e3, (end - loaded) * 1e3, memory]
+    return [(loaded - start) * 1e3, (end - began) * 1e3, memory]
 
 
 if __name__ == "__main__":

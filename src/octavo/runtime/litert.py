@@ -288,7 +288,9 @@ def interleaved(
     for content in contents:
         made = interpreter(content, kernels, threads)
         for detail in made.get_input_details():
-            noise = random.integers(0, 127, detail["shape"])
+            # Whole numbers may be indices, of which 0 and 1 are valid in any lookup table.
+            most = 2 if detail["dtype"] in (np.int32, np.int64, np.bool_) else 127
+            noise = random.integers(0, most, detail["shape"])
             made.set_tensor(detail["index"], noise.astype(detail["dtype"]))
         runs.append(made.invoke)
     for run in runs:

@@ -131,7 +131,10 @@ def _buffers(library: _Library, environment: Any, compiled: Any, signature: Any,
         library.call("GetRankedTensorType", tensor, layout)
         first, index = ctypes.c_size_t(0), ctypes.c_size_t(place)
         needs = library.make(f"GetCompiledModel{kind}BufferRequirements", compiled, first, index)
-        made.append(library.make("CreateManagedTensorBufferFromRequirements", environment, layout, needs))
+        buffer = library.make("CreateManagedTensorBufferFromRequirements", environment, layout, needs)
+        # Zeros are valid indices, and what new memory holds may be none.
+        library.call("ClearTensorBuffer", buffer)
+        made.append(buffer)
     return (ctypes.c_void_p * len(made))(*made)
 
 

@@ -58,12 +58,9 @@ def slim(
         say(f"{step.name:8}{step.about}")
         unit = "" if step.loose else " steps"
         for item in step.equality:
-            finding = (
-                "bit-equal"
-                if item.equal
-                else f"differs by up to {item.steps:g}{unit}, same class on {item.agreement:.1%}"
-            )
-            say(f"        {item.kernels:10} {finding}; {item.inputs} images, {item.distinct} different outputs")
+            classes = f", same class on {item.agreement:.1%}" if made.classified else ""
+            finding = "bit-equal" if item.equal else f"differs by up to {item.steps:g}{unit}{classes}"
+            say(f"        {item.kernels:10} {finding}; {item.inputs} samples, {item.distinct} different outputs")
     for reason in made.left[:5]:
         say(f"kept    {reason}")
     if len(made.left) > 5:
@@ -103,7 +100,7 @@ def benchmark(
 
 @command("octavo targets model_int8.tflite --data photos/")
 def targets(
-    model: Annotated[Path, typer.Argument(help="An int8 .tflite classifier.")],
+    model: Annotated[Path, typer.Argument(help="An int8 .tflite model.")],
     inputs: Annotated[
         Inputs,
         images(
@@ -127,13 +124,13 @@ def targets(
 
 @command("octavo deploy runs/digits --out digits-model --zip")
 def deploy(
-    source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite classifier of any converter.")],
+    source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite model of any converter.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
     inputs: Annotated[
         Inputs,
         Flags(
             help={
-                "data": "Labelled images to measure a model file on, for its card: their test images.",
+                "data": "Labelled samples to measure a model file on, for its card: their test samples.",
                 "images": "How many of them; all when left out.",
             },
             without=("signature", "size"),
@@ -186,7 +183,7 @@ def deploy(
     for name, size in made.files.items():
         say(f"{size:>12,}  {name}")
     say(f"wrote   {made.folder}{f' and {made.archive}' if made.archive else ''}")
-    say(f"try     python {made.folder / 'predict.py'} PICTURE")
+    say(f"try     python {made.folder / 'predict.py'} {made.takes}")
     if web:
         say(f"try     octavo serve {made.folder} --open")
 

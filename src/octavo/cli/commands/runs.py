@@ -47,7 +47,7 @@ def run(
         Inputs,
         Flags(
             help={
-                "data": "Folder, archive (.tar, .tar.gz, .zip) or .npz of images.",
+                "data": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files; or an .npz.",
                 "images": "Calibration images, of the training images.",
                 "seed": "Seed of the choice of images, and of training.",
             },

@@ -116,7 +116,7 @@ class Browser:
         if trial.path not in self._times:
             return Answer(None, "it did not run")
         found = Latency.of(np.array(self._times[trial.path]))
-        about = f"{milliseconds(found.median_ms)} an image on one thread (median of {found.runs} runs)"
+        about = f"{milliseconds(found.median_ms)} a run on one thread (median of {found.runs} runs)"
         return Answer(True, about, vars(found))
 
 

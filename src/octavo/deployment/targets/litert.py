@@ -48,5 +48,5 @@ class LiteRT:
     def costs(self, trial: Trial) -> Answer:
         """Milliseconds of a run on one thread."""
         time = self.known or latency([trial.graph.content], 0.5, self.kernels)[0]
-        about = f"{milliseconds(time.median_ms)} an image on one thread (median of {time.runs} runs)"
+        about = f"{milliseconds(time.median_ms)} a run on one thread (median of {time.runs} runs)"
         return Answer(True, about, vars(time))

@@ -59,7 +59,7 @@ class OpenVINO:
             times.append((time.perf_counter() - start) * 1e3)
         # The first runs include preparation.
         found = Latency.of(np.array(times[5:]))
-        about = f"{milliseconds(found.median_ms)} an image on one thread (median of {found.runs} runs)"
+        about = f"{milliseconds(found.median_ms)} a run on one thread (median of {found.runs} runs)"
         return Answer(True, about, vars(found))
 
 
