@@ -85,6 +85,18 @@ def test_links_lead_to_files(page: Path) -> None:
     assert not broken
 
 
+def test_troubleshooting_quotes_messages_of_the_code() -> None:
+    """Four words in a row of each quoted message stand in the code; the others may be names and figures."""
+    quoted = re.findall(r"^> (.+)$", (ROOT / "docs" / "troubleshooting.md").read_text("utf-8"), re.MULTILINE)
+    code = "".join(path.read_text("utf-8") for path in sorted((ROOT / "src").rglob("*.py")))
+    # Long messages are texts in several lines.
+    joined = re.sub(r"\"\s*\n\s*f?\"", "", code)
+    assert len(quoted) > 10
+    for message in quoted:
+        words = message.split()
+        assert any(" ".join(words[place : place + 4]) in joined for place in range(len(words) - 3)), message
+
+
 def test_readme_runs(example_files: Path, tmp_path: Path) -> None:
     shutil.copytree(example_files, tmp_path, dirs_exist_ok=True)
     for block in blocks(ROOT / "README.md"):
