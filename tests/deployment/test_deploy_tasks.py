@@ -230,3 +230,14 @@ def test_what_is_for_image_classifiers_is_refused_or_left_out(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert "Left out: classify.c and model_facts.h" in done.stderr and "Task: outputs" in done.stderr
     assert "predict.py FILE.npy" in done.stdout
+
+
+def test_a_single_logit_is_the_probability_of_the_second_class(tmp_path: Path) -> None:
+    path = int8(tmp_path / "here", dense(1), X, Sidecar(None, ("no", "yes"), "single-label"))
+    made = deploy(path, tmp_path / "out")
+    assert json.loads((made.folder / "preprocess.json").read_text())["output"] == "logits"
+    rows = predict(made.folder, *arrays(tmp_path, X), "--top", 2)
+    found = [{item["class"]: item["probability"] for item in row["classes"]} for row in rows]
+    wanted = answers(path, X, "single-label")
+    np.testing.assert_allclose([[row["no"], row["yes"]] for row in found], wanted, atol=1e-6)
+    assert 0.0 < wanted[:, 1].min() < 0.5 < wanted[:, 1].max() < 1.0

@@ -108,20 +108,19 @@ class Feed(Sequence[Inputs]):
         flat = min(map(len, alike)) < 2
         if values.size == math.prod(wanted) and (flat or alike[0] == alike[1]):
             return values.reshape(wanted)
-        raise self._misfit(port, values.shape)
+        todo = "Give arrays of that shape, with the samples along their first axis, or files of that many numbers each."
+        if values.size > math.prod(wanted) > 0:
+            todo += " Cut longer files into pieces: one file is one sample."
+        raise self._misfit(port, values.shape, todo)
 
     def _check(self, first: Inputs) -> None:
         for port, values in zip(self._ports, first if isinstance(first, tuple) else (first,), strict=True):
             if not _fits(values.shape, port.shape[1:]):
-                raise self._misfit(port, values.shape)
+                todo = "Set the preprocessing's size and channels to the model's, or give arrays as in its training."
+                raise self._misfit(port, values.shape, todo)
 
-    def _misfit(self, port: Port, shape: tuple[int, ...]) -> DataError:
+    def _misfit(self, port: Port, shape: tuple[int, ...], todo: str) -> DataError:
         which = f" for '{port.label}'" if len(self._ports) > 1 else ""
-        todo = (
-            "Give arrays of that shape, with the samples along their first axis, or files of that many numbers each."
-            if self._preprocess is None
-            else "Set the preprocessing's size and channels to the model's, or give arrays as in its training."
-        )
         return DataError(
             f"The model expects inputs of {_by(port.shape[1:])}{which}, but the data have {_by(shape)}.", todo
         )
