@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -301,8 +302,10 @@ def test_fewer_images_than_usual_are_all_used_and_the_flag_is_named(folder: Path
 
 
 def test_one_class_only_cannot_be_trained_on(tmp_path: Path) -> None:
-    write_folder(tmp_path, 1)
-    few = ("--set", "data.train=1", "--set", "data.test=1")
+    write_folder(tmp_path, 12)
+    for path in sorted(tmp_path.iterdir())[1:]:
+        shutil.rmtree(path)
+    few = ("--set", "data.train=1", "--set", "data.test=1", "--set", "data.validation=0")
     message = refused(octavo("run", "digits", "--set", "data.source=path", *few, "--data", tmp_path, cwd=tmp_path))
     assert "one class only" in message
 

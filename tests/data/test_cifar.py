@@ -233,5 +233,5 @@ def test_no_keras_says_what_to_install(monkeypatch):
     # A module that is None in sys.modules cannot be imported.
     monkeypatch.setitem(sys.modules, "keras", None)
     monkeypatch.setitem(sys.modules, "keras.datasets", None)
-    with pytest.raises(MissingDependencyError, match=r"octavo\[train\]"):
+    with pytest.raises(MissingDependencyError, match=r"\[train\]"):
         open_dataset("cifar10")

@@ -18,7 +18,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.deployment import measure as deployment
 from octavo.deployment.targets.ask import every
 from octavo.deployment.targets.browser import Browser
-from octavo.deployment.targets.micro import Micro
+from octavo.deployment.targets.litert import LiteRT
 from octavo.deployment.targets.target import Trial
 from octavo.recipe.schema import DeploymentRecipe
 from octavo.runtime.litert import Model
@@ -76,13 +76,13 @@ def test_a_wanted_browser_is_asked(files: tuple[Path, Path], monkeypatch: pytest
 def test_a_target_that_fails_is_named_and_ends_nothing(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(self: Micro, trial: Trial) -> None:
+    def fails(self: LiteRT, trial: Trial) -> None:
         raise KeyError("sram")
 
-    monkeypatch.setattr(Micro, "costs", fails)
-    monkeypatch.setattr(Micro, "runs", fails)
+    monkeypatch.setattr(LiteRT, "costs", fails)
+    monkeypatch.setattr(LiteRT, "runs", fails)
     value = measure(files)
-    row = next(row for row in value["targets"] if row["id"] == "tflite-micro")
+    row = next(row for row in value["targets"] if row["id"] == LiteRT("builtin").id)
     assert row["takes"]["answer"] is True
     assert row["runs"]["answer"] is False and row["runs"]["about"] == "it failed (KeyError: 'sram')"
     assert row["costs"]["answer"] is None

@@ -13,7 +13,7 @@ from octavo.runtime.litert import Model
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(MissingDependencyError, match=r"needs torch, for PyTorch modules.*octavo\[torch\]"):
+    with pytest.raises(MissingDependencyError, match=r"needs torch, for PyTorch modules.*\[torch\]"):
         octavo.from_torch(object(), out=tmp_path / "float.tflite")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from octavo.recipe.choices import TaskName
 from octavo.source.sidecar import Sidecar
 
 
@@ -81,8 +82,8 @@ WORDS: Mapping[str, Words] = {
 
 
 def words_of(sidecar: Sidecar) -> Words:
-    """The words for a model's task; those for outputs if it has none."""
-    return WORDS[sidecar.task or "outputs"]
+    """The words for a model's task. Without a task, classes are those of a classifier."""
+    return WORDS[_task(sidecar)]
 
 
 def title(sidecar: Sidecar) -> str:
@@ -95,9 +96,13 @@ def title(sidecar: Sidecar) -> str:
         'Regression network'
     """
     name, count = words_of(sidecar).title, len(sidecar.classes)
-    if sidecar.preprocess is not None and sidecar.task == "single-label":
+    if sidecar.preprocess is not None and _task(sidecar) == "single-label":
         name = "Image classifier"
     return f"{name} of {count} {'labels' if sidecar.task == 'multi-label' else 'classes'}" if count else name
+
+
+def _task(sidecar: Sidecar) -> TaskName:
+    return sidecar.task or ("single-label" if sidecar.classes else "outputs")
 
 
 def filled(text: str, sidecar: Sidecar) -> str:
