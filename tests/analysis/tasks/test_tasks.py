@@ -214,9 +214,11 @@ def test_outputs_are_compared_and_not_scored() -> None:
         (dense(), samples(), "outputs"),
         (dense(), samples(classes=tuple("abcd")), "single-label"),
         (dense(), samples(truth=np.zeros((N, 3))), "outputs"),
+        (pixelwise(), samples(np.zeros((6, 5, 4, 2), "u1"), np.arange(6) % 2, ("a", "b")), "outputs"),
+        (pixelwise(2), samples(np.zeros((6, 5, 4, 2), "u1"), np.arange(6) % 2, ("a", "b")), "outputs"),
     ],
 )
-def test_a_guess_without_labels(graph: Graph, given: ImageSet, name: str) -> None:
+def test_a_guess_without_labels_that_fit(graph: Graph, given: ImageSet, name: str) -> None:
     found = guess(graph, given)
     assert found.name == name and found.because
 

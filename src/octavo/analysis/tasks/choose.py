@@ -84,11 +84,11 @@ def guess(graph: Graph, samples: ImageSet) -> Guess:
 def _by_labels(graph: Graph, samples: ImageSet) -> Guess:
     shape, count = _shape(graph), len(samples.classes)
     numbers = math.prod(shape)
-    if len(shape) >= 3 and min(shape[:2]) > 1 and not _reconstructs(graph):
-        # One label per image says nothing of an answer for every pixel.
-        return by_outputs(graph)
     if _reconstructs(graph) and any(name.lower() in NORMAL for name in samples.classes):
         return Guess("anomaly", "the output has the shape of the input, and one class is normal")
+    if len(shape) >= 3 and min(shape[:2]) > 1:
+        name = by_outputs(graph).name
+        return Guess(name, "the model gives an answer for every pixel, and the labels are one per image")
     if numbers == 1 and count > 2 and graph.tensors[graph.outputs[0]].dtype not in WHOLE:
         return Guess("regression", f"the output is one number, and the labels are {count} different ones")
     return Guess("single-label", "every sample has one label")
