@@ -625,7 +625,7 @@ def _forked(command: list[str], seconds: float | None = None) -> subprocess.Comp
                 runpy.run_module(command[3], run_name="__main__", alter_sys=False)
                 code = 0
             except SystemExit as end:
-                code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+                code = _exit_code(end)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -715,12 +715,17 @@ def _case_here(command: list[str], said: Path, started: bool) -> None:
     except SystemExit as end:
         if isinstance(end.code, str):
             sys.stderr.write(end.code)
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        code = _exit_code(end)
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(code)
+
+
+def _exit_code(end: SystemExit) -> int:
+    """The exit code of an interpreter that ends so: 1 for a message, 0 for nothing."""
+    return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
 
 
 def table(results: list[Result]) -> str:

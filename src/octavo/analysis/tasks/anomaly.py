@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, misfit
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, misfit, most_moved
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -38,14 +38,6 @@ class AnomalyScores(Bootstrapped):
     metric: ClassVar[Metric] = Metric("auc", "AUC", "%")
     likeness: ClassVar[Metric] = Metric("rank_correlation", "rank correlation of the anomaly scores", "")
 
-    def __len__(self) -> int:
-        return len(self.errors)
-
-    @property
-    def known(self) -> bool:
-        """Whether the right answers are known."""
-        return self.anomalous is not None
-
     def value(self, metric: Metric, weights: Array | None = None) -> float:
         """As for `Scores.value`."""
         from sklearn.metrics import roc_auc_score
@@ -71,20 +63,19 @@ class AnomalyScores(Bootstrapped):
 
     def arrays(self) -> Mapping[str, Array]:
         """As for `Scores.arrays`."""
-        return {"answers": self.errors} | ({} if self.anomalous is None else {"truth": self.anomalous})
+        return arrays_of(self.errors, self.anomalous)
 
     def changed(self, after: Self) -> list[Example]:
         """The samples whose anomaly score differs, the largest difference first."""
         moved = np.abs(self.errors - after.errors)
         return [
             Example(
-                int(place),
+                place,
                 "" if self.anomalous is None else "anomaly" if self.anomalous[place] else "normal",
                 f"{self.errors[place]:.4g}",
                 f"{after.errors[place]:.4g}",
             )
-            for place in np.argsort(-moved, kind="stable")
-            if moved[place] > 0
+            for place in most_moved(moved)
         ]
 
 

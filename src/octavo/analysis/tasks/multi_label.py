@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, gives_probabilities, misfit
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, gives_probabilities, misfit
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -39,14 +39,6 @@ class MultiLabelScores(Bootstrapped):
     metric: ClassVar[Metric] = Metric("macro_f1", "macro F1", "%")
     others: ClassVar[tuple[Metric, ...]] = (_MAP,)
     likeness: ClassVar[Metric] = Metric("same_labels", "same decision on a label", "%")
-
-    def __len__(self) -> int:
-        return len(self.probabilities)
-
-    @property
-    def known(self) -> bool:
-        """Whether the right answers are known."""
-        return self.labels is not None
 
     @property
     def decisions(self) -> Array:
@@ -88,7 +80,7 @@ class MultiLabelScores(Bootstrapped):
 
     def arrays(self) -> Mapping[str, Array]:
         """As for `Scores.arrays`."""
-        return {"answers": self.probabilities} | ({} if self.labels is None else {"truth": self.labels})
+        return arrays_of(self.probabilities, self.labels)
 
     def changed(self, after: Self) -> list[Example]:
         """The samples with other decisions, the largest change of a probability first."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, most_moved
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -37,14 +37,6 @@ class OutputScores(Bootstrapped):
     metric: ClassVar[Metric] = Metric("sqnr", "SQNR", "dB")
     likeness: ClassVar[Metric] = Metric("sqnr", "SQNR of the outputs", "dB")
 
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    @property
-    def known(self) -> bool:
-        """Whether the right answers are known."""
-        return False
-
     def value(self, metric: Metric, weights: Array | None = None) -> float:
         """As for `Scores.value`."""
         return float("nan")
@@ -61,7 +53,7 @@ class OutputScores(Bootstrapped):
 
     def arrays(self) -> Mapping[str, Array]:
         """As for `Scores.arrays`."""
-        return {"answers": self.numbers}
+        return arrays_of(self.numbers, None)
 
     def changed(self, after: Self) -> list[Example]:
         """The samples whose outputs differ, the largest difference first."""
@@ -69,13 +61,12 @@ class OutputScores(Bootstrapped):
         worst = moved.max(axis=1)
         return [
             Example(
-                int(place),
+                place,
                 "",
                 f"{self.numbers[place, moved[place].argmax()]:.4g}",
                 f"{after.numbers[place, moved[place].argmax()]:.4g}",
             )
-            for place in np.argsort(-worst, kind="stable")
-            if worst[place] > 0
+            for place in most_moved(worst)
         ]
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, misfit
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, misfit, most_moved
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -40,14 +40,6 @@ class RegressionScores(Bootstrapped):
     others: ClassVar[tuple[Metric, ...]] = (_R2,)
     likeness: ClassVar[Metric] = Metric("mean_change", "mean absolute difference", "", higher=False)
 
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    @property
-    def known(self) -> bool:
-        """Whether the right answers are known."""
-        return self.truth is not None
-
     def value(self, metric: Metric, weights: Array | None = None) -> float:
         """As for `Scores.value`."""
         assert self.truth is not None
@@ -70,20 +62,19 @@ class RegressionScores(Bootstrapped):
 
     def arrays(self) -> Mapping[str, Array]:
         """As for `Scores.arrays`."""
-        return {"answers": self.numbers} | ({} if self.truth is None else {"truth": self.truth})
+        return arrays_of(self.numbers, self.truth)
 
     def changed(self, after: Self) -> list[Example]:
         """The samples whose numbers differ, the largest difference first."""
         moved = np.abs(self.numbers - after.numbers).max(axis=1)
         return [
             Example(
-                int(place),
+                place,
                 "" if self.truth is None else _words(self.truth[place]),
                 _words(self.numbers[place]),
                 _words(after.numbers[place]),
             )
-            for place in np.argsort(-moved, kind="stable")
-            if moved[place] > 0
+            for place in most_moved(moved)
         ]
 
 

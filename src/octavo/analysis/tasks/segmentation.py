@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, misfit, threshold
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, misfit, most_moved, threshold
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import WHOLE, Graph
@@ -42,14 +42,6 @@ class SegmentationScores(Bootstrapped):
     metric: ClassVar[Metric] = Metric("mean_iou", "mean IoU", "%")
     others: ClassVar[tuple[Metric, ...]] = (_PIXELS,)
     likeness: ClassVar[Metric] = Metric("same_pixels", "pixels of the same class", "%")
-
-    def __len__(self) -> int:
-        return len(self.masks)
-
-    @property
-    def known(self) -> bool:
-        """Whether the right answers are known."""
-        return self.truth is not None
 
     @cached_property
     def _counts(self) -> Array:
@@ -85,20 +77,19 @@ class SegmentationScores(Bootstrapped):
 
     def arrays(self) -> Mapping[str, Array]:
         """As for `Scores.arrays`."""
-        return {"answers": self.masks} | ({} if self.truth is None else {"truth": self.truth})
+        return arrays_of(self.masks, self.truth)
 
     def changed(self, after: Self) -> list[Example]:
         """The samples whose masks differ, the most pixels first."""
         moved = (self.masks != after.masks).reshape(len(self), -1).mean(axis=1)
         return [
             Example(
-                int(place),
-                self._words(self.truth, int(place)),
-                self._words(self.masks, int(place)),
-                self._words(after.masks, int(place)),
+                place,
+                self._words(self.truth, place),
+                self._words(self.masks, place),
+                self._words(after.masks, place),
             )
-            for place in np.argsort(-moved, kind="stable")
-            if moved[place] > 0
+            for place in most_moved(moved)
         ]
 
     def _words(self, masks: Array | None, place: int) -> str:

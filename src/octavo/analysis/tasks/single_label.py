@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis.evaluation import ClassScore, ClassTable, McNemar, Shift
-from octavo.analysis.tasks.task import Example, Run, Scores, Task, gives_probabilities
+from octavo.analysis.tasks.task import Example, Run, Scores, Task, arrays_of, gives_probabilities
 from octavo.base.errors import DataError
 from octavo.base.metric import Metric
 from octavo.base.stats import Interval, mcnemar, paired_difference, proportion
@@ -44,14 +44,6 @@ class SingleLabelScores(Scores):
     task: ClassVar[str] = "single-label"
     metric: ClassVar[Metric] = Metric("accuracy", "accuracy", "%")
     likeness: ClassVar[Metric] = Metric("same_class", "same class", "%")
-
-    def __len__(self) -> int:
-        return len(self.probabilities)
-
-    @property
-    def known(self) -> bool:
-        """Whether the right answers are known."""
-        return self.labels is not None
 
     @property
     def truth(self) -> Array:
@@ -137,7 +129,7 @@ class SingleLabelScores(Scores):
 
     def arrays(self) -> Mapping[str, Array]:
         """As for `Scores.arrays`."""
-        return {"answers": self.probabilities} | ({} if self.labels is None else {"truth": self.labels})
+        return arrays_of(self.probabilities, self.labels)
 
     def changed(self, after: Self) -> list[Example]:
         """The samples to which another model gives another class, this model's most confident answer first."""

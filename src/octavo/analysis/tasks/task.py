@@ -65,14 +65,14 @@ class Scores(ABC):
         heads, rows, more = self.cells()
         return notebook.table(heads, rows, f"{self!r}{more}")
 
-    @abstractmethod
     def __len__(self) -> int:
         """The number of samples."""
+        return len(self.arrays()["answers"])
 
     @property
-    @abstractmethod
     def known(self) -> bool:
         """Whether the right answers are known."""
+        return "truth" in self.arrays()
 
     @abstractmethod
     def value(self, metric: Metric, weights: Array | None = None) -> float:
@@ -192,6 +192,33 @@ class Task(ABC):
         Raises:
             DataError: The truth does not fit the outputs.
         """
+
+
+def arrays_of(answers: Array, truth: Array | None) -> dict[str, Array]:
+    """What `Scores.arrays` gives: the answers, and the right ones where they are known.
+
+    Args:
+        answers: One row for each sample.
+        truth: The same, or None.
+
+    Example:
+        >>> sorted(arrays_of(np.zeros(3), None)), sorted(arrays_of(np.zeros(3), np.ones(3)))
+        (['answers'], ['answers', 'truth'])
+    """
+    return {"answers": answers} | ({} if truth is None else {"truth": truth})
+
+
+def most_moved(moved: Array) -> list[int]:
+    """The positions of the samples whose answer moved, the one that moved most first.
+
+    Args:
+        moved: How far the answer of each sample moved, ``(N,)``; 0 if it is the same.
+
+    Example:
+        >>> most_moved(np.array([0.5, 0, 2, 0.5]))
+        [2, 0, 3]
+    """
+    return [int(place) for place in np.argsort(-moved, kind="stable") if moved[place] > 0]
 
 
 def misfit(task: str, expected: str, got: str) -> DataError:
