@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.pareto import front, points
+from octavo.analysis.pareto import Pareto, front, points
 from octavo.base import notebook
 from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import OctavoError
@@ -118,8 +118,9 @@ def compare_runs(runs: Sequence[Path | str], out: Path | str) -> RunsCompared:
         raise OctavoError("Two runs or more are compared.", "Give their directories.")
     check_folder(out)
     facts = [read(path) for path in paths]
-    made = _compared(paths, facts)
-    picture = fronts(points(paths).rows, made.metric, list(_COSTS))
+    tried = points(paths)
+    made = _compared(paths, facts, tried)
+    picture = fronts(tried.rows, tried.metric, list(_COSTS))
     shown = tables(made)
     context = {
         "compared": made,
@@ -142,21 +143,20 @@ def _markup(picture: Plot) -> dict[str, Any]:
     return {"drawing": Markup(picture.svg), "css": Markup(css)}
 
 
-def _compared(paths: Sequence[Path], facts: Sequence[Facts]) -> RunsCompared:
-    tried = points(paths)
+def _compared(paths: Sequence[Path], facts: Sequence[Facts], tried: Pareto) -> RunsCompared:
     found = tried.rows
     best = {cost: [id(row) for row in front(found, cost, tried.metric.higher)] for cost in _COSTS}
     int8 = [row for row in found if row["name"].endswith(": int8")]
     right = [_right(path, fact) for path, fact in zip(paths, facts, strict=True)]
-    rows = []
-    for place, (fact, row) in enumerate(zip(facts, int8, strict=True)):
+    rows: list[RunRow] = []
+    for name, fact, row, correct in zip(_names(paths), facts, int8, right, strict=True):
         rows.append(
             RunRow(
-                name=_names(paths)[place],
+                name=name,
                 images=fact.evaluation.images,
                 float_score=fact.scores[0],
                 score=fact.scores[1],
-                difference=_difference(facts[0], right[0], fact, right[place]) if place else None,
+                difference=_difference(facts[0], right[0], fact, correct) if rows else None,
                 bytes=row["bytes"],
                 median_ms=row["median_ms"],
                 front=[cost for cost in _COSTS if id(row) in best[cost]],

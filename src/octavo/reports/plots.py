@@ -60,12 +60,10 @@ def accuracy(facts: Facts) -> Plot | None:
         return None
     figure, axes = _figure(HALF, 2.0)
     words, (before, after) = facts.words, facts.scores
-    title = words.metric.title
     models: list[tuple[str, Interval, str]] = [("int8", after, INT8), ("float", before, FLOAT)]
     for place, (_, share, colour) in enumerate(models):
         _bar(axes, _scaled(words, share), place, colour, words.value(share.value))
-    unit = "%" if words.metric.percent else words.metric.unit
-    label = ", ".join(part for part in (title, unit, f"{facts.compared.confidence:.0%} interval") if part)
+    label = f"{words.metric.axis}, {facts.compared.confidence:.0%} interval"
     axes.set(ylim=(-0.55, 1.75), yticks=[0, 1], xlabel=label)
     axes.set_yticklabels([name for name, *_ in models], fontsize=10.5)
     _clean(axes, left=False)
@@ -76,9 +74,9 @@ def accuracy(facts: Facts) -> Plot | None:
     return _plot(
         "accuracy",
         figure,
-        f"{title[0].upper()}{title[1:]}: {said}.",
-        f"Each {title} with its {kind} interval. Overlapping intervals say little here: both models saw the same "
-        "samples, so the paired difference is the better comparison.",
+        f"{words.metric.heading}: {said}.",
+        f"Each {words.metric.title} with its {kind} interval. Overlapping intervals say little here: both models "
+        "saw the same samples, so the paired difference is the better comparison.",
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from octavo.analysis.answers import LEAST_SQNR
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.units import milliseconds
+from octavo.deployment.targets.survey import MEASURED, YES_OR_NO
 from octavo.deployment.targets.target import Answer
 from octavo.quantization.proof import Port
 from octavo.recipe.choices import OBSERVERS, PASSES, TASKS, titled
@@ -557,14 +558,13 @@ def _family(name: str, pair: tuple[Timing, Timing]) -> list[list[str]]:
 def _targets(facts: Facts) -> Table:
     """Every target's answers; a dash if a question does not apply."""
     found = facts.deployed
-    answers = ({True: "yes", False: "no", None: "unknown"}, {True: "measured", False: "estimate", None: "unknown"})
 
     def said(answer: Answer | None, words: dict[bool | None, str]) -> str:
         return f"{words[answer.answer]}: {answer.about}" if answer else "–"
 
     return Table(
         [
-            [item.target, said(item.takes, answers[0]), said(item.runs, answers[0]), said(item.costs, answers[1])]
+            [item.target, said(item.takes, YES_OR_NO), said(item.runs, YES_OR_NO), said(item.costs, MEASURED)]
             for item in (found.targets if found else None) or []
         ],
         ("Target", "Can it take the model?", "Did it run here?", "What does it cost?"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -326,16 +328,23 @@ class _Run:
     def _feed(self, images: ImageSet, graph: Graph) -> Feed:
         return Feed(images, self.preprocess, inputs_of(graph))
 
+    @contextmanager
+    def _warned(self) -> Iterator[list[str]]:
+        """A list that holds the warnings of a block once it has ended; they are shown then."""
+        said: list[str] = []
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", OctavoWarning)
+            yield said
+        said += [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
+        for text in said:
+            self.progress.say(text)
+
     # The stages, in their order.
 
     def _data(self) -> None:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", OctavoWarning)
+        with self._warned() as said:
             splits = self.splits
             calibrating = self.calibration if self.recipe.quantize.path is None else None
-        said = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
-        for text in said:
-            self.progress.say(text)
         dataset = open_dataset(self.recipe.data.source, self.recipe.data.path)
         first = splits.train.images[0]
         summary = DataSummary(
@@ -403,12 +412,8 @@ class _Run:
     def _calibrate(self) -> None:
         graph = self._graph("float.tflite")
         feed = self._feed(self.calibration, graph)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", OctavoWarning)
+        with self._warned() as found:
             data_checks.warn(graph, self._understood(self.calibration, calibrate=True)[0], feed, self.preprocess)
-        found = [str(item.message) for item in caught if issubclass(item.category, OctavoWarning)]
-        for text in found:
-            self.progress.say(text)
         with self.progress.track("calibrate", len(feed)) as advance:
             ranges = calibrate(graph, feed, self.recipe.quantize.observer, advance)
         self._write(RangesRecord.of(ranges, warnings=found))

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from octavo.base.errors import OctavoError
-from octavo.base.units import milliseconds
 from octavo.deployment import litertjs
 from octavo.deployment.serve import WebServer
 from octavo.deployment.targets.chromium import Chromium, PageError, command
-from octavo.deployment.targets.target import Answer, Trial, agreement
+from octavo.deployment.targets.target import Answer, Trial, agreement, timed
 from octavo.deployment.web import browser_twin, copy_modules
 from octavo.runtime.litert import Latency, Model
 from octavo.tflite.graph import Graph, as_stored
@@ -115,9 +114,7 @@ class Browser:
         """Milliseconds of a run."""
         if trial.path not in self._times:
             return Answer(None, "it did not run")
-        found = Latency.of(np.array(self._times[trial.path]))
-        about = f"{milliseconds(found.median_ms)} a run on one thread (median of {found.runs} runs)"
-        return Answer(True, about, vars(found))
+        return timed(Latency.of(np.array(self._times[trial.path])))
 
 
 @contextlib.contextmanager

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from octavo.base.errors import ModelError
-from octavo.base.units import milliseconds
-from octavo.deployment.targets.target import Answer, Trial, agreement, first_outputs
+from octavo.deployment.targets.target import Answer, Trial, agreement, first_outputs, timed
 from octavo.runtime.benchmark import undelegated
 from octavo.runtime.litert import Kernels, Latency, Model, interpreter, latency
 
@@ -47,6 +46,4 @@ class LiteRT:
 
     def costs(self, trial: Trial) -> Answer:
         """Milliseconds of a run on one thread."""
-        time = self.known or latency([trial.graph.content], 0.5, self.kernels)[0]
-        about = f"{milliseconds(time.median_ms)} a run on one thread (median of {time.runs} runs)"
-        return Answer(True, about, vars(time))
+        return timed(self.known or latency([trial.graph.content], 0.5, self.kernels)[0])

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from octavo.base.extras import EXTRAS
-from octavo.base.units import milliseconds
-from octavo.deployment.targets.target import Answer, Trial, agreement
+from octavo.deployment.targets.target import Answer, Trial, agreement, timed
 from octavo.runtime.litert import Latency, outputs_of
 
 _EXTRA = EXTRAS["openvino"]
@@ -58,9 +57,7 @@ class OpenVINO:
             compiled(values)
             times.append((time.perf_counter() - start) * 1e3)
         # The first runs include preparation.
-        found = Latency.of(np.array(times[5:]))
-        about = f"{milliseconds(found.median_ms)} a run on one thread (median of {found.runs} runs)"
-        return Answer(True, about, vars(found))
+        return timed(Latency.of(np.array(times[5:])))
 
 
 def _compiled(trial: Trial) -> Any:

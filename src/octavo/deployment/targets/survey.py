@@ -9,8 +9,9 @@ from typing import Any, overload
 from octavo.base import notebook
 from octavo.deployment.targets.target import Answer, Verdict
 
-_YES_OR_NO = {True: "yes", False: "no", None: "unknown"}
-_MEASURED = {True: "measured", False: "estimate", None: "unknown"}
+# An answer in words: whether a model is taken or ran, and what a cost is.
+YES_OR_NO = {True: "yes", False: "no", None: "unknown"}
+MEASURED = {True: "measured", False: "estimate", None: "unknown"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,7 +36,7 @@ class Survey(Sequence[Verdict]):
 
     def __repr__(self) -> str:
         answers = [
-            f"{v.target}: {_YES_OR_NO[v.takes.answer]}{', ran' if v.runs and v.runs.answer else ''}"
+            f"{v.target}: {YES_OR_NO[v.takes.answer]}{', ran' if v.runs and v.runs.answer else ''}"
             for v in self.verdicts
         ]
         return f"Survey(takes the model? {'; '.join(answers)})"
@@ -44,7 +45,7 @@ class Survey(Sequence[Verdict]):
         return notebook.table(
             ("target", "takes it", "", "ran here", "", "cost", ""),
             [
-                (v.target, *_said(v.takes, _YES_OR_NO), *_said(v.runs, _YES_OR_NO), *_said(v.costs, _MEASURED))
+                (v.target, *_said(v.takes, YES_OR_NO), *_said(v.runs, YES_OR_NO), *_said(v.costs, MEASURED))
                 for v in self.verdicts
             ],
             f"One model on {len(self)} targets",
@@ -68,9 +69,9 @@ def table(verdicts: Sequence[Verdict]) -> str:
         lines.append(verdict.target)
         for word, answer in (("takes it", verdict.takes), ("ran here", verdict.runs)):
             if answer is not None:
-                lines.append(f"  {word}  {_YES_OR_NO[answer.answer]:8} {answer.about}")
+                lines.append(f"  {word}  {YES_OR_NO[answer.answer]:8} {answer.about}")
         if verdict.costs is not None:
-            lines.append(f"  cost      {_MEASURED[verdict.costs.answer]:8} {verdict.costs.about}")
+            lines.append(f"  cost      {MEASURED[verdict.costs.answer]:8} {verdict.costs.about}")
     return "\n".join(lines)
 
 

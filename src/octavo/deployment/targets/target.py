@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis.tasks.task import classes_of
+from octavo.base.units import milliseconds
 from octavo.rewrite.equality import Raw
-from octavo.runtime.litert import Model
+from octavo.runtime.litert import Latency, Model
 from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -116,6 +117,12 @@ def first_outputs(model: Model, inputs: Raw) -> Array:
     """The first output for every raw input, as reals, ``(N, numbers)``."""
     outputs = model.run(inputs)
     return outputs.reshape(len(outputs), -1)
+
+
+def timed(found: Latency) -> Answer:
+    """What a target costs whose runs on one thread were timed here."""
+    about = f"{milliseconds(found.median_ms)} a run on one thread (median of {found.runs} runs)"
+    return Answer(True, about, vars(found))
 
 
 def agreement(trial: Trial, outputs: Array) -> tuple[str, dict[str, Any]]:
