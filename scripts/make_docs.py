@@ -220,8 +220,8 @@ def cli() -> str:
     parts = [
         NOTE,
         "# Command line\n\n",
-        "Every command takes `--json`: one JSON value on standard output, everything else on standard error. "
-        "`--quiet` shows results and errors only; `--verbose` also the time of each step. "
+        "Every command but `init` takes `--json`: one JSON value on standard output, everything else on standard "
+        "error. `--quiet` shows results and errors only; `--verbose` also the time of each step. "
         "`octavo --install-completion` sets up completion for your shell (bash, zsh, fish, PowerShell). "
         "Exit code 0 is success, 2 a mistake of the user (the message says how to fix it), 130 an interruption.\n\n",
     ]

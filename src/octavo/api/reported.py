@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from octavo.api.written import check_output
-from octavo.base.files import write_bytes
 from octavo.base.progress import Progress
 from octavo.recipe.schema import Recipe
 from octavo.runs.stages import run
@@ -40,8 +39,6 @@ def reported(
     assert recipe.model.path is not None
     check_output(out, recipe.model.path, force=force)
     report = run(recipe, folder, progress, command)
-    write_bytes(out, (folder / "int8.tflite").read_bytes())
-    belongs = sidecar.read(folder / "int8.tflite")
-    assert belongs is not None
-    belongs.write(out)
+    made = folder / "int8.tflite"
+    sidecar.write_model(out, made.read_bytes(), sidecar.read(made))
     return report

@@ -13,6 +13,7 @@ from octavo.analysis.understood import understood
 from octavo.api.opened import opened, scale_of
 from octavo.api.written import check_output
 from octavo.base.errors import DataError, QuantizationError
+from octavo.base.extras import EXTRAS
 from octavo.base.files import check_folder
 from octavo.base.progress import Progress, Silent
 from octavo.base.units import milliseconds
@@ -116,7 +117,7 @@ def search(
         wish,
         task=task,
         allow_float=wanted.allow_float,
-        train=partial(trained, pictures) if train and pictures is not None and _keras() else None,
+        train=partial(trained, pictures) if train and pictures is not None and not EXTRAS["train"].missing else None,
         progress=progress,
     )
     found.record(str(model)).write(record)
@@ -125,12 +126,6 @@ def search(
     write_model(out, found.chosen.content, Sidecar(preprocess, names_for(loaded, training, inputs), task.name))
     shutil.rmtree(workdir, ignore_errors=True)
     return found
-
-
-def _keras() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("keras") is not None and find_spec("tensorflow") is not None
 
 
 def _unmet(found: Search, record: Path) -> QuantizationError:

@@ -222,7 +222,7 @@ def calibrate(
     inputs: Annotated[
         Inputs, Flags(required=("data",), without=("images",), help={"seed": "Seed of all random choices."})
     ],
-    quantization: Annotated[Quantization, Flags(default={"tune": ""})],
+    quantization: Quantization,
     sizes: Annotated[
         str | None,
         typer.Option(
