@@ -62,10 +62,10 @@ def main() -> None:
     row("float", graph.content, real)
     images = Feed(stages.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).inputs)
     for title, precision in (("int8", {}), ("int4 weights", INT4)):
-        for acts in ((), ("compensate",)):
-            tuned = tune(graph, ranges, images, acts, partial(build, precision=precision))
+        for passes in ((), ("compensate",)):
+            tuned = tune(graph, ranges, images, passes, partial(build, precision=precision))
             content = quantize(tuned.graph, tuned.ranges, precision=precision).content
-            how = " + ".join(acts) or "rounded to nearest"
+            how = " + ".join(passes) or "rounded to nearest"
             row(f"{title}, {how}", content, evaluate(Graph(content), splits.test, preprocess))
     start = time.monotonic()
     simulation = Simulation(graph, ranges, precision=INT4)

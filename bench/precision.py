@@ -61,8 +61,8 @@ def main() -> None:
     print("| precision | bytes | accuracy | minus float, points | times float's time |\n|---|---|---|---|---|")
     print(f"| float | {len(graph.content):,} | {_share(real)} | | |")
     images = Feed(stages.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).inputs)
-    for title, (acts, precision) in FILES.items():
-        tuned = tune(graph, ranges, images, acts, partial(build, precision=precision))
+    for title, (passes, precision) in FILES.items():
+        tuned = tune(graph, ranges, images, passes, partial(build, precision=precision))
         made = quantize(tuned.graph, tuned.ranges, precision=precision)
         prove(made)
         scores = evaluate(Graph(made.content), test, preprocess)

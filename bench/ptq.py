@@ -127,24 +127,24 @@ def _imported() -> None:
     import octavo.tuning.tune  # noqa: F401
 
 
-def _post_training(folder: Path, images: Any, acts: tuple[str, ...]) -> tuple[float, bytes]:
+def _post_training(folder: Path, images: Any, passes: tuple[str, ...]) -> tuple[float, bytes]:
     from octavo.tflite.graph import Graph
 
     _imported()
 
     start = time.perf_counter()
-    content = _quantized(Graph.read(folder / "float.tflite"), images, acts)
+    content = _quantized(Graph.read(folder / "float.tflite"), images, passes)
     return time.perf_counter() - start, content
 
 
-def _quantized(graph: Any, images: Any, acts: tuple[str, ...]) -> bytes:
+def _quantized(graph: Any, images: Any, passes: tuple[str, ...]) -> bytes:
     from octavo.quantization.calibrate import calibrate
     from octavo.quantization.proof import prove
     from octavo.quantization.quantize import quantize
     from octavo.quantization.table import build
     from octavo.tuning.tune import tune
 
-    tuned = tune(graph, calibrate(graph, images), images, acts, build)
+    tuned = tune(graph, calibrate(graph, images), images, passes, build)
     int8 = quantize(tuned.graph, tuned.ranges)
     prove(int8)
     return int8.content

@@ -115,8 +115,8 @@ def made(method: str, graph: Graph, run: Path, images: Feed, precision: dict[str
         return _tensorflow(run / "model.keras", images)
     if method.startswith("litert-quantizer"):
         return _litert_quantizer(graph, images, method.removeprefix("litert-quantizer").removeprefix("-"))
-    observer, *acts = method.split("+")
-    tuned = tune(graph, calibrate(graph, images, observer), images, acts, partial(build, precision=precision))
+    observer, *passes = method.split("+")
+    tuned = tune(graph, calibrate(graph, images, observer), images, passes, partial(build, precision=precision))
     int8 = quantize(tuned.graph, tuned.ranges, precision=precision)
     prove(int8)
     return int8.content

@@ -203,7 +203,7 @@ def _tensor(k: int) -> TensorError:
     )
 
 
-def _timing(model: str, kernels: Kernels, median: float, memory: int, left: list[str]) -> Timing:
+def _timing(model: str, kernels: Kernels, median: float, memory: int, undelegated: list[str]) -> Timing:
     ratio = 0.5 if model == "int8.tflite" else 1.0
     return Timing(
         model=model,
@@ -213,7 +213,7 @@ def _timing(model: str, kernels: Kernels, median: float, memory: int, left: list
         ratio=Interval(ratio, ratio * 0.98, ratio * 1.02),
         throughput=1500 / median,
         footprint=Footprint(load_ms=2.5 * median, first_ms=3 * median, memory=memory),
-        left=left,
+        undelegated=undelegated,
     )
 
 
@@ -320,7 +320,7 @@ def make_artefacts() -> tuple[Artefact, ...]:
             output=Port(name="Identity", shape=[1, 3], dtype="int8", scale=0.00390625, zero_point=-128),
             checks=[Check("input and output are int8", True, 2), Check("LiteRT allocates and runs it", True, 1)],
             ops={"CONV_2D": 3, "SOFTMAX": 1},
-            float_left=[],
+            kept_in_float=[],
             macs=15_000_000,
             parameters=400_000,
             widened=[],

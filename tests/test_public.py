@@ -11,8 +11,19 @@ from octavo.cli.commands import app
 
 # Semantic versioning: taking a name out of here, or changing what it takes, is a new major version.
 PUBLIC = [
-    *("Graph", "ImageSet", "Inputs", "OctavoError", "Preprocess", "QParams", "QuantModel", "Quantization", "Ranges"),
-    *("Recipe", "Wish"),
+    *(
+        "Goal",
+        "Graph",
+        "ImageSet",
+        "Inputs",
+        "OctavoError",
+        "Preprocess",
+        "QParams",
+        "QuantModel",
+        "Quantization",
+        "Ranges",
+    ),
+    "Recipe",
     *(
         "__version__",
         "benchmark",

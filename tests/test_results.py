@@ -148,7 +148,7 @@ def test_benchmark(folder: Path) -> None:
 
 
 def test_search_and_what_it_tried(folder: Path) -> None:
-    found = octavo.search("float.tflite", "photos", "found.tflite", octavo.Wish(drop=50), train=False)
+    found = octavo.search("float.tflite", "photos", "found.tflite", octavo.Goal(drop=50), train=False)
     assert found.chosen is not None
     bytes_ = f"{len(found.chosen.content):,} bytes"
     shown(found, "at most 50 points", found.chosen.way, bytes_, f"float {found.float_score:.2%}")
@@ -214,7 +214,7 @@ def test_what_steps_take_and_give(folder: Path) -> None:
     shown(QParams.symmetric(np.arange(1.0, 500.0), 0), "499 scales", "axis=0")
     shown(QParams.from_range(-1, 1), "scale=0.00784314, zero_point=-1")
     shown(PREPROCESS, "bicubic")
-    shown(octavo.Wish(drop=0.5), "0.5")
+    shown(octavo.Goal(drop=0.5), "0.5")
 
 
 def test_names_from_outside_are_text_in_html() -> None:

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from octavo.analysis.target_search import Wish as Wish
+    from octavo.analysis.target_search import Goal as Goal
     from octavo.api.benchmark import benchmark as benchmark
     from octavo.api.calibrate import calibrate as calibrate
     from octavo.api.compare import compare as compare
@@ -95,7 +95,7 @@ _WHERE = {
     "Quantization": "recipe.options",
     "Ranges": "quantization.ranges",
     "Recipe": "recipe.schema",
-    "Wish": "analysis.target_search",
+    "Goal": "analysis.target_search",
     "benchmark": "api.benchmark",
     "calibrate": "api.calibrate",
     "compare": "api.compare",

@@ -45,12 +45,12 @@ def test_a_point_is_what_that_many_images_give_in_one_go(observer: ObserverName)
     """The ranges on the way, against a calibration of its own with the same images, on LiteRT."""
     found = _study(quantization=Quantization(observer=observer, tune=()))
     graph = Graph(tiny_tflite())
-    judges = PREPROCESS.apply(JUDGES.images)
-    real = Model(graph).predict(judges)
+    validation = PREPROCESS.apply(JUDGES.images)
+    real = Model(graph).predict(validation)
     for point in found.points:
         order = np.random.default_rng((0, point.draw)).permutation(40)[: point.images]
         ranges = calibrate(graph, PREPROCESS.apply(POOL.take(order).images), observer)
-        made = Model(Graph(quantize(graph, ranges).content)).predict(judges)
+        made = Model(Graph(quantize(graph, ranges).content)).predict(validation)
         assert point.score == np.mean(made.argmax(1) == JUDGES.labels)
         assert point.agreement == np.mean(made.argmax(1) == real.argmax(1))
         noise = np.square(made.astype(np.float64) - real).sum()
@@ -109,7 +109,7 @@ def test_the_judges_that_are_needed_make_the_interval_as_narrow_as_the_question(
 
 def test_acts_see_the_images_that_calibrate() -> None:
     plain, tuned = _study((4,), 1), _study((4,), 1, Quantization(tune=("bias",)))
-    assert tuned.acts == ("bias",)
+    assert tuned.passes == ("bias",)
     assert plain.points != tuned.points
 
 
@@ -122,12 +122,12 @@ def test_sizes_that_there_are_not(sizes: tuple[int, ...]) -> None:
 def test_files_lines_and_picture(tmp_path: Path) -> None:
     (tmp_path / "float.tflite").write_bytes(tiny_tflite())
     photos = write_folder(tmp_path / "photos", 60)
-    found = study_file(tmp_path / "float.tflite", photos, sizes=(2, 8), draws=2, judges=20)
+    found = study_file(tmp_path / "float.tflite", photos, sizes=(2, 8), draws=2, validation=20)
     value = json.loads(json.dumps(found.to_json()))
     assert len(lines(value)) == 4 and "enough" in lines(value)[-1]
     assert picture(value).startswith(b"\x89PNG")
     default = study_file(tmp_path / "float.tflite", photos, draws=1)
-    assert default.acts == ("compensate",) and sorted(default.gaps) == [1, 5, 10, 32] and default.judges == 16
+    assert default.passes == ("compensate",) and sorted(default.gaps) == [1, 5, 10, 32] and default.validation == 16
     np.savez(tmp_path / "photos.npz", x_train=np.zeros((30, 8, 8, 3), np.uint8))
     with pytest.raises(DataError, match="needs labelled images"):
         study_file(tmp_path / "float.tflite", tmp_path / "photos.npz")

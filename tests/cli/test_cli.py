@@ -296,7 +296,7 @@ def test_fewer_images_than_usual_are_all_used_and_the_flag_is_named(folder: Path
     done = octavo("sensitivity", models[0], *data, "--budget", 1)
     assert done.returncode == 0, done.stderr
     assert "fewer than the usual 32" in done.stderr and "set --calibration to 30 or less" in done.stderr
-    done = octavo("calibrate", models[0], *data, "--draws", 1, "--judges", 6)
+    done = octavo("calibrate", models[0], *data, "--draws", 1, "--validation", 6)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:4]] == ["1", "5", "10"]
 

@@ -129,7 +129,7 @@ model, none, recipe = folder / "float.tflite", folder / "none", octavo.load_reci
 calls = {
     "quantize": lambda out: octavo.quantize(model, none, out),
     "qat": lambda out: octavo.qat(model, none, out),
-    "search": lambda out: octavo.search(model, none, out, octavo.Wish(drop=1.0)),
+    "search": lambda out: octavo.search(model, none, out, octavo.Goal(drop=1.0)),
     "slim": lambda out: octavo.slim(model, out),
     "pareto": lambda out: octavo.pareto([none], out),
     "deploy": lambda out: octavo.deploy(model, out),

@@ -63,7 +63,7 @@ def test_what_stands_where_a_result_goes_is_found_before_the_work(tmp_path: Path
         api.sweep("digits", ["preprocess.size=32,48"], tmp_path / "sweep")
     (models / "new.tflite.search.json").symlink_to(none)
     with pytest.raises(OctavoError, match="is a link"):
-        api.search(model, none, models / "new.tflite", api.Wish(drop=1.0))
+        api.search(model, none, models / "new.tflite", api.Goal(drop=1.0))
     (models / ".other.tflite.training").write_text("a file")
     with pytest.raises(OctavoError, match="not a folder"):
         api.qat(model, none, models / "other.tflite")

@@ -56,7 +56,7 @@ def test_a_custom_op_alone_stays_in_float_and_only_where_that_is_allowed() -> No
         quantize(graph, ranges)
     assert "it is a custom op, and Octavo cannot know what it computes" in str(caught.value)
     made = quantize(graph, ranges, allow_float=True)
-    assert [item.op for item in prove(made).float_left] == ["CUSTOM:Convolution2DTransposeBias #1"]
+    assert [item.op for item in prove(made).kept_in_float] == ["CUSTOM:Convolution2DTransposeBias #1"]
     int8 = Graph(made.content)
     float_ops = [op.kind for op in int8.ops if "float32" in {int8.tensors[i].dtype for i in (*op.inputs, *op.outputs)}]
     assert float_ops == ["DEQUANTIZE", "CUSTOM:Convolution2DTransposeBias", "QUANTIZE"]

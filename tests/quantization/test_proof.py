@@ -126,7 +126,7 @@ def test_a_file_of_which_only_the_bytes_are_known(made: Quantized) -> None:
     """The rules of the specification alone; a broken one is reported, not raised."""
     known, found = prove(made), examine(made.content)
     assert found.checks == [check for check in known.checks if check.name in {check.name for check in found.checks}]
-    assert len(found.checks) >= 6 and found.float_left == [] and found.widened == []
+    assert len(found.checks) >= 6 and found.kept_in_float == [] and found.widened == []
     same = {"checks", "widened", "precision"}
     assert found.model_dump(exclude=same) == known.model_dump(exclude=same)
     graph = Graph(made.content)

@@ -132,7 +132,7 @@ def test_allowed_float_runs_between_conversions_and_is_listed() -> None:
     values = inputs()
     made = quantize(graph, calibrate(graph, values), allow_float=True)
     proof = prove(made)
-    assert [item.op.split(" #")[0] for item in proof.float_left] == ["CUMSUM"]
+    assert [item.op.split(" #")[0] for item in proof.kept_in_float] == ["CUMSUM"]
     kinds = _kinds(made)
     assert "DEQUANTIZE" in kinds
     assert "QUANTIZE" in kinds

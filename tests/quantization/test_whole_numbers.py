@@ -180,7 +180,7 @@ def test_a_simulation_whose_comparison_stays_in_float_is_written_too(tmp_path: P
     model = QuantModel(Graph(content), allow_float=True)
     model.calibrate(values)
     proof = model.to_int8(tmp_path / "int8.tflite")
-    assert [item.op for item in proof.float_left] == ["GREATER #0"]
+    assert [item.op for item in proof.kept_in_float] == ["GREATER #0"]
     int8 = Graph.read(tmp_path / "int8.tflite")
     step = int8.tensors[int8.outputs[0]].qparams.scale[0]  # type: ignore[union-attr]
     # The file compares what it read with 100 itself, the simulation with 100 on the grid.

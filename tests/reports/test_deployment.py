@@ -65,7 +65,7 @@ def test_what_the_delegate_leaves(make_run: MakeRun) -> None:
     assert "XNNPACK leaves 1 of 4 ops of the int8 model" in _said(make_run, "devices")
 
     def none(deployment: Any) -> None:
-        deployment["benchmark"]["timings"][1]["left"] = []
+        deployment["benchmark"]["timings"][1]["undelegated"] = []
 
     assert "XNNPACK takes all 4 ops" in _said(make_run, "devices", none)
 

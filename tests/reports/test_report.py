@@ -254,7 +254,7 @@ def test_a_failed_or_empty_check_is_no_tick(make_run: MakeRun) -> None:
 
 def test_what_stays_in_float_is_listed(make_run: MakeRun) -> None:
     def leave(proof: Any) -> None:
-        proof["float_left"] = [{"op": "SIN #3", "tensor": "<t>", "reason": "it has no int8 kernel"}]
+        proof["kept_in_float"] = [{"op": "SIN #3", "tensor": "<t>", "reason": "it has no int8 kernel"}]
         proof["output"] |= {"dtype": "float32", "scale": None, "zero_point": None}
 
     folder = make_run(proof=leave)

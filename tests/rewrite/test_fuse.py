@@ -215,7 +215,7 @@ def test_padding_on_the_other_side_is_left_with_the_reason() -> None:
     made = apart.made()
     fused = fuse(made)
     assert not fused.kinds and fused.graph is made
-    assert fused.left == ("PAD #0: it pads 12 by 1 and 0, but SAME of CONV_2D #1 pads by 0 and 1",)
+    assert fused.not_fused == ("PAD #0: it pads 12 by 1 and 0, but SAME of CONV_2D #1 pads by 0 and 1",)
     assert any(not item.equal for item in compare(made, network(), inputs(made), inputs(made)))
 
 
@@ -223,7 +223,7 @@ def test_what_something_else_reads_is_left() -> None:
     apart = Apart(network())
     between = apart.activation(place_of(network(), "CONV_2D"))
     apart.ops[place_of(network(), "ADD")].inputs[0] = between
-    assert [reason for reason in fuse(apart.made()).left if "another op or output also uses its input" in reason]
+    assert [reason for reason in fuse(apart.made()).not_fused if "another op or output also uses its input" in reason]
 
 
 def test_an_int8_activation_with_a_scale_of_its_own_is_left() -> None:
@@ -233,7 +233,7 @@ def test_an_int8_activation_with_a_scale_of_its_own_is_left() -> None:
     found.scale, found.zeroPoint = np.asarray(found.scale) * np.float32(2), np.array([0])
     made = apart.made()
     assert not fuse(made).kinds
-    assert any("input and output have different scales" in reason for reason in fuse(made).left)
+    assert any("input and output have different scales" in reason for reason in fuse(made).not_fused)
 
 
 @pytest.mark.parametrize("size", [7, 8, 224])
@@ -261,6 +261,6 @@ def test_slim_fuses_before_it_strips(tmp_path: Path, fused: bool, whole: Callabl
     Sidecar(Preprocess((SIZE, SIZE)), ("a", "b", "c", "d")).write(source)
     made = slim_file(source, out, fuse=fused, images=6)
     assert [step.name for step in made.steps] == ["fuse", "strip"][not fused :]
-    assert made.left == ()
+    assert made.not_fused == ()
     assert made.to_json()["steps"][0]["loose"] == (["xnnpack"] if fused and whole is network else [])
     assert ("PAD" in kinds(Graph.read(out))) is not fused

@@ -71,7 +71,7 @@ def test_the_floats_are_the_same_on_every_kernel_family(name: str) -> None:
     formed = integer_forms(graph)
     assert kind in {op.kind for op in graph.ops}
     assert name == "DIV of two" or kind not in {op.kind for op in formed.graph.ops}
-    assert len(formed.said) == 1 and formed.said[0].startswith(f"1 {kind} became ")
+    assert len(formed.changes) == 1 and formed.changes[0].startswith(f"1 {kind} became ")
     # Names and places stay, so that ranges of one graph are those of the other.
     names = [t.name for t in graph.activations]
     assert [t.name for t in formed.graph.activations if t.name in names] == names
@@ -130,7 +130,7 @@ def test_an_input_whose_whole_numbers_are_reals_takes_reals_and_one_of_indices_s
     assert "CAST" in {op.kind for op in graph.ops} and "CAST" not in {op.kind for op in formed.graph.ops}
     assert [formed.graph.tensors[i].dtype for i in formed.graph.inputs] == ["float32", "int32"]
     assert [formed.graph.tensors[i].name for i in formed.graph.inputs] == [graph.tensors[i].name for i in graph.inputs]
-    assert len(formed.said) == 1 and f"{whole} became float32" in formed.said[0]
+    assert len(formed.changes) == 1 and f"{whole} became float32" in formed.changes[0]
     random = np.random.default_rng(0)
     given = [(random.integers(-40, 90, 4), random.integers(0, 7, ()).astype("i4")) for _ in range(64)]
     real = [(numbers.astype("f4"), kind) for numbers, kind in given]
@@ -213,7 +213,7 @@ def test_images_of_integers_take_bytes_and_all_else_takes_reals(dtype: str, chan
     )
     np.testing.assert_array_equal(made, wanted)
     given = np.random.default_rng(1).integers(0, 256, (8, 4, 4, channels)).astype(entry.dtype)
-    assert prove(quantize(formed, calibrate(formed, given))).float_left == []
+    assert prove(quantize(formed, calibrate(formed, given))).kept_in_float == []
 
 
 def test_what_cannot_be_rewritten_exactly_stays() -> None:
@@ -223,7 +223,7 @@ def test_what_cannot_be_rewritten_exactly_stays() -> None:
         quantize(zero, calibrate(zero, np.ones((4, *IMAGE[1:]), np.float32)))
     assert "LiteRT's int8 kernel fails with an error if a divisor rounds to 0" in str(caught.value)
     plain = Graph(one_op("ADD")[0])
-    assert integer_forms(plain).graph is plain and integer_forms(plain).said == ()
+    assert integer_forms(plain).graph is plain and integer_forms(plain).changes == ()
 
 
 def test_every_way_to_int8_takes_them(tmp_path: Path) -> None:
@@ -238,11 +238,11 @@ def test_every_way_to_int8_takes_them(tmp_path: Path) -> None:
     assert {"NEG", "SQUARE"} <= {op.kind for op in Graph.read(path).ops}
     random = np.random.default_rng(0)
     np.savez(data, x_train=random.integers(0, 256, (120, 16, 16, 3), np.uint8))
-    said: list[str] = []
+    told: list[str] = []
 
     class Heard:
         def say(self, text: str) -> None:
-            said.append(text)
+            told.append(text)
 
         def track(self, label: str, total: int) -> Any:
             from octavo.base.progress import Silent
@@ -254,8 +254,8 @@ def test_every_way_to_int8_takes_them(tmp_path: Path) -> None:
     assert any("1 NEG became" in sentence for sentence in seen["canonical"])
     assert all("int8" in op["precisions"] for op in seen["each_op"])
     made = octavo.quantize(path, data, tmp_path / "int8.tflite", images=20, progress=Heard())
-    assert made.proof.float_left == [] and made.answers is not None and made.answers.hold
-    assert [text for text in said if "became MUL" in text] == [
+    assert made.proof.kept_in_float == [] and made.answers is not None and made.answers.hold
+    assert [text for text in told if "became MUL" in text] == [
         "1 NEG became MUL by -1, for which LiteRT has an int8 kernel.",
         "1 SQUARE became MUL of a tensor by itself, for which LiteRT has an int8 kernel.",
     ]

@@ -139,7 +139,7 @@ def test_the_float_op_of_litert_computes_that_function(name: str) -> None:
 def test_the_proof_reads_the_table_and_what_stands_before_it() -> None:
     quantized = made(CASES["SIN"]())
     proof = prove(quantized)
-    assert proof.ops == {"CAST": 1, "ADD": 1, "GATHER": 1} and proof.float_left == []
+    assert proof.ops == {"CAST": 1, "ADD": 1, "GATHER": 1} and proof.kept_in_float == []
     (check,) = (check for check in proof.checks if check.name.startswith("each table of a lookup"))
     assert check.passed and check.count == 1
     graph = Graph(quantized.content)

@@ -120,6 +120,6 @@ def test_an_unrolled_lstm_has_int8_forms_as_its_reason_says() -> None:
     layers = [keras.Input((6, 8)), keras.layers.LSTM(12, unroll=True), keras.layers.Dense(4)]
     graph, values = Graph(to_float_tflite(keras.Sequential(layers))), inputs((1, 6, 8), 40)
     made = quantize(graph, calibrate(graph, values))
-    assert prove(made).float_left == []
+    assert prove(made).kept_in_float == []
     found = answers(graph, Graph(made.content), values)
     assert found.worst.sqnr is not None and found.worst.sqnr > 25

@@ -162,7 +162,7 @@ def test_a_float_op_between_integers_is_simulated_and_written(tmp_path: Path) ->
     model.calibrate(inputs)
     simulated = model.predict(inputs, verbose=0)
     proof = model.to_int8(tmp_path / "mixed.tflite")
-    assert [item.op.split(" #")[0] for item in proof.float_left] == ["POW"]
+    assert [item.op.split(" #")[0] for item in proof.kept_in_float] == ["POW"]
     assert all(check.passed for check in proof.checks)
     step = proof.output.scale
     assert step > 0 and np.ptp(simulated) > 20 * step

@@ -87,7 +87,7 @@ def test_why_a_region_is_left() -> None:
         return tf.matmul(tf.reshape(tf.nn.relu(x), [1, -1]), weights(12 * 12 * 6, 2))
 
     graph, tuned = _equalized(convert(network, SHAPE))
-    reasons = [text.split(": ")[1].split(" #")[0] for text in tuned.left]
+    reasons = [text.split(": ")[1].split(" #")[0] for text in tuned.unchanged]
     assert reasons[0] == "TANH"
     assert reasons[2] == "RESHAPE"
     assert reasons[3] == "it is an output of the model"

@@ -26,14 +26,14 @@ ORDERS = [
 ]
 
 
-@pytest.mark.parametrize("acts", ORDERS, ids="-".join)
-def test_acts_compose_in_any_order(acts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("passes", ORDERS, ids="-".join)
+def test_acts_compose_in_any_order(passes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(octavo.tuning.adaround, "_STEPS", 20)
     graph = Graph(small_tflite())
-    tuned = tune(graph, calibrate(graph, IMAGES), IMAGES, acts, build)
-    assert [step.act for step in tuned.steps] == list(acts)
-    assert prove(quantize(tuned.graph, tuned.ranges)).float_left == []
-    assert [step.to_json()["said"] for step in tuned.steps]
+    tuned = tune(graph, calibrate(graph, IMAGES), IMAGES, passes, build)
+    assert [step.name for step in tuned.steps] == list(passes)
+    assert prove(quantize(tuned.graph, tuned.ranges)).kept_in_float == []
+    assert [step.to_json()["summary"] for step in tuned.steps]
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -68,8 +68,8 @@ class Study:
 
     Args:
         observer: The observer.
-        acts: The tuning passes of each model.
-        judges: How many images evaluated the models.
+        passes: The tuning passes of each model.
+        validation: How many validation images evaluated the models.
         metric: The metric of the scores.
         likeness: What `agreement` measures.
         score: The float model's, on them.
@@ -77,15 +77,15 @@ class Study:
         gaps: For each size, the mean over draws of its score minus that of the largest size, and the ends of its 95%
             interval over the images.
         enough: The smallest size that, with all larger ones, is shown to lose no more than `margin` against the
-            largest. None if the judges cannot tell it of any smaller size.
-        needed: How many judges would tell, if their answers change as often. None if they can tell, or if no number is
-            expected to.
+            largest. None if the validation images cannot tell it of any smaller size.
+        needed: How many validation images would tell, if their answers change as often. None if they can tell, or if
+            no number is expected to.
         margin: The loss of the score that counts.
     """
 
     observer: str
-    acts: tuple[str, ...]
-    judges: int
+    passes: tuple[str, ...]
+    validation: int
     metric: Metric
     likeness: Metric
     score: float
@@ -98,13 +98,13 @@ class Study:
     def __repr__(self) -> str:
         most = max(self.gaps)
         found = [point.score for point in self.points if point.images == most]
-        ways = " + ".join((self.observer, *self.acts))
+        ways = " + ".join((self.observer, *self.passes))
         enough = "the images cannot tell how many" if self.enough is None else f"{self.enough:,}"
         return (
             f"Study({ways}, {len(self.points)} models of {min(self.gaps):,} to {most:,} images: "
             f"{enough} are enough; int8 {self.metric.text(float(np.mean(found)))} with {most:,}, "
             f"float {self.metric.text(self.score)}, "
-            f"on {self.judges:,} images)"
+            f"on {self.validation:,} images)"
         )
 
     def _repr_html_(self) -> str:
@@ -119,7 +119,7 @@ class Study:
 def study(
     graph: Graph,
     pool: ImageSet,
-    judges: ImageSet,
+    validation: ImageSet,
     preprocess: Preprocess | None,
     sizes: Sequence[int],
     quantization: Quantization = Quantization(),
@@ -134,8 +134,8 @@ def study(
     Args:
         graph: A float graph.
         pool: Images to calibrate with.
-        judges: Other, labelled images to evaluate with; neither from the pool nor from a test split, since the result
-            is used to choose a size.
+        validation: Other, labelled images to evaluate with; neither from the pool nor from a test split, since the
+            result is used to choose a size.
         preprocess: From image to input.
         sizes: How many images to calibrate with.
         quantization: How every model is quantized; the tuning passes see the images that calibrate.
@@ -154,9 +154,9 @@ def study(
             f"`sizes` should be from 1 to {len(pool)}, the number of training images, and are {sizes}.",
             "Set other `sizes`, or give more images.",
         )
-    task = task or task_for(None, graph, judges)
-    with progress.track("evaluate float", len(judges)) as advance:
-        before = evaluate(graph, judges, preprocess, progress=advance, task=task)
+    task = task or task_for(None, graph, validation)
+    with progress.track("evaluate float", len(validation)) as advance:
+        before = evaluate(graph, validation, preprocess, progress=advance, task=task)
     if not before.known:
         raise DataError(
             f"The study of the task {task.name} needs labels to score by, and these samples have none that fit.",
@@ -182,7 +182,7 @@ def study(
                 made = Graph(
                     quantize(tuned.graph, tuned.ranges, quantization.allow_float, quantization.precision).content
                 )
-                after = evaluate(made, judges, preprocess, task=task)
+                after = evaluate(made, validation, preprocess, task=task)
                 points.append(_point(size, draw, before, after))
                 made_of[size].append(after)
                 advance(1)
@@ -194,14 +194,14 @@ def study(
     return Study(
         quantization.observer,
         quantization.tune,
-        len(judges),
+        len(validation),
         before.metric,
         before.likeness,
         before.value(before.metric),
         tuple(points),
         gaps,
         enough,
-        None if undecided is None else wider_needed(losses[undecided], len(judges), margin, before.metric.percent),
+        None if undecided is None else wider_needed(losses[undecided], len(validation), margin, before.metric.percent),
         margin,
     )
 
@@ -244,7 +244,7 @@ def _enough(losses: Mapping[int, Interval], margin: float) -> tuple[int | None, 
     for size in reversed(smaller):
         loss = losses[size]
         if loss.high >= margin:
-            # Neither shown to lose little nor shown to lose something: the judges are too few.
+            # Neither shown to lose little nor shown to lose something: the validation images are too few.
             return (None, size) if enough == most and loss.low <= 0 else (enough, None)
         enough = size
     return enough, None

@@ -18,7 +18,7 @@ def lines(value: Mapping[str, Any]) -> list[str]:
         value: The JSON value of a `Study`.
     """
     metric, likeness = Metric(**value["metric"]), Metric(**value["likeness"])
-    made = [f"float   {metric.title} {metric.text(value['score'])} on {value['judges']} images"]
+    made = [f"float   {metric.title} {metric.text(value['score'])} on {value['validation']} images"]
     for gap in value["gaps"]:
         points = [point for point in value["points"] if point["images"] == gap["images"]]
         scores = [point["score"] for point in points]
@@ -39,7 +39,7 @@ def lines(value: Mapping[str, Any]) -> list[str]:
     else:
         needed = "" if value["needed"] is None else f" About {value['needed']:,} would, if answers change as often."
         made.append(
-            f"enough  cannot be told: {value['judges']} images do not show a difference of {margin} (see the "
+            f"enough  cannot be told: {value['validation']} images do not show a difference of {margin} (see the "
             f"intervals).{needed}"
         )
     return made

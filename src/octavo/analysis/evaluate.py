@@ -109,12 +109,11 @@ def _first(samples: Feed, place: int) -> Array:
 
 def model_score(scores: Scores) -> ModelScore:
     """What is written of one model's scores."""
-    labelled = isinstance(scores, SingleLabelScores) and scores.known
     return ModelScore(
         score=scores.score(),
         figures={metric.name: value for metric, value in scores.figures()[1:]},
         by_class=scores.by_class(),
-        table=scores.table() if isinstance(scores, SingleLabelScores) and labelled else None,
+        table=scores.table() if isinstance(scores, SingleLabelScores) and scores.known else None,
     )
 
 

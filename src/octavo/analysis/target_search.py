@@ -72,7 +72,7 @@ _MOST_FLOAT = 0.25
 
 
 @dataclass(frozen=True)
-class Wish:
+class Goal:
     """The target that the model must meet; None means no limit.
 
     Args:
@@ -82,7 +82,7 @@ class Wish:
         latency: The longest median time of one image on one thread of this machine, in milliseconds.
 
     Example:
-        >>> str(Wish(drop=0.5, size=3_000_000))
+        >>> str(Goal(drop=0.5, size=3_000_000))
         'at most 0.5 points less accurate than float, at most 3,000,000 bytes'
     """
 
@@ -124,12 +124,12 @@ class Trial:
     seconds: float
     needed: int | None = None
 
-    def verdict(self, wish: Wish) -> str | None:
+    def verdict(self, goal: Goal) -> str | None:
         """What the validation images say about the largest loss, in a sentence. None if the target limits none."""
-        if wish.drop is None:
+        if goal.drop is None:
             return None
         metric, loss = self.metric, self.metric.loss(self.against)
-        limit, drop = metric.limit(wish.drop), f"{wish.drop:g} {metric.points}".strip()
+        limit, drop = metric.limit(goal.drop), f"{goal.drop:g} {metric.points}".strip()
         low, high = metric.number(self.against.low), metric.change(self.against.high)
         span = f"the interval of the difference goes from {low} to {high}"
         if loss.high < limit:
@@ -163,12 +163,12 @@ class Trial:
         """The figures that a target can limit, in words: score against float, size and time."""
         return self.metric.change(self.against.value), f"{len(self.content):,} bytes", f"{milliseconds(self.median_ms)}"
 
-    def meets(self, wish: Wish) -> bool:
+    def meets(self, goal: Goal) -> bool:
         """Whether it meets the target, on the validation images and this machine."""
         return (
-            (wish.drop is None or self.metric.loss(self.against).value <= self.metric.limit(wish.drop))
-            and (wish.size is None or len(self.content) <= wish.size)
-            and (wish.latency is None or self.median_ms <= wish.latency)
+            (goal.drop is None or self.metric.loss(self.against).value <= self.metric.limit(goal.drop))
+            and (goal.size is None or len(self.content) <= goal.size)
+            and (goal.latency is None or self.median_ms <= goal.latency)
         )
 
     @property
@@ -239,7 +239,7 @@ class SearchRecord(Artefact):
 
     Args:
         model: The path of the model.
-        wish: The target; None where there is no limit.
+        goal: The target; None where there is no limit.
         metric: The metric of the scores.
         images: How many validation images were used.
         before: The float model.
@@ -252,11 +252,11 @@ class SearchRecord(Artefact):
 
     file = ".search.json"
     what = "the record of a search"
-    version = 2
+    version = 3
     remedy = "Give a .search.json that `octavo quantize --max-drop` wrote, or a run directory."
 
     model: str
-    wish: Wish
+    goal: Goal
     metric: Metric
     images: int
     before: FloatRecord = Field(alias="float")
@@ -271,7 +271,7 @@ class Search:
     """The result of a target search.
 
     Args:
-        wish: The target.
+        goal: The target.
         images: How many validation images were used.
         metric: The metric of the scores.
         float_score: The float model's score on them.
@@ -283,7 +283,7 @@ class Search:
         obstacles: The costliest ops, if ops were ranked.
     """
 
-    wish: Wish
+    goal: Goal
     images: int
     metric: Metric
     float_score: float
@@ -301,21 +301,21 @@ class Search:
         """
         return SearchRecord(
             model=model,
-            wish=self.wish,
+            goal=self.goal,
             metric=self.metric,
             images=self.images,
             before=FloatRecord(score=self.float_score, bytes=self.float_bytes, median_ms=self.float_median_ms),
             trials=[trial.record for trial in self.trials],
             chosen=None if self.chosen is None else self.chosen.way,
             obstacles=[Obstacle(name=item.name, op=item.op, share=item.share) for item in self.obstacles],
-            verdict=None if self.chosen is None else self.chosen.verdict(self.wish),
+            verdict=None if self.chosen is None else self.chosen.verdict(self.goal),
         )
 
     def __repr__(self) -> str:
         found = "nothing" if self.chosen is None else f"{self.chosen.way} ({', '.join(self.chosen.figures)})"
         tried = f"{len(self.trials)} trials on {self.images:,} validation images"
         start = f"float {self.metric.text(self.float_score)}, {self.float_bytes:,} bytes"
-        return f"Search({self.wish}: {found}; {tried}, {start})"
+        return f"Search({self.goal}: {found}; {tried}, {start})"
 
     def _repr_html_(self) -> str:
         return notebook.table(
@@ -338,7 +338,7 @@ def search(
     images: ImageSet,
     validation: ImageSet,
     preprocess: Preprocess | None,
-    wish: Wish,
+    goal: Goal,
     *,
     task: Task | None = None,
     allow_float: bool = False,
@@ -352,7 +352,7 @@ def search(
         images: Calibration images.
         validation: Labelled images for the evaluation; neither calibration images nor test images.
         preprocess: From image to input.
-        wish: The target.
+        goal: The target.
         task: How outputs are scored; guessed from the outputs and the truth when left out.
         allow_float: Leave ops without an int8 form in float, instead of raising.
         train: Training, the last method; not tried by default.
@@ -363,13 +363,13 @@ def search(
         QuantizationError: An op has no int8 form and `allow_float` is off; each one is listed.
     """
     task = task or task_for(None, graph, validation)
-    seeker = _Seeker(graph, images, validation, preprocess, wish, task, allow_float, progress)
-    found = next((trial for trial in seeker.ways(train) if wish.drop is not None and trial.meets(wish)), None)
-    if wish.drop is None:
+    seeker = _Seeker(graph, images, validation, preprocess, goal, task, allow_float, progress)
+    found = next((trial for trial in seeker.ways(train) if goal.drop is not None and trial.meets(goal)), None)
+    if goal.drop is None:
         # Of equal accuracy, the cheaper method, which came first.
-        found = max((t for t in seeker.trials if t.meets(wish)), key=lambda trial: trial.quality, default=None)
+        found = max((t for t in seeker.trials if t.meets(goal)), key=lambda trial: trial.quality, default=None)
     return Search(
-        wish,
+        goal,
         len(validation),
         seeker.before.metric,
         seeker.before.value(seeker.before.metric),
@@ -390,12 +390,12 @@ class _Seeker:
         images: ImageSet,
         validation: ImageSet,
         preprocess: Preprocess | None,
-        wish: Wish,
+        goal: Goal,
         task: Task,
         allow_float: bool,
         progress: Progress,
     ) -> None:
-        self.graph, self.validation, self.preprocess, self.wish = graph, validation, preprocess, wish
+        self.graph, self.validation, self.preprocess, self.goal = graph, validation, preprocess, goal
         self.task, self.allow_float, self.progress = task, allow_float, progress
         self.feed = Feed(images, preprocess, inputs_of(graph))
         self.before = self._scores(graph, "float")
@@ -409,9 +409,9 @@ class _Seeker:
         for observer, passes in WAYS:
             yield self._try(_named(observer, passes), partial(self._tune, observer, passes))
         best = max(self.trials, key=lambda trial: trial.quality)
-        if self.wish.size is not None and len(best.content) > self.wish.size:
+        if self.goal.size is not None and len(best.content) > self.goal.size:
             yield from self._smaller(best)
-        if self.wish.drop is None:
+        if self.goal.drop is None:
             return
         yield self._try(_named(*_LEARNED), partial(self._tune, *_LEARNED))
         yield from self._fewest_in_float(max(best, self.trials[-1], key=lambda trial: trial.quality))
@@ -449,20 +449,22 @@ class _Seeker:
 
     def _needed(self, after: Scores, gap: Interval) -> int | None:
         """How many validation images would show that the target is met."""
-        if not self.wish.drop:
+        if not self.goal.drop:
             return None
-        limit, before = after.metric.limit(self.wish.drop), self.before
+        limit, before = after.metric.limit(self.goal.drop), self.before
         if isinstance(before, SingleLabelScores) and isinstance(after, SingleLabelScores):
             return items_needed(*before.moved(after), len(after), limit)
         return wider_needed(after.metric.loss(gap), len(after), limit, after.metric.percent)
 
     def _tune(self, observer: str, passes: Sequence[str]) -> Quantized:
+        made = self.tuned[_named(observer, passes)] = self._tuning(observer, passes)
+        return quantize(made.graph, made.ranges, self.allow_float)
+
+    def _tuning(self, observer: str, passes: Sequence[str], precision: Mapping[str, Precision] | None = None) -> Tuning:
         with self.progress.track("calibrate", len(self.feed)) as advance:
             ranges = calibrate(self.graph, self.feed, observer, advance)
-        plan = partial(build, allow_float=self.allow_float)
-        made = tune(self.graph, ranges, self.feed, passes, plan, self.progress)
-        self.tuned[_named(observer, passes)] = made
-        return quantize(made.graph, made.ranges, self.allow_float)
+        plan = partial(build, allow_float=self.allow_float, precision=precision)
+        return tune(self.graph, ranges, self.feed, passes, plan, self.progress)
 
     def _with(self, base: Trial, precision: Mapping[str, Precision]) -> Quantized:
         made = self.tuned[base.way]
@@ -478,7 +480,7 @@ class _Seeker:
             count = min(max(2 * low, 1), most) if found is None else (low + high) // 2
             floats: dict[str, Precision] = {item.name: "float" for item in self.ranked[:count]}
             trial = self._try(f"{base.way}, {_count(count)} in float", partial(self._with, base, floats))
-            if trial.meets(self.wish):
+            if trial.meets(self.goal):
                 high, found = count, trial
             else:
                 low = count
@@ -502,7 +504,7 @@ class _Seeker:
 
     def _smaller(self, base: Trial) -> Iterator[Trial]:
         """Strips the file, and gives int4 weights to the ops with most weights, to as few ops as possible."""
-        assert self.wish.size is not None
+        assert self.goal.size is not None
         yield self._try(f"{base.way}, stripped", lambda: base.made, stripped=True)
         made = self.tuned[base.way]
         sizes: dict[str, int] = {}
@@ -512,11 +514,11 @@ class _Seeker:
                 constant = made.graph.tensors[op.inputs[rules.weight]].constant
                 sizes[name_of(made.graph, op)] = 0 if constant is None else constant.size
         largest = sorted(sizes, key=lambda name: -sizes[name])
-        excess, chosen = len(self.trials[-1].content) - self.wish.size, list[str]()
+        excess, chosen = len(self.trials[-1].content) - self.goal.size, list[str]()
         while excess > 0 and len(chosen) < len(largest):
             excess -= sizes[largest[len(chosen)]] * (FORMATS[DEFAULT].weights - FORMATS[_NARROW].weights) // 8
             chosen.append(largest[len(chosen)])
-        if chosen and len(self.trials[-1].content) > self.wish.size:
+        if chosen and len(self.trials[-1].content) > self.goal.size:
             narrow: dict[str, Precision] = dict.fromkeys(chosen, _NARROW)
             for tuning_pass in ("compensate", "adaround"):
                 way = f"minmax + {tuning_pass}, {_count(len(chosen))} with {_NARROW} weights, stripped"
@@ -524,9 +526,7 @@ class _Seeker:
 
     def _tuned_for(self, tuning_pass: str, precision: Mapping[str, Precision]) -> Quantized:
         """An int8 model with one tuning pass, for precisions with few bits, which need careful rounding."""
-        ranges = calibrate(self.graph, self.feed)
-        plan = partial(build, allow_float=self.allow_float, precision=precision)
-        made = tune(self.graph, ranges, self.feed, (tuning_pass,), plan, self.progress)
+        made = self._tuning("minmax", (tuning_pass,), precision)
         return quantize(made.graph, made.ranges, self.allow_float, precision)
 
 

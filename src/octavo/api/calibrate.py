@@ -26,7 +26,7 @@ def calibrate(
     *,
     sizes: Sequence[int] | None = None,
     draws: int = 5,
-    judges: int | None = None,
+    validation: int | None = None,
     progress: Progress | None = None,
     **fields: Unpack[Fields],
 ) -> Study:
@@ -41,8 +41,8 @@ def calibrate(
         sizes: The numbers of calibration images. By default those of `SIZES` that the training images allow, and where
             there are fewer than 500, all of them.
         draws: The number of random draws for each size.
-        judges: The number of images to evaluate on, and at most 1,000 by default: the validation images where the data
-            have some, else a third of the training images.
+        validation: The number of images to evaluate on. By default, and at most 1,000, the validation images where the
+            data have some, else a third of the training images.
         progress: Where progress goes.
         **fields: Fields of `Inputs` and `Quantization`, given one by one, except `images`: use `sizes` here.
 
@@ -64,9 +64,9 @@ def calibrate(
     check_float(loaded.graph)
     source = opened(inputs, progress)
     preprocess = scale_of(loaded, inputs, source, progress).checked()
-    if judges is None and "validation" not in source.splits:
-        judges = min(training_images(source, inputs.seed) // 3, VALIDATION_IMAGES)
-    pool, apart = draw_training(source, judges, inputs.seed)
+    if validation is None and "validation" not in source.splits:
+        validation = min(training_images(source, inputs.seed) // 3, VALIDATION_IMAGES)
+    pool, apart = draw_training(source, validation, inputs.seed)
     if apart is None:
         raise DataError(
             f"The study needs labelled images to evaluate on, and '{inputs.data}' has none for it.",

@@ -67,7 +67,7 @@ def quantize(
     Example:
         >>> import octavo
         >>> made = octavo.quantize("float.tflite", "photos", "made.tflite", images=50, tune=["equalize", "compensate"])
-        >>> [step.act for step in made.steps], all(check.passed for check in made.proof.checks)
+        >>> [step.name for step in made.steps], all(check.passed for check in made.proof.checks)
         (['equalize', 'compensate'], True)
     """
     progress = progress or Silent()

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Unpack
 
-from octavo.analysis.target_search import Search, Wish
+from octavo.analysis.target_search import Goal, Search
 from octavo.analysis.target_search import search as look
 from octavo.analysis.understood import understood
 from octavo.api.opened import opened, scale_of
@@ -36,7 +36,7 @@ def search(
     model: Path | str,
     data: Path | str | Inputs,
     out: Path | str,
-    wish: Wish,
+    goal: Goal,
     quantization: Quantization = Quantization(),
     *,
     validation: int | None = None,
@@ -55,7 +55,7 @@ def search(
             evaluate; its test images are not used. The accuracy is optimistic if the model was trained on these images.
             `images` calibrate: by default 100, or all if there are fewer.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
-        wish: The target to meet.
+        goal: The target to meet.
         quantization: Whether an op may stay in float; the search chooses the rest.
         validation: The number of images to evaluate on. By default a tenth of the training images, at most 1,000.
         train: Whether to try quantization-aware training if nothing else meets the target.
@@ -69,7 +69,7 @@ def search(
 
     Example:
         >>> import octavo
-        >>> found = octavo.search("float.tflite", "photos", "found.tflite", octavo.Wish(drop=0.5))
+        >>> found = octavo.search("float.tflite", "photos", "found.tflite", octavo.Goal(drop=0.5))
         >>> found.chosen.way, len(found.trials)
         ('minmax', 1)
     """
@@ -83,21 +83,21 @@ def search(
     record, workdir = out.with_name(f"{out.name}.search.json"), out.with_name(f".{out.name}.training")
     check_output(out, model, beside=[record], force=force)
     check_folder(workdir)
-    if not str(wish):
+    if not str(goal):
         raise QuantizationError("A target search needs a target.", "Give a largest drop, size or latency.")
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     source = opened(inputs, progress)
     preprocess = scale_of(loaded, inputs, source, progress).checked()
     # Arrays that already are the model's input need no preprocessing; training then uses the input's size alone.
     pictures = preprocess or preprocess_for(loaded, inputs)
-    training, judges = draw_training(source, validation, inputs.seed)
-    if judges is None:
+    training, apart = draw_training(source, validation, inputs.seed)
+    if apart is None:
         raise DataError(
             f"A target search needs labelled images to evaluate on, and '{inputs.data}' has none for it.",
             "Give labelled images, ten or more a class.",
         )
     training, _ = understood(loaded, training, inputs, Silent())
-    judges, task = understood(loaded, judges, inputs, progress)
+    apart, task = understood(loaded, apart, inputs, progress)
     calibrating = calibration(training, inputs.images, inputs.seed)
 
     def trained(pictures: Preprocess) -> Quantized:
@@ -112,9 +112,9 @@ def search(
     found = look(
         loaded.graph,
         calibrating,
-        judges,
+        apart,
         preprocess,
-        wish,
+        goal,
         task=task,
         allow_float=wanted.allow_float,
         train=partial(trained, pictures) if train and pictures is not None and not EXTRAS["train"].missing else None,
@@ -133,16 +133,16 @@ def _unmet(found: Search, record: Path) -> QuantizationError:
     small = min(found.trials, key=lambda trial: len(trial.content))
     fast = min(found.trials, key=lambda trial: trial.median_ms)
     details = []
-    if found.wish.drop is not None:
+    if found.goal.drop is not None:
         details.append(f"best {found.metric.title}: {best.way}, {best.figures[0]} against float")
-        details += [said] if (said := best.verdict(found.wish)) is not None else []
+        details += [said] if (said := best.verdict(found.goal)) is not None else []
         details += [f"costs most of it: {item.op} '{item.name.split(';')[0]}'" for item in found.obstacles]
-    if found.wish.size is not None:
+    if found.goal.size is not None:
         details.append(f"smallest: {small.way}, {len(small.content):,} bytes")
-    if found.wish.latency is not None:
+    if found.goal.latency is not None:
         details.append(f"fastest: {fast.way}, {milliseconds(fast.median_ms)}; use a smaller or narrower network")
     return QuantizationError(
-        f"None of {len(found.trials)} methods tried is {found.wish}, on {found.images} validation images.",
+        f"None of {len(found.trials)} methods tried is {found.goal}, on {found.images} validation images.",
         f"Relax the target, or see what was tried: octavo pareto {record}. The trials nearest to it:",
         details=details,
     )

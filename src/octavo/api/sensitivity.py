@@ -79,7 +79,7 @@ def sensitivity(
     plan = partial(build, allow_float=wanted.allow_float)
     tuned = run_passes(graph, ranges, feed, wanted.tune, plan, progress)
     for step in tuned.steps:
-        progress.say(f"{step.act}: {step.tuned.said}")
+        progress.say(f"{step.name}: {step.tuned.summary}")
     drawn = draw_calibration(source, inputs.images, inputs.seed, usual=IMAGES, choice=1)
     chosen, task = understood(loaded, drawn, inputs, progress, calibrate=True)
     files = 2 * sum(DEFAULT in possible(op) for op in graph.ops) + 2

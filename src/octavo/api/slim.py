@@ -33,7 +33,7 @@ class Slimmed:
         preprocess: The preprocessing of an image. None if the model takes no image.
         images: A description of the images that the proof ran on.
         steps: Every change, with its proof.
-        left: What could not be fused, and why.
+        not_fused: What could not be fused, and why.
         classified: Whether the first output tells classes apart, so that the class of a sample has a meaning.
     """
 
@@ -43,7 +43,7 @@ class Slimmed:
     preprocess: Preprocess | None
     images: str
     steps: list[Step]
-    left: tuple[str, ...]
+    not_fused: tuple[str, ...]
     classified: bool
 
     def __repr__(self) -> str:
@@ -59,7 +59,7 @@ class Slimmed:
             "breakdown": vars(breakdown(self.content)),
             "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
             "images": self.images,
-            "left": list(self.left),
+            "not_fused": list(self.not_fused),
             "steps": [
                 {
                     "name": step.name,
@@ -126,6 +126,6 @@ def slim(
         preprocess=made.preprocess,
         images=samples.about,
         steps=made.steps,
-        left=made.left,
+        not_fused=made.not_fused,
         classified=(task or by_outputs(loaded.graph, classes).name) == "single-label",
     )

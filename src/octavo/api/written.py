@@ -55,7 +55,7 @@ class Written:
 
     def __repr__(self) -> str:
         times = self.float_bytes / self.proof.bytes
-        tuned = ", ".join(step.act for step in self.steps) or "not tuned"
+        tuned = ", ".join(step.name for step in self.steps) or "not tuned"
         return (
             f"Written('{self.path}', {self.float_bytes:,} -> {self.proof.bytes:,} bytes ({times:.2f} times smaller), "
             f"{tuned}, {len(self.proof.checks)} checks passed)"

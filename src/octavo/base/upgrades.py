@@ -113,6 +113,36 @@ def _scored(value: dict[str, Any]) -> dict[str, Any]:
     return {"metric": _ACCURACY, **value, "float": _renamed(value["float"], names), "trials": trials}
 
 
+def _goal(value: dict[str, Any]) -> dict[str, Any]:
+    return _renamed(value, {"wish": "goal"})
+
+
+def _tuning(value: dict[str, Any]) -> dict[str, Any]:
+    names = {"act": "name", "said": "summary", "left": "unchanged"}
+    return {**value, "steps": [_renamed(step, names) for step in value["steps"]]}
+
+
+def _proof(value: dict[str, Any]) -> dict[str, Any]:
+    return _renamed(value, {"float_left": "kept_in_float"})
+
+
+def _undelegated(value: dict[str, Any]) -> dict[str, Any]:
+    """The ops that a delegate does not take were "left"."""
+    names, made = {"left": "undelegated"}, dict(value)
+    if value["benchmark"] is not None:
+        made["benchmark"] = {
+            **value["benchmark"],
+            "timings": [_renamed(row, names) for row in value["benchmark"]["timings"]],
+        }
+    if value["targets"] is not None:
+        costs = (
+            row["costs"] and {**row["costs"], "facts": _renamed(row["costs"]["facts"], names)}
+            for row in value["targets"]
+        )
+        made["targets"] = [{**row, "costs": cost} for row, cost in zip(value["targets"], costs, strict=True)]
+    return made
+
+
 def _sweep(value: dict[str, Any]) -> dict[str, Any]:
     names = {"milliseconds": "median_ms", "p90": "p90_ms"}
     return {**value, "variants": [_renamed(row, names) for row in value["variants"]]}
@@ -128,7 +158,11 @@ UPGRADES: Mapping[tuple[str, int], Upgrade] = {
     ("evaluation.json", 1): _classified,
     ("deployment.json", 0): _deployment,
     (".search.json", 0): _search,
+    ("deployment.json", 1): _undelegated,
     (".search.json", 1): _scored,
+    (".search.json", 2): _goal,
+    ("tuning.json", 1): _tuning,
+    ("proof.json", 1): _proof,
     ("sweep.json", 0): _sweep,
     ("report.json", 1): _report,
 }

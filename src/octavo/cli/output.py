@@ -138,10 +138,10 @@ def print_written(result: Any, json_: bool) -> None:
         say(f"{port:6}  {facts.dtype} {facts.shape}{grid}")
     say(f"ops     {', '.join(f'{count} {kind}' for kind, count in proof.ops.items())}")
     for step in result.steps:
-        say(f"tuned   {step.act}: {step.tuned.said}")
-        for item in step.tuned.left:
+        say(f"tuned   {step.name}: {step.tuned.summary}")
+        for item in step.tuned.unchanged:
             say(f"        {item}")
-    for item in proof.float_left:
+    for item in proof.kept_in_float:
         say(f"float   {item}")
     for precision, count in Counter(proof.precision.values()).items():
         if precision != DEFAULT and FORMATS[precision].integer:

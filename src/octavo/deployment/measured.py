@@ -33,6 +33,7 @@ class Deployment(Artefact):
 
     file = "deployment.json"
     what = "what a run measured of deployment"
+    version = 2
 
     sha256: dict[str, str]
     benchmark: Benchmark | None

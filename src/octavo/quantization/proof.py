@@ -87,7 +87,7 @@ class Proof(Artefact):
         output: Its first output.
         checks: The checks.
         ops: How many ops of each kind it has.
-        float_left: The ops that stay in float.
+        kept_in_float: The ops that stay in float.
         macs: Multiply-accumulates of one run.
         parameters: How many weights and biases it has.
         widened: Biases for which weight scales were widened.
@@ -96,6 +96,7 @@ class Proof(Artefact):
 
     file = "proof.json"
     what = "the proof of an int8 file"
+    version = 2
 
     sha256: str
     bytes: int
@@ -103,7 +104,7 @@ class Proof(Artefact):
     output: Port
     checks: list[Check]
     ops: dict[str, int]
-    float_left: list[KeptInFloat]
+    kept_in_float: list[KeptInFloat]
     macs: int
     parameters: int
     widened: list[Widened]
@@ -157,7 +158,7 @@ def _proof(
         output=Port(**describe(graph.tensors[graph.outputs[0]])),
         checks=checks,
         ops=dict(Counter(op.kind for op in graph.ops).most_common()),
-        float_left=left,
+        kept_in_float=left,
         macs=macs(graph),
         parameters=graph.parameters,
         widened=widened,

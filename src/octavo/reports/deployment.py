@@ -94,7 +94,7 @@ def _resources(family: str, before: Timing, after: Timing) -> Iterator[Finding]:
 
 
 def _delegated(after: Timing, total: int) -> Finding:
-    left = after.left
+    left = after.undelegated
     if not left:
         return Finding(
             "devices", f"XNNPACK takes all {count(total, 'op')} of the int8 model.", {"left": 0, "ops": total}, "good"

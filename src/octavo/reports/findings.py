@@ -59,7 +59,7 @@ def findings(facts: Facts) -> list[Finding]:
 def _summary(facts: Facts) -> Iterator[Finding]:
     yield _scored(facts) if facts.known else _agreement(facts, "summary")
     yield from _trained(facts)
-    files, left = facts.size.files, len(facts.proof.float_left)
+    files, left = facts.size.files, len(facts.proof.kept_in_float)
     before, after = facts.latencies
     yield Finding(
         "summary",
@@ -78,7 +78,7 @@ def _summary(facts: Facts) -> Iterator[Finding]:
         if facts.ranges is not None
         else f"The int8 file was made before this run. It passed {passed} of {count(len(checks), 'check')} that need "
         f"only the file{rest}.",
-        {"checks": len(checks), "passed": passed, "float_left": left},
+        {"checks": len(checks), "passed": passed, "kept_in_float": left},
         "warn" if left or passed < len(checks) else "good",
     )
     yield from _answers(facts)
@@ -376,13 +376,13 @@ def _uneven(facts: Facts) -> tuple[Weight, float] | None:
 
 def _deployment(facts: Facts) -> Iterator[Finding]:
     proof = facts.proof
-    kinds, total, left = len(proof.ops), sum(proof.ops.values()), len(proof.float_left)
+    kinds, total, left = len(proof.ops), sum(proof.ops.values()), len(proof.kept_in_float)
     if left:
         yield Finding(
             "deployment",
             f"{count(left, 'op')} of {total} compute in float, so an integer-only accelerator cannot run the "
             'whole model. The section "Quantization method" lists them.',
-            {"float_left": left, "ops": total},
+            {"kept_in_float": left, "ops": total},
             "warn",
         )
     else:

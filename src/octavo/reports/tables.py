@@ -83,7 +83,7 @@ def _results(facts: Facts) -> Table:
     rows = [*_scores(facts)]
     rows += [
         ["Model size", size(files.float_tflite), size(files.int8_tflite), f"{times(facts.ratio)} smaller"],
-        ["Format", ".tflite, float32", f".tflite, int8{' with float parts' if facts.proof.float_left else ''}", ""],
+        ["Format", ".tflite, float32", f".tflite, int8{' with float parts' if facts.proof.kept_in_float else ''}", ""],
         [
             "Latency of one sample, median",
             *(milliseconds(latency.median_ms) for latency in facts.latencies),
@@ -236,7 +236,7 @@ def _method(facts: Facts) -> Table:
         return Table([*made, ["Ops", kinds], ["Input", _port(proof.input)], ["Output", _port(proof.output)]])
     observer = titled(OBSERVERS, ranges.observer)
     type_ = "quantization-aware training" if facts.trained else "post-training"
-    whole = "integer with float parts" if proof.float_left else "full integer"
+    whole = "integer with float parts" if proof.kept_in_float else "full integer"
     return Table(
         [
             [
@@ -262,7 +262,7 @@ def _tuning(facts: Facts) -> Table:
     steps = facts.tuning.steps if facts.tuning and facts.ranges else []
     images = facts.ranges.images if facts.ranges else 0
     return Table(
-        [[titled(PASSES, s.act), s.said, "; ".join(s.left) or "none", f"{s.seconds:.1f} s"] for s in steps],
+        [[titled(PASSES, s.name), s.summary, "; ".join(s.unchanged) or "none", f"{s.seconds:.1f} s"] for s in steps],
         ("Tuning pass", "What it changed", "Not changed", "Time"),
         f"Tuning passes applied before post-training quantization, in this order, on the {images:,} "
         "calibration images. None uses labels.",
@@ -309,7 +309,7 @@ def _port(port: Port) -> str:
 
 def _left(facts: Facts) -> Table:
     return Table(
-        [[item.op, tensor(item.tensor), item.reason] for item in facts.proof.float_left],
+        [[item.op, tensor(item.tensor), item.reason] for item in facts.proof.kept_in_float],
         ("Op", "Tensor", "Why"),
         "Ops that stay in float, and why.",
     )
@@ -524,7 +524,12 @@ def _benchmark(facts: Facts) -> Table:
     if facts.timed:
         total = f"of {sum(facts.proof.ops.values())}"
         rows.append(
-            ["Ops that XNNPACK does not take", f"{len(facts.timed[0].left)}", f"{len(facts.timed[1].left)} {total}", ""]
+            [
+                "Ops that XNNPACK does not take",
+                f"{len(facts.timed[0].undelegated)}",
+                f"{len(facts.timed[1].undelegated)} {total}",
+                "",
+            ]
         )
     return Table(
         rows,

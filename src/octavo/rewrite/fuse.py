@@ -27,12 +27,12 @@ class Fused:
     Args:
         graph: The fused graph, or the given graph if nothing could be fused.
         kinds: The number of removed ops, by kind.
-        left: Candidates that could not be fused, each with the reason.
+        not_fused: Candidates that could not be fused, each with the reason.
     """
 
     graph: Graph
     kinds: dict[str, int]
-    left: tuple[str, ...]
+    not_fused: tuple[str, ...]
 
 
 def fuse(graph: Graph) -> Fused:
@@ -63,7 +63,7 @@ def _fused(graph: Graph, rules: Sequence[Callable[[_Draft, Op], None]]) -> Fused
         # Only one rule is applied at a time: its changes may invalidate what another rule found.
         done = next((draft for draft in drafts if draft.dropped), None)
         if done is None:
-            return Fused(graph, dict(gone), tuple(reason for draft in drafts for reason in draft.left))
+            return Fused(graph, dict(gone), tuple(reason for draft in drafts for reason in draft.not_fused))
         gone.update(op.kind for op in done.dropped)
         graph = done.graph()
 
@@ -74,7 +74,7 @@ class _Draft:
     def __init__(self, graph: Graph) -> None:
         self.before = graph
         self.dropped: list[Op] = []
-        self.left: list[str] = []
+        self.not_fused: list[str] = []
 
     @cached_property
     def model(self) -> Any:
@@ -107,7 +107,7 @@ def _padding(draft: _Draft, op: Op) -> None:
     readers = graph.consumers.get(made.index, ())
     reason = _why_not_same(graph, op, source, made, readers)
     if reason is not None:
-        draft.left.append(f"{op}: {reason}")
+        draft.not_fused.append(f"{op}: {reason}")
         return
     for reader in readers:
         raw = draft.ops[reader.index]
@@ -153,13 +153,13 @@ def _activation(draft: _Draft, op: Op) -> None:
     maker = graph.producers.get(source.index)
     takes = None if maker is None else row(maker)
     if maker is None or maker.options is None or takes is None or not takes.fuses:
-        draft.left.append(f"{op} after {maker or 'an input'}: that op cannot fuse an activation function")
+        draft.not_fused.append(f"{op} after {maker or 'an input'}: that op cannot fuse an activation function")
     elif activation(maker) is not None:
-        draft.left.append(f"{op} after {maker}: that op has an activation function already")
+        draft.not_fused.append(f"{op} after {maker}: that op has an activation function already")
     elif not draft.alone(source.index):
-        draft.left.append(f"{op} after {maker}: another op or output also uses its input")
+        draft.not_fused.append(f"{op} after {maker}: another op or output also uses its input")
     elif source.qparams != made.qparams:
-        draft.left.append(f"{op} after {maker}: its input and output have different scales")
+        draft.not_fused.append(f"{op} after {maker}: its input and output have different scales")
     else:
         raw = draft.ops[maker.index]
         raw.outputs[0] = made.index
@@ -181,7 +181,7 @@ def _identity(draft: _Draft, op: Op) -> None:
             return
         source = graph.tensors[maker.inputs[0]]
     if made.index in graph.outputs:
-        draft.left.append(f"{op}: its result is an output of the model")
+        draft.not_fused.append(f"{op}: its result is an output of the model")
         return
     for reader in graph.consumers.get(made.index, ()):
         raw = draft.ops[reader.index]

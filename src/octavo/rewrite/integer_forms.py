@@ -42,14 +42,14 @@ class _Form:
         kind: The kind of the new op.
         inputs: Its inputs: indices of existing tensors, values of new constants, or ops whose results it reads.
         options: Its options in the schema.
-        said: A description for display.
+        what: A description for display.
         how: What int8 does with it, for display.
     """
 
     kind: str
     inputs: tuple[int | Array | _Form, ...]
     options: Any
-    said: str = ""
+    what: str = ""
     how: str = "for which LiteRT has an int8 kernel"
 
 
@@ -66,7 +66,7 @@ def integer_forms(graph: Graph) -> Rewritten:
 
     Example:
         >>> graph = Graph.read("float.tflite")
-        >>> integer_forms(graph).graph is graph, integer_forms(graph).said
+        >>> integer_forms(graph).graph is graph, integer_forms(graph).changes
         (True, ())
     """
     if any(tensor.qparams is not None for tensor in graph.tensors):
@@ -84,9 +84,9 @@ def integer_forms(graph: Graph) -> Rewritten:
         for index, raw in enumerate(subgraph.operators)
         for made in (_made(model, graph.ops[index], forms[index], int(raw.outputs[0])) if index in forms else [raw])
     ]
-    counts = Counter((graph.ops[index].kind, form.said, form.how) for index, form in forms.items())
-    said = (f"{count} {kind} became {what}, {how}." for (kind, what, how), count in counts.items())
-    return Rewritten(Graph.of(model, graph.name), (*real, *said))
+    counts = Counter((graph.ops[index].kind, form.what, form.how) for index, form in forms.items())
+    changes = (f"{count} {kind} became {what}, {how}." for (kind, what, how), count in counts.items())
+    return Rewritten(Graph.of(model, graph.name), (*real, *changes))
 
 
 def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
@@ -121,7 +121,7 @@ def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     subgraph.operators = [raw for place, raw in enumerate(subgraph.operators) if place not in dropped]
     for raw in subgraph.operators:
         raw.inputs = [instead.get(int(index), int(index)) for index in raw.inputs]
-    said = [
+    changes = [
         *(f"Input '{t.name}' takes bytes: {t.dtype} became uint8." for t in (graph.tensors[i] for i in images)),
         *(
             f"Input '{t.name}' takes real numbers: {t.dtype} became float32, and its CAST was removed."
@@ -129,7 +129,7 @@ def _real_inputs(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
         ),
     ]
     sweep(model)
-    return Graph.of(model, graph.name), tuple(said)
+    return Graph.of(model, graph.name), tuple(changes)
 
 
 def _to_real(graph: Graph, index: int) -> tuple[list[int], list[Op]] | None:
@@ -158,10 +158,10 @@ def _form(graph: Graph, op: Op) -> _Form | None:
     return None if rule is None or graph.tensors[op.outputs[0]].dtype != "float32" else rule(graph, op)
 
 
-def _product(op: Op, second: int | Array | _Form, said: str) -> _Form:
+def _product(op: Op, second: int | Array | _Form, what: str) -> _Form:
     options = schema.MulOptionsT()
     options.fusedActivationFunction = getattr(op.options, "fusedActivationFunction", 0)
-    return _Form("MUL", (op.inputs[0], second), options, said)
+    return _Form("MUL", (op.inputs[0], second), options, what)
 
 
 def _negative(graph: Graph, op: Op) -> _Form:

@@ -13,8 +13,8 @@ class Rewritten:
 
     Args:
         graph: The rewritten graph, or the given graph if nothing had to be changed.
-        said: What was changed, one sentence per change, for display.
+        changes: What was changed, one sentence per change, for display.
     """
 
     graph: Graph
-    said: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()

@@ -50,13 +50,13 @@ class Slim:
         graph: The smaller model.
         preprocess: The preprocessing of an image, which `pixels` changes. None if the model takes no image.
         steps: Every change, with its proof.
-        left: What could not be fused, and why.
+        not_fused: What could not be fused, and why.
     """
 
     graph: Graph
     preprocess: Preprocess | None
     steps: list[Step]
-    left: tuple[str, ...]
+    not_fused: tuple[str, ...]
 
 
 def slim(
@@ -87,10 +87,10 @@ def slim(
     at = graph
     steps: list[Step] = []
     codes = _encoded(at, preprocess, images)
-    left: tuple[str, ...] = ()
+    not_fused: tuple[str, ...] = ()
     if fuse:
         found = fused(at)
-        left = found.left
+        not_fused = found.not_fused
         if found.kinds:
             kinds = ", ".join(f"{count} {kind}" for kind, count in found.kinds.items())
             loose: tuple[Kernels, ...] = ("xnnpack",) if inputs_of(at)[0].dtype == "float32" else ()
@@ -119,7 +119,7 @@ def slim(
     steps.append(Step("strip", "removed names, notes, metadata and duplicate data", True, _same(at, after, codes)))
     for step in steps:
         _check(step, graph)
-    return Slim(after, preprocess, steps, left)
+    return Slim(after, preprocess, steps, not_fused)
 
 
 def _pixels(

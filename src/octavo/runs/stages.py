@@ -440,7 +440,7 @@ class _Run:
         plan = partial(build, allow_float=wanted.allow_float, precision=wanted.precision)
         tuned = tune(graph, ranges, self._feed(self.calibration, graph), wanted.tune, plan, self.progress)
         for step in tuned.steps:
-            self.progress.say(f"{step.act}: {step.tuned.said}")
+            self.progress.say(f"{step.name}: {step.tuned.summary}")
         self._write(TuningRecord(steps=[step.record for step in tuned.steps]))
         return tuned, quantize(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
 

@@ -44,7 +44,7 @@ class Timing:
         ratio: Its time divided by the first model's: the median over pairs of runs, and its 95% interval.
         throughput: Images per second, one image at a time on each core; None if not measured (threads above 1).
         footprint: Time to load, and memory.
-        left: Ops that the delegate does not take, by index and kind; all of them without a delegate.
+        undelegated: Ops that the delegate does not take, by index and kind; all of them without a delegate.
     """
 
     model: str
@@ -54,7 +54,7 @@ class Timing:
     ratio: Interval
     throughput: float | None
     footprint: Footprint
-    left: list[str]
+    undelegated: list[str]
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _time(models: Sequence[tuple[Path, Graph]], family: Kernels, threads: int, s
                 ratio=median_interval(kept / times[0]),
                 throughput=_throughput(graph, family, latency.median_ms, seconds / 4) if threads == 1 else None,
                 footprint=footprint(path, family, threads),
-                left=[str(op) for op in undelegated(graph, family)],
+                undelegated=[str(op) for op in undelegated(graph, family)],
             )
         )
     return made

@@ -79,7 +79,7 @@ def _cells(made: Benchmark, item: Timing) -> tuple[str, ...]:
         f"{item.footprint.load_ms:.1f}",
         "–" if memory is None else f"{memory / 1e6:.1f}",
         f"{made.files[item.model].bytes:,}",
-        _left(item.left) if item.kernels == "xnnpack" else "all (no delegate)",
+        _left(item.undelegated) if item.kernels == "xnnpack" else "all (no delegate)",
     )
 
 

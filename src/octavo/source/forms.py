@@ -19,7 +19,7 @@ Form = Literal["as_is", "to_change"]
 def _to_change(graph: Graph) -> Rewritten:
     done = plain(graph)
     formed = integer_forms(done.graph)
-    return Rewritten(formed.graph, (*done.said, *formed.said))
+    return Rewritten(formed.graph, (*done.changes, *formed.changes))
 
 
 _FORMS = {"as_is": Rewritten, "to_change": _to_change}
@@ -46,4 +46,4 @@ def formed(content: bytes, name: str, signature: str | None, size: Size | None, 
         check(content, chosen, opened(graph, sizes.shapes(graph)))
         done = static(graph, sizes)
         made = _FORMS[form](done.graph)
-        return Rewritten(made.graph, (*chosen.said, *done.said, *made.said))
+        return Rewritten(made.graph, (*chosen.changes, *done.changes, *made.changes))

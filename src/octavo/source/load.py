@@ -137,7 +137,7 @@ def _read(path: Path, signature: str | None, sizes: Sizes, use: Use) -> Loaded:
             size = sizes.settled(Graph(choose(content, name, signature).content, name))
         try_out(file, name, signature, size, use)
     made = formed(content, name, signature, size, use.form)
-    return Loaded(made.graph, found, content, made.said)
+    return Loaded(made.graph, found, content, made.changes)
 
 
 def takes_an_image(graph: Graph) -> bool:

@@ -25,7 +25,7 @@ from octavo.base.affine import QParams
 from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.tflite import control_flow, soundness
-from octavo.tflite.draft import add_buffer, operator_code
+from octavo.tflite.draft import add_buffer, operator
 from octavo.tflite.op_options import options_of
 from octavo.tflite.sparse import dense
 
@@ -344,10 +344,7 @@ class Graph:
                 twin.name, twin.buffer = f"{tensor.name};read".encode(), 0
                 subgraph.tensors.append(twin)
                 twins[tensor.index] = len(subgraph.tensors) - 1
-                step = schema.OperatorT()
-                step.opcodeIndex = operator_code(model, "QUANTIZE")
-                step.inputs, step.outputs = [entries[-1]], [twins[tensor.index]]
-                steps.append(step)
+                steps.append(operator(model, "QUANTIZE", [entries[-1]], [twins[tensor.index]]))
         for op, raw_op in zip(self.ops, subgraph.operators, strict=True):
             if raw_op.inputs is not None and op.kind not in ("QUANTIZE", "DEQUANTIZE"):
                 raw_op.inputs = [twins.get(int(index), int(index)) for index in raw_op.inputs]

@@ -121,7 +121,7 @@ def _dense_macs(graph: Graph, op: Op) -> int:
 
 def _matmul_macs(graph: Graph, op: Op) -> int:
     first = graph.tensors[op.inputs[0]].shape
-    return _size(graph, op.outputs[0]) * first[-2 if op.options is not None and op.options.adjX else -1]
+    return _size(graph, op.outputs[0]) * first[-2 if op.options.adjX else -1]
 
 
 def _always(version: int) -> Version:
@@ -152,7 +152,7 @@ def _conv_version(graph: Graph, op: Op) -> int:
 def _dense_version(graph: Graph, op: Op) -> int:
     if len(op.inputs) == 2:
         return 6
-    return 5 if op.options is not None and op.options.keepNumDims else 4
+    return 5 if op.options.keepNumDims else 4
 
 
 def _transpose_conv_version(graph: Graph, op: Op) -> int:
@@ -162,11 +162,11 @@ def _transpose_conv_version(graph: Graph, op: Op) -> int:
 
 
 def _resize_version(graph: Graph, op: Op) -> int:
-    return 3 if op.options is not None and (op.options.halfPixelCenters or op.options.alignCorners) else 2
+    return 3 if (op.options.halfPixelCenters or op.options.alignCorners) else 2
 
 
 def _strided_slice_version(graph: Graph, op: Op) -> int:
-    if op.options is not None and (op.options.ellipsisMask or op.options.newAxisMask):
+    if op.options.ellipsisMask or op.options.newAxisMask:
         return 6
     return 4 if len(graph.tensors[op.inputs[0]].shape) > 4 else 2
 

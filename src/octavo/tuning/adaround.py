@@ -104,7 +104,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
     effect.
     """
     images, table = Ordered(images), plan(graph, ranges)
-    ops, left = known(graph, table)
+    ops, unchanged = known(graph, table)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}
     # One part of the weights per core. BLAS would use several cores too, and they would wait for each other.
@@ -134,8 +134,8 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
                 "error_left": float(task.error(made.astype(np.float32)).sum() / max(least, 1e-300)),
             }
             advance(1)
-    said = f"Learned whether to round up or down the weights of {len(ops)} ops"
-    return Tuned(graph.replaced(changed), ranges, f"{said}{error_left(figures)}", tuple(left), figures)
+    summary = f"Learned whether to round up or down the weights of {len(ops)} ops"
+    return Tuned(graph.replaced(changed), ranges, f"{summary}{error_left(figures)}", tuple(unchanged), figures)
 
 
 def _grouped(op: Op, rows: Array) -> Array:

@@ -33,9 +33,9 @@ _FINE = 2.0**-24
 def correct_biases(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
     """Changes the biases of a float graph so that the mean outputs of every op are right in int8."""
     table = plan(graph, ranges)
-    ops, left = known(graph, table)
+    ops, unchanged = known(graph, table)
     biased = [op for op in ops if bias_of(graph, op) is not None]
-    left += [f"{op} has no bias to correct" for op in ops if op not in biased]
+    unchanged += [f"{op} has no bias to correct" for op in ops if op not in biased]
     entries = [graph.tensors[op.inputs[0]] for op in biased]
     params = [table.at(op, entry) for op, entry in zip(biased, entries, strict=True)]
     rules = [_observer(graph, op, at) for op, at in zip(biased, params, strict=True) if at is not None]
@@ -51,8 +51,10 @@ def correct_biases(graph: Graph, ranges: Ranges, images: Images, plan: Plan, pro
         shift = (off * (sums * (_fine(at) / len(images)))).sum(axis=1)
         changed[bias.name] = (bias.constant - shift).astype(np.float32)
         figures[bias.name] = {"largest": float(np.abs(shift).max()), "mean": float(np.abs(shift).mean())}
-    said = f"Corrected the biases of {len(biased)} ops for the mean shift of their outputs that rounded weights cause."
-    return Tuned(graph.replaced(changed), ranges, said, tuple(left), figures)
+    summary = (
+        f"Corrected the biases of {len(biased)} ops for the mean shift of their outputs that rounded weights cause."
+    )
+    return Tuned(graph.replaced(changed), ranges, summary, tuple(unchanged), figures)
 
 
 def _fine(params: QParams) -> float:

@@ -99,7 +99,7 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
     The new weights are exactly the values of the chosen codes, so quantization finds the same codes again.
     """
     table = plan(graph, ranges)
-    ops, left = known(graph, table)
+    ops, unchanged = known(graph, table)
     params = [table.at(op, graph.tensors[op.inputs[0]]) for op in ops]
     entries = [(op, at) for op, at in zip(ops, params, strict=True) if at is not None]
     rows = _input_rows(graph, entries, Ordered(images, _IMAGES), progress)
@@ -144,8 +144,8 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
             done.result()
     # The pool ends its work in any order.
     figures = {name: figures[name] for name in (graph.tensors[op.inputs[1]].name for op, _ in entries)}
-    said = f"Rounded the weights of {len(entries)} ops to the codes that keep their output error small"
-    return Tuned(graph.replaced(changed), ranges, f"{said}{error_left(figures)}", tuple(left), figures)
+    summary = f"Rounded the weights of {len(entries)} ops to the codes that keep their output error small"
+    return Tuned(graph.replaced(changed), ranges, f"{summary}{error_left(figures)}", tuple(unchanged), figures)
 
 
 def _grouped(op: Op, rows: Array) -> Array:

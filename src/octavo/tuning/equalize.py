@@ -57,7 +57,7 @@ def equalize(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
     these images the outputs stay the same, bit for bit. On other images a ReLU6 may clip at another value, but there
     the int8 range clips too.
     """
-    found, left = regions(graph)
+    found, unchanged = regions(graph)
     with progress.track("equalize: channels", len(images)) as advance:
         peaks = channel_peaks(graph, found, images, advance)
     scales = [_scales(graph, region, peaks) for region in found]
@@ -72,15 +72,15 @@ def equalize(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
         if np.any(scale != 1)
     }
     if not figures:
-        said = "Nothing to equalize: every channel is within a factor of two of its best scale."
-        return Tuned(graph, ranges, said, tuple(left), exact=True)
+        summary = "Nothing to equalize: every channel is within a factor of two of its best scale."
+        return Tuned(graph, ranges, summary, tuple(unchanged), exact=True)
     made = rescaled(graph, found, scales)
     with progress.track("equalize: ranges", len(images)) as advance:
         ranges = observe(made, images, ranges.observer, advance)
     scaled = sum(entry["scaled"] for entry in figures.values())
     count = sum(entry["channels"] for entry in figures.values())
-    said = f"Scaled {scaled:,} of {count:,} channels in {len(figures)} regions of the graph, by powers of two."
-    return Tuned(made, ranges, said, tuple(left), figures, exact=True)
+    summary = f"Scaled {scaled:,} of {count:,} channels in {len(figures)} regions of the graph, by powers of two."
+    return Tuned(made, ranges, summary, tuple(unchanged), figures, exact=True)
 
 
 def rescaled(graph: Graph, found: Sequence[Region], scales: Sequence[Array]) -> Graph:
@@ -112,7 +112,7 @@ def regions(graph: Graph) -> tuple[list[Region], list[str]]:
         The regions, and a sentence for every tensor between weights that is in none.
     """
     found: list[Region] = []
-    left: list[str] = []
+    unchanged: list[str] = []
     visited: set[int] = set()
     for op in graph.ops:
         start = op.outputs[0] if op.outputs else -1
@@ -126,13 +126,13 @@ def regions(graph: Graph) -> tuple[list[Region], list[str]]:
         if why is None and not readers:
             why = "no weights read it"
         if why is not None:
-            left.append(f"'{graph.tensors[start].name}' is not equalized: {why}")
+            unchanged.append(f"'{graph.tensors[start].name}' is not equalized: {why}")
             continue
         made = [o for o in touched if o.outputs[0] in inside]
         capped = tuple(graph.tensors[o.outputs[0]] for o in made if _caps(o))
         tensors = tuple(graph.tensors[o.outputs[0]] for o in made)
         found.append(Region(tensors, capped, tuple(writers), tuple(readers)))
-    return found, left
+    return found, unchanged
 
 
 def _flood(graph: Graph, start: int) -> tuple[set[int], str | None]:

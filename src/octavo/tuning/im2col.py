@@ -28,7 +28,7 @@ def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
         graph: A float graph.
         table: Its table; ops that stay in float are not supported.
     """
-    ops, left = [], []
+    ops, unchanged = [], []
     for op in graph.ops:
         rules = row(op)
         if rules is None or rules.weight is None:
@@ -38,14 +38,14 @@ def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
         windowed = rules.convolves and not rules.depthwise
         grouped = windowed and weights.shape[rules.layout.index("I")] != image.shape[-1]
         if weights.constant is None or weights.name not in table.stored:
-            left.append(f"{op} has no weights to round")
+            unchanged.append(f"{op} has no weights to round")
         elif rules.transposed or grouped:
-            left.append(
+            unchanged.append(
                 f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which tuning passes do not change"
             )
         else:
             ops.append(op)
-    return ops, left
+    return ops, unchanged
 
 
 def kernels(op: Op, weights: Array) -> Array:

@@ -25,12 +25,12 @@ class Step:
     """One tuning pass that was run.
 
     Args:
-        act: The pass's name in `TUNING_PASSES`.
+        name: The pass's name in `TUNING_PASSES`.
         seconds: How long it took.
         tuned: Its result.
     """
 
-    act: str
+    name: str
     seconds: float
     tuned: Tuned
 
@@ -39,10 +39,10 @@ class Step:
         """What is written of it."""
         made = self.tuned
         return StepRecord(
-            act=self.act,
+            name=self.name,
             seconds=round(self.seconds, 2),
-            said=made.said,
-            left=list(made.left),
+            summary=made.summary,
+            unchanged=list(made.unchanged),
             figures=dict(made.figures),
         )
 
@@ -55,17 +55,17 @@ class StepRecord(Part):
     """What one tuning pass changed.
 
     Args:
-        act: Its name.
+        name: Its name.
         seconds: How long it took.
-        said: What was changed, in a sentence.
-        left: What could not be changed, each with its reason.
+        summary: What was changed, in a sentence.
+        unchanged: What could not be changed, each with its reason.
         figures: What was changed, by the name of a tensor.
     """
 
-    act: str
+    name: str
     seconds: float
-    said: str
-    left: list[str]
+    summary: str
+    unchanged: list[str]
     figures: dict[str, Any]
 
 
@@ -78,6 +78,7 @@ class TuningRecord(Artefact):
 
     file = "tuning.json"
     what = "the tuning of a run"
+    version = 2
 
     steps: list[StepRecord]
 
@@ -100,7 +101,7 @@ class Tuning:
 
 
 def tune(
-    graph: Graph, ranges: Ranges, images: Images, acts: Sequence[str], plan: Plan, progress: Progress | None = None
+    graph: Graph, ranges: Ranges, images: Images, passes: Sequence[str], plan: Plan, progress: Progress | None = None
 ) -> Tuning:
     """Runs tuning passes on a float graph, in the order given.
 
@@ -108,7 +109,7 @@ def tune(
         graph: A float graph.
         ranges: The ranges of its activations.
         images: Calibration images: raw inputs, float32.
-        acts: Names in `TUNING_PASSES`; none leaves the graph unchanged.
+        passes: Names in `TUNING_PASSES`; none leaves the graph unchanged.
         plan: Makes the table that quantization will write, such as `octavo.quantization.table.build`.
         progress: Receives progress messages.
 
@@ -117,15 +118,15 @@ def tune(
         ModelError: The graph is quantized already, or its weights hold NaN or infinity.
     """
     progress = progress or Silent()
-    unknown = [name for name in acts if name not in TUNING_PASSES]
+    unknown = [name for name in passes if name not in TUNING_PASSES]
     if unknown:
         raise QuantizationError(f"There is no tuning pass '{unknown[0]}'.", f"Use {', '.join(TUNING_PASSES)}.")
     check_float(graph)
-    if not acts:
+    if not passes:
         return Tuning(graph, ranges, graph)
     reference = graph = graph.unshared()
     steps = []
-    for name in acts:
+    for name in passes:
         start = perf_counter()
         made = TUNING_PASSES[name](graph, ranges, images, plan, progress)
         graph, ranges = made.graph, made.ranges

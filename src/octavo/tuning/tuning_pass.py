@@ -28,16 +28,16 @@ class Tuned:
     Args:
         graph: The float graph, with other constants.
         ranges: The ranges of its activations.
-        said: What was changed, in a sentence.
-        left: What could not be changed, each with its reason.
+        summary: What was changed, in a sentence.
+        unchanged: What could not be changed, each with its reason.
         figures: What was changed, by the name of a tensor, as JSON values.
         exact: Whether the outputs are unchanged, so that int8 can be compared with this graph's activations.
     """
 
     graph: Graph
     ranges: Ranges
-    said: str
-    left: tuple[str, ...] = ()
+    summary: str
+    unchanged: tuple[str, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
     exact: bool = False
 
@@ -46,8 +46,8 @@ def error_left(figures: Mapping[str, Any]) -> str:
     """The end of a sentence about a pass that rounds weights: the share of the squared error that remains."""
     if not figures:
         return "."
-    left = median(figure["error_left"] for figure in figures.values())
-    return f": {left:.0%} of the squared error of nearest rounding remains (median)."
+    unchanged = median(figure["error_left"] for figure in figures.values())
+    return f": {unchanged:.0%} of the squared error of nearest rounding remains (median)."
 
 
 class TuningPass(Protocol):

@@ -58,7 +58,7 @@ def test_bare_relu_becomes_part_of_the_op_before_it() -> None:
     bare = _apart(fused)
     assert sum(op.kind == "RELU" for op in bare.ops) == 2
     change = activations(bare)
-    assert change is not None and "2 RELU" in change.said[0]
+    assert change is not None and "2 RELU" in change.changes[0]
     assert [op.kind for op in change.graph.ops] == [op.kind for op in fused.ops]
     samples = inputs()
     np.testing.assert_array_equal(
@@ -90,7 +90,7 @@ def test_infinite_paddings_become_finite() -> None:
     assert change is not None and infinite(change.graph) is None
     np.testing.assert_array_equal(Model(change.graph).predict(samples), Model(graph).predict(samples))
     made = plain(graph)
-    assert any("infinite" in sentence for sentence in made.said)
+    assert any("infinite" in sentence for sentence in made.changes)
     int8 = quantize(made.graph, calibrate(made.graph, samples))
-    real, said = Model(graph).predict(samples), Model(Graph(int8.content)).predict(samples)
-    assert 10 * np.log10(np.square(real).sum() / np.square(said - real).sum()) > 30
+    real, got = Model(graph).predict(samples), Model(Graph(int8.content)).predict(samples)
+    assert 10 * np.log10(np.square(real).sum() / np.square(got - real).sum()) > 30

@@ -40,7 +40,7 @@ def halves() -> File:
 def test_float16_constants_become_float32_exactly() -> None:
     before = halves().graph()
     done = plain(before)
-    assert done.said == ("2 float16 constants became float32, which holds each of their values exactly.",)
+    assert done.changes == ("2 float16 constants became float32, which holds each of their values exactly.",)
     assert [op.kind for op in done.graph.ops] == ["FULLY_CONNECTED"] * 2
     weight = next(tensor for tensor in done.graph.tensors if tensor.name == "weight0")
     assert weight.dtype == "float32"
@@ -55,7 +55,7 @@ def test_sparse_constants_become_dense(case: str, dtype: Any) -> None:
     file, whole = sparse_file(case, dtype)
     done = plain(file.graph())
     assert [op.kind for op in done.graph.ops] == ["ADD"]
-    assert "1 sparse constants became dense." in done.said
+    assert "1 sparse constants became dense." in done.changes
     assert done.graph.sparse == ()
     np.testing.assert_array_equal(answers(done.graph.content, np.zeros(whole.shape, np.float32))[0], whole)
 
@@ -73,7 +73,7 @@ def sparse_weight() -> File:
 def test_a_sparse_constant_that_an_op_reads_itself_becomes_dense() -> None:
     before = sparse_weight().graph()
     done = plain(before)
-    assert done.said == ("1 sparse constants became dense.",)
+    assert done.changes == ("1 sparse constants became dense.",)
     given = values(1, 16, seed=3)
     np.testing.assert_allclose(answers(done.graph.content, given)[0], answers(before.content, given)[0], rtol=1e-6)
     np.testing.assert_allclose(answers(done.graph.content, given)[0], given @ holey(8, 16).T, rtol=1e-5)
@@ -86,7 +86,9 @@ def test_what_is_computed_from_constants_alone_is_stored() -> None:
     file.op("TRANSPOSE", [weight, order], [turned], "Transpose")
     file.dense(x, turned, y)
     done = plain(file.ports([x], [y]).graph())
-    assert done.said == ("Results that were computed from constants only became constants; ops removed: 1 TRANSPOSE.",)
+    assert done.changes == (
+        "Results that were computed from constants only became constants; ops removed: 1 TRANSPOSE.",
+    )
     given = values(1, 4, seed=2)
     np.testing.assert_allclose(answers(done.graph.content, given)[0], given @ values(4, 3), rtol=1e-6)
 
@@ -118,8 +120,8 @@ def test_integer_weights_of_a_float_graph_become_float(channels: bool) -> None:
     file, weight = hybrid(channels)
     before = file.graph()
     done = plain(before)
-    (said,) = done.said
-    assert said.startswith("1 integer weights of a dynamic-range file became float32")
+    (change,) = done.changes
+    assert change.startswith("1 integer weights of a dynamic-range file became float32")
     assert all(tensor.qparams is None for tensor in done.graph.tensors)
     x = values(1, 32, seed=8)
     found = answers(done.graph.content, x)[0]
@@ -178,7 +180,7 @@ def test_tensors_that_nothing_uses_go() -> None:
     file.tensor("ghost", (1, 2))
     graph = file.graph()
     done = plain(graph)
-    assert done.said[0] == "2 unused tensors were removed, with constants of 4,000 bytes."
+    assert done.changes[0] == "2 unused tensors were removed, with constants of 4,000 bytes."
     assert {"spare", "ghost"}.isdisjoint(tensor.name for tensor in done.graph.tensors)
     assert len(done.graph.content) < len(graph.content)
 

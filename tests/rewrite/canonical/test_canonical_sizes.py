@@ -39,7 +39,7 @@ def test_an_open_batch_becomes_one_and_the_arithmetic_around_it_goes() -> None:
     before = flattening().graph()
     done = static(before)
     assert [op.kind for op in done.graph.ops] == ["CONV_2D", "RESHAPE", "FULLY_CONNECTED"]
-    assert done.said == (
+    assert done.changes == (
         "The open batch became 1.",
         "Sizes that were computed from shapes became constants; ops removed: 1 SHAPE, 1 STRIDED_SLICE, 1 PACK.",
     )
@@ -61,7 +61,7 @@ def test_a_graph_of_static_sizes_is_left_as_it_is() -> None:
     graph = file.ports([x], [y]).graph()
     done = static(graph)
     assert done.graph is graph
-    assert done.said == ()
+    assert done.changes == ()
 
 
 def test_arithmetic_that_static_sizes_make_constant_goes_from_integer_files_too() -> None:
@@ -109,7 +109,7 @@ def fixed(count: int = 3, mixes: bool = False, told: int | None = None) -> File:
 def test_a_fixed_batch_becomes_one_wherever_it_is_named(count: int) -> None:
     before = fixed(count).graph()
     done = static(before)
-    assert done.said == (f"The batch of {count} became 1.",)
+    assert done.changes == (f"The batch of {count} became 1.",)
     assert [done.graph.tensors[i].shape for i in (*done.graph.inputs, *done.graph.outputs)] == [(1, 2, 2, 2), (1, 4)]
     images = values(count, 2, 2, 2, seed=5)
     whole = answers(before.content, images)[0]
@@ -168,7 +168,7 @@ def open_image() -> File:
 def test_open_height_and_width_become_those_asked_for() -> None:
     before = open_image().graph()
     done = static(before, Sizes((9, 12)))
-    assert done.said == ("The open batch became 1.", "The open height and width of 'image' became 9 x 12.")
+    assert done.changes == ("The open batch became 1.", "The open height and width of 'image' became 9 x 12.")
     ports = [done.graph.tensors[i].shape for i in (*done.graph.inputs, *done.graph.outputs)]
     assert ports == [(1, 9, 12, 3), (1, 7, 10, 2)]
     image = values(1, 9, 12, 3, seed=3)

@@ -60,7 +60,7 @@ def test_it_computes_what_the_custom_op_computes(
     graph = upsampling(options, kernel, out)
     made = plain(graph)
     assert [op.kind for op in made.graph.ops] == ["TRANSPOSE_CONV"]
-    assert any("Convolution2DTransposeBias became TRANSPOSE_CONV" in sentence for sentence in made.said)
+    assert any("Convolution2DTransposeBias became TRANSPOSE_CONV" in sentence for sentence in made.changes)
     x = values(1, SIDE, SIDE, DEPTH, seed=5, scale=1.0)
     wanted = by_hand(graph, x, options[:0:-1], start)  # type: ignore[arg-type]
     (found,) = answers(made.graph.content, x)
@@ -72,7 +72,7 @@ def test_it_becomes_int8() -> None:
     graph = plain(upsampling((1, 2, 2), 2, (10, 10))).graph
     samples = values(16, SIDE, SIDE, DEPTH, seed=5, scale=1.0)
     made = quantize(graph, calibrate(graph, samples))
-    assert prove(made).float_left == []
+    assert prove(made).kept_in_float == []
 
 
 @pytest.mark.parametrize("options", [(1, 2), (0, 2, 2), (1, 0, 2)])

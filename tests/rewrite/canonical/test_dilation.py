@@ -63,7 +63,7 @@ def test_the_floats_are_the_same(size: int, kernel: int, step: int, padding: str
     kinds = [op.kind for op in made.graph.ops]
     assert kinds == [*(["PAD"] if padding == "OTHER" else []), conv.kind]
     assert (conv.options.dilationHFactor, conv.options.dilationWFactor) == (step, step)
-    assert any("1 dilated convolutions took the place" in sentence for sentence in made.said)
+    assert any("1 dilated convolutions took the place" in sentence for sentence in made.changes)
     given = values(1, size, size, CHANNELS, seed=9, scale=1.0)
     (wanted,), (found,) = answers(graph.content, given), answers(made.graph.content, given)
     np.testing.assert_allclose(found, wanted, atol=2e-6)

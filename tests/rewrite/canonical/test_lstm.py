@@ -54,7 +54,7 @@ def test_the_floats_are_those_of_the_op(steps: int, clip: float, time_major: boo
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" not in kinds and kinds.count("SPLIT") == steps
     # The state can reach bounds below the number of steps alone.
     assert kinds.count("MINIMUM") == kinds.count("MAXIMUM") == (7 if clip == 0.75 else 0)
-    assert any(f"1 LSTM of {steps} steps became the ops of its steps" in sentence for sentence in made.said)
+    assert any(f"1 LSTM of {steps} steps became the ops of its steps" in sentence for sentence in made.changes)
     assert made.graph.variables == () and graph.variables != ()
     given = values(*graph.tensors[graph.inputs[0]].shape, seed=3, scale=2.0)
     (wanted,), (found,) = answers(graph.content, given), answers(made.graph.content, given)
@@ -88,7 +88,7 @@ def test_it_becomes_int8() -> None:
     graph = plain(layer(12, 10.0)).graph
     samples = values(40, 12, FEATURES, seed=2, scale=1.0)
     made = quantize(graph, calibrate(graph, samples))
-    assert prove(made).float_left == []
+    assert prove(made).kept_in_float == []
     found = judged(graph, Graph(made.content), samples)
     assert found.worst.sqnr is not None and found.worst.sqnr > 25
 

@@ -49,7 +49,7 @@ def by_litert(content: bytes, key: str, **given: np.ndarray) -> dict[str, np.nda
 def test_a_signature_with_its_own_subgraph(key: str) -> None:
     content = apart()
     chosen = choose(content, "'m'", key)
-    assert chosen.said == (f"The signature '{key}' is used, of 'plus', 'less'.",)
+    assert chosen.changes == (f"The signature '{key}' is used, of 'plus', 'less'.",)
     graph = Graph(chosen.content)
     check(content, chosen, graph)
     a, b = values(1, 4), values(1, 4, seed=1)

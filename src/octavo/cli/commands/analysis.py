@@ -231,9 +231,9 @@ def calibrate(
         ),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Random draws for each size.")] = 5,
-    judges: Annotated[
+    validation: Annotated[
         int | None,
-        typer.Option("--judges", min=2, help="Number of other images to evaluate on; a third by default."),
+        typer.Option("--validation", min=2, help="Number of other images to evaluate on; a third by default."),
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for study.json and study.png.")] = None,
     json_: JsonFlag = False,
@@ -249,7 +249,7 @@ def calibrate(
         quantization,
         sizes=None if sizes is None else numbers("sizes", sizes),
         draws=draws,
-        judges=judges,
+        validation=validation,
         progress=Shown(),
     )
     value = {"model": str(model), **found.to_json()}

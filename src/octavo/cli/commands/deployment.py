@@ -61,10 +61,10 @@ def slim(
             classes = f", same class on {item.agreement:.1%}" if made.classified else ""
             finding = "bit-equal" if item.equal else f"differs by up to {item.steps:g}{unit}{classes}"
             say(f"        {item.kernels:10} {finding}; {item.inputs} samples, {item.distinct} different outputs")
-    for reason in made.left[:5]:
+    for reason in made.not_fused[:5]:
         say(f"kept    {reason}")
-    if len(made.left) > 5:
-        say(f"kept    {len(made.left) - 5} more like these; --json lists them")
+    if len(made.not_fused) > 5:
+        say(f"kept    {len(made.not_fused) - 5} more like these; --json lists them")
     say(f"proof   on {made.images}")
     if made.preprocess is not None:
         say(f"input   {made.preprocess.describe()}")

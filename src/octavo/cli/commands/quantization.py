@@ -87,15 +87,15 @@ def quantize(
         _report(model, inputs, out, report, {"quantize": {"method": "ptq", **vars(quantization)}}, force, json_)
         return
     if searches:
-        from octavo.analysis.target_search import Wish
+        from octavo.analysis.target_search import Goal
         from octavo.api.search import search
 
-        wish = Wish(max_drop, max_size, max_latency)
+        goal = Goal(max_drop, max_size, max_latency)
         found = search(
             model,
             inputs,
             out,
-            wish,
+            goal,
             quantization,
             validation=validation,
             train=train,

@@ -31,7 +31,7 @@ def _no_limit(graph: Graph, op: Op) -> str:
 
 
 def _no_fused(graph: Graph, op: Op) -> str:
-    return "has a fused activation" if op.options is not None and op.options.fusedActivationFunction else ""
+    return "has a fused activation" if op.options.fusedActivationFunction else ""
 
 
 def _same_dilation(graph: Graph, op: Op) -> str:
@@ -60,7 +60,7 @@ def _mean(graph: Graph, op: Op) -> str:
 
 
 def _one_dimension(graph: Graph, op: Op) -> str:
-    if op.options is not None and op.options.weightsFormat:
+    if op.options.weightsFormat:
         return "has shuffled weights"
     long = [n for n in graph.tensors[op.outputs[0]].shape if n > 1]
     return "makes more than one dimension" if len(long) > 1 else ""

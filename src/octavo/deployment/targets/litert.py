@@ -37,7 +37,7 @@ class LiteRT:
         left = [str(op) for op in undelegated(trial.graph)]
         taken = len(trial.graph.ops) - len(left)
         about = f"XNNPACK takes {taken} of {len(trial.graph.ops)} ops"
-        return Answer(True, about + (f", and leaves {', '.join(left[:3])}" if left else ""), {"left": left})
+        return Answer(True, about + (f", and leaves {', '.join(left[:3])}" if left else ""), {"undelegated": left})
 
     def runs(self, trial: Trial) -> Answer:
         """Runs every image."""

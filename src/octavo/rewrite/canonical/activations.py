@@ -22,18 +22,18 @@ def activations(graph: Graph) -> Change | None:
         return None
     fused = fuse_activations(graph)
     made = without_prelu(fused.graph)
-    said = []
+    changes = []
     if fused.kinds:
         kinds = ", ".join(f"{count} {kind}" for kind, count in fused.kinds.items())
-        said.append(f"Activation functions were fused into the ops before them: {kinds}.")
+        changes.append(f"Activation functions were fused into the ops before them: {kinds}.")
     if made is not fused.graph:
         count = sum(op.kind == "PRELU" for op in graph.ops) - sum(op.kind == "PRELU" for op in made.ops)
-        said.append(f"{count} PRELU became MUL and MAXIMUM or MINIMUM, which LiteRT computes faster in int8.")
-    if not said:
+        changes.append(f"{count} PRELU became MUL and MAXIMUM or MINIMUM, which LiteRT computes faster in int8.")
+    if not changes:
         return None
     model = made.copied()
     sweep(model)
-    return Change(Graph.of(model, graph.name), tuple(said))
+    return Change(Graph.of(model, graph.name), tuple(changes))
 
 
 def has_activations(graph: Graph) -> bool:

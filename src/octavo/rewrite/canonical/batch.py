@@ -72,7 +72,7 @@ def _named_as_one(graph: Graph, count: int) -> Graph:
             continue
         values.flat[0] //= count
         _read_instead(model, op, place, asked, values)
-        if op.kind == "RESHAPE" and op.options is not None and op.options.newShape is not None:
+        if op.kind == "RESHAPE" and op.options.newShape is not None:
             subgraph.operators[op.index].builtinOptions.newShape = [int(n) for n in values]
     return Graph.of(model, graph.name)
 

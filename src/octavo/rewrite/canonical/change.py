@@ -14,13 +14,13 @@ class Change:
 
     Args:
         graph: The rewritten graph.
-        said: What was changed, one sentence per change, for display.
+        changes: What was changed, one sentence per change, for display.
         tolerance: The largest allowed difference of a float output, as a fraction of its largest value.
         refusal: The error message and the remedy for a larger difference.
     """
 
     graph: Graph
-    said: tuple[str, ...]
+    changes: tuple[str, ...]
     tolerance: float = 0.0
     refusal: tuple[str, str] = (
         "its canonical form gives other outputs",

@@ -30,17 +30,17 @@ def constants(graph: Graph) -> Change | None:
         and graph.tensors[op.inputs[0]].dtype == "float16"
         and graph.tensors[op.inputs[0]].constant is not None
     }
-    said = []
+    changes = []
     if halves:
-        said.append(f"{len(halves)} float16 constants became float32, which holds each of their values exactly.")
+        changes.append(f"{len(halves)} float16 constants became float32, which holds each of their values exactly.")
     if sparse := graph.sparse:
-        said.append(f"{len(sparse)} sparse constants became dense.")
+        changes.append(f"{len(sparse)} sparse constants became dense.")
     if others := {kind: count for kind, count in gone.items() if kind not in ("DEQUANTIZE", "DENSIFY")}:
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.items())
-        said.append(f"Results that were computed from constants only became constants; ops removed: {kinds}.")
-    if gone and not said:
-        said.append(f"{gone['DEQUANTIZE']} constants behind DEQUANTIZE became float32.")
-    return Change(made, tuple(said), 0.0 if whole is graph else ROUNDING) if said else None
+        changes.append(f"Results that were computed from constants only became constants; ops removed: {kinds}.")
+    if gone and not changes:
+        changes.append(f"{gone['DEQUANTIZE']} constants behind DEQUANTIZE became float32.")
+    return Change(made, tuple(changes), 0.0 if whole is graph else ROUNDING) if changes else None
 
 
 def _dense(graph: Graph) -> Graph:

@@ -29,8 +29,8 @@ def custom(graph: Graph) -> Change | None:
     for op in chosen:
         subgraph.operators[op.index] = _transpose_conv(model, graph, op)
     sweep(model)
-    said = f"{len(chosen)} Convolution2DTransposeBias became TRANSPOSE_CONV, which LiteRT has built in."
-    return Change(Graph.of(model, graph.name), (said,), ROUNDING)
+    change = f"{len(chosen)} Convolution2DTransposeBias became TRANSPOSE_CONV, which LiteRT has built in."
+    return Change(Graph.of(model, graph.name), (change,), ROUNDING)
 
 
 def replaceable(graph: Graph, op: Op) -> bool:

@@ -72,8 +72,10 @@ def dilation(graph: Graph) -> Change | None:
         _join(model, graph, each, operators)
     subgraph.operators = [raw for raws in operators.values() for raw in raws]
     sweep(model)
-    said = f"{len(found)} dilated convolutions took the place of SPACE_TO_BATCH_ND, convolution and BATCH_TO_SPACE_ND."
-    return Change(Graph.of(model, graph.name), (said,), ROUNDING)
+    change = (
+        f"{len(found)} dilated convolutions took the place of SPACE_TO_BATCH_ND, convolution and BATCH_TO_SPACE_ND."
+    )
+    return Change(Graph.of(model, graph.name), (change,), ROUNDING)
 
 
 def has_dilation(graph: Graph) -> bool:

@@ -49,12 +49,12 @@ def lstm(graph: Graph) -> Change | None:
     subgraph.operators = operators
     sweep(model)
     steps = Counter(_steps(graph, op) for op in layers)
-    said = tuple(
+    changes = tuple(
         f"{count} LSTM of {number} steps became the ops of its steps, which start from a state of zeros in each run."
         for number, count in steps.items()
     )
     doubt = ("an LSTM does not compute what its steps compute", "Build the layer with `unroll=True`, and export again.")
-    return Change(Graph.of(model, graph.name), said, _TOLERANCE, doubt)
+    return Change(Graph.of(model, graph.name), changes, _TOLERANCE, doubt)
 
 
 def plain_lstm(graph: Graph, op: Op) -> bool:

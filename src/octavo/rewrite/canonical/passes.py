@@ -78,7 +78,7 @@ def _done(graph: Graph, rewrites: Sequence[Rewrite]) -> Rewritten:
         if exact.difference(before, alike[-1].graph, tolerance) is not None:
             raise _refusal(before, alike)
         before = alike[-1].graph
-    return Rewritten(at, tuple(sentence for change in changes for sentence in change.said))
+    return Rewritten(at, tuple(sentence for change in changes for sentence in change.changes))
 
 
 def _refusal(graph: Graph, changes: Sequence[Change]) -> ModelError:

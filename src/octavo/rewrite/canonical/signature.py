@@ -23,12 +23,12 @@ class Chosen:
     Args:
         content: The bytes of a `.tflite` file with only that graph. The given bytes if the file has no other graph.
         key: The name of the signature that the file was reduced to, or None.
-        said: What was changed, for display.
+        changes: What was changed, for display.
     """
 
     content: bytes
     key: str | None = None
-    said: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 def choose(content: bytes, name: str, signature: str | None = None) -> Chosen:
@@ -59,15 +59,15 @@ def _choose(content: bytes, model: Any, name: str, signature: str | None) -> Cho
     if len(model.subgraphs) == 1 and (key is None or _is_whole(subgraph, known[key])):
         return Chosen(content)
     if len(known) > 1:
-        said = f"The signature '{key}' is used, of {_listed(known)}."
+        change = f"The signature '{key}' is used, of {_listed(known)}."
     else:
-        said = f"{len(model.subgraphs) - 1} unused subgraphs were removed."
+        change = f"{len(model.subgraphs) - 1} unused subgraphs were removed."
     if key is not None:
         _cut(subgraph, known[key])
         known[key].subgraphIndex = 0
     model.subgraphs, model.signatureDefs = [subgraph], None if key is None else [known[key]]
     sweep(model)
-    return Chosen(serialize(model), key, (said,))
+    return Chosen(serialize(model), key, (change,))
 
 
 def check(content: bytes, chosen: Chosen, graph: Graph) -> None:

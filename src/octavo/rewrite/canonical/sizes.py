@@ -31,21 +31,21 @@ class Sizes:
     def __call__(self, graph: Graph) -> Change | None:
         """Sets the open dimensions of a graph. A rewrite of the canonical form."""
         shapes = self.shapes(graph)
-        said = []
+        changes = []
         batch = any(graph.tensors[index].shape[0] < 1 for index in shapes)
         if batch:
-            said.append("The open batch became 1.")
+            changes.append("The open batch became 1.")
         for index, shape in shapes.items():
             if (places := _image(graph.tensors[index])) and any(graph.tensors[index].shape[p] < 1 for p in places):
                 high, wide = (shape[p] for p in places)
-                said.append(f"The open height and width of '{graph.tensors[index].name}' became {high} x {wide}.")
+                changes.append(f"The open height and width of '{graph.tensors[index].name}' became {high} x {wide}.")
         if not shapes:
             known = Known.of(graph).shapes
             if any(n < 1 for index in known for n in graph.tensors[index].shape):
-                said.append("Sizes that the file leaves open became those that LiteRT computes.")
+                changes.append("Sizes that the file leaves open became those that LiteRT computes.")
             else:
                 return _corrected(graph, known)
-        return Change(static(graph, shapes), tuple(said))
+        return Change(static(graph, shapes), tuple(changes))
 
     def shapes(self, graph: Graph) -> dict[int, Shape]:
         """The static shape of each input that has an open dimension, by the input's index.
@@ -92,10 +92,10 @@ class Sizes:
             for place, wanted in zip(places, size or (), strict=False):
                 if shape[place] < 1:
                     shape[place] = wanted
-        said = ", ".join("open" if n < 1 else str(n) for n in tensor.shape)
+        listed = ", ".join("open" if n < 1 else str(n) for n in tensor.shape)
         if any(n < 1 for n in shape):
             raise ModelError(
-                f"{graph.name} leaves sizes of its input '{tensor.name}' open: its shape is ({said}).",
+                f"{graph.name} leaves sizes of its input '{tensor.name}' open: its shape is ({listed}).",
                 "Set `size` to a height and width, such as `size=224 224`, or give images that all have one size."
                 if places and all(shape[p] > 0 for p in range(len(shape)) if p not in places)
                 else "Export the model with static sizes.",
