@@ -10,7 +10,7 @@ from tiny import tiny_tflite, write_folder
 
 import octavo.tuning.adaround
 from octavo.analysis.pareto import front, picture, points
-from octavo.analysis.target_search import FloatRecord, SearchRecord, TrialRecord, Wish
+from octavo.analysis.target_search import FloatRecord, Goal, SearchRecord, TrialRecord
 from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.api.search import search as search_file
 from octavo.base.errors import DataError, OctavoError, QuantizationError
@@ -29,7 +29,7 @@ def model(tmp_path: Path) -> Path:
 def test_the_model_its_sidecar_and_the_record_are_written(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "int8.tflite"
     photos = write_folder(tmp_path / "photos", 60)
-    found = search_file(model, photos, out, Wish(drop=20.0), images=20, validation=20, train=False)
+    found = search_file(model, photos, out, Goal(drop=20.0), images=20, validation=20, train=False)
     assert found.chosen is not None and out.read_bytes() == found.chosen.content
     assert all(t.dtype != "float32" for t in Graph(out.read_bytes()).tensors)
     assert Path(f"{out}.json").is_file()
@@ -44,7 +44,7 @@ def test_an_unmet_wish_writes_the_record_alone_and_says_what_came_nearest(
     out = tmp_path / "int8.tflite"
     photos = write_folder(tmp_path / "photos", 60)
     with pytest.raises(QuantizationError, match="at most 10 bytes, on 20 validation images") as caught:
-        search_file(model, photos, out, Wish(size=10), images=20, validation=20, train=False)
+        search_file(model, photos, out, Goal(size=10), images=20, validation=20, train=False)
     assert "smallest: " in str(caught.value)
     assert not out.exists() and Path(f"{out}.search.json").is_file()
 
@@ -52,9 +52,9 @@ def test_an_unmet_wish_writes_the_record_alone_and_says_what_came_nearest(
 def test_images_without_labels_cannot_judge(model: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "photos.npz", x_train=np.zeros((30, 8, 8, 3), np.uint8))
     with pytest.raises(DataError, match="needs labelled images"):
-        search_file(model, tmp_path / "photos.npz", tmp_path / "int8.tflite", Wish(drop=1.0))
+        search_file(model, tmp_path / "photos.npz", tmp_path / "int8.tflite", Goal(drop=1.0))
     with pytest.raises(QuantizationError, match="needs a target"):
-        search_file(model, tmp_path / "photos.npz", tmp_path / "int8.tflite", Wish())
+        search_file(model, tmp_path / "photos.npz", tmp_path / "int8.tflite", Goal())
 
 
 def test_the_front_is_what_no_other_row_beats() -> None:
@@ -74,7 +74,7 @@ def test_searches_and_runs_in_one_picture(tmp_path: Path) -> None:
     trial = TrialRecord(way="minmax", score=share, against_float=share, bytes=300, median_ms=1.0, seconds=2.0)
     record = SearchRecord(
         model="a.tflite",
-        wish=Wish(drop=1.0),
+        goal=Goal(drop=1.0),
         metric=SingleLabelScores.metric,
         images=20,
         before=FloatRecord(score=0.9, bytes=900, median_ms=3.0),
