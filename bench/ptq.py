@@ -30,7 +30,8 @@ import numpy as np
 METHODS = {
     "floor": "floor, warm: float forward",
     "floor_file": "floor, from float .tflite: load and float forward",
-    "octavo": "Octavo, from float .tflite",
+    "octavo_call": "Octavo, the whole call: `octavo.quantize` from file to file",
+    "octavo": "Octavo, its passes alone, from float .tflite",
     "octavo_plain": "the same without tuning",
     "octavo_keras": "Octavo, from .keras",
     "litert_quantizer": "litert-quantizer's calibration",
@@ -40,7 +41,7 @@ IMAGES = 100
 
 
 def prepare(folder: Path, run: Path | None) -> None:
-    """Writes float.tflite, model.keras and calibration.npy into the folder."""
+    """Writes float.tflite, model.keras and the calibration images into the folder."""
     from octavo.data.preprocess import Preprocess
     from octavo.recipe.schema import load_recipe
     from octavo.runs.stages import calibration_of, splits_of
@@ -62,6 +63,7 @@ def prepare(folder: Path, run: Path | None) -> None:
         (folder / "float.tflite").write_bytes(to_float_tflite(model))
         calibration = np.random.default_rng(0).uniform(-1, 1, (IMAGES, 224, 224, 3)).astype(np.float32)
     np.save(folder / "calibration.npy", calibration)
+    np.savez(folder / "calibration.npz", x_train=calibration)
 
 
 def work(method: str, folder: Path) -> tuple[float, bytes]:
@@ -71,6 +73,7 @@ def work(method: str, folder: Path) -> tuple[float, bytes]:
         "floor": _floor,
         "floor_file": _floor_file,
         "octavo": _octavo,
+        "octavo_call": _octavo_call,
         "octavo_plain": _octavo_plain,
         "octavo_keras": _octavo_keras,
         "litert_quantizer": _litert_quantizer,
@@ -113,6 +116,16 @@ def _floor_file(folder: Path, images: Any) -> tuple[float, bytes]:
 
 def _octavo(folder: Path, images: Any) -> tuple[float, bytes]:
     return _post_training(folder, images, ("compensate",))
+
+
+def _octavo_call(folder: Path, images: Any) -> tuple[float, bytes]:
+    import octavo.api.quantize
+
+    _imported()
+    data, out = folder / "calibration.npz", folder / f"{os.getpid()}.tflite"
+    start = time.perf_counter()
+    octavo.quantize(folder / "float.tflite", data, out, images=len(images), force=True)
+    return time.perf_counter() - start, out.read_bytes()
 
 
 def _octavo_plain(folder: Path, images: Any) -> tuple[float, bytes]:

@@ -11,6 +11,7 @@ import octavo
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.preprocess import Preprocess
 from octavo.quantization import data_checks
+from octavo.quantization.calibrate import survey
 from octavo.tflite.graph import Graph
 
 PREPROCESS = Preprocess((SIZE, SIZE))
@@ -24,9 +25,9 @@ def test_good_images_give_no_alarm() -> None:
     images, labels = pictures(60)
     graph, inputs = Graph(tiny_tflite()), PREPROCESS.apply(images)
     assert data_checks.of_images(_set(images, labels)) == []
-    assert data_checks.of_answers(graph, inputs, labels) == []
-    assert data_checks.of_answers(graph, inputs) == []
-    assert data_checks.of_ranges(graph, inputs) == []
+    assert data_checks.of_answers(graph, survey(graph, inputs), labels) == []
+    assert data_checks.of_answers(graph, survey(graph, inputs)) == []
+    assert data_checks.of_ranges(survey(graph, inputs)) == []
 
 
 def test_few_images_of_one_class() -> None:
@@ -50,24 +51,25 @@ def test_constant_and_repeated_images() -> None:
 def test_pixels_of_another_scale(labelled: bool) -> None:
     """Raw pixels into a model of [-1, 1]: its ReLU6 cuts all channels alike, and one class wins throughout."""
     images, labels = pictures(60)
-    found = data_checks.of_answers(
-        Graph(tiny_tflite()), images.astype(np.float32) + 50, labels if labelled else None, "[0, 255]"
-    )
+    graph = Graph(tiny_tflite())
+    seen = survey(graph, images.astype(np.float32) + 50)
+    found = data_checks.of_answers(graph, seen, labels if labelled else None, "[0, 255]")
     assert ["no better than guessing" in text or "the same class" in text for text in found] == [True]
     assert "Pixels were scaled to [0, 255]" in found[0]
 
 
 def test_labels_of_another_order() -> None:
     images, labels = pictures(60)
-    (text,) = data_checks.of_answers(Graph(tiny_tflite()), PREPROCESS.apply(images), (labels + 1) % 3)
+    graph = Graph(tiny_tflite())
+    (text,) = data_checks.of_answers(graph, survey(graph, PREPROCESS.apply(images)), (labels + 1) % 3)
     assert "is right for 0 of 60" in text and "order of the channels and of the classes" in text
 
 
 def test_two_images_that_own_the_ranges() -> None:
     inputs = PREPROCESS.apply(pictures(60)[0]) * 0.1
-    assert data_checks.of_ranges(Graph(tiny_tflite()), inputs) == []
+    assert data_checks.of_ranges(survey(Graph(tiny_tflite()), inputs)) == []
     inputs[:2] *= 40
-    (text,) = data_checks.of_ranges(Graph(tiny_tflite()), inputs)
+    (text,) = data_checks.of_ranges(survey(Graph(tiny_tflite()), inputs))
     assert "depends on 2 of 60 images" in text and "`observer='percentile'`" in text
 
 

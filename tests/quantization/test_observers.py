@@ -11,7 +11,8 @@ from tiny import pictures, tiny_tflite
 from octavo.base.errors import QuantizationError
 from octavo.data.preprocess import Preprocess
 from octavo.quantization.calibrate import calibrate
-from octavo.quantization.observer import Observer
+from octavo.quantization.minmax import MINMAX, Extremes
+from octavo.quantization.observer import Observer, both
 from octavo.quantization.observers import OBSERVERS, run_observers
 from octavo.quantization.percentile import percentile
 from octavo.runtime import litert as runtime
@@ -160,14 +161,15 @@ def test_unknown_observer() -> None:
 
 def test_what_has_reached_both_ends_of_its_clip_is_not_looked_at_again() -> None:
     graph = Graph(small_tflite(cap=True))
-    images = 8 * batch(24)
+    # Several for each core, since each looks on its own.
+    images = np.tile(8 * batch(24), (10, 1, 1, 1))
     clipped = [op for op in graph.ops if clips(op) == (0.0, 6.0)]
     tensors = [graph.tensors[op.outputs[0]] for op in clipped]
     assert tensors
     looks = [0] * len(tensors)
 
     def counting(place: int) -> Observer:
-        def update(state: tuple[float, float], values: np.ndarray) -> tuple[float, float]:
+        def update(state: Extremes, values: np.ndarray) -> Extremes:
             looks[place] += 1
             return rule.update(state, values)
 
@@ -182,7 +184,35 @@ def test_what_has_reached_both_ends_of_its_clip_is_not_looked_at_again() -> None
             kept.append(values.copy())
 
     runtime.Model(graph.exposed(tensors), workers=1).each(images, look)
-    assert states == [(float(np.min(values)), float(np.max(values))) for values in seen]
-    assert (0.0, 6.0) in states
+    ranges = [state.range for state in states]
+    assert ranges == [(float(np.min(values)), float(np.max(values))) for values in seen]
+    assert (0.0, 6.0) in ranges
     # Of those that reach both ends, as soon as that.
     assert min(looks) < len(images)
+
+
+def test_min_max_knows_how_far_its_range_depends_on_two_images() -> None:
+    """Against sorted minima and maxima of all images."""
+    images = [RNG.normal(0, scale, 50).astype(np.float32) for scale in [1.0] * 30 + [9.0, 7.0]]
+    state = MINMAX.init()
+    halves = [MINMAX.init(), MINMAX.init()]
+    for place, values in enumerate(images):
+        state = MINMAX.update(state, values)
+        halves[place % 2] = MINMAX.update(halves[place % 2], values)
+    lows, highs = np.sort([values.min() for values in images]), np.sort([values.max() for values in images])
+    assert state == MINMAX.merge(*halves) and MINMAX.finish(state) == (lows[0], highs[-1])
+    assert state.dependence == pytest.approx((highs[-3] - lows[2]) / (highs[-1] - lows[0]), rel=1e-6)
+    assert state.dependence < 0.5
+    broken = MINMAX.update(state, np.array([0.0, np.nan], np.float32))
+    assert not np.any(np.isfinite(MINMAX.finish(broken))) and MINMAX.init().dependence == 1.0
+
+
+def test_two_observers_at_once_find_what_each_finds_alone() -> None:
+    joined, alone = both(OBSERVERS["percentile"], MINMAX), OBSERVERS["percentile"]
+    states = [joined.init(), alone.init(), MINMAX.init()]
+    for values in SAMPLES.values():
+        states = [
+            rule.update(state, values.astype(np.float32))
+            for rule, state in zip((joined, alone, MINMAX), states, strict=True)
+        ]
+    assert joined.finish(states[0]) == alone.finish(states[1]) and states[0][1] == states[2]

@@ -8,7 +8,7 @@ hides a part with small values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from octavo.base.artefact import Artefact
 from octavo.base.stats import decibels
 from octavo.quantization.observers import Images
 from octavo.rewrite.split_outputs import parts_of
-from octavo.runtime.litert import Model
+from octavo.runtime.litert import Model, Port, outputs_of
 from octavo.tflite.graph import WHOLE, Graph
 
 Array = npt.NDArray[Any]
@@ -181,7 +181,14 @@ class AnswersRecord(Artefact):
         return Answers(self.samples, tuple(self.outputs), self.tensor)
 
 
-def answers(before: Graph, after: Graph, samples: Images) -> Answers:
+def sampled(count: int) -> list[int]:
+    """The places of the samples that `answers` runs: at most `SAMPLES`, spread evenly."""
+    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int))]
+
+
+def answers(
+    before: Graph, after: Graph, samples: Images, known: Mapping[int, Sequence[Array]] | None = None
+) -> Answers:
     """Compares all outputs of two forms of one model.
 
     Args:
@@ -189,15 +196,17 @@ def answers(before: Graph, after: Graph, samples: Images) -> Answers:
         after: The int8 model.
         samples: Inputs of the float model, as reals without the batch axis; tuples if it has several inputs. At most
             `SAMPLES` of them, spread evenly, are run.
+        known: The float model's raw outputs for these, by the sample's place, if it has run already.
 
     Raises:
         ModelError: LiteRT refuses a model, or they are not two forms of one.
     """
-    places = np.unique(np.linspace(0, len(samples) - 1, min(SAMPLES, len(samples))).astype(int))
-    chosen = [samples[int(place)] for place in places]
-    model = Model(before)
-    wanted, given = _outputs(model, chosen), _outputs(Model(after), chosen)
-    names = [port.label for port in model.outputs]
+    places = sampled(len(samples))
+    chosen = [samples[place] for place in places]
+    ports = outputs_of(before)
+    wanted = _outputs(before, chosen) if known is None else _stacked(ports, [known[place] for place in places])
+    given = _outputs(after, chosen)
+    names = [port.label for port in ports]
     found: list[OutputAnswer] = []
     for index, name, real, int8 in zip(before.outputs, names, wanted, given, strict=True):
         found += _of_output(before, index, name, real, int8)
@@ -244,8 +253,9 @@ def _frozen(real: Array, int8: Array) -> bool:
     return bool(np.all(int8 == int8[0]) and not np.all(real == real[0]))
 
 
-def _outputs(model: Model, samples: Sequence[Array | tuple[Array, ...]]) -> list[Array]:
+def _outputs(graph: Graph, samples: Sequence[Array | tuple[Array, ...]]) -> list[Array]:
     """The reals of every output, stacked over the samples."""
+    model = Model(graph)
     encoded = [
         tuple(
             port.encode(values)
@@ -255,10 +265,12 @@ def _outputs(model: Model, samples: Sequence[Array | tuple[Array, ...]]) -> list
     ]
     kept: dict[int, list[Array]] = {}
     model.each(encoded, lambda place, outputs: kept.__setitem__(place, [one[0].copy() for one in outputs]))
-    return [
-        port.decode(np.stack([kept[place][at] for place in range(len(samples))]))
-        for at, port in enumerate(model.outputs)
-    ]
+    return _stacked(model.outputs, [kept[place] for place in range(len(samples))])
+
+
+def _stacked(ports: Sequence[Port], raw: Sequence[Sequence[Array]]) -> list[Array]:
+    """The reals of every output, stacked over the samples, from the raw outputs of each sample."""
+    return [port.decode(np.stack([outputs[at] for outputs in raw])) for at, port in enumerate(ports)]
 
 
 def _classes(graph: Graph, index: int) -> bool:

@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Unpack
 
-from octavo.analysis.answers import answers
+from octavo.analysis.answers import answers, sampled
 from octavo.analysis.scale_choice import choose_scale
 from octavo.analysis.understood import understood
 from octavo.api.opened import opened
@@ -19,7 +19,7 @@ from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.split import draw_calibration
 from octavo.quantization import data_checks
-from octavo.quantization.calibrate import calibrate
+from octavo.quantization.calibrate import survey
 from octavo.quantization.precision import resolve
 from octavo.quantization.proof import prove
 from octavo.quantization.quantize import quantize as to_int8
@@ -86,15 +86,16 @@ def quantize(
     chosen, _ = understood(loaded, drawn(), inputs, Silent(), calibrate=True)
     preprocess = choose_scale(loaded, inputs, lambda: chosen, progress).checked()
     feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
-    data_checks.warn(loaded.graph, chosen, feed, preprocess)
+    data_checks.warn_of_images(chosen, preprocess)
     with progress.track("calibrate", len(feed)) as advance:
-        ranges = calibrate(loaded.graph, feed, wanted.observer, advance)
+        seen = survey(loaded.graph, feed, wanted.observer, advance, sampled(len(feed)))
+    data_checks.warn_of_survey(loaded.graph, chosen, preprocess, seen)
     plan = partial(build, allow_float=wanted.allow_float, precision=wanted.precision)
-    tuned = run_passes(loaded.graph, ranges, feed, wanted.tune, plan, progress)
+    tuned = run_passes(loaded.graph, seen.ranges, feed, wanted.tune, plan, progress)
     int8 = to_int8(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
     proof = prove(int8)
     written = Graph(int8.content)
-    found = answers(loaded.graph, written, feed)
+    found = answers(loaded.graph, written, feed, seen.outputs)
     if strict and not found.hold:
         first, *rest = found.describe()
         raise QuantizationError(

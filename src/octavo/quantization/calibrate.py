@@ -2,13 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from octavo.base.errors import DataError, ModelError
-from octavo.quantization.observers import Images, Progress, observe
+from octavo.quantization.minmax import MINMAX, Extremes
+from octavo.quantization.observer import both
+from octavo.quantization.observers import Images, Progress, rules_for, run_observers
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.saturation import saturate
 from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass of the calibration images through the float graph shows.
+
+    Args:
+        images: How many images there were.
+        ranges: The range of every activation.
+        extremes: The most extreme values of every activation that is computed, by its name.
+        classes: For each image, the place of the largest value of the first output; -1 if that is empty or has a
+            NaN or infinity.
+        outputs: The raw outputs of the images that were to be kept, by the image's place, without the batch axis.
+    """
+
+    images: int
+    ranges: Ranges
+    extremes: Mapping[str, Extremes] = field(repr=False)
+    classes: npt.NDArray[np.int64] = field(repr=False)
+    outputs: Mapping[int, list[Array]] = field(repr=False)
+
+
+def survey(
+    graph: Graph,
+    images: Images,
+    observer: str = "minmax",
+    progress: Progress = lambda done: None,
+    kept: Collection[int] = (),
+) -> Survey:
+    """Runs the calibration images through the float graph once, for all that quantization needs of it.
+
+    Args:
+        graph: A float graph.
+        images: As for `calibrate`.
+        observer: As for `calibrate`.
+        progress: Called with 1 after each image.
+        kept: The places of the images whose outputs are kept.
+
+    Raises:
+        DataError: There are no images.
+        ModelError: The graph computes NaN or infinity.
+        QuantizationError: There is no such observer.
+    """
+    if len(images) == 0:
+        raise DataError("Calibration needs at least one image, and got none.", "Give about 100, from the training set.")
+    tensors, wanted = graph.activations, frozenset(kept)
+    rules = rules_for(graph, tensors, observer)
+    classes = np.full(len(images), -1)
+    outputs: dict[int, list[Array]] = {}
+
+    def look(place: int, made: list[Array]) -> None:
+        if made[0].size and np.all(np.isfinite(made[0])):
+            classes[place] = made[0].argmax()
+        if place in wanted:
+            outputs[place] = [one[0].copy() for one in made]
+
+    # Min-max tells the extremes too; other observers need it beside them.
+    joined = [rule if rule is MINMAX else both(rule, MINMAX) for rule in rules]
+    states = run_observers(graph, tensors, images, joined, progress, look)
+    found = {tensor.name: rule.finish(state) for tensor, rule, state in zip(tensors, joined, states, strict=True)}
+    extremes = {
+        tensor.name: state if rule is MINMAX else state[1]
+        for tensor, rule, state in zip(tensors, rules, states, strict=True)
+        if tensor.index not in graph.inputs
+    }
+    ranges = _finite(graph, saturate(graph, Ranges(observer, len(images), found), images))
+    return Survey(len(images), ranges, extremes, classes, outputs)
 
 
 def calibrate(
@@ -31,9 +107,10 @@ def calibrate(
         ModelError: The graph computes NaN or infinity.
         QuantizationError: There is no such observer.
     """
-    if len(images) == 0:
-        raise DataError("Calibration needs at least one image, and got none.", "Give about 100, from the training set.")
-    ranges = saturate(graph, observe(graph, images, observer, progress), images)
+    return survey(graph, images, observer, progress).ranges
+
+
+def _finite(graph: Graph, ranges: Ranges) -> Ranges:
     broken = [name for name, bounds in ranges.of.items() if not np.all(np.isfinite(bounds))]
     if broken:
         raise ModelError(

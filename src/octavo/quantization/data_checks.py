@@ -1,4 +1,4 @@
-"""Data checks: warnings about calibration images that are probably wrong, before they are used.
+"""Data checks: warnings about calibration images that are probably wrong.
 
 Ranges are only as good as the calibration images. A wrong scale or a broken folder raises no error by itself; it
 makes a less accurate int8 model. Every warning states the problem and what to do. None of them stops the work, since
@@ -7,8 +7,9 @@ the data may be right all the same. Data that cannot be right (no images, NaN) i
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,8 @@ import numpy.typing as npt
 
 from octavo.base.stats import proportion
 from octavo.data.dataset import ImageSet, OctavoWarning
-from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
-from octavo.quantization.observer import Observer
-from octavo.quantization.observers import Images, run_observers
-from octavo.runtime.litert import Model
+from octavo.quantization.calibrate import Survey
 from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -28,12 +26,8 @@ Array = npt.NDArray[Any]
 # With fewer images, the ranges of the recipes' models differed from those of many images (docs/results.md,
 # calibration study).
 _FEW = 10
-# How many images are classified: enough to tell a trained model from guessing.
-_ASKED = 64
-# A warning is due if the range of a tensor shrinks below this share once its `_OWNERS` most extreme images are
-# removed.
+# A warning is due if the range of a tensor shrinks below this share without its two most extreme images.
 _OWNED = 0.5
-_OWNERS = 2
 
 
 def of_images(images: ImageSet) -> list[str]:
@@ -78,94 +72,81 @@ def of_images(images: ImageSet) -> list[str]:
     return found
 
 
-def of_answers(graph: Graph, images: Images, labels: Array | None = None, scale: str = "") -> list[str]:
+def of_answers(graph: Graph, seen: Survey, labels: Array | None = None, scale: str = "") -> list[str]:
     """Checks whether the float model classifies the images better than guessing.
 
     Args:
         graph: A float classifier; its first output holds the classes.
-        images: Raw inputs; at most 64 of them are classified, spread evenly.
+        seen: What calibration saw.
         labels: The true class of each image, if known.
         scale: How pixels were scaled, for the message.
     """
-    if len(images) < _FEW:
+    classes = math.prod(graph.tensors[graph.outputs[0]].shape[1:])
+    if seen.images < _FEW or classes < 2 or np.any(seen.classes < 0):
         return []
-    places = np.unique(np.linspace(0, len(images) - 1, min(_ASKED, len(images))).astype(int))
-    outputs = Model(graph).run([images[int(place)] for place in places])
-    outputs = outputs.reshape(len(outputs), -1)
-    if outputs.shape[1] < 2 or not np.all(np.isfinite(outputs)):
-        return []
-    answers = outputs.argmax(axis=1)
     how = f" Pixels were scaled to {scale}." if scale else ""
     advice = "Check the scale, the order of the channels and of the classes, and that this is the trained model."
     if labels is not None:
-        right = int((answers == labels[places]).sum())
-        if proportion(right, len(places)).low <= 1 / outputs.shape[1]:
+        right = int((seen.classes == labels).sum())
+        if proportion(right, seen.images).low <= 1 / classes:
             return [
-                f"The float model is right for {right} of {len(places)} calibration images, which is no better than "
-                f"guessing among {outputs.shape[1]} classes.{how} {advice}"
+                f"The float model is right for {right} of {seen.images} calibration images, which is no better than "
+                f"guessing among {classes} classes.{how} {advice}"
             ]
         return []
-    common, times = Counter(answers.tolist()).most_common(1)[0]
-    if times == len(places):
+    if np.all(seen.classes == seen.classes[0]):
         return [
-            f"The float model gives the same class, number {common}, for all {times} calibration images.{how} {advice}"
+            f"The float model gives the same class, number {seen.classes[0]}, for all {seen.images} calibration "
+            f"images.{how} {advice}"
         ]
     return []
 
 
-def of_ranges(graph: Graph, images: Images) -> list[str]:
-    """Checks whether the ranges of the activations depend on two images.
-
-    Args:
-        graph: A float graph.
-        images: Raw inputs.
-    """
-    if len(images) < 2 * _FEW:
+def of_ranges(seen: Survey) -> list[str]:
+    """Checks whether the ranges of the activations depend on two images."""
+    if seen.images < 2 * _FEW:
         return []
-    tensors = [tensor for tensor in graph.activations if tensor.index not in graph.inputs]
-    # The state holds two numbers for each image, however large the tensors are.
-    each = Observer(
-        init=list,
-        update=lambda state, values: [*state, (float(values.min()), float(values.max()))],
-        merge=lambda first, second: first + second,
-        finish=lambda state: (0.0, 0.0),
-    )
-    owned = []
-    for tensor, state in zip(tensors, run_observers(graph, tensors, images, [each] * len(tensors)), strict=True):
-        low, high = np.sort(np.array(state).T, axis=1)
-        whole = max(high[-1], 0) - min(low[0], 0)
-        without = max(high[-1 - _OWNERS], 0) - min(low[_OWNERS], 0)
-        if whole > 0 and without < _OWNED * whole:
-            owned.append((without / whole, tensor.name))
+    owned = {name: share for name, found in seen.extremes.items() if (share := found.dependence) < _OWNED}
     if not owned:
         return []
-    share, name = min(owned)
+    name = min(owned, key=lambda name: (owned[name], name))
     return [
-        f"Of {len(tensors)} activations, {len(owned)} have a range that depends on {_OWNERS} of {len(images)} images: "
-        f"without them, the range of '{name.split(';')[0]}' would be {share:.0%} as wide. Look for images that do not "
-        "belong, or set `observer='percentile'`."
+        f"Of {len(seen.extremes)} activations, {len(owned)} have a range that depends on 2 of {seen.images} images: "
+        f"without them, the range of '{name.split(';')[0]}' would be {owned[name]:.0%} as wide. Look for images that "
+        "do not belong, or set `observer='percentile'`."
     ]
 
 
-def warn(graph: Graph, images: ImageSet, feed: Feed, preprocess: Preprocess | None) -> None:
-    """Runs the data checks on calibration images, and issues a warning for each finding.
+def warn_of_images(images: ImageSet, preprocess: Preprocess | None) -> None:
+    """Issues a warning for each finding about calibration images, before they are run.
+
+    Args:
+        images: The images, or the arrays of a model whose input is no image.
+        preprocess: Turns an image into an input. None for a model whose input is no image; its arrays are not checked.
+    """
+    if preprocess is not None:
+        _warn(of_images(images))
+
+
+def warn_of_survey(graph: Graph, images: ImageSet, preprocess: Preprocess | None, seen: Survey) -> None:
+    """Issues a warning for each finding about what calibration saw.
 
     Args:
         graph: The float graph.
-        images: The images, or the arrays of a model whose input is no image.
-        feed: The same data as raw inputs.
-        preprocess: Turns an image into an input. None for a model whose input is no image; its arrays are not checked
-            as images.
+        images: The calibration images.
+        preprocess: As for `warn_of_images`. Only the answers for images are checked.
+        seen: What calibration saw.
     """
-    # The labels are used only if the data set has as many classes as the model's output.
-    classes = int(np.prod(graph.tensors[graph.outputs[0]].shape[1:]))
-    labels = images.labels if len(images.classes) == classes else None
-    pictures = () if preprocess is None else of_images(images)
-    scale = "" if preprocess is None else f"[{preprocess.scale[0]:g}, {preprocess.scale[1]:g}]"
-    findings = [
-        *pictures,
-        *(of_answers(graph, feed, labels, scale) if preprocess is not None else ()),
-        *of_ranges(graph, feed),
-    ]
+    findings = of_ranges(seen)
+    if preprocess is not None:
+        # The labels are used only if the data set has as many classes as the model's output.
+        classes = math.prod(graph.tensors[graph.outputs[0]].shape[1:])
+        labels = images.labels if len(images.classes) == classes else None
+        scale = f"[{preprocess.scale[0]:g}, {preprocess.scale[1]:g}]"
+        findings = [*of_answers(graph, seen, labels, scale), *findings]
+    _warn(findings)
+
+
+def _warn(findings: Sequence[str]) -> None:
     for finding in findings:
-        warnings.warn(finding, OctavoWarning, stacklevel=3)
+        warnings.warn(finding, OctavoWarning, stacklevel=4)

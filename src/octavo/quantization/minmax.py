@@ -1,7 +1,12 @@
-"""Min-max: the range from the lowest to the highest value."""
+"""Min-max: the range from the lowest to the highest value.
+
+The state holds the three lowest minima and the three highest maxima of an image, not only one of each, so that the data
+checks can tell whether a range depends on two images.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,22 +17,57 @@ from octavo.quantization.ranges import Range
 
 Array = npt.NDArray[Any]
 
+# One more than the images that are removed to see whether a range depends on them.
+_KEPT = 3
 
-def _minmax_update(state: Range, values: Array) -> Range:
+
+@dataclass(frozen=True)
+class Extremes:
+    """The most extreme values of a tensor, each of another image.
+
+    Args:
+        lows: The lowest minima of an image, ascending; minus infinity for an image with a NaN.
+        highs: The highest maxima of an image, descending; infinity for an image with a NaN.
+    """
+
+    lows: tuple[float, ...] = ()
+    highs: tuple[float, ...] = ()
+
+    @property
+    def range(self) -> Range:
+        """From the lowest to the highest value."""
+        return (self.lows[0], self.highs[0]) if self.lows else (np.inf, -np.inf)
+
+    def merged(self, other: Extremes) -> Extremes:
+        """The extremes of both sets of images."""
+        lows, highs = sorted(self.lows + other.lows), sorted(self.highs + other.highs, reverse=True)
+        return Extremes(tuple(lows[:_KEPT]), tuple(highs[:_KEPT]))
+
+    def within(self, bounds: Range) -> bool:
+        """Whether further values within these bounds change nothing."""
+        return len(self.lows) == _KEPT and self.lows[-1] <= bounds[0] and self.highs[-1] >= bounds[1]
+
+    @property
+    def dependence(self) -> float:
+        """How wide the range is without its two most extreme images on each side, as a share; 1 if there are fewer."""
+        if len(self.lows) < _KEPT:
+            return 1.0
+        whole = max(self.highs[0], 0.0) - min(self.lows[0], 0.0)
+        return (max(self.highs[-1], 0.0) - min(self.lows[-1], 0.0)) / whole if 0 < whole < np.inf else 1.0
+
+
+def _update(state: Extremes, values: Array) -> Extremes:
     if values.size == 0:
         return state
-    return _minmax_merge(state, (float(values.min()), float(values.max())))
-
-
-def _minmax_merge(first: Range, second: Range) -> Range:
-    # Unlike min(), np.minimum returns NaN if either argument is NaN.
-    return float(np.minimum(first[0], second[0])), float(np.maximum(first[1], second[1]))
+    low, high = float(values.min()), float(values.max())
+    # The minimum of values with a NaN is NaN, which has no place in an order.
+    return state.merged(Extremes((-np.inf,), (np.inf,)) if np.isnan(low) else Extremes((low,), (high,)))
 
 
 MINMAX = Observer(
-    init=lambda: (np.inf, -np.inf),
-    update=_minmax_update,
-    merge=_minmax_merge,
-    finish=lambda state: state,
-    settled=lambda state, bounds: state[0] <= bounds[0] and state[1] >= bounds[1],
+    init=Extremes,
+    update=_update,
+    merge=Extremes.merged,
+    finish=lambda state: state.range,
+    settled=Extremes.within,
 )

@@ -43,6 +43,17 @@ class Observer:
     settled: Callable[[Any, Range], bool] = lambda state, bounds: False
 
 
+def both(first: Observer, second: Observer) -> Observer:
+    """An observer that keeps the states of two, as a pair. The range is that of the first."""
+    return Observer(
+        init=lambda: (first.init(), second.init()),
+        update=lambda state, values: (first.update(state[0], values), second.update(state[1], values)),
+        merge=lambda one, other: (first.merge(one[0], other[0]), second.merge(one[1], other[1])),
+        finish=lambda state: first.finish(state[0]),
+        settled=lambda state, bounds: first.settled(state[0], bounds) and second.settled(state[1], bounds),
+    )
+
+
 def of_histogram(choose: Callable[[Histogram], Range]) -> Observer:
     """Makes an observer from a choice of a range by histogram. The range is clipped to that of the values and 0."""
 

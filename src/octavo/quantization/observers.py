@@ -36,6 +36,7 @@ def run_observers(
     images: Images,
     rules: Sequence[Observer],
     progress: Progress = lambda done: None,
+    look: Callable[[int, list[Array]], None] = lambda place, outputs: None,
 ) -> list[Any]:
     """Runs an observer for each tensor over the images, in one pass on all cores, and returns their states.
 
@@ -49,21 +50,24 @@ def run_observers(
         images: Raw inputs, float32, each ``(height, width, channels)``.
         rules: The observer of each tensor.
         progress: Called with 1 after each image.
+        look: Called with the place of each image and the graph's own outputs, as `Model.each` does.
     """
+    exposed = list(dict.fromkeys((*(tensor.index for tensor in tensors), *graph.outputs)))
+    exits = [exposed.index(index) for index in graph.outputs]
     # One list of states for each thread: the loop needs no lock, and the order of merging does not matter.
     local: dict[int, list[Any]] = {}
     makers = [graph.producers.get(tensor.index) for tensor in tensors]
     bounds = [(-np.inf, np.inf) if maker is None else clips(maker) for maker in makers]
 
-    def look(place: int, outputs: list[Array]) -> None:
+    def observe_image(place: int, outputs: list[Array]) -> None:
         states = local.setdefault(threading.get_ident(), [rule.init() for rule in rules])
-        for index, (rule, within, values) in enumerate(zip(rules, bounds, outputs, strict=True)):
+        for index, (rule, within, values) in enumerate(zip(rules, bounds, outputs, strict=False)):
             if not rule.settled(states[index], within):
                 states[index] = rule.update(states[index], values)
+        look(place, [outputs[at] for at in exits])
         progress(1)
 
-    if tensors:
-        Model(graph.exposed(tensors)).each(images, look)
+    Model(graph.exposed([graph.tensors[index] for index in exposed])).each(images, observe_image)
     merged = [rule.init() for rule in rules]
     for states in local.values():
         merged = [rule.merge(a, b) for rule, a, b in zip(rules, merged, states, strict=True)]

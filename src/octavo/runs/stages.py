@@ -38,7 +38,7 @@ from octavo.data.split import Splits, calibration, check_trainable, draw
 from octavo.data.summary import DataSummary, SplitSummary
 from octavo.deployment import measure
 from octavo.quantization import data_checks
-from octavo.quantization.calibrate import calibrate
+from octavo.quantization.calibrate import survey
 from octavo.quantization.proof import Proof, examine, prove
 from octavo.quantization.quantize import Quantized, check_float, quantize
 from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
@@ -412,11 +412,14 @@ class _Run:
     def _calibrate(self) -> None:
         graph = self._graph("float.tflite")
         feed = self._feed(self.calibration, graph)
-        with self._warned() as found:
-            data_checks.warn(graph, self._understood(self.calibration, calibrate=True)[0], feed, self.preprocess)
+        images, _ = self._understood(self.calibration, calibrate=True)
+        with self._warned() as of_images:
+            data_checks.warn_of_images(images, self.preprocess)
         with self.progress.track("calibrate", len(feed)) as advance:
-            ranges = calibrate(graph, feed, self.recipe.quantize.observer, advance)
-        self._write(RangesRecord.of(ranges, warnings=found))
+            seen = survey(graph, feed, self.recipe.quantize.observer, advance)
+        with self._warned() as of_survey:
+            data_checks.warn_of_survey(graph, images, self.preprocess, seen)
+        self._write(RangesRecord.of(seen.ranges, warnings=[*of_images, *of_survey]))
 
     @property
     def _models(self) -> list[str]:

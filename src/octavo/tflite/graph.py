@@ -152,7 +152,12 @@ class Graph:
         self.name = name
         model = unpack(content, name)
         with reading(name):
-            self._take(model)
+            self._take(model, len(content))
+
+    @cached_property
+    def content(self) -> bytes:
+        """The bytes of its `.tflite` file. If the graph was made from a model, they are packed on first use."""
+        return serialize(self._model)
 
     def __repr__(self) -> str:
         ports = " -> ".join(
@@ -161,7 +166,7 @@ class Graph:
         )
         return f"Graph({self.name}: {len(self.ops)} ops, {len(self.content):,} bytes, {ports})"
 
-    def _take(self, model: Any) -> None:
+    def _take(self, model: Any, size: int) -> None:
         self._model = model
         self._single()
         self._subgraph = model.subgraphs[0]
@@ -169,7 +174,7 @@ class Graph:
             bool(len(b.data)) if (b := model.buffers[raw.buffer]).data is not None else False
             for raw in self._subgraph.tensors
         ]
-        soundness.check(self._subgraph, stored, len(self.content), self.name)
+        soundness.check(self._subgraph, stored, size, self.name)
         self.tensors: tuple[Tensor, ...] = self._read_tensors()
         self.ops: tuple[Op, ...] = self._read_ops()
         self.inputs: tuple[int, ...] = tuple(int(i) for i in self._subgraph.inputs)
@@ -180,12 +185,12 @@ class Graph:
         """Makes a graph of a schema `ModelT` and keeps it. This equals reading its bytes, but is faster.
 
         Args:
-            model: The model. Its buffers are renumbered, and it must not be changed afterwards.
+            model: The model. It must not be changed afterwards, and its buffers are renumbered when it is packed.
             name: The name of the model in error messages.
         """
         made = cls.__new__(cls)
-        made.name, made.content = name, serialize(model)
-        made._take(model)
+        made.name = name
+        made._take(model, sum(len(raw.data) for raw in model.buffers if raw.data is not None))
         return made
 
     @classmethod
@@ -379,8 +384,10 @@ class Graph:
 
         Converters store equal constants once: two layers whose biases are all zero read the same tensor.
         """
-        if not self._shares:
-            return self
+        return self._unshared if self._shares else self
+
+    @cached_property
+    def _unshared(self) -> Graph:
         taken: set[int] = set()
         model = self.copied()
         subgraph = model.subgraphs[0]
@@ -404,7 +411,7 @@ class Graph:
                 raw.buffer = len(model.buffers) - 1
         return Graph.of(model, self.name)
 
-    @property
+    @cached_property
     def _shares(self) -> bool:
         """Whether two readers share a float constant or its buffer, or the file has names that are not unique."""
         raw = self._subgraph.tensors

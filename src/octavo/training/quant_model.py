@@ -18,11 +18,11 @@ from octavo.base.errors import DataError, ModelError
 from octavo.data.dataset import OctavoWarning
 from octavo.data.preprocess import Preprocess
 from octavo.quantization import data_checks
-from octavo.quantization.calibrate import calibrate
+from octavo.quantization.calibrate import survey
 from octavo.quantization.precision import Precision
 from octavo.quantization.proof import Proof
 from octavo.rewrite.integer_forms import integer_forms
-from octavo.runtime.litert import Model, Port
+from octavo.runtime.litert import Port, inputs_of
 from octavo.source.export import to_float_tflite
 from octavo.source.load import load_float
 from octavo.source.sidecar import Sidecar, write_model
@@ -101,14 +101,14 @@ class QuantModel(RoundedModel):
             ModelError: The graph computes NaN or infinity on them.
         """
         graph = self.graph
-        runner = Model(graph, workers=1)
         columns = [
-            _fits(column, port) for column, port in zip(self._columns(images, limit), runner.inputs, strict=True)
+            _fits(column, port) for column, port in zip(self._columns(images, limit), inputs_of(graph), strict=True)
         ]
         items = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-        for finding in data_checks.of_answers(graph, items):
+        seen = survey(graph, items, observer)
+        for finding in data_checks.of_answers(graph, seen):
             warnings.warn(finding, OctavoWarning, stacklevel=2)
-        self.set_ranges(calibrate(graph, items, observer))
+        self.set_ranges(seen.ranges)
 
     def _columns(self, images: Any, limit: int) -> list[Array]:
         """One array for each input, of no more than `limit` images."""
