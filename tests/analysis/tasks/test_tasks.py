@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,10 @@ def test_anomaly_is_scikit_learns() -> None:
     errors = np.square(0.1 * images).mean(1)
     np.testing.assert_allclose(before.errors, errors, rtol=1e-4)
     assert before.value(before.metric) == pytest.approx(roc_auc_score(labels, errors))
+    weights, tied = RANDOM.integers(0, 3, N).astype(float), replace(before, errors=np.round(errors, 3))
+    wanted = roc_auc_score(labels, tied.errors, sample_weight=weights)
+    assert tied.value(tied.metric, weights) == pytest.approx(wanted) and len(np.unique(tied.errors)) < N
+    assert np.isnan(before.value(before.metric, labels.astype(float)))
     assert 0.9 < after.alike(before) <= 1.0
     is_told(before, after)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -40,14 +41,19 @@ class AnomalyScores(Bootstrapped):
 
     def value(self, metric: Metric, weights: Array | None = None) -> float:
         """As for `Scores.value`."""
-        from sklearn.metrics import roc_auc_score
-
+        # Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747: the area is the probability that an anomaly has a
+        # larger error than a sample without one; equal errors count half. All draws share one order of the errors.
         assert self.anomalous is not None
-        drawn = np.ones(len(self), bool) if weights is None else weights > 0
-        if len(np.unique(self.anomalous[drawn])) < 2:
-            return float("nan")
-        weight = None if weights is None else weights[drawn]
-        return float(roc_auc_score(self.anomalous[drawn], self.errors[drawn], sample_weight=weight))
+        weight = np.ones(len(self)) if weights is None else weights
+        anomalies = np.bincount(self._ranks, weight * self.anomalous)
+        others = np.bincount(self._ranks, weight * ~self.anomalous)
+        pairs = anomalies.sum() * others.sum()
+        return float(anomalies @ (np.cumsum(others) - others / 2) / pairs) if pairs else float("nan")
+
+    @cached_property
+    def _ranks(self) -> Array:
+        """The rank of each sample's error; equal errors have one rank."""
+        return np.unique(self.errors, return_inverse=True)[1]
 
     def by_class(self) -> dict[str, float]:
         """As for `Scores.by_class`."""

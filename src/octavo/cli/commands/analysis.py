@@ -233,7 +233,12 @@ def calibrate(
     draws: Annotated[int, typer.Option("--draws", min=1, help="Random draws for each size.")] = 5,
     validation: Annotated[
         int | None,
-        typer.Option("--validation", min=2, help="Number of other images to evaluate on; a third by default."),
+        typer.Option(
+            "--validation",
+            "--judges",
+            min=2,
+            help="Number of other images to evaluate on; a third by default. Its former name, --judges, still works.",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for study.json and study.png.")] = None,
     json_: JsonFlag = False,
