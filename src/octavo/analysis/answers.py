@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from octavo.analysis.compare import compare
 from octavo.base.artefact import Artefact
+from octavo.base.evenly import evenly
 from octavo.base.stats import decibels
 from octavo.quantization.observers import Images
 from octavo.rewrite.split_outputs import parts_of
@@ -183,7 +184,7 @@ class AnswersRecord(Artefact):
 
 def sampled(count: int) -> list[int]:
     """The places of the samples that `answers` runs: at most `SAMPLES`, spread evenly."""
-    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int))]
+    return [int(place) for place in evenly(count, SAMPLES)]
 
 
 def answers(

@@ -18,6 +18,7 @@ from octavo.analysis.tasks.choose import task_for
 from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.analysis.tasks.task import Scores, classes_of
 from octavo.base.errors import DataError
+from octavo.base.evenly import evenly
 from octavo.base.progress import Progress
 from octavo.base.stats import paired_difference, proportion
 from octavo.data.columns import Columns
@@ -170,7 +171,7 @@ def _tried(loaded: Loaded, inputs: Inputs, images: ImageSet) -> ScaleChoice | No
     ordered = to_calibrate(loaded, images, inputs)
     if ordered.labels is None or len(np.unique(ordered.labels)) < 2:
         return None
-    chosen = ordered.take(np.unique(np.linspace(0, len(ordered) - 1, min(_MOST, len(ordered))).astype(int)))
+    chosen = ordered.take(evenly(len(ordered), _MOST))
     assert chosen.labels is not None
     model = Model(loaded.graph)
     correct = {}
@@ -196,7 +197,7 @@ def _scored(loaded: Loaded, inputs: Inputs, images: ImageSet) -> tuple[Scale, st
     if images.truth is None or len(images) < _FEWEST:
         return None
     task = task_for(inputs.task or task_of(loaded), loaded.graph, images)
-    chosen = images.take(np.unique(np.linspace(0, len(images) - 1, min(_MOST, len(images))).astype(int)))
+    chosen = images.take(evenly(len(images), _MOST))
     scores: dict[Scale, Scores] = {
         scale: evaluate(loaded.graph, chosen, preprocess_for(loaded, replace(inputs, scale=scale)), task=task)
         for scale in CANDIDATES

@@ -7,8 +7,7 @@ here are tried. A file of another format, or a damaged one, gives a reason and n
 from __future__ import annotations
 
 import io
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from octavo.base.affine import IntArray
 from octavo.base.limits import MOST_PIXELS
+from octavo.data.guard import Array, guarded
 from octavo.data.preprocess import Pixels
 
 # Suffix to Pillow's name of the format. EPS is left out on purpose: Pillow would start Ghostscript for it.
@@ -50,7 +50,7 @@ class Files(Protocol):
         ...
 
 
-def decode(content: bytes) -> Pixels | str:
+def decode(content: bytes) -> Array | str:
     """The pixels of an encoded image, rotated by its Exif orientation.
 
     Args:
@@ -63,23 +63,29 @@ def decode(content: bytes) -> Pixels | str:
         >>> decode(b"no image")
         'not an image of a known format'
     """
-    if not content:
-        return "empty file"
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns about odd metadata of readable images; its size limit is replaced by the one here.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=sorted(set(FORMATS.values()))) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    return f"{image.width}×{image.height} pixels, more than {MOST_PIXELS:,}"
-                return _rgb(ImageOps.exif_transpose(image))
-    except MemoryError:
-        raise
-    except UnidentifiedImageError:
-        return "not an image of a known format"
-    except Exception as error:
-        # Damaged files make Pillow's decoders raise nearly anything: OSError, SyntaxError, struct.error, ...
-        return " ".join(str(error).split()) or type(error).__name__
+    return decode_picture(content, lambda image: _rgb(ImageOps.exif_transpose(image)))
+
+
+def decode_picture(content: bytes, read: Callable[[Image.Image], Array | str]) -> Array | str:
+    """What `read` makes of an encoded picture of a known format and size.
+
+    Args:
+        content: A whole file.
+        read: Gives the picture's values, or the reason, as text, why there are none.
+    """
+
+    def opened(content: bytes) -> Array | str:
+        try:
+            image = Image.open(io.BytesIO(content), formats=sorted(set(FORMATS.values())))
+        except UnidentifiedImageError:
+            return "not an image of a known format"
+        with image:
+            # In place of Pillow's own limit, of which it only warns.
+            if image.width * image.height > MOST_PIXELS:
+                return f"{image.width}×{image.height} pixels, more than {MOST_PIXELS:,}"
+            return read(image)
+
+    return guarded(content, opened)
 
 
 def _rgb(image: Image.Image) -> Pixels | str:

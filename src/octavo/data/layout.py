@@ -59,15 +59,15 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
         )
     images = [entry for entry in shown if kind.holds(entry[1])]
     ignored = [path for _, path in shown if not kind.holds(path)]
-    masks = pairs([path for _, path in shown])
-    if masks:
-        return _masked(images, {path: shown[place][0] for path, place in masks.items()}, files, name, source)
     if unreadable := [path for _, path in images if not _is_text(path)]:
         raise DataError(
             f"{len(unreadable)} names in {source} are not UTF-8, or not for this locale: no report can hold them.",
             "Rename these folders and files, or set a UTF-8 locale, such as LC_ALL=C.UTF-8:",
             [ascii(path) for path in unreadable[:10]],
         )
+    masks = pairs([path for _, path in images])
+    if masks:
+        return _masked(images, {path: images[place][0] for path, place in masks.items()}, files, name, source)
     ignored = [path if _is_text(path) else ascii(path) for path in ignored]
     images = _without_wrapper(images)
     tops = {path.split("/")[0] for _, path in images if "/" in path}
@@ -107,7 +107,7 @@ def _masked(images: list[_Entry], masks: dict[str, int], files: Files, name: str
             labels=None,
             classes=(),
             ids=paths,
-            truth=MaskStore(files, np.array([masks[path] for path in paths], np.int64), paths),
+            truth=MaskStore(files, np.array([masks[path] for path in paths], np.int64)),
         )
     return Dataset(name=name, classes=(), splits=splits, source=source)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -12,9 +11,10 @@ from PIL import Image
 
 from octavo.base.affine import IntArray
 from octavo.base.errors import DataError
-from octavo.base.limits import MOST_PIXELS
 from octavo.data.dataset import MOST_LISTED, Truth
-from octavo.data.decode import FORMATS, Files
+from octavo.data.decode import FORMATS, Files, decode_picture
+from octavo.data.guard import Array
+from octavo.data.stored import EncodedStore, Kind
 
 # Folders of images and of masks, in lower case. What else is in the path tells which mask is whose.
 IMAGES = ("images", "image", "imgs", "img", "jpegimages")
@@ -28,12 +28,10 @@ class MaskStore:
     Args:
         files: Where the encoded masks are.
         positions: Of each image's mask, in `files`.
-        names: Of the masks, for messages.
     """
 
     files: Files
     positions: IntArray
-    names: tuple[str, ...]
 
     def fetch(self, positions: IntArray) -> Truth:
         """The masks of some images, uint8 ``(N, height, width)``; all get the size of the largest.
@@ -41,11 +39,12 @@ class MaskStore:
         Raises:
             DataError: A mask cannot be read.
         """
-        found: dict[int, Truth | str] = {}
-        for place, content in self.files.read(self.positions[positions]):
-            found[place] = _decoded(content) if isinstance(content, bytes) else content
+        places = self.positions[positions]
+        found = EncodedStore(self.files, _KIND).fetch(places)
         broken = [
-            f"{self.names[int(positions[place])]}: {mask}" for place, mask in found.items() if isinstance(mask, str)
+            f"{self.files.names[place]}: {mask}"
+            for place, mask in zip(places, found, strict=True)
+            if isinstance(mask, str)
         ]
         if broken:
             raise DataError(
@@ -53,8 +52,7 @@ class MaskStore:
                 "Give PNG files of one channel whose pixels are class numbers.",
                 broken[:MOST_LISTED],
             )
-        masks = [mask for place in range(len(positions)) if not isinstance(mask := found[place], str)]
-        return _stacked(masks)
+        return _stacked([mask for mask in found if not isinstance(mask, str)])
 
 
 def pairs(names: Sequence[str]) -> dict[str, int]:
@@ -98,20 +96,14 @@ def _without(name: str, folders: Sequence[str]) -> tuple[str, ...] | None:
     return None if found is None else (*parts[:found], *parts[found + 1 :], path.stem)
 
 
-def _decoded(content: bytes) -> Truth | str:
+def _numbers(image: Image.Image) -> Array | str:
     """The class numbers of a mask: palette indices or grey values, never colours."""
-    try:
-        with Image.open(io.BytesIO(content), formats=sorted(set(FORMATS.values()))) as image:
-            if image.width * image.height > MOST_PIXELS:
-                return f"{image.width}×{image.height} pixels, more than {MOST_PIXELS:,}"
-            if image.mode not in ("L", "P", "1"):
-                return f"it has colours (mode {image.mode}), and not one class number per pixel"
-            return np.asarray(image.convert("L") if image.mode == "1" else image).astype(np.uint8)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # As in `octavo.data.decode`: damaged files make Pillow's decoders raise nearly anything.
-        return " ".join(str(error).split()) or type(error).__name__
+    if image.mode not in ("L", "P", "1"):
+        return f"it has colours (mode {image.mode}), and not one class number per pixel"
+    return np.asarray(image.convert("L") if image.mode == "1" else image).astype(np.uint8)
+
+
+_KIND = Kind(frozenset(FORMATS), lambda content: decode_picture(content, _numbers))
 
 
 def _stacked(masks: list[Truth]) -> Truth:

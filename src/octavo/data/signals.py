@@ -1,24 +1,24 @@
 """Decodes files of numbers, also from untrusted sources: CSV through NumPy, WAV through SciPy. One file is one sample.
 
-As in `octavo.data.decode`, a damaged file gives a reason and never an exception.
+As with images, a damaged file gives a reason and never an exception.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 
 from octavo.base.affine import FloatArray
 from octavo.base.limits import MOST_MEMBER_BYTES
+from octavo.data.guard import Array, guarded
 
 # What WAV files store 0 as, and what they store 1 as, by type. SciPy gives samples of 24 bits as the upper ones of 32.
 _PCM = {"uint8": (128, 128), "int16": (0, 1 << 15), "int32": (0, 1 << 31), "int64": (0, 1 << 63)}
 
 
-def decode_csv(content: bytes) -> FloatArray | str:
+def decode_csv(content: bytes) -> Array | str:
     r"""The numbers of a CSV file.
 
     Cells are separated by commas, semicolons, tabs or spaces. The first row may be a header.
@@ -36,10 +36,10 @@ def decode_csv(content: bytes) -> FloatArray | str:
         >>> decode_csv(b"left,right\n")
         'no numbers'
     """
-    return _decoded(content, _table)
+    return guarded(content, lambda content: _finite(content, _table))
 
 
-def decode_wav(content: bytes) -> FloatArray | str:
+def decode_wav(content: bytes) -> Array | str:
     """The samples of a WAV file of one channel, in PCM or float.
 
     Args:
@@ -52,23 +52,13 @@ def decode_wav(content: bytes) -> FloatArray | str:
         >>> decode_wav(b"no sound")
         "File format b'no s' not understood. Only 'RIFF', 'RIFX', and 'RF64' supported."
     """
-    return _decoded(content, _sound)
+    return guarded(content, lambda content: _finite(content, _sound))
 
 
-def _decoded(content: bytes, read: Callable[[bytes], FloatArray | str]) -> FloatArray | str:
-    if not content:
-        return "empty file"
+def _finite(content: bytes, read: Callable[[bytes], FloatArray | str]) -> FloatArray | str:
     if len(content) > MOST_MEMBER_BYTES:
         return f"{len(content):,} bytes, more than {MOST_MEMBER_BYTES:,}"
-    try:
-        with warnings.catch_warnings(), np.errstate(over="ignore"):
-            # Readers warn about odd chunks and empty tables; what is left of the file decides.
-            warnings.simplefilter("ignore")
-            found = read(content)
-    except MemoryError:
-        raise
-    except Exception as error:
-        return " ".join(str(error).split()) or type(error).__name__
+    found = read(content)
     if isinstance(found, str):
         return found
     if not found.size:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
-
-import numpy.typing as npt
 
 from octavo.base.affine import IntArray
 from octavo.data.decode import FORMATS, Files, decode
+from octavo.data.guard import Array
 from octavo.data.signals import decode_csv, decode_wav
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from octavo.analysis.understood import understood
 from octavo.base.artefact import Artefact
 from octavo.base.environment import source_of
 from octavo.base.errors import ModelError, OctavoError
+from octavo.base.evenly import evenly
 from octavo.base.files import check_results, replacing, write_bytes, write_text
 from octavo.base.lock import Lock
 from octavo.base.progress import Progress, Silent
@@ -548,7 +549,7 @@ class _Run:
     def _others(self, count: int) -> ImageSet:
         """Images for measurements: validation images, else training images; never test images."""
         others = self.splits.validation or self.splits.train
-        return others.take(np.linspace(0, len(others) - 1, min(count, len(others))).astype(int))
+        return others.take(evenly(len(others), count))
 
     def _evaluate(self) -> None:
         graphs = {name: self._graph(f"{name}.tflite") for name in self._models}

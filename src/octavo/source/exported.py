@@ -18,9 +18,8 @@ from octavo.base.backend import load
 from octavo.base.border import border
 from octavo.base.errors import MissingDependencyError, ModelError, OctavoError
 from octavo.source import foreign
-from octavo.source.keras_file import UnknownClassError, check_claims, load_keras
+from octavo.source.keras_file import KERAS, UnknownClassError, check_claims, load_keras
 
-KERAS = {".keras", ".h5", ".hdf5"}
 _KINDS = (MissingDependencyError, UnknownClassError)
 
 

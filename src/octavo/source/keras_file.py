@@ -19,6 +19,8 @@ from octavo.source.sidecar import Sidecar, replacing_model
 
 # File extensions of whole-model HDF5 files.
 H5 = {".h5", ".hdf5"}
+# File extensions of all Keras files.
+KERAS = {".keras", *H5}
 # The name of the weights file inside a .keras archive.
 _WEIGHTS = "model.weights.h5"
 # Parts of the error messages of Keras for an unknown class.

@@ -24,6 +24,7 @@ from octavo.quantization.proof import Proof
 from octavo.rewrite.integer_forms import integer_forms
 from octavo.runtime.litert import Port, inputs_of
 from octavo.source.export import to_float_tflite
+from octavo.source.keras_file import KERAS
 from octavo.source.load import load_float
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
@@ -174,7 +175,7 @@ class QuantModel(RoundedModel):
 
 
 def _read(path: Path) -> tuple[Graph, Sidecar | None]:
-    if path.suffix in {".keras", ".h5", ".hdf5"}:
+    if path.suffix in KERAS:
         raise ModelError(
             f"'{path}' is a Keras file; QuantModel takes a float .tflite file or a loaded model.",
             "Give QuantModel(keras.models.load_model(path)).",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from octavo.base.border import border
 from octavo.base.errors import ModelError
+from octavo.base.evenly import evenly
 from octavo.runtime.litert import interpreter
 from octavo.tflite.graph import Graph
 
@@ -47,7 +48,7 @@ def difference(before: Graph, after: Graph, tolerance: float = 0.0) -> str | Non
             # Some models refuse random values, such as an index out of range. Every model here has run on zeros before.
             items = [[np.zeros_like(value) for value in given] for given in items]
             wanted = whole(_stacked(items))
-        for place in sorted({int(place) for place in np.linspace(0, batch - 1, min(batch, MOST_ITEMS))}):
+        for place in evenly(batch, MOST_ITEMS):
             for index, one, two in zip(after.outputs, wanted, alone(items[place]), strict=True):
                 name = after.tensors[index].name
                 if batch > 1 and (one.ndim == 0 or len(one) != batch * len(two)):
