@@ -313,6 +313,40 @@ Every command of the shell has a function of the same name and meaning; `dir(oct
 the docstrings: `help(octavo.quantize)`, or `make reference` for all of them as pages, with the classes of the results.
 
 """
+DATA = """## Data from Python
+
+Where a function takes `data`, it takes a path, or the samples themselves:
+
+| `data` | what it is |
+|---|---|
+| `x` | a NumPy array `(N, ...)`, or what NumPy makes one of |
+| `{"image": x1, "speed": x2}` | one array per input of the model, under the input's name |
+| `(x, y)` | one of these and the labels: classes `(N,)`, one-hot rows, or what else the [task](tasks.md) has |
+| a list, a generator, a function that makes one | samples: arrays, dicts of arrays, or `(x, y)` of these and a label |
+| a `tf.data.Dataset`, a Keras `PyDataset`, a torch `DataLoader` | the same; TensorFlow is not imported for it |
+
+```python
+import octavo
+
+photos = octavo.open_dataset("path", "photos")
+train, test = photos.splits["train"].read(), photos.splits["test"].read()
+
+octavo.quantize("float.tflite", (train.images, train.labels), "int8.tflite")  # arrays
+octavo.quantize("float.tflite", (image for image in train.images), "int8.tflite")  # a generator
+print(octavo.evaluate("int8.tflite", zip(test.images, test.labels)))
+```
+
+- uint8 pictures, `(H, W, 3)`, `(H, W, 1)` or `(H, W)` of any size, are preprocessed like any image. Other arrays are
+  the model's input as it is, channels last, floats or whole numbers.
+- An item may also be a batch of samples. The shape of the model's input tells the two apart.
+- All samples serve the one call that they are given to: `quantize` calibrates with `images` of them (100 by default,
+  drawn by `seed`), and `evaluate` scores all of them. Nothing is held out, so give the two different samples.
+- Classes are numbers, in the order of the model's outputs.
+- A generator is read once, to its end, and its samples stay in memory. Beyond 4 GiB that is an error: cut it with
+  `itertools.islice`, or a dataset with `take`.
+- `init`, `run`, `sweep` and reports take a path, since a recipe names its data.
+
+"""
 PROMISE = """## Versions
 
 Octavo follows [semantic versioning](https://semver.org). Public are the names above with their arguments and defaults;
@@ -338,7 +372,7 @@ def api() -> str:
             line = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split()).replace("|", "\\|")
             tables["Classes" if isinstance(node, ast.ClassDef) else "Functions"].append(f"| `{name}` | {line} |\n")
     parts = [f"## {title}\n\n| name | what it is |\n|---|---|\n{''.join(rows)}\n" for title, rows in tables.items()]
-    return "".join([NOTE, API, *parts, PROMISE])
+    return "".join([NOTE, API, *parts, DATA, PROMISE])
 
 
 def _definition(name: str) -> ast.FunctionDef | ast.ClassDef:

@@ -102,7 +102,7 @@ def choose_scale(
     if (scale := _of_input(loaded.graph)) is not None:
         return ScaleChoice(_with(loaded, inputs, scale, "its input was quantized for that", progress))
     given = images()
-    if given is not None and len(given) and not _are_pixels(given):
+    if given is not None and len(given) and not are_pixels(given):
         # Arrays are the model's own input, and say nothing of how pixels would become it.
         return ScaleChoice(None)
     if given is not None and (found := _scored(loaded, inputs, given)) is not None:
@@ -129,6 +129,11 @@ def choose_scale(
 def at_chance(right: int, images: int, classes: int) -> bool:
     """Whether a model is no better than guessing: the interval of its accuracy holds 1 / classes, or lies below."""
     return proportion(right, images).low <= 1 / classes
+
+
+def are_pixels(images: ImageSet) -> bool:
+    """Whether they are uint8 pictures; other arrays are the model's own input."""
+    return not isinstance(images.images, Columns) and images.images[0].dtype == np.uint8
 
 
 def warn_of_chance(scores: Scores, preprocess: Preprocess | None) -> None:
@@ -164,7 +169,7 @@ def _with(loaded: Loaded, inputs: Inputs, scale: Scale, why: str, progress: Prog
 def _tried(loaded: Loaded, inputs: Inputs, images: ImageSet) -> ScaleChoice | None:
     """How often the model is right with each scale. None if the images cannot tell."""
     classes = outputs_of(loaded.graph)
-    if classes is None or images.labels is None or len(images) < _FEWEST or not _are_pixels(images):
+    if classes is None or images.labels is None or len(images) < _FEWEST or not are_pixels(images):
         return None
     if not class_names(loaded, inputs) and len(images.classes) != classes:
         return None
@@ -218,11 +223,6 @@ def _scored(loaded: Loaded, inputs: Inputs, images: ImageSet) -> tuple[Scale, st
 def _better(one: Correct, other: Correct) -> bool:
     """Whether the first is right more often than the second, on the same images, beyond chance."""
     return paired_difference(int((other & ~one).sum()), int((one & ~other).sum()), len(one)).low > 0
-
-
-def _are_pixels(images: ImageSet) -> bool:
-    """Whether they are uint8 pictures; other arrays are the model's own input."""
-    return not isinstance(images.images, Columns) and images.images[0].dtype == np.uint8
 
 
 def _of_input(graph: Graph) -> Scale | None:

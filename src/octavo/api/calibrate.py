@@ -13,7 +13,7 @@ from octavo.base.errors import DataError, OctavoError
 from octavo.base.progress import Progress, Silent
 from octavo.data.split import VALIDATION_IMAGES, draw_training, training_images
 from octavo.quantization.quantize import check_float
-from octavo.recipe.options import Fields, Inputs, Quantization, options_of
+from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
 from octavo.source.load import load_float
 
 SIZES = (1, 5, 10, 50, 100, 500)
@@ -21,7 +21,7 @@ SIZES = (1, 5, 10, 50, 100, 500)
 
 def calibrate(
     model: Path | str,
-    data: Path | str | Inputs,
+    data: Source | Inputs,
     quantization: Quantization = Quantization(),
     *,
     sizes: Sequence[int] | None = None,
@@ -62,14 +62,14 @@ def calibrate(
         )
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     check_float(loaded.graph)
-    source = opened(inputs, progress)
+    source = opened(inputs, progress, loaded.graph)
     preprocess = scale_of(loaded, inputs, source, progress).checked()
     if validation is None and "validation" not in source.splits:
         validation = min(training_images(source, inputs.seed) // 3, VALIDATION_IMAGES)
     pool, apart = draw_training(source, validation, inputs.seed)
     if apart is None:
         raise DataError(
-            f"The study needs labelled images to evaluate on, and '{inputs.data}' has none for it.",
+            f"The study needs labelled images to evaluate on; there are none for it in {source.source}.",
             "Give labelled images, ten or more a class.",
         )
     apart, task = understood(loaded, apart, inputs, progress)

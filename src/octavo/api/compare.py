@@ -15,7 +15,7 @@ from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.split import draw_calibration
 from octavo.recipe import options
-from octavo.recipe.options import InputFields, Inputs
+from octavo.recipe.options import InputFields, Inputs, Source
 from octavo.runtime.litert import Kernels, inputs_of
 from octavo.source.load import Loaded, load_float, load_model
 from octavo.tflite.graph import Graph
@@ -24,7 +24,7 @@ from octavo.tflite.graph import Graph
 def compare(
     before: Path | str,
     after: Path | str,
-    data: Path | str | Inputs,
+    data: Source | Inputs,
     *,
     kernels: Kernels = "xnnpack",
     progress: Progress | None = None,
@@ -60,7 +60,7 @@ def compare(
     # What was quantized is the canonical form of a float model, so its tensors are those to compare.
     read = load_float if _is_quantized(two.graph) else load_model
     one = read(before, inputs.signature, inputs.size, progress=progress, kernels=[kernels], probed=True)
-    source = opened(inputs, progress)
+    source = opened(inputs, progress, one.graph)
     preprocess = scale_of(one if one.sidecar or not two.sidecar else two, inputs, source, progress).preprocess
     chosen = draw_calibration(source, inputs.images, inputs.seed, choice=1)
     feed = Feed(chosen, preprocess, [port.real for port in inputs_of(one.graph)])

@@ -13,14 +13,14 @@ from octavo.api.opened import opened, scale_of
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress, Silent
 from octavo.data.split import draw_test
-from octavo.recipe.options import InputFields, Inputs, inputs_of
+from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.runtime.litert import Kernels
 from octavo.source.load import load_model
 
 
 def evaluate(
     model: Path | str,
-    data: Path | str | Inputs,
+    data: Source | Inputs,
     *,
     kernels: Kernels = "xnnpack",
     progress: Progress | None = None,
@@ -48,9 +48,10 @@ def evaluate(
     progress = progress or Silent()
     inputs = inputs_of(data, fields)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
-    source = opened(inputs, progress)
-    preprocess = scale_of(loaded, inputs, source, progress).preprocess
-    test, task = understood(loaded, draw_test(source, inputs.images, inputs.seed), inputs, progress)
+    source = opened(inputs, progress, loaded.graph, tests=True)
+    drawn = draw_test(source, inputs.images, inputs.seed)
+    preprocess = scale_of(loaded, inputs, source, progress, drawn).preprocess
+    test, task = understood(loaded, drawn, inputs, progress)
     with progress.track("evaluate", len(test)) as advance:
         scores = score(loaded.graph, test, preprocess, kernels, advance, task)
     if not scores.known:

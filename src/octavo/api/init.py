@@ -48,7 +48,7 @@ def init(
     if model is not None and not Path(model).exists():
         raise ModelError(f"There is no model '{model}'.", "Give a .keras, .h5, .tflite or .onnx file, or a SavedModel.")
     recipe = own_recipe(None if model is None else Path(model), inputs, {"quantize": {"method": method}})
-    open_dataset("path", inputs.data)
+    open_dataset("path", inputs.path)
     path = Path(f"{recipe.name}.yaml") if out is None else Path(out)
     if path.exists() and not force:
         raise OctavoError(f"'{path}' exists.", "Set `out` to another path, or `force` to replace it.")

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from octavo.analysis.scale_choice import ScaleChoice, choose_scale
+from octavo.analysis.scale_choice import ScaleChoice, are_pixels, choose_scale
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress
 from octavo.data.dataset import Dataset, ImageSet
-from octavo.data.open import open_dataset
+from octavo.data.open import open_data
 from octavo.data.split import CALIBRATION_IMAGES, draw_calibration, held_out, training_images
 from octavo.recipe.options import Inputs
+from octavo.runtime.litert import inputs_of
 from octavo.source.load import Loaded
+from octavo.tflite.graph import Graph
 
 
-def opened(inputs: Inputs, progress: Progress) -> Dataset:
+def opened(inputs: Inputs, progress: Progress, graph: Graph | None = None, tests: bool = False) -> Dataset:
     """The images that a caller gave.
 
     Args:
         inputs: The caller's options.
         progress: Is told which images are held out for evaluation, unless the source says it itself.
+        graph: The model; None where it depends on the images, and takes one.
+        tests: Whether samples from Python code are to be evaluated; else all of them may calibrate and train.
 
     Raises:
-        DataError: As `octavo.data.open.open_dataset`.
+        DataError: As `octavo.data.open.open_data`.
     """
-    source = open_dataset("path", inputs.data)
+    source = open_data(inputs.data, () if graph is None else inputs_of(graph), tests)
     if said := held_out(source, inputs.seed):
         progress.say(said)
     return source
 
 
-def scale_of(loaded: Loaded, inputs: Inputs, source: Dataset | None, progress: Progress) -> ScaleChoice:
+def scale_of(
+    loaded: Loaded, inputs: Inputs, source: Dataset | None, progress: Progress, scored: ImageSet | None = None
+) -> ScaleChoice:
     """How pixels become the inputs of a model that is measured: where it is not known, by training images.
 
     Args:
@@ -38,12 +44,13 @@ def scale_of(loaded: Loaded, inputs: Inputs, source: Dataset | None, progress: P
         inputs: The caller's options.
         source: The caller's images; those that are held out are not looked at.
         progress: Is told what was found.
+        scored: The images that are scored, if there are any. They choose no scale, but arrays need none.
     """
-    return choose_scale(loaded, inputs, _others(source, inputs), progress)
+    return choose_scale(loaded, inputs, _others(source, inputs, scored), progress)
 
 
-def _others(source: Dataset | None, inputs: Inputs) -> Callable[[], ImageSet | None]:
-    """Reads a few images that are not held out. None if there are none."""
+def _others(source: Dataset | None, inputs: Inputs, scored: ImageSet | None) -> Callable[[], ImageSet | None]:
+    """Reads a few images that are not held out. None if there are none, unless those that are held out are arrays."""
 
     def read() -> ImageSet | None:
         if source is None:
@@ -51,7 +58,7 @@ def _others(source: Dataset | None, inputs: Inputs) -> Callable[[], ImageSet | N
         try:
             count = min(CALIBRATION_IMAGES, training_images(source, inputs.seed))
         except DataError:
-            return None
+            return scored if scored is not None and len(scored) and not are_pixels(scored) else None
         return draw_calibration(source, count, inputs.seed)
 
     return read

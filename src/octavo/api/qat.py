@@ -14,7 +14,7 @@ from octavo.data.encoded_inputs import Feed
 from octavo.data.split import calibration, draw_training
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import resolve
-from octavo.recipe.options import Fields, Inputs, Quantization, options_of
+from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import in_model_order, names_for
@@ -27,7 +27,7 @@ from octavo.training.convert import convert
 
 def qat(
     model: Path | str,
-    data: Path | str | Inputs,
+    data: Source | Inputs,
     out: Path | str,
     quantization: Quantization = Quantization(),
     *,
@@ -80,7 +80,7 @@ def qat(
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     resolve(loaded.graph, wanted.precision)
     image_preprocess_for(loaded, inputs)
-    source = opened(inputs, progress)
+    source = opened(inputs, progress, loaded.graph)
     found = scale_of(loaded, inputs, source, progress).checked()
     # Arrays that already are the model's input need none; training then uses the input's size alone.
     preprocess = found or image_preprocess_for(loaded, inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -24,7 +24,7 @@ from octavo.quantization.precision import resolve
 from octavo.quantization.proof import prove
 from octavo.quantization.quantize import quantize as to_int8
 from octavo.quantization.table import build
-from octavo.recipe.options import Fields, Inputs, Quantization, options_of
+from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
 from octavo.rewrite.split_outputs import split_outputs as apart
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
@@ -36,7 +36,7 @@ from octavo.tuning.tune import tune as run_passes
 
 def quantize(
     model: Path | str,
-    data: Path | str | Inputs,
+    data: Source | Inputs,
     out: Path | str,
     quantization: Quantization = Quantization(),
     *,
@@ -75,15 +75,19 @@ def quantize(
     out = Path(out)
     check_output(out, model, force=force)
 
-    @cache
-    def drawn() -> ImageSet:
-        return draw_calibration(opened(inputs, progress), inputs.images, inputs.seed)
+    drawn: list[ImageSet] = []
 
-    loaded = load_float(model, inputs.signature, inputs.size, lambda: drawn().size, progress)
+    def draw(graph: Graph | None = None) -> ImageSet:
+        # Once: samples may come from a generator.
+        if not drawn:
+            drawn.append(draw_calibration(opened(inputs, progress, graph), inputs.images, inputs.seed))
+        return drawn[0]
+
+    loaded = load_float(model, inputs.signature, inputs.size, lambda: draw().size, progress)
     if split_outputs:
         loaded = replace(loaded, graph=apart(loaded.graph))
     resolve(loaded.graph, wanted.precision)
-    chosen, _ = understood(loaded, drawn(), inputs, Silent(), calibrate=True)
+    chosen, _ = understood(loaded, draw(loaded.graph), inputs, Silent(), calibrate=True)
     preprocess = choose_scale(loaded, inputs, lambda: chosen, progress).checked()
     feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
     data_checks.warn_of_images(chosen, preprocess)

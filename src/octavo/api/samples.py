@@ -56,8 +56,8 @@ def draw_samples(graph: Graph, preprocess: Preprocess | None, inputs: Inputs, so
     chosen = draw_any(source, inputs.images, inputs.seed, equality.IMAGES)
     if preprocess is None:
         feed = Feed(chosen, None, inputs_of(graph))
-        return Samples(feed[:], chosen.labels, f"{len(chosen)} samples of '{inputs.data}'")
+        return Samples(feed[:], chosen.labels, f"{len(chosen)} samples of {source.source}")
     if isinstance(chosen.images, Columns) or chosen.images[0].dtype != np.uint8:
         own = Feed(chosen, preprocess, [port.real for port in inputs_of(graph)])
-        return Samples(np.stack(own[:]), chosen.labels, f"{len(chosen)} samples of '{inputs.data}'")
-    return Samples(preprocess.resize(chosen.pictures), chosen.labels, f"{len(chosen)} images of '{inputs.data}'")
+        return Samples(np.stack(own[:]), chosen.labels, f"{len(chosen)} samples of {source.source}")
+    return Samples(preprocess.resize(chosen.pictures), chosen.labels, f"{len(chosen)} images of {source.source}")

@@ -22,7 +22,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.data.split import calibration, draw_training
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import Quantized
-from octavo.recipe.options import Fields, Inputs, Quantization, options_of
+from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
@@ -34,7 +34,7 @@ from octavo.training.convert import convert
 
 def search(
     model: Path | str,
-    data: Path | str | Inputs,
+    data: Source | Inputs,
     out: Path | str,
     goal: Goal,
     quantization: Quantization = Quantization(),
@@ -86,14 +86,14 @@ def search(
     if not str(goal):
         raise QuantizationError("A target search needs a target.", "Give a largest drop, size or latency.")
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
-    source = opened(inputs, progress)
+    source = opened(inputs, progress, loaded.graph)
     preprocess = scale_of(loaded, inputs, source, progress).checked()
     # Arrays that already are the model's input need no preprocessing; training then uses the input's size alone.
     pictures = preprocess or preprocess_for(loaded, inputs)
     training, apart = draw_training(source, validation, inputs.seed)
     if apart is None:
         raise DataError(
-            f"A target search needs labelled images to evaluate on, and '{inputs.data}' has none for it.",
+            f"A target search needs labelled images to evaluate on; there are none for it in {source.source}.",
             "Give labelled images, ten or more a class.",
         )
     training, _ = understood(loaded, training, inputs, Silent())

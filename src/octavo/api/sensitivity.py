@@ -18,7 +18,7 @@ from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import possible
 from octavo.quantization.quantize import check_float
 from octavo.quantization.table import build
-from octavo.recipe.options import Fields, Inputs, Quantization, options_of
+from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
 from octavo.runtime.litert import Kernels, inputs_of
 from octavo.source.load import load_float
 from octavo.tuning.tune import tune as run_passes
@@ -29,7 +29,7 @@ IMAGES = 32
 
 def sensitivity(
     model: Path | str,
-    data: Path | str | Inputs,
+    data: Source | Inputs,
     quantization: Quantization = Quantization(),
     *,
     calibration: int | None = None,
@@ -70,7 +70,7 @@ def sensitivity(
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
     graph = loaded.graph
     check_float(graph)
-    source = opened(inputs, progress)
+    source = opened(inputs, progress, graph)
     preprocess = scale_of(loaded, inputs, source, progress).checked()
     ports = inputs_of(graph)
     feed = Feed(draw_calibration(source, calibration, inputs.seed, argument="calibration"), preprocess, ports)

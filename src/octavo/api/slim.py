@@ -12,7 +12,7 @@ from octavo.api.samples import draw_samples
 from octavo.api.written import check_output
 from octavo.base.progress import Progress, Silent
 from octavo.data.preprocess import Preprocess
-from octavo.recipe.options import InputFields, Inputs, inputs_of
+from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
 from octavo.runtime.litert import Kernels
@@ -80,7 +80,7 @@ def slim(
     pixels: Pixels | None = None,
     logits: bool = False,
     fuse: bool = True,
-    data: Path | str | Inputs | None = None,
+    data: Source | Inputs | None = None,
     force: bool = False,
     progress: Progress | None = None,
     **fields: Unpack[InputFields],
@@ -112,7 +112,7 @@ def slim(
     inputs, out = inputs_of(data, fields), Path(out)
     check_output(out, model, force=force)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=get_args(Kernels))
-    source = None if inputs.data is None else opened(inputs, progress or Silent())
+    source = None if inputs.data is None else opened(inputs, progress or Silent(), loaded.graph)
     preprocess = scale_of(loaded, inputs, source, progress or Silent()).preprocess
     samples = draw_samples(loaded.graph, preprocess, inputs, source)
     made = slimming.slim(loaded.graph, preprocess, samples.inputs, pixels=pixels, logits=logits, fuse=fuse)

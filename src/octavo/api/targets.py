@@ -16,7 +16,7 @@ from octavo.base.progress import Progress, Silent
 from octavo.deployment.targets.ask import ask, every
 from octavo.deployment.targets.survey import Survey
 from octavo.deployment.targets.target import Target, trial_of
-from octavo.recipe.options import InputFields, Inputs, inputs_of
+from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.rewrite.slim import encoded as raw_of
 from octavo.runtime.litert import Kernels
 from octavo.runtime.litert import inputs_of as ports_of
@@ -26,7 +26,7 @@ from octavo.source.load import load_model, task_of
 
 def targets(
     model: Path | str,
-    data: Path | str | Inputs | None = None,
+    data: Source | Inputs | None = None,
     targets: Sequence[Target] | None = None,
     *,
     progress: Progress | None = None,
@@ -59,7 +59,7 @@ def targets(
     if path.is_file() and path.suffix != ".tflite":
         raise ModelError(f"'{path}' is not a .tflite file.", "Quantize or export it first: `octavo quantize`.")
     loaded = load_model(path, inputs.signature, inputs.size, progress=progress, kernels=get_args(Kernels))
-    source = None if inputs.data is None else opened(inputs, progress)
+    source = None if inputs.data is None else opened(inputs, progress, loaded.graph)
     preprocess = scale_of(loaded, inputs, source, progress).preprocess
     samples = draw_samples(loaded.graph, preprocess, inputs, source)
     encoded = samples.inputs

@@ -19,6 +19,9 @@ MOST_BYTES = 300 << 30
 # A member is read into memory whole. A photograph has some 10 MB; a CIFAR batch, the largest useful one, 31 MB.
 MOST_MEMBER_BYTES = 256 << 20
 
+# Samples that Python code gives are kept in memory: 28,000 images of 224×224 pixels.
+MOST_GIVEN_BYTES = 4 << 30
+
 # 64 megapixels is more than today's cameras usually deliver, and 192 MiB decoded.
 MOST_PIXELS = 1 << 26
 

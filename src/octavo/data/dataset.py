@@ -100,9 +100,7 @@ class ImageSet:
         chosen = np.asarray(indices, np.int64)
         return replace(
             self,
-            images=self.images[chosen]
-            if isinstance(self.images, np.ndarray | Columns)
-            else [self.images[index] for index in chosen],
+            images=_taken(self.images, chosen),
             labels=None if self.labels is None else self.labels[chosen],
             ids=tuple(self.ids[index] for index in chosen),
             truth=None if self.truth is None else self.truth[chosen],
@@ -154,6 +152,10 @@ def _update(digest: hashlib._Hash, image: Pixels | FloatArray | Sample) -> None:
     digest.update(np.ascontiguousarray(image).tobytes())
 
 
+def _taken(images: Images, places: IntArray) -> Images:
+    return images[places] if isinstance(images, np.ndarray | Columns) else [images[place] for place in places]
+
+
 class Store(Protocol):
     """Where a split's pixels are."""
 
@@ -164,13 +166,13 @@ class Store(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ArrayStore:
-    """What is in memory already: uint8 ``(N, H, W, 3)``, float32 ``(N, ...)``, or an array for each input."""
+    """What is in memory already, as `ImageSet` holds it."""
 
-    pixels: Pixels | FloatArray | Columns
+    images: Images
 
     def fetch(self, positions: IntArray) -> Images:
         """The images at `positions`."""
-        return self.pixels[positions]
+        return _taken(self.images, positions)
 
 
 class TruthStore(Protocol):
@@ -247,7 +249,8 @@ class Dataset:
     Args:
         name: Short name.
         classes: Names of the classes; empty when the images are unlabelled.
-        splits: Keys among `train`, `validation`, `test`, and `all` when the source makes no difference.
+        splits: Keys among `train`, `validation`, `test`, and `all` when the source makes no difference; or `given`
+            alone, of which nothing is held out, since the caller chose the samples for one purpose.
         source: Where the images come from, for people.
     """
 

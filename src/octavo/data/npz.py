@@ -10,21 +10,19 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from octavo.base.affine import FloatArray
 from octavo.base.border import border
 from octavo.base.errors import DataError
 from octavo.base.limits import MOST_AXES, MOST_CLASSES
 from octavo.data.archive import check_ratio
+from octavo.data.arrays import Answers, answers_of, own_input, samples_of, split_of
 from octavo.data.columns import Columns
-from octavo.data.dataset import ArrayStore, Dataset, Labels, Split, Truth, TruthArray
-from octavo.data.preprocess import Pixels
+from octavo.data.dataset import Dataset
 
 # The splits by the ending of an array's name.
 _SPLITS = {"_train": "train", "_test": "test", "": "all"}
@@ -63,32 +61,14 @@ def npz(path: Path, source: str) -> Dataset:
             f"{source} has neither x_train nor x_test, but {', '.join(others) or 'nothing'}.",
             "Save images with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...).",
         )
-    images = {ending: _images(arrays[f"x{ending}"], f"x{ending} of {source}") for ending in endings}
+    images = {ending: samples_of(arrays[f"x{ending}"], f"x{ending} of {source}") for ending in endings}
     answers = {ending: _answers(arrays, ending, len(images[ending]), source) for ending in endings}
     classes = _classes(arrays, list(answers.values()), source)
     splits = {
-        _SPLITS[ending]: _split(images[ending], f"x{ending}", answers[ending], classes, tuple(others))
+        _SPLITS[ending]: split_of(images[ending], f"x{ending}", answers[ending], classes, tuple(others))
         for ending in endings
     }
     return Dataset(name=path.stem, classes=classes, splits=splits, source=source)
-
-
-def _split(
-    samples: Pixels | FloatArray | Columns,
-    name: str,
-    answers: _Answers,
-    classes: tuple[str, ...],
-    ignored: tuple[str, ...],
-) -> Split:
-    return Split(
-        store=ArrayStore(samples),
-        positions=np.arange(len(samples)),
-        labels=answers.labels,
-        classes=classes,
-        ids=tuple(f"{name}[{index}]" for index in range(len(samples))),
-        ignored=ignored,
-        truth=None if answers.truth is None else TruthArray(answers.truth),
-    )
 
 
 def _of_columns(arrays: _Arrays, others: _Arrays, name: str, source: str) -> Dataset:
@@ -106,14 +86,14 @@ def _of_columns(arrays: _Arrays, others: _Arrays, name: str, source: str) -> Dat
     answers = {ending: _answers(arrays, ending, len(columns), source) for ending, columns in made.items()}
     classes = _classes(arrays, list(answers.values()), source)
     splits = {
-        _SPLITS[ending]: _split(columns, f"sample{ending}" if len(made) > 1 else "sample", answers[ending], classes, ())
+        _SPLITS[ending]: split_of(columns, f"sample{ending}" if len(made) > 1 else "sample", answers[ending], classes)
         for ending, columns in made.items()
     }
     return Dataset(name=name, classes=classes, splits=splits, source=source)
 
 
 def _columns(arrays: _Arrays, source: str) -> Columns:
-    inputs = {key: _own_input(array, f"'{key}' of {source}") for key, array in arrays.items()}
+    inputs = {key: own_input(array, f"'{key}' of {source}") for key, array in arrays.items()}
     if len({len(array) for array in inputs.values()}) != 1:
         shapes = ", ".join(f"'{key}' {array.shape}" for key, array in inputs.items())
         raise DataError(
@@ -156,87 +136,11 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any
         return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
-def _images(array: npt.NDArray[Any], what: str) -> Pixels | FloatArray:
-    shape = array.shape
-    if len(array) == 0 if array.ndim else True:
-        raise DataError(f"{what} holds no images.", "It should have the shape (N, H, W, 3), with N of at least 1.")
-    if array.dtype == np.uint8:
-        gray = array[..., None] if array.ndim == 3 else array
-        if gray.ndim == 4 and gray.shape[-1] in (1, 3) and gray.size:
-            return np.repeat(gray, 3, axis=-1) if gray.shape[-1] == 1 else gray
-        expected = "(N, H, W, 3) or (N, H, W)"
-    else:
-        return _own_input(array, what)
-    raise DataError(f"{what} is {array.dtype} and should have shape {expected}, not {shape}.")
+def _answers(arrays: _Arrays, ending: str, count: int, source: str) -> Answers:
+    return answers_of(arrays.get(f"y{ending}"), f"y{ending} of {source}", count)
 
 
-def _own_input(array: npt.NDArray[Any], what: str) -> FloatArray:
-    """An array that the model takes as it is: floats as float32, whole numbers and booleans in their own type."""
-    if array.dtype.kind not in "fiub":
-        raise DataError(
-            f"{what} has the type {array.dtype}.",
-            "Give uint8 images (0 to 255), or arrays of numbers in the form of the model's input.",
-        )
-    if array.ndim < 1 or not array.size:
-        raise DataError(
-            f"{what} holds nothing: its shape is {array.shape}.",
-            "It should have the shape (N, ...), with N of at least 1.",
-        )
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
-
-
-@dataclass(frozen=True, eq=False)
-class _Answers:
-    """The right answers of a split.
-
-    Args:
-        labels: One class per sample; None if they are something else, or not known.
-        classes: The number of classes that the labels speak of.
-        truth: Anything else, ``(N, ...)``.
-    """
-
-    labels: Labels | None = None
-    classes: int = 0
-    truth: Truth | None = None
-
-
-def _answers(arrays: _Arrays, ending: str, count: int, source: str) -> _Answers:
-    """Labels, or the truth of another task."""
-    if f"y{ending}" not in arrays:
-        return _Answers()
-    array, what = arrays[f"y{ending}"], f"y{ending} of {source}"
-    if array.ndim == 0 or len(array) != count:
-        raise DataError(f"{what} should have one label for each of {count} images, but has the shape {array.shape}.")
-    flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    if flat.ndim == 1 and flat.dtype.kind in "iu":
-        labels = flat.astype(np.int64)
-        if labels.min() < 0:
-            raise DataError(
-                f"{what} has the label {labels.min()}; labels start at 0.",
-                "Save numbers that a model is to predict as floats.",
-            )
-        if labels.max() >= MOST_CLASSES:
-            raise DataError(
-                f"{what} has the label {labels.max():,}; Octavo takes up to {MOST_CLASSES:,} classes, from 0.",
-                "Number the classes 0, 1, 2, ... Save numbers that a model is to predict as floats.",
-            )
-        return _Answers(labels, int(labels.max()) + 1)
-    if flat.dtype.kind not in "iufb" or not flat.size:
-        raise DataError(
-            f"{what} should be numbers: classes of shape (N,) or (N, 1), one-hot rows (N, classes), or what else the "
-            f"model gives, (N, ...); it is {array.dtype} of shape {array.shape}."
-        )
-    if flat.dtype.kind == "f" and not np.all(np.isfinite(flat)):
-        raise DataError(f"{what} has NaN or infinite values.", "Remove or mend these samples.")
-    if flat.ndim == 2:
-        hot = flat != 0
-        if flat.shape[1] <= MOST_CLASSES and np.all(hot.sum(axis=1) == 1) and np.all(flat[hot] == 1):
-            return _Answers(hot.argmax(axis=1).astype(np.int64), flat.shape[1])
-    return _Answers(truth=array)
-
-
-def _classes(arrays: _Arrays, answers: Sequence[_Answers], source: str) -> tuple[str, ...]:
+def _classes(arrays: _Arrays, answers: Sequence[Answers], source: str) -> tuple[str, ...]:
     count = max((item.classes for item in answers), default=0)
     if "classes" not in arrays:
         return tuple(str(number) for number in range(count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +16,11 @@ from octavo.data.dataset import Dataset
 from octavo.data.decode import Files
 from octavo.data.digits import digits
 from octavo.data.folder import Folder
+from octavo.data.given import given
 from octavo.data.layout import LAYOUTS, image_folder
 from octavo.data.npz import npz
+from octavo.recipe import options
+from octavo.runtime.litert import Port
 
 Source = Literal["digits", "cifar10", "path"]
 
@@ -51,6 +55,22 @@ def open_dataset(source: Source, path: Path | str | None = None) -> Dataset:
     if path is None:
         raise DataError("The images have no path.", "Set `data` to a folder, an archive or an .npz.")
     return _open_path(Path(path))
+
+
+def open_data(data: options.Source | None, ports: Sequence[Port] = (), tests: bool = False) -> Dataset:
+    """The dataset of a path, or of samples that Python code gives.
+
+    Args:
+        data: Where the samples come from.
+        ports: The inputs of the model; none where it depends on the samples, and takes images.
+        tests: Whether samples from Python code are to be evaluated; else all of them may calibrate and train.
+
+    Raises:
+        DataError: As `open_dataset` and `octavo.data.given.given`.
+    """
+    if data is None or isinstance(data, Path | str):
+        return open_dataset("path", data)
+    return given(data, ports, "test" if tests else "given")
 
 
 def _open_path(path: Path) -> Dataset:

@@ -349,7 +349,7 @@ def _test_part(dataset: Dataset, seed: int) -> tuple[Split, Indices]:
     if given is not None:
         return given, np.arange(len(given))
     pool = _training_split(dataset)
-    if not _is_known(pool) or len(pool) < 2:
+    if not _is_known(pool) or len(pool) < 2 or "given" in dataset.splits:
         # Without labels nothing is evaluated, and all of them calibrate.
         return pool, np.arange(0)
     # As `draw` carves them out, so that a run and a command hold out the same ones.
@@ -357,7 +357,7 @@ def _test_part(dataset: Dataset, seed: int) -> tuple[Split, Indices]:
 
 
 def _training_split(dataset: Dataset) -> Split:
-    pool = dataset.splits.get("train") or dataset.splits.get("all")
+    pool = dataset.splits.get("train") or dataset.splits.get("all") or dataset.splits.get("given")
     if pool is None:
         raise DataError(
             f"{dataset.source} has only test images, which are never used for training or calibration.",

@@ -16,9 +16,10 @@ from octavo.base.files import sha256
 from octavo.base.metric import Metric
 from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
-from octavo.data.open import open_dataset
+from octavo.data.open import open_data
 from octavo.data.split import draw_test, held_out
-from octavo.recipe.options import Inputs
+from octavo.recipe.options import Inputs, Source
+from octavo.runtime.litert import inputs_of
 from octavo.source.load import Loaded
 
 
@@ -53,14 +54,14 @@ def samples_to_measure(loaded: Loaded, inputs: Inputs, progress: Progress) -> tu
     Raises:
         DataError: There are no labelled test samples, or their classes are not the model's.
     """
-    source = open_dataset("path", inputs.data)
+    source = open_data(inputs.data, inputs_of(loaded.graph), tests=True)
     if said := held_out(source, inputs.seed):
         progress.say(said)
     return understood(loaded, draw_test(source, inputs.images, inputs.seed), inputs, progress)
 
 
 def evaluated(
-    model: Path, loaded: Loaded, test: ImageSet, task: Task, data: Path | str | None, progress: Progress
+    model: Path, loaded: Loaded, test: ImageSet, task: Task, data: Source | None, progress: Progress
 ) -> Evaluated:
     """Measures a model, as `octavo evaluate` does.
 
@@ -80,7 +81,7 @@ def evaluated(
         scores = evaluate(loaded.graph, test, preprocess, progress=advance, task=task)
     return Evaluated(
         sha256=sha256(model),
-        data=str(data),
+        data=str(data) if isinstance(data, Path | str) else "samples given in Python",
         images=len(test),
         kernels=scores.kernels,
         task=scores.task,

@@ -28,7 +28,7 @@ from octavo.deployment.facts import NAMED, facts
 from octavo.deployment.sbom import bill
 from octavo.deployment.web import Shown, Web, write_web
 from octavo.recipe.choices import TaskName
-from octavo.recipe.options import InputFields, Inputs, inputs_of
+from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.runtime.litert import Kernels
 from octavo.source.classes import class_names, outputs_of
 from octavo.source.load import Loaded, load_model, preprocess_for, scale_is_known, task_of
@@ -75,7 +75,7 @@ def deploy(
     web: Web | None = None,
     mediapipe: bool = False,
     *,
-    data: Path | str | Inputs | None = None,
+    data: Source | Inputs | None = None,
     evaluation: Path | str | None = None,
     progress: Progress | None = None,
     **fields: Unpack[InputFields],

@@ -6,8 +6,8 @@ meaning of a field is described only here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
@@ -18,6 +18,8 @@ from octavo.recipe.choices import OBSERVERS, TASKS, ObserverName, PassName, Task
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr", "gray"]
+# A path; or samples that Python code gives, arrays or an iterable: see `octavo.data.given`.
+Source = Path | str | Iterable[Any]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Inputs:
     """Which images are used, and how an image becomes the model's input.
 
     Args:
-        data: A folder or an archive (.tar, .tar.gz, .zip) of images, or of CSV or WAV files, or an .npz file.
+        data: A folder or an archive (.tar, .tar.gz, .zip) of images, or of CSV or WAV files, or an .npz file. In Python
+            also arrays, or an iterable of samples: see `octavo.data.given`.
         images: How many of them; each function says how many it uses if this is None.
         seed: Seed of the choice of images.
         signature: Which graph of a `.tflite` file with several signatures.
@@ -44,7 +47,7 @@ class Inputs:
         200
     """
 
-    data: Path | str | None = field(
+    data: Source | None = field(
         default=None,
         metadata={"help": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files, or an .npz."},
     )
@@ -74,6 +77,20 @@ class Inputs:
         default=None,
         metadata={"help": "Text file of class names, one a line, in the model's order; else from its sidecar."},
     )
+
+    @property
+    def path(self) -> Path | None:
+        """The path of the data.
+
+        Raises:
+            OctavoError: They come from Python code, and a recipe can name a file or a folder only.
+        """
+        if self.data is None or isinstance(self.data, Path | str):
+            return None if self.data is None else Path(self.data)
+        raise OctavoError(
+            "A recipe names its data by a path, and samples were given.",
+            "Save them with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...), and give that path.",
+        )
 
 
 @dataclass(frozen=True)
@@ -149,11 +166,11 @@ class Fields(InputFields, QuantizationFields, total=False):
 Record = TypeVar("Record", Inputs, Quantization)
 
 
-def inputs_of(data: Path | str | Inputs | None, given: InputFields) -> Inputs:
+def inputs_of(data: Source | Inputs | None, given: InputFields) -> Inputs:
     """The inputs that a caller asked for.
 
     Args:
-        data: A path, or a record.
+        data: A path, samples, or a record.
         given: Fields that replace the record's.
 
     Raises:
@@ -164,11 +181,11 @@ def inputs_of(data: Path | str | Inputs | None, given: InputFields) -> Inputs:
         >>> inputs_of("photos", {"images": 20}).images
         20
     """
-    record = data if isinstance(data, Inputs) else Inputs(None if data is None else Path(data))
+    record = data if isinstance(data, Inputs) else Inputs(Path(data) if isinstance(data, str) else data)
     return _checked(record, given)
 
 
-def options_of(data: Path | str | Inputs, quantization: Quantization, given: Fields) -> tuple[Inputs, Quantization]:
+def options_of(data: Source | Inputs, quantization: Quantization, given: Fields) -> tuple[Inputs, Quantization]:
     """The inputs and the quantization that a caller asked for: see `inputs_of`."""
     names = {item.name for item in fields(Inputs)}
     mine: Any = {name: value for name, value in given.items() if name in names}
@@ -188,14 +205,16 @@ def _checked(record: Record, given: Mapping[str, Any]) -> Record:
     from pydantic import ValidationError
 
     kind: Any = type(record)
-    known = asdict(record)
+    known = {item.name: getattr(record, item.name) for item in fields(record)}
     if unknown := set(given) - set(known):
         raise TypeError(f"unexpected keyword argument '{min(unknown)}'")
+    # Samples stay as they are: to validate an iterable would be to read it.
+    kept = {"data": known.pop("data")} if "data" in known else {}
     try:
         checked: Record = _adapter(kind).validate_python({**known, **given})
     except ValidationError as error:
         raise OctavoError(_mistake(error)) from None
-    return checked
+    return replace(checked, **kept)
 
 
 @cache

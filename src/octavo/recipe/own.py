@@ -33,15 +33,15 @@ def own_recipe(
         >>> made.name, made.preprocess, made.quantize
         ('model', PreprocessRecipe(scale=(0.0, 255.0)), QuantizeRecipe(method='qat'))
     """
-    if inputs.data is None:
+    if inputs.path is None:
         raise RecipeError("There are no images without a path.", "Set `data` to a folder, an archive or an .npz.")
     if inputs.size is not None and inputs.size[0] != inputs.size[1]:
         raise RecipeError(f"A run takes square images, and `size` is {inputs.size[0]} x {inputs.size[1]}.")
-    source = model if model is not None else Path(inputs.data)
+    source = model if model is not None else inputs.path
     value: dict[str, Any] = {
         "name": source.resolve().name.split(".")[0] or "run",
         "seed": inputs.seed or None,
-        "data": {"path": inputs.data},
+        "data": {"path": inputs.path},
         "model": _set(path=model, signature=inputs.signature),
         "preprocess": _set(
             size=None if inputs.size is None else inputs.size[0],

@@ -91,7 +91,7 @@ def in_model_order(loaded: Loaded, images: ImageSet, inputs: Inputs | None = Non
     Warns:
         OctavoWarning: The number of classes differs from that of the outputs. The images lose their labels.
     """
-    names = class_names(loaded, inputs)
+    names = _names_for(loaded, images, inputs)
     if images.labels is None:
         return images
     if names:
@@ -129,7 +129,7 @@ def to_calibrate(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None)
         OctavoWarning: As for `in_model_order`, or none of their classes is one of the model's, or there are more than
             twice or less than half as many: they are images of something else. The images lose their labels.
     """
-    names, count = class_names(loaded, inputs), outputs_of(loaded.graph)
+    names, count = _names_for(loaded, images, inputs), outputs_of(loaded.graph)
     numbered = all(name.isdecimal() for name in images.classes)
     if images.labels is None:
         return images
@@ -151,6 +151,15 @@ def names_for(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None) ->
     """The class names for a model's sidecar: its own, else those of images that `in_model_order` returned."""
     names = class_names(loaded, inputs)
     return names or (images.classes if len(images.classes) == outputs_of(loaded.graph) else ())
+
+
+def _names_for(loaded: Loaded, images: ImageSet, inputs: Inputs | None) -> tuple[str, ...]:
+    """The model's class names; the numbers of its outputs, where the images have some of them for classes."""
+    names, count = class_names(loaded, inputs), outputs_of(loaded.graph)
+    if names or count is None or not len(images.classes) < count:
+        return names
+    numbers = tuple(str(number) for number in range(count))
+    return numbers if images.classes and set(images.classes) <= set(numbers) else ()
 
 
 def _are_far(one: int, other: int) -> bool:

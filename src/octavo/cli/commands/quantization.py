@@ -169,7 +169,7 @@ def qat(
         from octavo.data.open import open_dataset
         from octavo.data.split import usual_validation
 
-        apart = usual_validation(open_dataset("path", inputs.data)) if validation is None else validation
+        apart = usual_validation(open_dataset("path", inputs.path)) if validation is None else validation
         sections = {
             "data": {"validation": apart},
             "quantize": {"method": "qat", **vars(quantization)},
