@@ -62,7 +62,7 @@ def calibrate(
         )
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     check_float(loaded.graph)
-    source = opened(inputs, progress, loaded.graph)
+    source = opened(inputs, progress, loaded)
     preprocess = scale_of(loaded, inputs, source, progress).checked()
     if validation is None and "validation" not in source.splits:
         validation = min(training_images(source, inputs.seed) // 3, VALIDATION_IMAGES)

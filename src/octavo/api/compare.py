@@ -60,8 +60,9 @@ def compare(
     # What was quantized is the canonical form of a float model, so its tensors are those to compare.
     read = load_float if _is_quantized(two.graph) else load_model
     one = read(before, inputs.signature, inputs.size, progress=progress, kernels=[kernels], probed=True)
-    source = opened(inputs, progress, one.graph)
-    preprocess = scale_of(one if one.sidecar or not two.sidecar else two, inputs, source, progress).preprocess
+    known = one if one.sidecar or not two.sidecar else two
+    source = opened(inputs, progress, known)
+    preprocess = scale_of(known, inputs, source, progress).preprocess
     chosen = draw_calibration(source, inputs.images, inputs.seed, choice=1)
     feed = Feed(chosen, preprocess, [port.real for port in inputs_of(one.graph)])
     with progress.track("compare", len(feed)) as advance:

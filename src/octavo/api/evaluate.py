@@ -48,7 +48,7 @@ def evaluate(
     progress = progress or Silent()
     inputs = inputs_of(data, fields)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
-    source = opened(inputs, progress, loaded.graph, tests=True)
+    source = opened(inputs, progress, loaded, tests=True)
     drawn = draw_test(source, inputs.images, inputs.seed)
     preprocess = scale_of(loaded, inputs, source, progress, drawn).preprocess
     test, task = understood(loaded, drawn, inputs, progress)

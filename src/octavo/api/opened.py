@@ -13,22 +13,24 @@ from octavo.data.split import CALIBRATION_IMAGES, draw_calibration, held_out, tr
 from octavo.recipe.options import Inputs
 from octavo.runtime.litert import inputs_of
 from octavo.source.load import Loaded
-from octavo.tflite.graph import Graph
+from octavo.source.recordings import cut
 
 
-def opened(inputs: Inputs, progress: Progress, graph: Graph | None = None, tests: bool = False) -> Dataset:
+def opened(inputs: Inputs, progress: Progress, loaded: Loaded | None = None, tests: bool = False) -> Dataset:
     """The images that a caller gave.
 
     Args:
         inputs: The caller's options.
-        progress: Is told which images are held out for evaluation, unless the source says it itself.
-        graph: The model; None where it depends on the images, and takes one.
+        progress: Is told which images are held out for evaluation, unless the source says it itself, and how recordings
+            are cut.
+        loaded: The model; None where it depends on the images, and takes one.
         tests: Whether samples from Python code are to be evaluated; else all of them may calibrate and train.
 
     Raises:
         DataError: As `octavo.data.open.open_data`.
     """
-    source = open_data(inputs.data, () if graph is None else inputs_of(graph), tests)
+    source = open_data(inputs.data, () if loaded is None else inputs_of(loaded.graph), tests)
+    source = source if loaded is None else cut(source, loaded, inputs, progress)
     if said := held_out(source, inputs.seed):
         progress.say(said)
     return source

@@ -80,7 +80,7 @@ def qat(
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     resolve(loaded.graph, wanted.precision)
     image_preprocess_for(loaded, inputs)
-    source = opened(inputs, progress, loaded.graph)
+    source = opened(inputs, progress, loaded)
     found = scale_of(loaded, inputs, source, progress).checked()
     # Arrays that already are the model's input need none; training then uses the input's size alone.
     preprocess = found or image_preprocess_for(loaded, inputs)
@@ -96,7 +96,7 @@ def qat(
     write_model(
         out,
         made.quantized.content,
-        Sidecar(found, names_for(loaded, train, inputs), inputs.task or task_of(loaded)),
+        Sidecar(found, names_for(loaded, train, inputs), inputs.task or task_of(loaded), train.windows),
     )
     shutil.rmtree(workdir, ignore_errors=True)
     left, slow = left_by_xnnpack(Graph(made.quantized.content))

@@ -28,7 +28,7 @@ from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_
 from octavo.rewrite.split_outputs import split_outputs as apart
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
-from octavo.source.load import load_float, task_of
+from octavo.source.load import Loaded, load_float, task_of
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
@@ -77,17 +77,17 @@ def quantize(
 
     drawn: list[ImageSet] = []
 
-    def draw(graph: Graph | None = None) -> ImageSet:
+    def draw(known: Loaded | None = None) -> ImageSet:
         # Once: samples may come from a generator.
         if not drawn:
-            drawn.append(draw_calibration(opened(inputs, progress, graph), inputs.images, inputs.seed))
+            drawn.append(draw_calibration(opened(inputs, progress, known), inputs.images, inputs.seed))
         return drawn[0]
 
     loaded = load_float(model, inputs.signature, inputs.size, lambda: draw().size, progress)
     if split_outputs:
         loaded = replace(loaded, graph=apart(loaded.graph))
     resolve(loaded.graph, wanted.precision)
-    chosen, _ = understood(loaded, draw(loaded.graph), inputs, Silent(), calibrate=True)
+    chosen, _ = understood(loaded, draw(loaded), inputs, Silent(), calibrate=True)
     preprocess = choose_scale(loaded, inputs, lambda: chosen, progress).checked()
     feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
     data_checks.warn_of_images(chosen, preprocess)
@@ -107,7 +107,7 @@ def quantize(
         )
     if not found.hold:
         warnings.warn(". ".join(found.describe()), AnswersWarning, stacklevel=2)
-    known = Sidecar(preprocess, names_for(loaded, chosen, inputs), inputs.task or task_of(loaded))
+    known = Sidecar(preprocess, names_for(loaded, chosen, inputs), inputs.task or task_of(loaded), chosen.windows)
     write_model(out, int8.content, known)
     left, slow = left_by_xnnpack(written)
     slower = slowdown(loaded.graph, written, slow)

@@ -86,7 +86,7 @@ def search(
     if not str(goal):
         raise QuantizationError("A target search needs a target.", "Give a largest drop, size or latency.")
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
-    source = opened(inputs, progress, loaded.graph)
+    source = opened(inputs, progress, loaded)
     preprocess = scale_of(loaded, inputs, source, progress).checked()
     # Arrays that already are the model's input need no preprocessing; training then uses the input's size alone.
     pictures = preprocess or preprocess_for(loaded, inputs)
@@ -123,7 +123,9 @@ def search(
     found.record(str(model)).write(record)
     if found.chosen is None:
         raise _unmet(found, record)
-    write_model(out, found.chosen.content, Sidecar(preprocess, names_for(loaded, training, inputs), task.name))
+    write_model(
+        out, found.chosen.content, Sidecar(preprocess, names_for(loaded, training, inputs), task.name, training.windows)
+    )
     shutil.rmtree(workdir, ignore_errors=True)
     return found
 

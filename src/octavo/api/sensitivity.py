@@ -70,7 +70,7 @@ def sensitivity(
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
     graph = loaded.graph
     check_float(graph)
-    source = opened(inputs, progress, graph)
+    source = opened(inputs, progress, loaded)
     preprocess = scale_of(loaded, inputs, source, progress).checked()
     ports = inputs_of(graph)
     feed = Feed(draw_calibration(source, calibration, inputs.seed, argument="calibration"), preprocess, ports)

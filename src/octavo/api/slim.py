@@ -17,7 +17,7 @@ from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
 from octavo.runtime.litert import Kernels
 from octavo.source.classes import class_names
-from octavo.source.load import load_model, task_of
+from octavo.source.load import load_model, task_of, windows_of
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.size import breakdown
 
@@ -112,13 +112,13 @@ def slim(
     inputs, out = inputs_of(data, fields), Path(out)
     check_output(out, model, force=force)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=get_args(Kernels))
-    source = None if inputs.data is None else opened(inputs, progress or Silent(), loaded.graph)
+    source = None if inputs.data is None else opened(inputs, progress or Silent(), loaded)
     preprocess = scale_of(loaded, inputs, source, progress or Silent()).preprocess
     samples = draw_samples(loaded.graph, preprocess, inputs, source)
     made = slimming.slim(loaded.graph, preprocess, samples.inputs, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
     classes, task = class_names(loaded, inputs), inputs.task or task_of(loaded)
-    write_model(out, content, Sidecar(made.preprocess, classes, task))
+    write_model(out, content, Sidecar(made.preprocess, classes, task, windows_of(loaded)))
     return Slimmed(
         path=out,
         before=len(loaded.graph.content),

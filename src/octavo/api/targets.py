@@ -59,7 +59,7 @@ def targets(
     if path.is_file() and path.suffix != ".tflite":
         raise ModelError(f"'{path}' is not a .tflite file.", "Quantize or export it first: `octavo quantize`.")
     loaded = load_model(path, inputs.signature, inputs.size, progress=progress, kernels=get_args(Kernels))
-    source = None if inputs.data is None else opened(inputs, progress, loaded.graph)
+    source = None if inputs.data is None else opened(inputs, progress, loaded)
     preprocess = scale_of(loaded, inputs, source, progress).preprocess
     samples = draw_samples(loaded.graph, preprocess, inputs, source)
     encoded = samples.inputs

@@ -19,6 +19,7 @@ from octavo.base.affine import FloatArray, IntArray
 from octavo.base.errors import DataError
 from octavo.data.columns import Columns, Sample
 from octavo.data.preprocess import Pixels
+from octavo.data.windows import Windows
 
 Labels = npt.NDArray[np.int64]
 Truth = npt.NDArray[Any]
@@ -44,6 +45,7 @@ class ImageSet:
         ids: One stable name per image, such as ``train/cat/0001.jpg`` or ``x_train[17]``.
         truth: What the model should give for each image, ``(N, ...)``, if it is not one class: numbers, 0 or 1 for each
             of several labels, or a mask of classes. None if that is not known.
+        windows: How they were cut from longer recordings; None where that is not done.
 
     Raises:
         ValueError: The lengths disagree.
@@ -60,6 +62,7 @@ class ImageSet:
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     truth: Truth | None = None
+    windows: Windows | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.images), len(self.ids)} | {len(a) for a in (self.labels, self.truth) if a is not None}
@@ -104,6 +107,25 @@ class ImageSet:
             labels=None if self.labels is None else self.labels[chosen],
             ids=tuple(self.ids[index] for index in chosen),
             truth=None if self.truth is None else self.truth[chosen],
+        )
+
+    def cut(self, windows: Windows) -> Self:
+        """Recordings that are longer than a model's input in windows, each with what is known of its recording."""
+        pieces = [windows.of(np.asarray(recording)) for recording in self.images]
+        starts = [windows.starts(np.asarray(recording)) for recording in self.images]
+        ids = [
+            [name] if rows is None else [f"{name}[{row}:{row + windows.length}]" for row in rows]
+            for name, rows in zip(self.ids, starts, strict=True)
+        ]
+        origin = np.repeat(np.arange(len(self)), [len(part) for part in pieces])
+        return replace(
+            self,
+            # Views: windows that overlap take no memory of their own.
+            images=[piece for part in pieces for piece in part],
+            labels=None if self.labels is None else self.labels[origin],
+            ids=tuple(name for part in ids for name in part),
+            truth=None if self.truth is None else self.truth[origin],
+            windows=windows,
         )
 
     def batches(self, size: int) -> Iterator[Self]:
@@ -214,6 +236,7 @@ class Split:
         ids: One stable name per image.
         ignored: Names of files in the source that are not images, for the warning on reading.
         truth: As for `ImageSet`; None where every image has one class, or nothing is known.
+        windows: How recordings are cut when they are read; None if they are not. Places and numbers count recordings.
     """
 
     store: Store
@@ -223,12 +246,18 @@ class Split:
     ids: tuple[str, ...]
     ignored: tuple[str, ...] = ()
     truth: TruthStore | None = None
+    windows: Windows | None = None
 
     def __repr__(self) -> str:
         return f"Split({len(self):,} images, {_classes(self.labels, self.classes)})"
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def first(self) -> Pixels | FloatArray | None:
+        """The first image as it is, if it is one array that can be read."""
+        found = next(iter(self.store.fetch(self.positions[:1])), None)
+        return found if isinstance(found, np.ndarray) else None
 
     def read(self, indices: Sequence[int] | IntArray | None = None) -> ImageSet:
         """Decodes the images at `indices` (all when None), in that order.
@@ -252,12 +281,14 @@ class Dataset:
         splits: Keys among `train`, `validation`, `test`, and `all` when the source makes no difference; or `given`
             alone, of which nothing is held out, since the caller chose the samples for one purpose.
         source: Where the images come from, for people.
+        recordings: Whether they are files of numbers, which may be longer than a model's input.
     """
 
     name: str
     classes: tuple[str, ...] = field(repr=False)
     splits: dict[str, Split]
     source: str
+    recordings: bool = False
 
 
 def read_together(parts: Sequence[tuple[Split, IntArray]]) -> list[ImageSet]:
@@ -295,6 +326,10 @@ def read_together(parts: Sequence[tuple[Split, IntArray]]) -> list[ImageSet]:
             )
         )
     _check_losses(parts, results, broken)
+    results = [
+        images if split.windows is None else images.cut(split.windows)
+        for (split, _), images in zip(parts, results, strict=True)
+    ]
     _warn(broken, list(dict.fromkeys(name for split, _ in parts for name in split.ignored)))
     return results
 

@@ -110,7 +110,7 @@ class Feed(Sequence[Inputs]):
             return values.reshape(wanted)
         todo = "Give arrays of that shape, with the samples along their first axis, or files of that many numbers each."
         if values.size > math.prod(wanted) > 0:
-            todo += " Cut longer files into pieces: one file is one sample."
+            todo += " CSV and WAV files are cut into windows where all axes but the first are the input's."
         raise self._misfit(port, values.shape, todo)
 
     def _check(self, first: Inputs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -87,7 +88,8 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
     else:
         own = "test" if SPLITS.get(name.lower()) == "test" else "all"
         members[own] = [(k, path, path.partition("/")[0] if "/" in path else "") for k, path in images]
-    return _dataset(members, ignored, EncodedStore(files, kind), name, source)
+    made = _dataset(members, ignored, EncodedStore(files, kind), name, source)
+    return replace(made, recordings=kind is not KINDS[0])
 
 
 def _masked(images: list[_Entry], masks: dict[str, int], files: Files, name: str, source: str) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -224,6 +224,8 @@ def draw_calibration(
 ) -> ImageSet:
     """Reads `count` calibration images of a source, and decodes no others; never those that are held out.
 
+    Of recordings that are cut, `count` windows are taken, of as many recordings.
+
     Args:
         dataset: The source.
         count: How many; `usual`, or all where there are fewer, when None.
@@ -239,8 +241,10 @@ def draw_calibration(
         OctavoWarning: Images were unreadable, or there are fewer than usual.
     """
     pool, places = _training_part(dataset, seed)
-    wanted = _enough(count, usual, len(places), argument)
     labels = None if pool.labels is None else pool.labels[places]
+    if pool.windows is not None:
+        return _draw_windows(pool, places, count, usual, seed + choice, argument)
+    wanted = _enough(count, usual, len(places), argument)
     return pool.read(places[_calibration_indices(labels, len(places), wanted, seed + choice, argument)])
 
 
@@ -327,6 +331,8 @@ def draw_any(dataset: Dataset, count: int | None, seed: int, usual: int) -> Imag
         OctavoWarning: Images were unreadable, or there are fewer than usual.
     """
     pool = dataset.splits.get("test") or _training_split(dataset)
+    if pool.windows is not None:
+        return _draw_windows(pool, np.arange(len(pool)), count, usual, seed, "images")
     wanted = _enough(count, usual, len(pool), "images")
     if not 1 <= wanted <= len(pool):
         raise DataError(
@@ -410,6 +416,24 @@ def _calibration_indices(labels: Labels | None, total: int, count: int, seed: in
     if labels is None:
         return np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
     return stratified(labels, count, seed)
+
+
+def _draw_windows(pool: Split, among: Indices, count: int | None, usual: int, seed: int, argument: str) -> ImageSet:
+    """Reads `count` windows of as many recordings as that takes, and as equally many of each as they have."""
+    assert pool.windows is not None
+    recordings = min(max(usual if count is None else count, 1), len(among))
+    whole = replace(pool, windows=None).read(_drawn(pool, among, recordings, seed))
+    cut = whole.cut(pool.windows)
+    wanted = _enough(count, usual, len(cut), argument)
+    if not 1 <= wanted <= len(cut):
+        raise DataError(
+            f"{wanted} windows were asked for, and the recordings to take them from have {len(cut)}.",
+            f"Set `{argument}` to a number from 1 to {len(cut)}, or leave it out.",
+        )
+    random = np.random.default_rng(seed)
+    # Each recording's windows in an order of its own; the first ones of all recordings are taken.
+    orders = [random.permutation(len(pool.windows.of(np.asarray(recording)))) for recording in whole.images]
+    return cut.take(np.sort(np.argsort(np.concatenate(orders), kind="stable")[:wanted]))
 
 
 def _warn_of_overlap(train: ImageSet, validation: ImageSet, test: ImageSet) -> None:

@@ -63,6 +63,8 @@ def _what(graph: Graph, sidecar: Sidecar, digest: str, bare: str) -> list[str]:
     ]
     if preprocess is None:
         rows.append("- inputs: the model's own numbers, without preprocessing; for `predict.py` as .npy or .npz files")
+        if sidecar.windows is not None:
+            rows.append(f"- longer recordings are cut into {sidecar.windows.describe()}, and each window is answered")
     else:
         rows.append(f"- images: {preprocess.describe()}; the proportions of an image are not kept")
     if classes:

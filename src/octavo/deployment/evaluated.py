@@ -21,6 +21,7 @@ from octavo.data.split import draw_test, held_out
 from octavo.recipe.options import Inputs, Source
 from octavo.runtime.litert import inputs_of
 from octavo.source.load import Loaded
+from octavo.source.recordings import cut
 
 
 class Evaluated(ModelScore):
@@ -54,7 +55,7 @@ def samples_to_measure(loaded: Loaded, inputs: Inputs, progress: Progress) -> tu
     Raises:
         DataError: There are no labelled test samples, or their classes are not the model's.
     """
-    source = open_data(inputs.data, inputs_of(loaded.graph), tests=True)
+    source = cut(open_data(inputs.data, inputs_of(loaded.graph), tests=True), loaded, inputs, progress)
     if said := held_out(source, inputs.seed):
         progress.say(said)
     return understood(loaded, draw_test(source, inputs.images, inputs.seed), inputs, progress)

@@ -21,16 +21,22 @@ def facts(graph: Graph, sidecar: Sidecar) -> dict[str, Any]:
         sidecar: Its preprocessing, None if it takes no image, and its task.
 
     Returns:
-        A JSON value: the fields of `Preprocess` for a model that takes an image; ``output``, the meaning of the first
+        A JSON value: the fields of `Preprocess` for a model that takes an image; ``window_step`` for one that takes
+        recordings in windows; ``output``, the meaning of the first
         output's numbers; ``task``; and ``inputs`` and ``outputs`` in the model's order, which is not the runtime's.
     """
     images = {} if sidecar.preprocess is None else sidecar.preprocess.to_json()
-    return images | {
-        "output": _output(graph, sidecar),
-        "task": sidecar.task,
-        "inputs": [_port(*pair) for pair in zip(graph.inputs, inputs_of(graph), strict=True)],
-        "outputs": [_port(*pair) for pair in zip(graph.outputs, outputs_of(graph), strict=True)],
-    }
+    recordings = {} if sidecar.windows is None else {"window_step": sidecar.windows.step}
+    return (
+        images
+        | recordings
+        | {
+            "output": _output(graph, sidecar),
+            "task": sidecar.task,
+            "inputs": [_port(*pair) for pair in zip(graph.inputs, inputs_of(graph), strict=True)],
+            "outputs": [_port(*pair) for pair in zip(graph.outputs, outputs_of(graph), strict=True)],
+        }
+    )
 
 
 def _output(graph: Graph, sidecar: Sidecar) -> str:

@@ -31,7 +31,7 @@ from octavo.recipe.choices import TaskName
 from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.runtime.litert import Kernels
 from octavo.source.classes import class_names, outputs_of
-from octavo.source.load import Loaded, load_model, preprocess_for, scale_is_known, task_of
+from octavo.source.load import Loaded, load_model, preprocess_for, scale_is_known, task_of, windows_of
 from octavo.source.own_model import OwnModel
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import WHOLE, Graph
@@ -132,6 +132,8 @@ def deploy(
     drawn = None if inputs.data is None else samples_to_measure(loaded, inputs, progress)
     known = next((item.task for item in (of_run, given) if item is not None), drawn and drawn[1].name)
     sidecar = _belongs(loaded, inputs, known, progress)
+    if drawn is not None and drawn[0].windows is not None:
+        sidecar = replace(sidecar, windows=drawn[0].windows)
     loaded = replace(loaded, sidecar=sidecar)
     _check_classes(loaded.graph, sidecar)
     classifies_images = sidecar.preprocess is not None and sidecar.task == "single-label"
@@ -202,7 +204,7 @@ def _belongs(loaded: Loaded, inputs: Inputs, measured: TaskName | None, progress
     if task in NAMED and task != "single-label" and not classes:
         # Without names they are numbers, as everywhere.
         classes = tuple(map(str, range(_count(graph, task))))
-    return Sidecar(preprocess_for(loaded, inputs), classes if task in NAMED else (), task)
+    return Sidecar(preprocess_for(loaded, inputs), classes if task in NAMED else (), task, windows_of(loaded))
 
 
 def _gives_the_class(graph: Graph) -> bool:

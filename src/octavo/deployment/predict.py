@@ -3,8 +3,9 @@
     python predict.py FILE [FILE ...] [--top 3] [--out FOLDER] [--json]
 
 preprocess.json says what the model takes and what it answers. A FILE is a picture, or, for a model that takes no
-picture, one sample as an array: a .npy file, or an .npz file with one array for each input. Masks of a segmentation
-model are written as PNG files, whose pixels are class numbers, into FOLDER.
+picture, one sample as an array: a .npy file, or an .npz file with one array for each input. If preprocess.json has a
+window_step, an array may be a recording that is longer than the input: each of its windows is answered. Masks of a
+segmentation model are written as PNG files, whose pixels are class numbers, into FOLDER.
 
 Needs Python 3.10 or newer with `pip install ai-edge-litert numpy pillow`, and nothing else. All files are checked
 against SHA256SUMS first, because most randomly damaged models still load and run, but give wrong results. An error is
@@ -31,6 +32,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 FORMATS = ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"]
 MOST_PIXELS = 1 << 26
+# Bytes of a recording that is unpacked.
+MOST_RECORDING = 1 << 28
 # For loading the model, and for each file: a damaged model may never end.
 MOST_SECONDS = 30
 # How many numbers a line shows; --json has all of them.
@@ -81,6 +84,8 @@ def _facts(folder: Path) -> dict[str, Any]:
             "inputs": all(_is_port(port) for port in facts["inputs"]) and len(facts["inputs"]) > 0,
             "outputs": all(_is_port(port) for port in facts["outputs"]) and len(facts["outputs"]) > 0,
         }
+        if "window_step" in facts:
+            right["window_step"] = type(facts["window_step"]) is int and facts["window_step"] > 0
         if "size" in facts:
             low, high = facts["scale"]
             right |= {
@@ -168,6 +173,19 @@ class Port:
         return ((raw.astype(np.float64) - self.zero_point) * self.scale).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What the model is run on.
+
+    Args:
+        inputs: An array for each input, without the batch axis.
+        rows: The first row of a window and the one after its last; None for a whole file.
+    """
+
+    inputs: list[Any]
+    rows: tuple[int, int] | None = None
+
+
 class Pictures:
     """Reads pictures as the model's one input.
 
@@ -191,13 +209,13 @@ class Pictures:
         # The real of each of the 256 pixel values, in float32.
         self._reals = np.arange(256, dtype=np.float32) / np.float32(255.0 / (high - low)) + np.float32(low)
 
-    def read(self, path: Path) -> list[Any]:
-        """A picture as the model's input, float32 ``(height, width, channels)``, in a list.
+    def read(self, path: Path) -> list[Sample]:
+        """A picture as the model's input, float32 ``(height, width, channels)``.
 
         Raises:
             RefusedError: The file is not a readable picture.
         """
-        return [self._reals[self._pixels(path)]]
+        return [Sample([self._reals[self._pixels(path)]])]
 
     def _pixels(self, path: Path) -> Any:
         """A picture in the model's size and channels, uint8 ``(height, width, channels)``."""
@@ -236,13 +254,15 @@ class Arrays:
 
     Args:
         ports: The model's inputs.
+        step: Rows from window to window of a recording; None where the model takes none.
     """
 
-    def __init__(self, ports: list[Port]) -> None:
+    def __init__(self, ports: list[Port], step: int | None) -> None:
         self.ports = ports
+        self.step = step if len(ports) == 1 else None
 
-    def read(self, path: Path) -> list[Any]:
-        """One sample: an array for each input, without the batch axis.
+    def read(self, path: Path) -> list[Sample]:
+        """The sample of a file, or those of all windows of a recording.
 
         Raises:
             RefusedError: The file holds no arrays, or others than the model takes.
@@ -263,19 +283,32 @@ class Arrays:
         except Exception as error:
             raise RefusedError(f"'{path}' is not a .npy or .npz file ({type(error).__name__}).") from error
         if len(self.ports) == len(found) == 1:
-            return [self._fit(self.ports[0], next(iter(found.values())), path)]
+            array = next(iter(found.values()))
+            return self._windows(array, path) or [Sample([self._fit(self.ports[0], array, path)])]
         if missing := [port.name for port in self.ports if port.name not in found]:
             names = ", ".join(f"'{port.name}' {port.shape}" for port in self.ports)
             raise RefusedError(f"'{path}' has no array '{missing[0]}': give an .npz file with {names}.")
-        return [self._fit(port, found[port.name], path) for port in self.ports]
+        return [Sample([self._fit(port, found[port.name], path) for port in self.ports])]
+
+    def _windows(self, array: Any, path: Path) -> list[Sample]:
+        """The windows of a recording that is longer than the input; none of other arrays."""
+        port = self.ports[0]
+        have, wanted = ([side for side in shape if side != 1] for shape in (array.shape, port.shape))
+        if not self.step or len(have) != len(wanted) or have[0] <= wanted[0] or have[1:] != wanted[1:]:
+            return []
+        rows, length = array.reshape(have), wanted[0]
+        return [
+            Sample([self._fit(port, rows[start : start + length].reshape(port.shape), path)], (start, start + length))
+            for start in range(0, have[0] - length + 1, self.step)
+        ]
 
     def _check_members(self, path: Path) -> None:
-        """Refuses an archive that unpacks to far more than the model takes."""
-        most = 4096 + 16 * max(math.prod(port.shape) for port in self.ports)
+        """Refuses an archive that unpacks to far more than the model takes, or than a recording has."""
+        most = MOST_RECORDING if self.step else 4096 + 16 * max(math.prod(port.shape) for port in self.ports)
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 if member.file_size > most:
-                    raise RefusedError(f"'{member.filename}' in '{path}' is larger than one sample of the model.")
+                    raise RefusedError(f"'{member.filename}' in '{path}' is larger than what the model takes.")
 
     @staticmethod
     def _fit(port: Port, array: Any, path: Path) -> Any:
@@ -323,18 +356,20 @@ class Model:
         pictures = Pictures(self.facts) if "size" in self.facts else None
         self.inputs = _ports(self.facts["inputs"], ways_in)
         self.outputs = _ports(self.facts["outputs"], ways_out)
-        self.reader = pictures or Arrays(self.inputs)
+        self.reader = pictures or Arrays(self.inputs, self.facts.get("window_step"))
         count = _classes(self.facts, self.outputs[0].shape)
         if self.facts["task"] in NAMED and count not in (None, len(self.labels)):
             outputs = math.prod(self.outputs[0].shape)
             raise RefusedError(f"labels.txt names {len(self.labels)} classes, and model.tflite has {outputs} outputs.")
 
-    def run(self, path: Path) -> Run:
-        """Runs the model on a file."""
-        reals = self.reader.read(path)
+    def run(self, path: Path) -> list[Run]:
+        """Runs the model on a file: once, or on each window of a recording."""
+        return [self._run(path, sample) for sample in self.reader.read(path)]
+
+    def _run(self, path: Path, sample: Sample) -> Run:
         try:
             with _quiet():
-                for port, real in zip(self.inputs, reals, strict=True):
+                for port, real in zip(self.inputs, sample.inputs, strict=True):
                     self._runtime.set_tensor(port.index, port.encode(real)[None])
                 # Each file starts anew, whatever ran before it.
                 self._runtime.reset_all_variables()
@@ -342,7 +377,7 @@ class Model:
                 raw = [self._runtime.get_tensor(port.index)[0] for port in self.outputs]
         except (ValueError, RuntimeError, MemoryError) as error:
             raise RefusedError(f"model.tflite cannot be run: {_first_line(error)}") from None
-        return Run(path, reals, [port.decode(codes) for port, codes in zip(self.outputs, raw, strict=True)])
+        return Run(path, sample, [port.decode(codes) for port, codes in zip(self.outputs, raw, strict=True)])
 
 
 def _ports(facts: list[dict[str, Any]], details: dict[int, dict[str, Any]]) -> list[Port]:
@@ -374,13 +409,18 @@ class Run:
 
     Args:
         path: The file.
-        inputs: The reals of each input.
+        sample: What of it the model was run on.
         outputs: The reals of each output, float32, without the batch axis.
     """
 
     path: Path
-    inputs: list[Any]
+    sample: Sample
     outputs: list[Any]
+
+    @property
+    def place(self) -> str:
+        """The rows of a window, as in ``[0:128]``; empty for a whole file."""
+        return "" if self.sample.rows is None else "[{}:{}]".format(*self.sample.rows)
 
 
 @dataclass(frozen=True)
@@ -444,7 +484,7 @@ def segmentation(model: Model, run: Run, given: argparse.Namespace) -> Answer:
         mask = (output.reshape(output.shape[:2]) > limit).astype(np.uint8)
     else:
         mask = output.argmax(axis=-1).astype(np.uint8)
-    path = given.out / f"{run.path.stem}.mask.png"
+    path = given.out / f"{run.path.stem}{run.place}.mask.png"
     picture = Image.fromarray(mask)
     # A palette shows the classes in different colours; the pixels stay class numbers.
     picture.putpalette([level for number in range(256) for level in _colour(number)])
@@ -466,7 +506,7 @@ def anomaly(model: Model, run: Run, given: argparse.Namespace) -> Answer:
     """The mean squared error between the input and what the model makes of it."""
     import numpy as np
 
-    real, made = run.inputs[0].astype(np.float64), run.outputs[0].astype(np.float64)
+    real, made = run.sample.inputs[0].astype(np.float64), run.outputs[0].astype(np.float64)
     score = float(np.square(real.ravel() - made.ravel()).mean())
     return Answer({"score": score}, f"anomaly score {score:.4g}")
 
@@ -567,7 +607,7 @@ def answer(given: argparse.Namespace) -> int:
         answers = []
         for path in given.files:
             _limit(MOST_SECONDS)
-            answers.append((path, ANSWERS[model.facts["task"]](model, model.run(path), given)))
+            answers += [(run, ANSWERS[model.facts["task"]](model, run, given)) for run in model.run(path)]
         _limit(0)
     except RefusedError as error:
         _say(str(error))
@@ -576,10 +616,13 @@ def answer(given: argparse.Namespace) -> int:
         _say(f"{error.name} is missing: pip install ai-edge-litert numpy pillow")
         return 2
     if given.json:
-        value = [{"path": str(path)} | found.value for path, found in answers]
+        value = [
+            {"path": str(run.path)} | ({"rows": list(run.sample.rows)} if run.sample.rows else {}) | found.value
+            for run, found in answers
+        ]
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     else:
-        text = "".join(f"{path}: {found.text}\n" for path, found in answers)
+        text = "".join(f"{run.path}{run.place}: {found.text}\n" for run, found in answers)
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

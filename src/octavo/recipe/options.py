@@ -39,6 +39,8 @@ class Inputs:
         channels: Channel order.
         task: How outputs are scored. It comes from the model's sidecar, or from its outputs and the labels, if it is
             None.
+        window_step: Of a CSV or WAV file that is longer than the model's input, the rows from the start of a window to
+            that of the next. It comes from the model's sidecar, or is the length of the input, if it is None.
         labels: A text file with the model's class names, one a line, in the order of its outputs. Classes of images are
             matched with them by name. They come from the model's sidecar, or its TFLite metadata, if this is None.
 
@@ -76,6 +78,14 @@ class Inputs:
     labels: Path | str | None = field(
         default=None,
         metadata={"help": "Text file of class names, one a line, in the model's order; else from its sidecar."},
+    )
+
+    window_step: int | None = field(
+        default=None,
+        metadata={
+            "help": "Rows from window to window of CSV and WAV files longer than the input; else from its sidecar, or "
+            "as many as the input has."
+        },
     )
 
     @property
@@ -148,6 +158,7 @@ class InputFields(TypedDict, total=False):
     channels: Channels | None
     task: TaskName | None
     labels: Path | str | None
+    window_step: int | None
 
 
 class QuantizationFields(TypedDict, total=False):

@@ -48,8 +48,10 @@ def own_recipe(
             scale=inputs.scale,
             interpolation=inputs.interpolation,
             channels=inputs.channels,
+            window_step=inputs.window_step,
         ),
         "calibrate": _set(images=inputs.images),
+        "evaluate": _set(task=inputs.task),
     }
     for name, keys in (sections or {}).items():
         value[name] = {**value.get(name, {}), **keys}

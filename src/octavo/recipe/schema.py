@@ -62,6 +62,12 @@ class PreprocessRecipe(Section):
     )
     scale: tuple[float, float] = Field((-1.0, 1.0), description="The input values of pixels 0 and 255.")
     channels: Literal["rgb", "bgr", "gray"] = Field("rgb", description="Channel order of the input.")
+    window_step: int | None = Field(
+        None,
+        ge=1,
+        description="Of a CSV or WAV file that is longer than the input, the rows from window to window; when empty, "
+        "as the model's sidecar says, or as many as the input has. For a model of your own.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> PreprocessRecipe:

@@ -51,8 +51,9 @@ from octavo.runs.manifest import Manifest, fingerprint
 from octavo.runtime.litert import inputs_of, latency
 from octavo.source import sidecar
 from octavo.source.classes import names_for
-from octavo.source.load import Loaded, load_float, load_model, task_of
+from octavo.source.load import Loaded, load_float, load_model, task_of, windows_of
 from octavo.source.own_model import Noted, OwnModel, content_hash, record_of
+from octavo.source.recordings import cut
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.tflite.size import Breakdown, FileSizes, Sizes, breakdown
@@ -135,9 +136,14 @@ def _check_owned(out: Path) -> None:
         )
 
 
-def splits_of(recipe: Recipe) -> Splits:
+def splits_of(recipe: Recipe, progress: Progress | None = None) -> Splits:
     """The training, validation and test images of a recipe; the same recipe gives the same images."""
-    return draw(open_dataset(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    source = open_dataset(recipe.data.source, recipe.data.path)
+    if recipe.model.path is not None and source.recordings:
+        # Only the model says how long a window is.
+        loaded = load_float(recipe.model.path, recipe.model.signature)
+        source = cut(source, loaded, recipe.inputs, progress or Silent())
+    return draw(source, recipe.data, recipe.seed)
 
 
 def calibration_of(recipe: Recipe, splits: Splits) -> ImageSet:
@@ -303,7 +309,7 @@ class _Run:
 
     @cached_property
     def splits(self) -> Splits:
-        return splits_of(self.recipe)
+        return splits_of(self.recipe, self.progress)
 
     @cached_property
     def calibration(self) -> ImageSet:
@@ -396,7 +402,8 @@ class _Run:
         check_float(loaded.graph)
         images, _ = understood(loaded, self.splits.train, inputs, Silent())
         preprocess = choose_scale(loaded, inputs, lambda: images, noted).checked()
-        known = Sidecar(preprocess, names_for(loaded, images, inputs), inputs.task or task_of(loaded))
+        task = inputs.task or task_of(loaded)
+        known = Sidecar(preprocess, names_for(loaded, images, inputs), task, images.windows)
         write_model(self.out / "float.tflite", loaded.graph.content, known)
         self._write(record_of(path, noted.notes, preprocess))
 
@@ -516,6 +523,11 @@ class _Run:
                 f"The sidecar of '{path}' prepares images otherwise than that of the float model.",
                 "Set `scale`, `interpolation` and `channels` as in that sidecar; compare a model that takes raw pixels "
                 "before it is made to.",
+            )
+        if (windows := windows_of(loaded)) is not None and windows != self.known.windows:
+            raise ModelError(
+                f"The sidecar of '{path}' cuts recordings into {windows.describe()}.",
+                f"Set `window_step` to {windows.step}.",
             )
         content = loaded.graph.content if loaded.canonical else loaded.content
         self._write_model("int8.tflite", content)

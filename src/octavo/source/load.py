@@ -10,6 +10,7 @@ from pathlib import Path
 from octavo.base.errors import ModelError
 from octavo.base.progress import Progress
 from octavo.data.preprocess import Preprocess
+from octavo.data.windows import Windows
 from octavo.recipe.choices import TaskName
 from octavo.recipe.options import Channels, Inputs
 from octavo.rewrite.canonical.signature import choose
@@ -234,3 +235,8 @@ def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: 
 def task_of(loaded: Loaded) -> TaskName | None:
     """The task that a model's sidecar names; None if it names none."""
     return None if loaded.sidecar is None else loaded.sidecar.task
+
+
+def windows_of(loaded: Loaded) -> Windows | None:
+    """How a model's sidecar says that recordings are cut; None if it says nothing of it."""
+    return None if loaded.sidecar is None else loaded.sidecar.windows

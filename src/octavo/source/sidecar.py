@@ -28,6 +28,7 @@ from octavo.base.artefact import Artefact
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.files import check_file, replacing, sha256
 from octavo.data.preprocess import Preprocess
+from octavo.data.windows import Windows
 from octavo.recipe.choices import TaskName
 
 _REPLACE = "Set `out` to another path, or `force` to replace it."
@@ -41,11 +42,13 @@ class Sidecar:
         preprocess: The preprocessing of an image. None for a model that does not take one image.
         classes: Class names in the order of the outputs. Empty if they are not known.
         task: How the outputs are scored. None if it is not known.
+        windows: How recordings that are longer than the input are cut. None for a model that takes no recordings.
     """
 
     preprocess: Preprocess | None
     classes: tuple[str, ...] = ()
     task: TaskName | None = None
+    windows: Windows | None = None
 
     @property
     def images(self) -> Preprocess:
@@ -64,18 +67,26 @@ class Sidecar:
             "classes": list(self.classes),
             "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
             "task": self.task,
+            "windows": None if self.windows is None else self.windows.to_json(),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        images = value["preprocess"]
-        preprocess = None if images is None else Preprocess.from_json(images)
-        return cls(preprocess, tuple(str(name) for name in value["classes"]), value.get("task"))
+        classes = tuple(str(name) for name in value["classes"])
+        return cls(
+            stored_preprocess(value["preprocess"]), classes, value.get("task"), _stored_windows(value.get("windows"))
+        )
 
     def record(self, model: Path) -> SidecarRecord:
         """What is written for a model file that exists."""
-        return SidecarRecord(sha256=sha256(model), classes=self.classes, preprocess=self.preprocess, task=self.task)
+        return SidecarRecord(
+            sha256=sha256(model),
+            classes=self.classes,
+            preprocess=self.preprocess,
+            task=self.task,
+            windows=self.windows,
+        )
 
     def write(self, model: Path) -> None:
         """Writes the sidecar beside an existing model file."""
@@ -87,6 +98,10 @@ def stored_preprocess(value: Any) -> Preprocess | None:
     return value if value is None or isinstance(value, Preprocess) else Preprocess.from_json(value)
 
 
+def _stored_windows(value: Any) -> Windows | None:
+    return value if value is None or isinstance(value, Windows) else Windows.from_json(value)
+
+
 class SidecarRecord(Artefact):
     """The preprocessing, class names and hash of a model file.
 
@@ -95,22 +110,24 @@ class SidecarRecord(Artefact):
         classes: Class names in the order of the outputs. Empty if they are not known.
         preprocess: The preprocessing of an image. None for a model that does not take one image.
         task: How the outputs are scored. None if it is not known.
+        windows: How recordings that are longer than the input are cut. None for a model that takes no recordings.
     """
 
     file = ".json"
     what = "a model's sidecar"
-    version = 2
+    version = 3
     remedy = "Delete it and set `scale`, `interpolation` and `channels` instead, or write the model again."
 
     sha256: str
     classes: tuple[str, ...]
     preprocess: Annotated[Preprocess | None, BeforeValidator(stored_preprocess)]
     task: TaskName | None = None
+    windows: Annotated[Windows | None, BeforeValidator(_stored_windows)] = None
 
     @property
     def sidecar(self) -> Sidecar:
         """What it says of the model."""
-        return Sidecar(self.preprocess, self.classes, self.task)
+        return Sidecar(self.preprocess, self.classes, self.task, self.windows)
 
 
 def path_of(model: Path) -> Path:

@@ -30,6 +30,8 @@ _KEYS = {
     "scale": "preprocess.scale",
     "interpolation": "preprocess.interpolation",
     "channels": "preprocess.channels",
+    "window_step": "preprocess.window_step",
+    "task": "evaluate.task",
 }
 
 
