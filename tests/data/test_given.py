@@ -64,7 +64,7 @@ LABELLED: list[Callable[[], Any]] = [
     lambda: zip(PICTURES.reshape(4, 6, SIZE, SIZE, 3), LABELS.reshape(4, 6), strict=True),
     lambda: Batches(),
     lambda: TensorFlowData(),
-    lambda: ({"image": picture}["image"] for picture in PICTURES),
+    lambda: ({"image": picture} for picture in PICTURES),
     lambda: (PICTURES[k : k + 5] for k in range(0, N, 5)),
     lambda: [[picture[None]] for picture in PICTURES],
     lambda: PICTURES,
@@ -73,7 +73,7 @@ LABELLED: list[Callable[[], Any]] = [
 
 @pytest.mark.parametrize("place", range(len(LABELLED)))
 def test_every_form_holds_the_same_samples(place: int) -> None:
-    for ports in (IMAGE, ()):
+    for ports in (IMAGE, ()) if place != 9 else (IMAGE,):
         split = given(LABELLED[place](), ports).splits["given"]
         found = split.read()
         np.testing.assert_array_equal(np.stack(list(found.images)), PICTURES)

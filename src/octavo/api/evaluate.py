@@ -32,7 +32,8 @@ def evaluate(
         model: A `.tflite` (float or int8) or `.keras` model of any task: see `octavo.analysis.tasks`.
         data: Labelled images; the test split where there is one, else the validation split, else the fifth that the
             other commands hold out at the same `seed`. `images` of them, stratified; all when left out. They may show
-            some of the model's classes only, where its class names are known.
+            some of the model's classes only, where its class names are known. Or samples ``(x, y)`` from Python code,
+            of which all are evaluated: see docs/api.md.
         kernels: Which of LiteRT's kernel families runs it.
         progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.

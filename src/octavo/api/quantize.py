@@ -51,7 +51,7 @@ def quantize(
     Args:
         model: The float model: a `.tflite`, `.keras`, `.h5` or `.onnx` file, or a SavedModel folder (docs/models.md).
         data: A folder, archive or `.npz` of images; its training images calibrate, never its test images. `images`
-            of them; 100, or all if there are fewer, by default.
+            of them; 100, or all if there are fewer, by default. Or samples from Python code: see docs/api.md.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         quantization: Observer, tuning passes, precision of ops, and whether an op may stay in float.
         strict: Raise an error, instead of a warning, if the outputs differ from those of the float model.

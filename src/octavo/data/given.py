@@ -54,7 +54,7 @@ def given(samples: Any, ports: Sequence[Port] = (), split: Literal["given", "tes
         [0, 2, 1]
     """
     parts, labels = _taken(samples, ports)
-    images = _images(parts)
+    images = _images(parts, ports)
     answers = answers_of(labels, f"y of {_SOURCE}", len(images))
     classes = tuple(str(number) for number in range(answers.classes))
     return Dataset("samples", classes, {split: split_of(images, "sample", answers, classes)}, _SOURCE)
@@ -164,13 +164,13 @@ def _is_batch(values: Array, port: Port | None) -> bool:
     return bool(shape) and not one and math.prod(shape[1:]) == size
 
 
-def _images(parts: Mapping[str, Array | list[Array]]) -> Images:
+def _images(parts: Mapping[str, Array | list[Array]], ports: Sequence[Port]) -> Images:
     """The samples, as the rest of Octavo takes them."""
-    if list(parts) == [""]:
-        only = parts[""]
-        return only if isinstance(only, list) else samples_of(only, f"x of {_SOURCE}")
     if not parts:
         raise DataError("The data are an empty dict.", _FORMS)
+    name, only = next(iter(parts.items()))
+    if not name or (len(parts) == len(ports) == 1 and _port(name, ports) is not None):
+        return only if isinstance(only, list) else samples_of(only, f"x of {_SOURCE}")
     if sizes := [name for name, values in parts.items() if isinstance(values, list)]:
         raise DataError(
             f"The images for the input '{sizes[0]}' differ in size.", "Resize them to the size of the model's input."
@@ -205,7 +205,7 @@ def _labels(labels: list[Array]) -> Array:
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    return hasattr(value, "shape") and hasattr(value, "__array__")
 
 
 def _holds_arrays(value: Any) -> bool:

@@ -24,7 +24,7 @@ import signal
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ FORMATS = ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"]
 MOST_PIXELS = 1 << 26
 # Bytes of a recording that is unpacked.
 MOST_RECORDING = 1 << 28
-# For loading the model, and for each file: a damaged model may never end.
+# For loading the model, and for each run of it: a damaged model may never end.
 MOST_SECONDS = 30
 # How many numbers a line shows; --json has all of them.
 SHOWN = 8
@@ -209,7 +209,7 @@ class Pictures:
         # The real of each of the 256 pixel values, in float32.
         self._reals = np.arange(256, dtype=np.float32) / np.float32(255.0 / (high - low)) + np.float32(low)
 
-    def read(self, path: Path) -> list[Sample]:
+    def read(self, path: Path) -> Iterable[Sample]:
         """A picture as the model's input, float32 ``(height, width, channels)``.
 
         Raises:
@@ -261,7 +261,7 @@ class Arrays:
         self.ports = ports
         self.step = step if len(ports) == 1 else None
 
-    def read(self, path: Path) -> list[Sample]:
+    def read(self, path: Path) -> Iterable[Sample]:
         """The sample of a file, or those of all windows of a recording.
 
         Raises:
@@ -284,23 +284,26 @@ class Arrays:
             raise RefusedError(f"'{path}' is not a .npy or .npz file ({type(error).__name__}).") from error
         if len(self.ports) == len(found) == 1:
             array = next(iter(found.values()))
-            return self._windows(array, path) or [Sample([self._fit(self.ports[0], array, path)])]
+            if self._is_longer(array):
+                return self._windows(array, path)
+            return [Sample([self._fit(self.ports[0], array, path)])]
         if missing := [port.name for port in self.ports if port.name not in found]:
             names = ", ".join(f"'{port.name}' {port.shape}" for port in self.ports)
             raise RefusedError(f"'{path}' has no array '{missing[0]}': give an .npz file with {names}.")
         return [Sample([self._fit(port, found[port.name], path) for port in self.ports])]
 
-    def _windows(self, array: Any, path: Path) -> list[Sample]:
-        """The windows of a recording that is longer than the input; none of other arrays."""
-        port = self.ports[0]
-        have, wanted = ([side for side in shape if side != 1] for shape in (array.shape, port.shape))
-        if not self.step or len(have) != len(wanted) or have[0] <= wanted[0] or have[1:] != wanted[1:]:
-            return []
-        rows, length = array.reshape(have), wanted[0]
-        return [
-            Sample([self._fit(port, rows[start : start + length].reshape(port.shape), path)], (start, start + length))
-            for start in range(0, have[0] - length + 1, self.step)
-        ]
+    def _is_longer(self, array: Any) -> bool:
+        """Whether an array is a recording that is longer than the input."""
+        have, wanted = _long(array.shape), _long(self.ports[0].shape)
+        return bool(self.step) and len(have) == len(wanted) > 0 and have[0] > wanted[0] and have[1:] == wanted[1:]
+
+    def _windows(self, array: Any, path: Path) -> Iterator[Sample]:
+        """The windows of a recording, one at a time: those that overlap would take much memory."""
+        port, have = self.ports[0], _long(array.shape)
+        rows, length = array.reshape(have), _long(port.shape)[0]
+        for start in range(0, have[0] - length + 1, self.step or length):
+            stop = start + length
+            yield Sample([self._fit(port, rows[start:stop].reshape(port.shape), path)], (start, stop))
 
     def _check_members(self, path: Path) -> None:
         """Refuses an archive that unpacks to far more than the model takes, or than a recording has."""
@@ -362,9 +365,11 @@ class Model:
             outputs = math.prod(self.outputs[0].shape)
             raise RefusedError(f"labels.txt names {len(self.labels)} classes, and model.tflite has {outputs} outputs.")
 
-    def run(self, path: Path) -> list[Run]:
+    def run(self, path: Path) -> Iterator[Run]:
         """Runs the model on a file: once, or on each window of a recording."""
-        return [self._run(path, sample) for sample in self.reader.read(path)]
+        for sample in self.reader.read(path):
+            _limit(MOST_SECONDS)
+            yield self._run(path, sample)
 
     def _run(self, path: Path, sample: Sample) -> Run:
         try:
@@ -378,6 +383,11 @@ class Model:
         except (ValueError, RuntimeError, MemoryError) as error:
             raise RefusedError(f"model.tflite cannot be run: {_first_line(error)}") from None
         return Run(path, sample, [port.decode(codes) for port, codes in zip(self.outputs, raw, strict=True)])
+
+
+def _long(shape: tuple[int, ...]) -> list[int]:
+    """The axes that are longer than 1."""
+    return [side for side in shape if side != 1]
 
 
 def _ports(facts: list[dict[str, Any]], details: dict[int, dict[str, Any]]) -> list[Port]:
