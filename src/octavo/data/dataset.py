@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from octavo.base.affine import FloatArray, IntArray
 from octavo.base.errors import DataError
+from octavo.base.evenly import evenly
 from octavo.data.columns import Columns, Sample
 from octavo.data.preprocess import Pixels
 from octavo.data.windows import Windows
@@ -254,10 +255,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def first(self) -> Pixels | FloatArray | None:
-        """The first image as it is, if it is one array that can be read."""
-        found = next(iter(self.store.fetch(self.positions[:1])), None)
-        return found if isinstance(found, np.ndarray) else None
+    def some(self, count: int) -> list[Pixels | FloatArray]:
+        """At most `count` images as they are, spread evenly, without those that cannot be read."""
+        found = self.store.fetch(self.positions[evenly(len(self), count)])
+        return [image for image in found if isinstance(image, np.ndarray)]
 
     def read(self, indices: Sequence[int] | IntArray | None = None) -> ImageSet:
         """Decodes the images at `indices` (all when None), in that order.

@@ -43,7 +43,7 @@ class Feed(Sequence[Inputs]):
         elif len(self._ports) > 1:
             raise DataError(
                 f"The model has {len(self._ports)} inputs, but the data hold one array.",
-                f"Save an .npz with one array per input: {_listed(self._ports)}.",
+                f"Save an .npz with one array per input, or give a dict of them in Python: {_listed(self._ports)}.",
             )
         if preprocess is not None:
             self._codes = self._ports[0].encode(preprocess.normalize(np.arange(256, dtype=np.uint8)))
@@ -141,7 +141,7 @@ def _names(columns: Columns, ports: Sequence[Port]) -> list[str]:
         raise DataError(
             f"The data hold the arrays {', '.join(map(repr, columns.arrays))}, but none for the input "
             f"{_listed(missing)}.",
-            f"Save an .npz with one array per input: {_listed(ports)}.",
+            f"Save an .npz with one array per input, or give a dict of them in Python: {_listed(ports)}.",
         )
     return [name for name in found if name is not None]
 

@@ -13,6 +13,9 @@ from octavo.recipe.options import Inputs
 from octavo.runtime.litert import inputs_of
 from octavo.source.load import Loaded, windows_of
 
+# How many recordings are looked at to see whether they are longer than the input.
+_LOOKED_AT = 8
+
 
 def windows_for(loaded: Loaded, inputs: Inputs) -> Windows | None:
     """How recordings are cut for a model.
@@ -45,7 +48,7 @@ def cut(source: Dataset, loaded: Loaded, inputs: Inputs, progress: Progress) -> 
         source: The dataset.
         loaded: The model.
         inputs: The caller's options.
-        progress: Is told how they are cut, if the first of them is longer than the input.
+        progress: Is told how they are cut, if some of them are longer than the input.
 
     Raises:
         DataError: A step was given, and there are no recordings, or the model takes none.
@@ -59,8 +62,8 @@ def cut(source: Dataset, loaded: Loaded, inputs: Inputs, progress: Progress) -> 
                 "Leave it out.",
             )
         return source
-    first = next(iter(source.splits.values())).first()
-    if first is not None and windows.starts(first) is not None:
+    some = next(iter(source.splits.values())).some(_LOOKED_AT)
+    if any(windows.starts(recording) is not None for recording in some):
         progress.say(
             f"Files that are longer than the model's input are cut into {windows.describe()} (`window_step`). Each "
             "window is a sample with its file's label, and all windows of a file are on one side of a split."
