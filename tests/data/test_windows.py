@@ -14,7 +14,7 @@ from shell import octavo as shell
 from test_signals import classifier, wav
 
 import octavo
-from octavo.base.errors import DataError
+from octavo.base.errors import DataError, ModelError
 from octavo.data.dataset import ImageSet
 from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
@@ -171,3 +171,7 @@ def test_sidecars_before_windows_are_read(tmp_path: Path) -> None:
     del value["windows"]
     path.write_text(json.dumps(value))
     assert sidecar.read(model) == Sidecar(Preprocess((8, 8)), ("a",), "single-label")
+    for windows in ({"shape": [8], "step": 0}, {"shape": "8", "step": 1}, {"step": 1}, [], {"shape": [8.5], "step": 2}):
+        path.write_text(json.dumps(value | {"schema": 3, "windows": windows}))
+        with pytest.raises(ModelError, match="is not a model's sidecar"):
+            sidecar.read(model)
