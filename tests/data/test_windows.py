@@ -20,6 +20,9 @@ from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import draw_calibration, draw_test, draw_training
 from octavo.data.windows import Windows
+from octavo.recipe.options import Inputs
+from octavo.recipe.own import own_recipe
+from octavo.runs.stages import splits_of
 from octavo.source import sidecar
 from octavo.source.sidecar import Sidecar
 
@@ -160,6 +163,15 @@ def test_sounds_are_cut_too_and_steps_are_checked(tmp_path: Path, monkeypatch: p
         octavo.evaluate("int8.tflite", "sounds", window_step=0)
     with pytest.raises(DataError, match="there are none in the samples given"):
         octavo.evaluate("int8.tflite", (np.zeros((4, 20)), [0, 1, 0, 1]), window_step=5)
+
+
+def test_runs_from_a_model_cut_as_the_commands_do(tmp_path: Path) -> None:
+    (tmp_path / "float.tflite").write_bytes(classifier((LENGTH, 2)).content)
+    inputs = Inputs(recordings(tmp_path / "long"), window_step=STEP, task="single-label")
+    recipe = own_recipe(tmp_path / "float.tflite", inputs)
+    assert recipe.preprocess.window_step == STEP and recipe.evaluate.task == "single-label"
+    splits = splits_of(recipe)
+    assert splits.train.windows == Windows((LENGTH, 2), STEP) and len(splits.train) == len(splits.test) == 14
 
 
 def test_sidecars_before_windows_are_read(tmp_path: Path) -> None:

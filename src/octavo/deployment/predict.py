@@ -311,7 +311,8 @@ class Arrays:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 if member.file_size > most:
-                    raise RefusedError(f"'{member.filename}' in '{path}' is larger than what the model takes.")
+                    what = f"{MOST_RECORDING:,} bytes" if self.step else "one sample of the model"
+                    raise RefusedError(f"'{member.filename}' in '{path}' is larger than {what}.")
 
     @staticmethod
     def _fit(port: Port, array: Any, path: Path) -> Any:
