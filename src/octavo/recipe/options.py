@@ -6,7 +6,7 @@ meaning of a field is described only here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from octavo.recipe.choices import OBSERVERS, TASKS, ObserverName, PassName, Task
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr", "gray"]
 # A path; or samples that Python code gives, arrays or an iterable: see `octavo.data.given`.
-Source = Path | str | Iterable[Any]
+Source = Path | str | Iterable[Any] | Callable[[], Iterable[Any]]
 
 
 @dataclass(frozen=True)
