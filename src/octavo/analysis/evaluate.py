@@ -14,7 +14,7 @@ from octavo.analysis.tasks.choose import task_for
 from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.analysis.tasks.task import Run, Scores, Task
 from octavo.base.errors import DataError, OctavoError
-from octavo.base.stats import CONFIDENCE
+from octavo.base.stats import CONFIDENCE, Interval, items_needed, wider_needed
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
@@ -148,3 +148,20 @@ def compare(before: Scores, after: Scores, margin: float | None = None) -> Compa
         mcnemar=None if both is None else both[0].mcnemar(both[1]),
         probability_shift=None if both is None else both[0].shift(both[1]),
     )
+
+
+def samples_needed(before: Scores, after: Scores, difference: Interval, margin: float) -> int | None:
+    """How many samples would show that a model loses less than a margin, if they change as those that were seen.
+
+    Args:
+        before: The float model's scores.
+        after: The int8 model's scores, on the same samples.
+        difference: Their paired difference.
+        margin: The largest acceptable loss of the deciding figure, above 0.
+
+    Returns:
+        The number. None if more samples are not expected to show it.
+    """
+    if isinstance(before, SingleLabelScores) and isinstance(after, SingleLabelScores):
+        return items_needed(*before.moved(after), len(after), margin)
+    return wider_needed(after.metric.loss(difference), len(after), margin, after.metric.percent)

@@ -22,10 +22,9 @@ from typing import Any
 import numpy.typing as npt
 from pydantic import Field
 
-from octavo.analysis.evaluate import evaluate
+from octavo.analysis.evaluate import evaluate, samples_needed
 from octavo.analysis.sensitivity import OpSensitivity, sensitivity
 from octavo.analysis.tasks.choose import task_for
-from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.analysis.tasks.task import Scores, Task
 from octavo.base import notebook
 from octavo.base.artefact import Artefact, Part
@@ -33,7 +32,7 @@ from octavo.base.errors import DataError
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.metric import Metric
 from octavo.base.progress import Progress
-from octavo.base.stats import Interval, items_needed, wider_needed
+from octavo.base.stats import Interval
 from octavo.base.units import milliseconds
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
@@ -451,10 +450,7 @@ class _Seeker:
         """How many validation images would show that the target is met."""
         if not self.goal.drop:
             return None
-        limit, before = after.metric.limit(self.goal.drop), self.before
-        if isinstance(before, SingleLabelScores) and isinstance(after, SingleLabelScores):
-            return items_needed(*before.moved(after), len(after), limit)
-        return wider_needed(after.metric.loss(gap), len(after), limit, after.metric.percent)
+        return samples_needed(self.before, after, gap, after.metric.limit(self.goal.drop))
 
     def _tune(self, observer: str, passes: Sequence[str]) -> Quantized:
         made = self.tuned[_named(observer, passes)] = self._tuning(observer, passes)

@@ -7,15 +7,18 @@ from typing import Unpack
 
 from octavo.analysis.evaluate import evaluate as score
 from octavo.analysis.scale_choice import warn_of_chance
-from octavo.analysis.tasks.task import Scores
+from octavo.analysis.tasks.task import Scores, Task
 from octavo.analysis.understood import understood
 from octavo.api.opened import opened, scale_of
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress, Silent
+from octavo.data.dataset import ImageSet
+from octavo.data.preprocess import Preprocess
 from octavo.data.split import draw_test
 from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.runtime.litert import Kernels
 from octavo.source.load import load_model
+from octavo.tflite.graph import Graph
 
 
 def evaluate(
@@ -53,13 +56,33 @@ def evaluate(
     drawn = draw_test(source, inputs.images, inputs.seed)
     preprocess = scale_of(loaded, inputs, source, progress, drawn).preprocess
     test, task = understood(loaded, drawn, inputs, progress)
+    scores = measured(loaded.graph, test, task, preprocess, kernels, progress)
+    warn_of_chance(scores, preprocess)
+    return scores
+
+
+def measured(
+    graph: Graph, test: ImageSet, task: Task, preprocess: Preprocess | None, kernels: Kernels, progress: Progress
+) -> Scores:
+    """The scores of a model on samples that tell what is right.
+
+    Args:
+        graph: The model.
+        test: The samples.
+        task: How the outputs are scored.
+        preprocess: The preprocessing of an image. None if the model takes no image.
+        kernels: Which of LiteRT's kernel families runs it.
+        progress: Receives progress messages.
+
+    Raises:
+        DataError: The samples do not tell what is right, or do not fit the model.
+    """
     with progress.track("evaluate", len(test)) as advance:
-        scores = score(loaded.graph, test, preprocess, kernels, advance, task)
+        scores = score(graph, test, preprocess, kernels, advance, task)
     if not scores.known:
         raise DataError(
             f"The data do not tell what is right for the task {task.name}, so that there is nothing to score.",
             "Give labels that fit the outputs (docs/tasks.md), set `task`, or compare with the float model instead: "
             "octavo compare.",
         )
-    warn_of_chance(scores, preprocess)
     return scores

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from octavo.api.opened import opened, scale_of
-from octavo.api.written import Written, check_output, left_by_xnnpack
+from octavo.api.written import Written, check_output
 from octavo.base.files import check_folder
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
@@ -16,6 +16,7 @@ from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import resolve
 from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
 from octavo.recipe.schema import QatRecipe
+from octavo.runtime.benchmark import left_by_xnnpack
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import in_model_order, names_for
 from octavo.source.load import image_preprocess_for, load_float, task_of

@@ -12,7 +12,7 @@ from octavo.analysis.answers import answers, sampled
 from octavo.analysis.scale_choice import choose_scale
 from octavo.analysis.understood import understood
 from octavo.api.opened import opened
-from octavo.api.written import AnswersWarning, Written, check_output, left_by_xnnpack, slowdown
+from octavo.api.written import AnswersWarning, Written, check_output, slowdown
 from octavo.base.errors import QuantizationError
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet
@@ -26,6 +26,7 @@ from octavo.quantization.quantize import quantize as to_int8
 from octavo.quantization.table import build
 from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
 from octavo.rewrite.split_outputs import split_outputs as apart
+from octavo.runtime.benchmark import left_by_xnnpack
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
 from octavo.source.load import Loaded, load_float, task_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,9 @@ from octavo.base.files import check_file
 from octavo.data.dataset import OctavoWarning
 from octavo.quantization.proof import Proof
 from octavo.quantization.quantize import Quantized
-from octavo.runtime.benchmark import undelegated
 from octavo.runtime.litert import interleaved
 from octavo.source.sidecar import check_model, check_replaced
-from octavo.tflite.graph import Graph, Op
+from octavo.tflite.graph import Graph
 from octavo.tuning.tune import Step
 
 
@@ -60,20 +58,6 @@ class Written:
             f"Written('{self.path}', {self.float_bytes:,} -> {self.proof.bytes:,} bytes ({times:.2f} times smaller), "
             f"{tuned}, {len(self.proof.checks)} checks passed)"
         )
-
-
-def left_by_xnnpack(graph: Graph) -> tuple[list[str], list[str]]:
-    """The ops of a model that XNNPACK leaves to LiteRT's own kernels, and those of them that can take time.
-
-    Every int8 classifier has one that takes none: the SOFTMAX over its classes.
-    """
-    left = undelegated(graph)
-    return [str(op) for op in left], [str(op) for op in left if not _is_final_softmax(graph, op)]
-
-
-def _is_final_softmax(graph: Graph, op: Op) -> bool:
-    shape = graph.tensors[op.outputs[0]].shape
-    return op.kind == "SOFTMAX" and op.outputs[0] in graph.outputs and math.prod(shape) == shape[-1]
 
 
 def slowdown(before: Graph, made: Graph, slow: list[str]) -> float | None:

@@ -145,14 +145,15 @@ def wider_needed(loss: Interval, trials: int, margin: float, share: bool) -> int
         share: Whether the score is a share. Then the number is no lower than for items of which none changed.
 
     Returns:
-        The number. None if the loss itself is no less than the margin: then more items are not expected to show it.
+        The number. None if the loss itself is no less than the margin, or the interval has no end: then more items are
+        not expected to show it.
 
     Example:
         >>> wider_needed(Interval(0.01, -0.03, 0.05), trials=100, margin=0.02, share=False)
         1600
     """
     room = margin - loss.value
-    if room <= 0:
+    if not (room > 0 and isfinite(loss.high)):
         return None
     needed = int(np.ceil(trials * ((loss.high - loss.value) / room) ** 2))
     return max(needed, items_needed(0, 0, 1, min(room, 1.0)) or 0) if share else needed

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from octavo.recipe.schema import ModelRecipe, Recipe, Section
+from octavo.recipe.keyed import Section
+from octavo.recipe.schema import ModelRecipe, Recipe
 
 _WIDTH = 100
 _HEAD = """\

@@ -8,33 +8,22 @@ names the line of every key it does not know or cannot read. It also makes the r
 from __future__ import annotations
 
 import contextlib
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from octavo.base.border import border, parse_yaml
 from octavo.base.errors import RecipeError
 from octavo.base.formats import FORMATS, Precision, named, trainable
 from octavo.recipe.choices import OBSERVERS, PASSES, TASKS, ObserverName, PassName, TaskName, explained
+from octavo.recipe.keyed import Lines, Section, mistakes, parsed, text_of
 from octavo.recipe.options import Inputs, Quantization
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A part of a recipe; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Only the values that were set; `docs/recipes.md` has the defaults of the others."""
-        return ((key, value) for key, value in super().__repr_args__() if key in self.model_fields_set)
 
 
 class DataRecipe(Section):
@@ -454,11 +443,8 @@ def load_recipe(name_or_path: Path | str, settings: list[str] | None = None) -> 
                 f"Use one of {', '.join(names())}, the path of a YAML file, or that of a model.",
             )
         where = f"'{path}'"
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{where} could not be read as UTF-8 text: {error}.") from error
-    value, lines = _parse(text, where)
+        text = text_of(path)
+    value, lines = parsed(text, where, "See docs/recipes.md.")
     return recipe_of(value, settings or [], where, lines)
 
 
@@ -470,9 +456,7 @@ def is_model(path: Path) -> bool:
         return b"\0" in stream.read(1024)
 
 
-def recipe_of(
-    value: dict[str, Any], settings: Sequence[str], where: str, lines: dict[tuple[str, ...], str] | None = None
-) -> Recipe:
+def recipe_of(value: dict[str, Any], settings: Sequence[str], where: str, lines: Lines | None = None) -> Recipe:
     """The recipe of a value, after settings were applied to it.
 
     Args:
@@ -490,38 +474,7 @@ def recipe_of(
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:
-        raise RecipeError(
-            f"{where} has {error.error_count()} mistake{'s' if error.error_count() > 1 else ''}:",
-            details=[_explain(item, lines) for item in error.errors()],
-        ) from None
-
-
-Lines = dict[tuple[str, ...], str]
-
-
-def _parse(text: str, where: str) -> tuple[dict[str, Any], Lines]:
-    """The recipe's value, and for each key's path the place it stands (``line 7``)."""
-    with border(f"{where} is not valid YAML", "See docs/recipes.md.", RecipeError):
-        value, root = parse_yaml(text)
-    if not isinstance(value, dict):
-        raise RecipeError(f"{where} should be a mapping of keys to values, but is not.", "See docs/recipes.md.")
-    lines: Lines = {}
-
-    def walk(node: yaml.Node | None, path: tuple[str, ...]) -> None:
-        if not isinstance(node, yaml.MappingNode):
-            return
-        for key, child in node.value:
-            here = (*path, str(key.value))
-            if here in lines:
-                raise RecipeError(
-                    f"{where} sets '{'.'.join(here)}' twice, on {lines[here]} and line {key.start_mark.line + 1}.",
-                    "Keep one of them.",
-                )
-            lines[here] = f"line {key.start_mark.line + 1}"
-            walk(child, here)
-
-    walk(root, ())
-    return value, lines
+        raise mistakes(error, Recipe, where, lines) from None
 
 
 def _apply(value: dict[str, Any], lines: Lines, setting: str) -> None:
@@ -542,29 +495,3 @@ def _apply(value: dict[str, Any], lines: Lines, setting: str) -> None:
         value = inner
     value[path[-1]] = parsed
     lines[path] = "--set"
-
-
-def _explain(item: Any, lines: Lines) -> str:
-    """One pydantic error as one line: where, which key, what is wrong."""
-    path = tuple(str(part) for part in item["loc"])
-    known = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), "")
-    key = ".".join(path) or "the recipe"
-    place = f"{known}: " if known else ""
-    if item["type"] == "value_error":
-        return f"{place}'{key}': {item['ctx']['error']}" if path else f"{place}{item['ctx']['error']}"
-    if item["type"] == "extra_forbidden":
-        return f"{place}unknown key '{key}'{_nearest(path)}"
-    if item["type"] == "missing":
-        return f"{place}'{key}' is missing"
-    given = item["input"]
-    return f"{place}'{key}': {item['msg'][0].lower() + item['msg'][1:]}, not {given!r}"
-
-
-def _nearest(path: tuple[str, ...]) -> str:
-    section: Any = Recipe
-    for part in path[:-1]:
-        section = section.model_fields[part].annotation if part in section.model_fields else None
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            return ""
-    close = difflib.get_close_matches(path[-1], section.model_fields, n=1)
-    return f"; did you mean '{'.'.join((*path[:-1], close[0]))}'?" if close else ""

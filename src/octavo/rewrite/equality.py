@@ -145,16 +145,37 @@ def compare(
     return [_compare(before, after, first, second, family) for family in families]
 
 
+def across(graph: Graph, inputs: Raw, families: Sequence[Kernels] = get_args(Kernels)) -> list[Equality]:
+    """Runs one model on several kernel families, and compares the raw outputs of each with those of the first.
+
+    Args:
+        graph: The model.
+        inputs: Raw inputs.
+        families: Two or more kernel families.
+
+    Returns:
+        One comparison for each family but the first.
+    """
+    first, *others = (_raw(graph, inputs, family) for family in families)
+    return [_apart(graph, first, other, family) for family, other in zip(families[1:], others, strict=True)]
+
+
 def _compare(before: Graph, after: Graph, first: Raw, second: Raw, family: Kernels) -> Equality:
-    old, new = (_raw(graph, inputs, family) for graph, inputs in ((before, first), (after, second)))
-    apart = np.abs(old - new)
+    return _apart(before, _raw(before, first, family), _raw(after, second, family), family)
+
+
+def _apart(graph: Graph, old: Array, new: Array, family: Kernels) -> Equality:
+    # NaN equals NaN here, and an infinity itself; a number and either of them are infinitely far apart.
+    same = (old == new) | (np.isnan(old) & np.isnan(new))
+    with np.errstate(invalid="ignore"):
+        steps = np.nan_to_num(np.where(same, 0.0, np.abs(old - new)), nan=np.inf, posinf=np.inf)
     # The class is that of the first output.
-    count = math.prod(max(n, 1) for n in before.tensors[before.outputs[0]].shape[1:])
+    count = math.prod(max(n, 1) for n in graph.tensors[graph.outputs[0]].shape[1:])
     return Equality(
         kernels=family,
         inputs=len(old),
         distinct=len(np.unique(old, axis=0)),
-        steps=float(apart.max(initial=0.0)),
+        steps=float(steps.max(initial=0.0)),
         agreement=float(np.mean(old[:, :count].argmax(1) == new[:, :count].argmax(1))),
     )
 

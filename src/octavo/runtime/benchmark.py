@@ -6,6 +6,7 @@ a ratio; two models are compared by the median of these ratios.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
@@ -247,6 +248,20 @@ def undelegated(graph: Graph, family: Kernels = "xnnpack") -> list[Op]:
                 taken.add(op.index)
                 ways += [index for index in op.inputs if index >= 0 and index not in stop]
     return [op for op in graph.ops if op.index not in taken]
+
+
+def left_by_xnnpack(graph: Graph) -> tuple[list[str], list[str]]:
+    """The ops of a model that XNNPACK leaves to LiteRT's own kernels, and those of them that can take time.
+
+    Every int8 classifier has one that takes none: the SOFTMAX over its classes.
+    """
+    left = undelegated(graph)
+    return [str(op) for op in left], [str(op) for op in left if not _is_final_softmax(graph, op)]
+
+
+def _is_final_softmax(graph: Graph, op: Op) -> bool:
+    shape = graph.tensors[op.outputs[0]].shape
+    return op.kind == "SOFTMAX" and op.outputs[0] in graph.outputs and math.prod(shape) == shape[-1]
 
 
 def costs(graph: Graph, events: Sequence[Event]) -> list[Cost]:

@@ -6,6 +6,7 @@ the same time (David et al. 2021, "TensorFlow Lite Micro", section 4.4.2; Pisarc
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import dataclass
 from math import prod
 
@@ -45,7 +46,7 @@ def lifetimes(graph: Graph) -> list[Placed]:
 
 
 def plan(tensors: list[Placed]) -> list[Placed]:
-    """Gives every tensor its offset.
+    """Gives every tensor its offset, and returns them by their offsets.
 
     Example:
         >>> chain = [Placed(0, 64, 0, 0), Placed(1, 32, 0, 1), Placed(2, 48, 1, 2)]
@@ -55,13 +56,14 @@ def plan(tensors: list[Placed]) -> list[Placed]:
     done: list[Placed] = []
     for item in sorted(tensors, key=lambda item: -item.size):
         offset = 0
-        for other in sorted(done, key=lambda other: other.offset):
+        for other in done:
             if other.first > item.last or other.last < item.first:
                 continue
             if other.offset - offset >= item.size:
                 break
             offset = max(offset, other.offset + other.size)
-        done.append(Placed(item.tensor, item.size, item.first, item.last, offset))
+        placed = Placed(item.tensor, item.size, item.first, item.last, offset)
+        insort(done, placed, key=lambda other: other.offset)
     return done
 
 

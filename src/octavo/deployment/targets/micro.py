@@ -43,6 +43,11 @@ FLOAT_ONLY = frozenset(_FLOAT_ONLY.split())
 _TENSOR, _NODE, _OP_DATA, _FIXED = 12, 60, 64, 2048
 
 
+def arena(graph: Graph) -> tuple[int, int]:
+    """The bytes of an arena: those of the activations, as planned, and about those of the runtime's own data."""
+    return peak(plan(lifetimes(graph))), _kept(graph)
+
+
 def _kept(graph: Graph) -> int:
     """About how many bytes the runtime needs besides activations."""
     channels = sum(
@@ -63,8 +68,9 @@ def _run(trial: Trial) -> Any:
     from tflite_micro.python.tflite_micro import runtime
 
     # Pointers here have twice the size of a device's, and unused memory costs nothing.
-    arena = peak(plan(lifetimes(trial.graph))) + 4 * _kept(trial.graph) + (1 << 20)
-    interpreter = runtime.Interpreter.from_bytes(trial.graph.content, arena_size=arena)
+    activations, kept = arena(trial.graph)
+    room = activations + 4 * kept + (1 << 20)
+    interpreter = runtime.Interpreter.from_bytes(trial.graph.content, arena_size=room)
     found = []
     for place in range(len(trial.inputs)):
         for number, values in enumerate(trial.fed(place)):
@@ -127,11 +133,10 @@ class Micro:
     def costs(self, trial: Trial) -> Answer:
         """Arena and flash: the plan of activations is exact, the runtime's other data are an estimate."""
         graph = trial.graph
-        tensors = lifetimes(graph)
-        activations, kept = peak(plan(tensors)), _kept(graph)
+        activations, kept = arena(graph)
         facts = {
             "activations": activations,
-            "activations_least": least(tensors),
+            "activations_least": least(lifetimes(graph)),
             "runtime_estimate": kept,
             "flash": len(graph.content),
         }
