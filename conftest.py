@@ -1,4 +1,4 @@
-"""What the examples in docstrings find where they run: a model, its int8 form, images, a run, a deployed folder.
+"""What the examples in docstrings find where they run: a model, its int8 form, images, a run, a folder, a policy.
 
 The model is the classifier of `tests/tiny.py`, so that an example names files as a user would and takes no time.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-FILES = ("float.tflite", "int8.tflite", "photos", "runs", "digits-model")
+FILES = ("float.tflite", "int8.tflite", "photos", "runs", "digits-model", "budget.yaml")
 # These train a network, which takes more than the seconds that an example may.
 SLOW = {"octavo.runs.stages.run", "octavo.runs.sweep.sweep"}
 
@@ -58,6 +58,7 @@ def example_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_folder(folder / "photos", count, split)
     octavo.quantize(folder / "float.tflite", folder / "photos", folder / "int8.tflite")
     shutil.copytree(Path(__file__).parent / "tests" / "former" / "run", folder / "runs" / "digits")
+    (folder / "budget.yaml").write_text("max_drop: 15\nmax_size: 10000\nmax_float_ops: 0\n")
     page = folder / "digits-model" / "web" / "index.html"
     octavo.deploy(folder / "int8.tflite", folder / "digits-model")
     # In place of the demo, which takes LiteRT.js from npm.

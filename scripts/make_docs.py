@@ -27,6 +27,7 @@ from octavo.base.artefact import SCHEMA
 from octavo.base.formats import FORMATS
 from octavo.deployment.targets.ask import every
 from octavo.recipe.choices import OBSERVERS, PASSES
+from octavo.recipe.policy import Policy
 from octavo.recipe.schema import Recipe, load_recipe, names
 from octavo.runs.artefacts import ARTEFACTS
 
@@ -39,6 +40,7 @@ COMMANDS = [
         "qat",
         "evaluate",
         "compare",
+        "diff",
         "sensitivity",
         "calibrate",
         "pareto",
@@ -46,7 +48,7 @@ COMMANDS = [
         "benchmark",
         "inspect",
     ),
-    *("targets", "deploy", "serve", "report", "compare-runs", "recipes", "doctor"),
+    *("targets", "check", "deploy", "serve", "report", "compare-runs", "recipes", "doctor"),
 ]
 NOTE = "<!-- Written by scripts/make_docs.py: change the code, then `make docs`. -->\n\n"
 
@@ -71,6 +73,8 @@ def recipes() -> str:
         parts.append(f"## {title}\n\n| name | what it does | source |\n|---|---|---|\n")
         parts.extend(f"| `{name}` | {made.about} | {_linked(made.source)} |\n" for name, made in choices.items())
         parts.append("\n")
+    parts.append("## Policies\n\nWhat `octavo check --policy FILE.yaml` reads; see [the gate](gate.md).\n\n")
+    parts.extend(_section(Policy, ""))
     parts.append("## Precisions\n\n| name | weights | activations | biases | training simulates it |\n")
     parts.append("|---|---|---|---|---|\n")
     for name, row in FORMATS.items():
@@ -115,6 +119,8 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
     if choices:
         return " or ".join(f"`{choice}`" for choice in choices)
     base = next((a for a in get_args(annotation) if a is not type(None)), annotation)
+    if get_origin(base) is tuple:
+        return _type(base, [])
     base = getattr(base, "__origin__", base)
     name = {int: "whole number", float: "number", bool: "`true` or `false`", str: "text", Path: "path"}.get(base)
     if name is None:
@@ -223,7 +229,8 @@ def cli() -> str:
         "Every command but `init` takes `--json`: one JSON value on standard output, everything else on standard "
         "error. `--quiet` shows results and errors only; `--verbose` also the time of each step. "
         "`octavo --install-completion` sets up completion for your shell (bash, zsh, fish, PowerShell). "
-        "Exit code 0 is success, 2 a mistake of the user (the message says how to fix it), 130 an interruption.\n\n",
+        "Exit code 0 is success, 2 a mistake of the user (the message says how to fix it), 130 an interruption. "
+        "1 is the answer no: `check` found a limit broken, or `diff` a difference.\n\n",
     ]
     for command in COMMANDS:
         done = subprocess.run(

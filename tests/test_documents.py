@@ -40,7 +40,7 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     found = BLOCK.findall(page.read_text("utf-8"))
-    return [Block(*parts) for parts in found if parts[2] in ("sh", "python")]
+    return [Block(*parts) for parts in found if parts[2] in ("sh", "python") or parts[0] == "file"]
 
 
 def commands(block: Block) -> Iterator[list[str]]:
@@ -65,6 +65,7 @@ def test_every_command_is_one_and_python_compiles(page: Path) -> None:
     for block in blocks(page):
         if block.language == "python":
             compile(block.text, name_of(page), "exec")
+        if block.language != "sh":
             continue
         for name, *arguments in commands(block):
             if not name.startswith("-"):

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from octavo.analysis.target_search import Goal as Goal
     from octavo.api.benchmark import benchmark as benchmark
     from octavo.api.calibrate import calibrate as calibrate
+    from octavo.api.check import check as check
     from octavo.api.compare import compare as compare
+    from octavo.api.diff import diff as diff
     from octavo.api.doctor import doctor as doctor
     from octavo.api.evaluate import evaluate as evaluate
     from octavo.api.from_jax import from_jax as from_jax
@@ -67,6 +69,8 @@ if TYPE_CHECKING:
     from octavo.quantization.ranges import Ranges as Ranges
     from octavo.recipe.options import Inputs as Inputs
     from octavo.recipe.options import Quantization as Quantization
+    from octavo.recipe.policy import Policy as Policy
+    from octavo.recipe.policy import load_policy as load_policy
     from octavo.recipe.schema import Recipe as Recipe
     from octavo.recipe.schema import load_recipe as load_recipe
     from octavo.reports.compare_runs import compare_runs as compare_runs
@@ -89,6 +93,7 @@ _WHERE = {
     "ImageSet": "data.dataset",
     "Inputs": "recipe.options",
     "OctavoError": "base.errors",
+    "Policy": "recipe.policy",
     "Preprocess": "data.preprocess",
     "QParams": "base.affine",
     "QuantModel": "training.quant_model",
@@ -98,15 +103,18 @@ _WHERE = {
     "Goal": "analysis.target_search",
     "benchmark": "api.benchmark",
     "calibrate": "api.calibrate",
+    "check": "api.check",
     "compare": "api.compare",
     "compare_runs": "reports.compare_runs",
     "deploy": "deployment.folder",
+    "diff": "api.diff",
     "doctor": "api.doctor",
     "evaluate": "api.evaluate",
     "from_jax": "api.from_jax",
     "from_torch": "api.from_torch",
     "init": "api.init",
     "inspect": "api.inspect",
+    "load_policy": "recipe.policy",
     "load_recipe": "recipe.schema",
     "open_dataset": "data.open",
     "pareto": "api.pareto",

@@ -47,6 +47,12 @@ MOST_TABLES = 10_000
 # The labels that are packed behind a model.
 MOST_LABELS = 1 << 24
 
+# Activations that are planned into an arena, which takes time with their square: some seconds. Models for
+# microcontrollers have a few hundred.
+MOST_PLANNED = 10_000
+# Steps of the alignment of two sequences of ops, of which 10^8 take some seconds at worst.
+MOST_ALIGNED = 100_000_000
+
 # Ranks: TFLite's kernels take up to 8 axes, NumPy 64.
 MOST_AXES = 8
 

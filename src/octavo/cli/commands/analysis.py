@@ -160,6 +160,28 @@ def compare(
         say(f"wrote   {out / 'compare.json'} and {out / 'compare.png'}")
 
 
+@command("octavo diff model_int8.tflite other.tflite")
+def diff(
+    before: Annotated[Path, typer.Argument(help="The first .tflite file, of any converter.")],
+    after: Annotated[Path, typer.Argument(help="The second.")],
+    signature: Annotated[str | None, typer.Option("--signature", help=meaning(Inputs, "signature"))] = None,
+    size: Annotated[tuple[int, int] | None, typer.Option("--size", help=meaning(Inputs, "size"))] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Show what changed between two files: ops, tensors, weights, sidecar. Exit code 0: nothing; 1: something."""
+    from octavo.analysis.diff_views import lines
+    from octavo.api.diff import diff as diff_files
+
+    found = diff_files(before, after, signature, size)
+    if json_:
+        print_json(found.to_json())
+    else:
+        for line in lines(found):
+            say(line)
+    if not found.equal:
+        raise typer.Exit(1)
+
+
 @command("octavo sensitivity float.tflite --data photos/ --budget 120")
 def sensitivity(
     model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model, .tflite or .keras.")],

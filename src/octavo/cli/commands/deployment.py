@@ -122,6 +122,64 @@ def targets(
         say(survey.table(verdicts))
 
 
+@command("octavo check model_int8.tflite --policy budget.yaml --float float.tflite --data photos/ --junit check.xml")
+def check(
+    model: Annotated[Path, typer.Argument(help="A .tflite model of any converter.")],
+    policy: Annotated[Path, typer.Option("--policy", help="The limits: a YAML file. docs/gate.md has its keys.")],
+    inputs: Annotated[
+        Inputs,
+        images(
+            "Labelled images, for the limits that need them: their test images.",
+            required=(),
+            images="Number of test images; all by default.",
+        ),
+    ],
+    float_model: Annotated[
+        Path | None, typer.Option("--float", help="The float model that max_drop is measured against.")
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", help="The model that max_latency_ratio is measured against; --float by default."),
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="About how long models are timed.")] = 4.0,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write a table in Markdown, for a pull request.")
+    ] = None,
+    force: ForceFlag = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Judge a model by the limits of a policy. Exit code 0: it keeps them all; 1: it does not; 2: a mistake."""
+    from octavo.api.check import check as check_model
+    from octavo.base.files import write_bytes, write_text
+    from octavo.deployment.gate_views import check_replaced, table
+
+    outputs = [path for path in (junit, markdown) if path is not None]
+    for path in outputs:
+        check_replaced(path, force)
+    made = check_model(
+        model,
+        policy,
+        inputs,
+        float_model=float_model,
+        reference=reference,
+        seconds=seconds,
+        progress=Shown(),
+    )
+    if junit is not None:
+        write_bytes(junit, made.junit())
+    if markdown is not None:
+        write_text(markdown, made.markdown())
+    if json_:
+        print_json(made.to_json())
+    else:
+        say(table(made))
+        if outputs:
+            say(f"wrote   {' and '.join(map(str, outputs))}")
+    if not made.passed:
+        raise typer.Exit(1)
+
+
 @command("octavo deploy runs/digits --out digits-model --zip")
 def deploy(
     source: Annotated[Path, typer.Argument(help="A run directory, or an int8 .tflite model of any converter.")],
