@@ -158,7 +158,7 @@ def score(scores: Scores, worst: float) -> Judgement:
 
 def size(content: bytes, most: int) -> Judgement:
     """Judges the bytes of a file."""
-    return _counted("max_size", "size of the file", "bytes", len(content), most)
+    return _counted("max_size", "size of the file", "byte", len(content), most)
 
 
 def arena(graph: Graph, most: int) -> Judgement:
@@ -172,13 +172,13 @@ def arena(graph: Graph, most: int) -> Judgement:
     with border(f"The arena of {graph.name} cannot be planned", "Leave out `max_arena`.", ModelError):
         activations, own = arena_of(graph)
     note = f"{activations:,} of activations (planned), about {own:,} of the runtime's own (estimated)"
-    return _counted("max_arena", "arena of TFLite Micro", "bytes", activations + own, most, note)
+    return _counted("max_arena", "arena of TFLite Micro", "byte", activations + own, most, note)
 
 
 def cpu_ops(graph: Graph, most: int) -> Judgement:
     """Judges how many ops XNNPACK leaves to LiteRT's own kernels."""
     _, slow = left_by_xnnpack(graph)
-    return _counted("max_cpu_ops", "ops left by XNNPACK", "ops", len(slow), most, _listed(slow))
+    return _counted("max_cpu_ops", "ops left by XNNPACK", "op", len(slow), most, _listed(slow))
 
 
 def float_ops(graph: Graph, most: int) -> Judgement:
@@ -189,7 +189,7 @@ def float_ops(graph: Graph, most: int) -> Judgement:
         if op.kind not in STORAGE
         and any(graph.tensors[i].dtype.startswith("float") for i in (*op.inputs, *op.outputs) if i >= 0)
     ]
-    return _counted("max_float_ops", "ops in float", "ops", len(found), most, _listed(found))
+    return _counted("max_float_ops", "ops in float", "op", len(found), most, _listed(found))
 
 
 def bit_equal(graph: Graph, inputs: Raw, about: str, families: Sequence[Kernels]) -> Judgement:
@@ -239,7 +239,7 @@ def latency_ratio(graph: Graph, reference: Graph, most: float, seconds: float) -
         verdict=verdict,
         bound=most,
         **_measured(ratio),
-        note="Longer timing (`seconds`) narrows the interval." if verdict == "undecided" else "",
+        note="Timing for longer (seconds) narrows the interval." if verdict == "undecided" else "",
     )
 
 
@@ -251,7 +251,8 @@ def _judged(found: Interval, most: float) -> Verdict:
 
 def _counted(limit: str, title: str, unit: str, found: int, most: int, note: str = "") -> Judgement:
     verdict: Verdict = "kept" if found <= most else "broken"
-    return Judgement(limit, title, f"at most {most:,} {unit}", f"{found:,} {unit}", verdict, most, found, note=note)
+    allowed, told = (f"{count:,} {unit if count == 1 else f'{unit}s'}" for count in (most, found))
+    return Judgement(limit, title, f"at most {allowed}", told, verdict, most, found, note=note)
 
 
 def _scaled(found: Interval, percent: bool) -> Interval:
