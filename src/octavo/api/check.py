@@ -49,7 +49,7 @@ def check(
         model: A `.tflite` model, of any converter.
         policy: The limits: a YAML file, or a record.
         data: Labelled samples, for the limits that need them: their test samples, as `octavo.evaluate` draws them.
-            `images` of them; all when left out.
+            `images` of them; all when left out. `signature` and `size` are for the files that need them.
         float_model: The float model that `max_drop` is measured against.
         reference: The model that `max_latency_ratio` is measured against; `float_model` when left out.
         seconds: About how long models are timed.
@@ -116,7 +116,14 @@ class _Asked:
             )
 
     def load(self, path: Path, families: list[Kernels]) -> Loaded:
-        return load_model(path, self.inputs.signature, self.inputs.size, progress=self.progress, kernels=families)
+        """A model. It gets `signature` and `size` only if its file needs them, which int8 files do not."""
+        signature, size = self.inputs.signature, self.inputs.size
+        try:
+            return load_model(path, progress=self.progress, kernels=families)
+        except ModelError:
+            if signature is None and size is None:
+                raise
+            return load_model(path, signature, size, progress=self.progress, kernels=families)
 
     def judge(self, loaded: Loaded) -> Iterator[Judgement]:
         """The judgement of each limit, in the order of the policy's keys."""

@@ -31,8 +31,8 @@ def diff(
     Example:
         >>> import octavo
         >>> found = octavo.diff("float.tflite", "int8.tflite")
-        >>> found.equal, len(found.added), [change.before for change in found.ops]
-        (False, 0, [])
+        >>> found.equal, len(found.added), [change.after for change in found.ops[0].changes]  # its op version
+        (False, 0, [3])
         >>> octavo.diff("int8.tflite", "int8.tflite")
         Diff(no difference between int8.tflite and int8.tflite)
     """
