@@ -23,7 +23,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.data.split import draw_test
 from octavo.deployment import gate
 from octavo.deployment.gate import Checked, Judgement
-from octavo.recipe.options import InputFields, Inputs, inputs_of
+from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.recipe.policy import Policy, load_policy
 from octavo.rewrite.slim import encoded
 from octavo.runtime.litert import Kernels
@@ -35,7 +35,7 @@ from octavo.source.load import Loaded, load_model, scale_is_known
 def check(
     model: Path | str,
     policy: Path | str | Policy,
-    data: Path | str | Inputs | None = None,
+    data: Source | Inputs | None = None,
     *,
     float_model: Path | str | None = None,
     reference: Path | str | None = None,
