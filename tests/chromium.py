@@ -28,6 +28,30 @@ class Page(Chromium):
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.send("Emulation.setDeviceMetricsOverride", **size)
 
+    def scheme(self, name: str) -> None:
+        """Sets what the reader prefers: ``light`` or ``dark``."""
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+
+    def open_file(self, path: Path) -> None:
+        """Opens a file, and waits until it is shown."""
+        self.go(path.resolve().as_uri())
+        self.until("document.readyState === 'complete'")
+
+    def sticking_out(self) -> list[str]:
+        """What is wider than the window, but for what lies in a box that scrolls by itself."""
+        return list(
+            self.evaluate(
+                """[...document.body.querySelectorAll("*")]
+                .filter((item) => item.getBoundingClientRect().right > innerWidth + 1)
+                .filter((item) => {
+                  for (let box = item.parentElement; box; box = box.parentElement)
+                    if (getComputedStyle(box).overflowX !== "visible") return false;
+                  return true;
+                })
+                .map((item) => `${item.tagName} ${item.className} ${item.textContent.slice(0, 40)}`)"""
+            )
+        )
+
     def complaints(self) -> list[str]:
         """What the console and the network complained of since the page was opened."""
         self.evaluate("1")

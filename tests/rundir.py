@@ -42,7 +42,7 @@ from octavo.runtime.benchmark import Benchmark, Machine, Timing
 from octavo.runtime.footprint import Footprint
 from octavo.runtime.litert import Kernels, Latency
 from octavo.tflite.size import Breakdown, Bytes, FileSizes, Sizes
-from octavo.training.history import BaselineRecord, Epoch, KerasBytes, QatRecord
+from octavo.training.history import BaselineRecord, Epoch, KerasBytes, QatRecord, TrainingRecord
 
 CLASSES = ("<script>alert(1)</script>", "naïve | ünïcode 猫 $x^$", "plain")
 
@@ -364,6 +364,15 @@ def make_artefacts() -> tuple[Artefact, ...]:
             resumed=0,
             peak_rate=0.0001,
             ranges=TensorRanges(observer="minmax", images=100, tensors={"image": Ends(min=-1.0, max=1.0)}),
+        ),
+        TrainingRecord(
+            epochs=[_epoch(1, 0.6, 0.91), _epoch(2, 0.3, 0.97)],
+            seconds=60.0,
+            parameters={"total": 10_000, "trainable": 10_000},
+            best_epoch=None,
+            images_per_second=300.0,
+            resumed=0,
+            peak_rate=0.0001,
         ),
     )
 

@@ -49,6 +49,36 @@ def test_speed_is_what_its_interval_shows(make_run: MakeRun) -> None:
     assert "saves storage" not in _said(make_run, "recommendation", _ratio(0.97, 0.99, 1.01))
 
 
+def test_one_finding_has_one_mark(make_run: MakeRun) -> None:
+    """Whether int8 is faster is said in three places."""
+    for ratio, tone in (((0.4, 0.5, 0.6), "good"), ((0.97, 0.99, 1.01), "plain"), ((1.1, 1.2, 1.3), "warn")):
+        facts = read(make_run(deployment=_ratio(*ratio)))
+        said = [one for one in findings(facts) if one.topic in ("summary", "speed", "devices")]
+        marks = {one.tone for one in said if "instead of 3.00 ms" in one.text or "on this CPU: a median" in one.text}
+        assert marks | {next(one.tone for one in said if one.topic == "devices")} == {tone}
+
+
+def test_latency_and_throughput_that_point_apart_are_explained(make_run: MakeRun) -> None:
+    def throughput(rate: float, ratio: float) -> Callable[[Any], None]:
+        def change(deployment: Any) -> None:
+            _ratio(ratio * 0.98, ratio, ratio * 1.02)(deployment)
+            # Float's is 500 images per second; int8 takes 1.5 ms.
+            deployment["benchmark"]["timings"][1]["throughput"] = rate
+
+        return change
+
+    assert "point apart on XNNPACK" not in _said(make_run, "devices", throughput(1000, 0.5))
+    assert "point apart on XNNPACK" not in _said(make_run, "devices", throughput(510, 1.2))
+    said = _said(make_run, "devices", throughput(1000, 1.2))
+    assert (
+        "point apart on XNNPACK: alone on one thread int8 is slower, and with all cores at work it processes 2.000"
+        in said
+    )
+    assert "cores share caches and memory" in said
+    assert "cores may lower their clock" in _said(make_run, "devices", throughput(400, 0.5))
+    assert "mostly those of calls" in _said(make_run, "devices", throughput(100, 0.5))
+
+
 def test_a_busy_machine_shows_nothing(make_run: MakeRun) -> None:
     def busy(deployment: Any) -> None:
         _ratio(1.1, 1.2, 1.3)(deployment)

@@ -15,7 +15,9 @@ from rundir import CLASSES, MakeRun, make_evaluation, trained
 
 from octavo import reports
 from octavo.base.errors import OctavoError
+from octavo.reports.dark import DARK
 from octavo.reports.facts import NEEDED, read
+from octavo.reports.plots import plots
 from octavo.reports.write import _cell, _plain
 
 PICTURES = {
@@ -35,7 +37,7 @@ PICTURES = {
 class _Page(HTMLParser):
     """What a browser would make of the page: tags, text, and whether tags close in order."""
 
-    VOID = frozenset({"meta", "img", "br"})
+    VOID = frozenset({"meta", "img", "br", "wbr"})
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -82,7 +84,10 @@ def test_ids_links_headings_and_alternatives(written: Path) -> None:
     assert len(ids) == len(set(ids))
     links = [str(a["href"])[1:] for tag, a in page.tags if tag == "a"]
     headings = [a["id"] for tag, a in page.tags if tag == "h2"]
-    assert links == headings
+    assert links[: len(headings)] == headings
+    terms = {link for link in links[len(headings) :] if link.startswith("term-")}
+    assert {"term-non-inferior", "term-sqnr", "term-xnnpack"} < terms <= set(ids)
+    assert set(links) <= set(ids)
     used = {str(a["xlink:href"])[1:] for _, a in page.tags if str(a.get("xlink:href", "")).startswith("#")}
     assert used <= set(ids)
     assert all(a.get("alt") for tag, a in page.tags if tag == "img")
@@ -103,10 +108,10 @@ def test_names_from_users_are_text(written: Path) -> None:
 
 def test_every_part_of_the_original_report_is_in_both(written: Path) -> None:
     page, markdown = _Page(written / "report.html").text, (written / "report.md").read_text("utf-8")
-    parts = """Summary|Results|Architecture|Base model|Task|Input shape|Classes|Samples|Preprocessing
+    parts = """Summary and conclusion|Results|Architecture|Base model|Task|Input shape|Classes|Samples|Preprocessing
         Quantization method|Type|Calibration samples|Target ops|Input|Output|Findings|Accuracy|Size|Speed|Deployment
         Implementation|Framework and version|Training|Approach|Calibration|Optimization
-        Targets|Deployment recommendations|Conclusion|What would reduce the gap further|Proof|Provenance|Command|Seed"""
+        Targets|Deployment recommendations|What would reduce the gap further|Proof|Provenance|Command|Seed"""
     figures = """90.00%|88.33%|2.00 MB|1.00 MB|2.00×|.tflite, float32|MobileNetV2|1 × 32 × 32 × 3|1,200 training
         60 test|TFLITE_BUILTINS_INT8|scale 0.0078431377, zero point −1|scale 0.00390625, zero point −128
         100 training images|keras 3.15.1|abc1234|eeeeeeeeeeee|dddddddd|LiteRT allocates and runs it
@@ -306,6 +311,53 @@ def test_training_for_int8_stands_beside_what_it_is_compared_with(make_run: Make
     assert "| int8, post-training | 80.00%" in text
     assert "2 epochs in 75 s, batches of 32, Adam, peak rate 0.0001 (found by trial)" in text
     assert "quantization-aware training, full integer" in text
+
+
+def test_training_for_int8_and_the_control_are_drawn_beside_float(make_run: MakeRun) -> None:
+    def by_training(recipe: Any) -> None:
+        recipe["quantize"], recipe["qat"] = {"method": "qat"}, {}
+
+    def alone(recipe: Any) -> None:
+        recipe["quantize"], recipe["qat"] = {"method": "qat"}, {"control": False}
+
+    names = (
+        "float after 2 epochs: loss 0.500",
+        "float, control after 2 epochs: loss 0.300",
+        "int8 after 2 epochs: loss 0.4",
+    )
+    for recipe, seen in ((by_training, names), (alone, (names[0], names[2])), (lambda same: None, names[:1])):
+        drawn = plots(read(make_run(recipe=recipe, evaluation=trained)))["training"]
+        assert [name for name in names if name in drawn.alt] == list(seen)
+    made_before = plots(read(make_run(recipe=by_training, evaluation=trained, history=None)))["training"]
+    assert names[0] not in made_before.alt and names[1] in made_before.alt
+
+
+def test_every_colour_of_a_picture_has_one_in_dark_mode(written: Path) -> None:
+    for path in (written / "report_files").iterdir():
+        drawn = re.sub(r"<style>.*?</style>", "", path.read_text("utf-8"), flags=re.DOTALL)
+        assert set(re.findall(r"(?:fill|stroke): (#\w+)", drawn)) <= set(DARK), path.name
+    assert "prefers-color-scheme: dark" in path.read_text("utf-8")
+
+
+def test_what_stands_in_backticks_is_code(make_run: MakeRun) -> None:
+    def ask(deployment: Any) -> None:
+        deployment["targets"][1]["takes"]["about"] = "`octavo targets <b>` starts one"
+
+    folder = make_run(deployment=ask)
+    reports.write(folder)
+    page = (folder / "report.html").read_text("utf-8")
+    assert "<code>octavo targets &lt;b&gt;</code> starts one" in page
+    assert "`" not in re.sub(r"<code>.*?</code>", "", page)
+    assert "unknown: `octavo targets <b>` starts one" in (folder / "report.md").read_text("utf-8")
+
+
+def test_recommendations_stand_before_the_details(written: Path) -> None:
+    page, markdown = _Page(written / "report.html"), (written / "report.md").read_text("utf-8")
+    order = [a["id"] for tag, a in page.tags if tag == "h2"]
+    assert order[:3] == ["summary", "results", "deployment"] and order[-1] == "glossary"
+    assert re.findall(r"^## (.*)", markdown, re.MULTILINE)[2] == "Deployment recommendations"
+    assert "is not shown to keep the float model's accuracy within 2 points (90.00% → 88.33%)" in page.text
+    assert "- **SQNR**: Signal-to-quantization-noise ratio" in markdown
 
 
 def test_the_benchmarks_latency_is_the_only_one(make_run: MakeRun) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,12 @@ from octavo.base.files import check_folder, write_text
 from octavo.base.metric import Metric
 from octavo.base.stats import Interval, paired_difference
 from octavo.recipe.schema import Recipe
+from octavo.reports.dark import standalone
 from octavo.reports.facts import Facts, read
-from octavo.reports.plots import Plot, fronts
+from octavo.reports.plots import fronts
 from octavo.reports.tables import Table
 from octavo.reports.wording import Figures, count, listing, number, size
-from octavo.reports.write import PICTURES, render
+from octavo.reports.write import PICTURES, html, markdown, render
 
 _COSTS = {"bytes": "size", "median_ms": "latency"}
 
@@ -129,18 +128,11 @@ def compare_runs(runs: Sequence[Path | str], out: Path | str) -> RunsCompared:
         "pictures": PICTURES,
         "notes": list(_notes(made)),
     }
-    write_text(out / PICTURES / "fronts.svg", picture.svg)
-    write_text(out / "compare-runs.md", re.sub(r"\n{3,}", "\n\n", render("runs.md.jinja", context)))
-    write_text(out / "compare-runs.html", render("runs.html.jinja", context | _markup(picture)))
+    write_text(out / PICTURES / "fronts.svg", standalone(picture.svg))
+    write_text(out / "compare-runs.md", markdown("runs.md.jinja", context))
+    write_text(out / "compare-runs.html", render("runs.html.jinja", context | html({"fronts": picture})))
     made.write(out / made.file)
     return made
-
-
-def _markup(picture: Plot) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    css = resources.files("octavo.reports").joinpath("style.css").read_text("utf-8")
-    return {"drawing": Markup(picture.svg), "css": Markup(css)}
 
 
 def _compared(paths: Sequence[Path], facts: Sequence[Facts], tried: Pareto) -> RunsCompared:

@@ -8,7 +8,7 @@ from octavo.base.units import milliseconds
 from octavo.deployment.measured import Deployment
 from octavo.deployment.targets.target import Verdict
 from octavo.reports.facts import Facts
-from octavo.reports.finding import Finding
+from octavo.reports.finding import Finding, Tone
 from octavo.reports.wording import count, listing, ratio, size, times
 from octavo.runtime.benchmark import Timing
 
@@ -16,6 +16,10 @@ from octavo.runtime.benchmark import Timing
 FAMILIES = {"xnnpack": "XNNPACK", "builtin": "LiteRT's built-in kernels", "reference": "LiteRT's reference kernels"}
 # Memory over file size; above it, the report warns that the two differ.
 NOTABLE_MEMORY = 1.25
+# Int8's throughput over float's; above it, or below its inverse, throughput is called different.
+NOTABLE_GAIN = 1.05
+# Cores that a model must keep at work for its throughput to be that of the model.
+LEAST_AT_WORK = 0.5
 # 90th percentile over minimum of the run times; above it, the machine was busy. On a machine under load, ratios and
 # their intervals differed from those of the same machine when idle.
 BUSY = 2.0
@@ -28,6 +32,7 @@ def measured(facts: Facts) -> Iterator[Finding]:
         return
     for family, pair in found.pairs.items():
         yield _pace(family, *pair)
+        yield from _apart(family, *pair)
     for family, pair in list(found.pairs.items())[:1]:
         yield from _resources(family, *pair)
     for item in found.not_timed:
@@ -41,6 +46,13 @@ def _unrest(pair: tuple[Timing, Timing]) -> float:
     return max(item.latency.p90_ms / item.latency.min_ms for item in pair)
 
 
+def tone_of(before: Timing, after: Timing) -> Tone:
+    """The mark of a comparison of times: good if int8 is faster, one to look at if it is slower, or cannot be told."""
+    if _unrest((before, after)) >= BUSY:
+        return "warn"
+    return "good" if after.ratio.high < 1 else "warn" if after.ratio.low > 1 else "plain"
+
+
 def _pace(family: str, before: Timing, after: Timing) -> Finding:
     share, unrest = after.ratio, _unrest((before, after))
     if unrest >= BUSY:
@@ -51,7 +63,7 @@ def _pace(family: str, before: Timing, after: Timing) -> Finding:
             f"ratio of the fastest runs is {after.latency.min_ms / before.latency.min_ms:.3f}. Delete deployment.json "
             "and run again on an idle machine.",
             {"ratio": share.value, "unrest": unrest, "fastest": after.latency.min_ms / before.latency.min_ms},
-            "warn",
+            tone_of(before, after),
         )
     word = "faster" if share.high < 1 else "slower" if share.low > 1 else "not shown to be faster or slower"
     rates = (
@@ -72,7 +84,38 @@ def _pace(family: str, before: Timing, after: Timing) -> Finding:
             "int8_ms": after.latency.median_ms,
             "float_ms": before.latency.median_ms,
         },
-        "good" if share.high < 1 else "warn" if share.low > 1 else "plain",
+        tone_of(before, after),
+    )
+
+
+def _apart(family: str, before: Timing, after: Timing) -> Iterator[Finding]:
+    """Why latency and throughput disagree, if they do."""
+    if not before.throughput or not after.throughput or _unrest((before, after)) >= BUSY:
+        return
+    gain = after.throughput / before.throughput
+    slower = after.ratio.low > 1 and gain > NOTABLE_GAIN
+    faster = after.ratio.high < 1 and gain < 1 / NOTABLE_GAIN
+    if not slower and not faster:
+        return
+    # How many cores the model itself kept at work; the rest of the time went to calling it.
+    if after.throughput * after.latency.median_ms / 1e3 < LEAST_AT_WORK:
+        why = "So small a model takes less time than the call of it: images per second are mostly those of calls."
+    elif slower:
+        why = (
+            "The likely cause: cores share caches and memory, and int8 needs about a quarter of float's, so it loses "
+            "less when all cores work."
+        )
+    else:
+        why = (
+            "Two threads of one core share its arithmetic units, and cores may lower their clock when all of them "
+            "work. Other work on this machine can also be the cause: throughput is measured once and briefly."
+        )
+    yield Finding(
+        "devices",
+        f"Latency and throughput point apart on {FAMILIES[family]}: alone on one thread int8 is "
+        f"{'slower' if slower else 'faster'}, and with all cores at work it processes {gain:.3f} times as many images "
+        f"as float. {why} Latency counts for one camera or microphone, throughput for a server with many requests.",
+        {"ratio": after.ratio.value, "throughput_ratio": gain},
     )
 
 

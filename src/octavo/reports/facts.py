@@ -45,7 +45,12 @@ _NEEDED: dict[str, type[Artefact]] = {
 _BASELINE: dict[str, type[Artefact]] = {"history": BaselineRecord}
 _OWN: dict[str, type[Artefact]] = {"model": OwnModel}
 _CALIBRATED: dict[str, type[Artefact]] = {"ranges": RangesRecord}
-_MADE: dict[str, type[Artefact]] = {"distributions": Distributions, "qat": QatRecord, "tuning": TuningRecord}
+_MADE: dict[str, type[Artefact]] = {
+    "distributions": Distributions,
+    "qat": QatRecord,
+    "control": TrainingRecord,
+    "tuning": TuningRecord,
+}
 _OPTIONAL: dict[str, type[Artefact]] = {
     "compare": Compared,
     "answers": AnswersRecord,
@@ -69,6 +74,7 @@ class Facts(Part):
     distributions: Distributions | None = None
     compare: Compared | None = None
     qat: QatRecord | None = None
+    control: TrainingRecord | None = None
     tuning: TuningRecord | None = None
     answers: AnswersRecord | None = None
     deployment: Deployment | None = None
@@ -145,6 +151,11 @@ class Facts(Part):
     def trained(self) -> TrainingRecord | None:
         """The record of quantization-aware training; None if the recipe does not ask for it."""
         return self.qat if self.recipe.quantize.method == "qat" else None
+
+    @property
+    def controlled(self) -> TrainingRecord | None:
+        """The record of the control's training; None if the recipe does not ask for one."""
+        return self.control if self.trained is not None and self.recipe.qat.control else None
 
     @property
     def answered(self) -> Answers | None:

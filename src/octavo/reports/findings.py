@@ -15,7 +15,7 @@ from octavo.base.affine import QParams
 from octavo.base.units import milliseconds
 from octavo.reports import deployment
 from octavo.reports.facts import Facts, gap_of, score_of
-from octavo.reports.finding import Finding, Topic
+from octavo.reports.finding import Finding, Tone, Topic
 from octavo.reports.wording import (
     Figures,
     about,
@@ -60,14 +60,20 @@ def _summary(facts: Facts) -> Iterator[Finding]:
     yield _scored(facts) if facts.known else _agreement(facts, "summary")
     yield from _trained(facts)
     files, left = facts.size.files, len(facts.proof.kept_in_float)
-    before, after = facts.latencies
     yield Finding(
         "summary",
         f"The int8 file is {times(facts.ratio)} smaller: {size(files.int8_tflite)} instead of "
-        f"{size(files.float_tflite)} (both .tflite). One image takes {milliseconds(after.median_ms)} instead of "
-        f"{milliseconds(before.median_ms)} on one thread of this machine.",
-        {"ratio": facts.ratio, "speedup": facts.speedup},
-        "good" if facts.ratio > 1 and facts.speedup > 1 else "plain",
+        f"{size(files.float_tflite)} (both .tflite).",
+        {"ratio": facts.ratio},
+        _size_tone(facts),
+    )
+    before, after = facts.latencies
+    yield Finding(
+        "summary",
+        f"One sample takes {milliseconds(after.median_ms)} instead of {milliseconds(before.median_ms)} on one thread "
+        "of this machine.",
+        {"speedup": facts.speedup},
+        _speed_tone(facts),
     )
     checks = facts.proof.checks
     passed = sum(check.passed for check in checks)
@@ -82,6 +88,17 @@ def _summary(facts: Facts) -> Iterator[Finding]:
         "warn" if left or passed < len(checks) else "good",
     )
     yield from _answers(facts)
+
+
+def _size_tone(facts: Facts) -> Tone:
+    return "good" if facts.ratio > 1 else "warn"
+
+
+def _speed_tone(facts: Facts) -> Tone:
+    """The mark of every finding that says whether int8 is faster; the benchmark's interval decides, if there is one."""
+    if facts.timed is not None:
+        return deployment.tone_of(*facts.timed)
+    return "good" if facts.speedup > 1 else "warn"
 
 
 def _answers(facts: Facts) -> Iterator[Finding]:
@@ -195,7 +212,7 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
             f"McNemar's exact p is {test.p:.2g}, "
             + ("so this can be chance." if test.p >= 0.05 else "so this is unlikely to be chance."),
             {"b": test.b, "c": test.c, "p": test.p},
-            "warn" if test.p < 0.05 and test.b > test.c else "plain",
+            "warn" if test.p < 0.05 and test.b > test.c and not compared.non_inferior else "plain",
         )
     if shift is not None:
         yield Finding(
@@ -275,7 +292,7 @@ def _size(facts: Facts) -> Iterator[Finding]:
         f"Compared with the float .tflite file ({size(files.float_tflite)}), the int8 .tflite file ({size(small)}) is "
         f"{times(facts.ratio)} smaller.",
         {"float_tflite": files.float_tflite, "int8_tflite": small},
-        "good",
+        _size_tone(facts),
     )
     whole, bare = files.keras_with_optimizer, files.keras
     if whole and bare and whole > bare:
@@ -315,7 +332,7 @@ def _speed(facts: Facts) -> Iterator[Finding]:
         f"{milliseconds(before.median_ms)} for one image on one thread, measured in turns. 90% of the int8 "
         f"runs take at most {milliseconds(after.p90_ms)}.",
         {"float_ms": before.median_ms, "int8_ms": after.median_ms},
-        "good" if facts.speedup > 1 else "warn",
+        _speed_tone(facts),
     )
 
 
@@ -425,7 +442,7 @@ def _recommendations(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "recommendation",
             f"Do not replace float by int8 yet if a loss of {margin} matters: the loss may be as large as "
-            f'{worst}. The section "Conclusion" says what to try.',
+            f"{worst}. What would reduce the gap stands below.",
             {"low": facts.gap.low, "margin": compared.margin},
             "warn",
         )
@@ -509,7 +526,7 @@ def _next(facts: Facts) -> Iterator[Finding]:
             "steps below may close "
             f"it{'' if facts.trained else '; quantization-aware training is the strongest and the most expensive'}.",
             figures,
-            "warn",
+            "plain" if facts.compared.non_inferior else "warn",
         )
     else:
         yield Finding(

@@ -20,8 +20,9 @@ from octavo.base.units import milliseconds
 from octavo.deployment.targets.target import Verdict
 from octavo.reports.deployment import FAMILIES
 from octavo.reports.facts import Facts
-from octavo.reports.wording import Figures, percent, ratio, size, times
+from octavo.reports.wording import Figures, percent, ratio, size, tensor, times
 from octavo.runtime.litert import Latency
+from octavo.training.history import Epoch
 
 FLOAT, INT8, QUIET, WARN = "#0072B2", "#D55E00", "#8A8F98", "#CC79A7"
 PARTS = {"weights": "#009E73", "quantization": "#E69F00", "names": "#CC79A7", "rest": "#56B4E9"}
@@ -163,39 +164,75 @@ def sizes(facts: Facts) -> Plot:
 
 
 def training(facts: Facts) -> Plot | None:
-    """Loss and accuracy over the epochs."""
-    rows = facts.history.epochs if facts.history else []
-    if not rows:
+    """Loss and accuracy over the epochs: of float, and then of int8 and the control, which begin with it."""
+    curves = _curves(facts)
+    if not curves:
         return None
-    from matplotlib.ticker import MaxNLocator
-
-    figure, (left, right) = _figure(WIDE, 2.7, 1, 2)
-    epochs = [row.epoch for row in rows]
-    curves = {
-        "loss": ([row.loss for row in rows], [row.val_loss for row in rows]),
-        "accuracy, %": ([row.accuracy * 100 for row in rows], [_hundred(row.val_accuracy) for row in rows]),
-    }
-    for axes, (label, (seen, held)) in zip((left, right), curves.items(), strict=True):
-        axes.plot(epochs, seen, "o-", color=FLOAT, ms=4, lw=1.8, label="training")
-        if all(value is not None for value in held):
-            axes.plot(epochs, held, "s--", color=INT8, ms=4, lw=1.8, label="validation")
+    figure, (left, right) = _figure(WIDE, 2.9, 1, 2)
+    held = False
+    for curve in curves:
+        epochs = [curve.start + row.epoch for row in curve.rows]
+        for axes, seen, checked in (
+            (left, [row.loss for row in curve.rows], [row.val_loss for row in curve.rows]),
+            (right, [_hundred(row.accuracy) for row in curve.rows], [_hundred(row.val_accuracy) for row in curve.rows]),
+        ):
+            axes.plot(epochs, seen, "o-", color=curve.colour, ms=4, lw=curve.width, label=curve.name)
+            if None not in checked:
+                held = True
+                axes.plot(epochs, checked, "s--", color=curve.colour, ms=4, lw=1.4, mfc="white")
+    for axes, title in ((left, "loss"), (right, "accuracy, %")):
         axes.set(xlabel="epoch")
-        axes.set_title(label, loc="left", fontsize=10, color=INK)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        _whole(axes)
         axes.grid(axis="y", color="#E8EBEE", lw=0.8)
         axes.set_axisbelow(True)
         _clean(axes)
-    test = facts.scores[0].value * 100
-    right.axhline(test, color=QUIET, lw=1.2, ls=":", label="test, float")
-    right.legend(frameon=False, fontsize=9, loc="lower right")
-    return _plot(
-        "training",
-        figure,
-        f"Training curves: after {len(rows)} epochs loss {rows[-1].loss:.3f} and training accuracy "
-        f"{percent(rows[-1].accuracy)}.",
-        "Loss and accuracy by epoch. Training figures are averages over the epoch, on augmented images and while the "
-        "weights change, so training accuracy can be below validation accuracy.",
+    if facts.history and facts.evaluation.task == "single-label":
+        right.axhline(facts.scores[0].value * 100, color=QUIET, lw=1.2, ls=":", label="float, test")
+    _, labels = right.get_legend_handles_labels()
+    right.legend(frameon=False, fontsize=9, loc="best", ncols=1 if len(labels) < 4 else 2)
+    said = "; ".join(
+        f"{curve.name} after {len(curve.rows)} epochs: loss {curve.rows[-1].loss:.3f}, training accuracy "
+        f"{percent(curve.rows[-1].accuracy)}"
+        for curve in curves
     )
+    lines = [
+        "Loss and accuracy by epoch, on the training images"
+        + (" and, dashed, on the validation images." if held else ".")
+    ]
+    if facts.trained is not None:
+        both = "Int8 (quantization-aware training) and the control begin" if facts.controlled else "Int8 begins"
+        lines.append(f"{both} with the trained float model.")
+    lines.append(
+        "Training figures are averages over the epoch, on augmented images and while the weights change, so training "
+        "accuracy can be below validation accuracy."
+    )
+    return _plot("training", figure, f"Training curves. {said}.", " ".join(lines))
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """The epochs of one training, drawn from `start` on."""
+
+    name: str
+    colour: str
+    width: float
+    start: int
+    rows: Sequence[Epoch]
+
+
+def _curves(facts: Facts) -> list[_Curve]:
+    """The trainings of a run: first the float model's; then, side by side, those that begin with it."""
+    first = facts.history.epochs if facts.history else []
+    made = [_Curve("float", FLOAT, 1.8, 0, first)]
+    # The control is wide, so that it shows where int8 lies on it.
+    for record, name, colour, width in (
+        (facts.controlled, "float, control", PARTS["weights"], 4.0),
+        (facts.trained, "int8", INT8, 1.8),
+    ):
+        if record is not None:
+            made.append(_Curve(name, colour, width, len(first), record.epochs))
+    return [curve for curve in made if curve.rows]
 
 
 def latency(facts: Facts) -> Plot | None:
@@ -318,7 +355,7 @@ def confusion(facts: Facts) -> Plot | None:
         f"Confusion matrices of {count} classes: float has {sum(row[k] for k, row in enumerate(before))} images "
         f"on the diagonal, int8 {sum(row[k] for k, row in enumerate(after))}; a net {moved} images "
         "are in another cell.",
-        "Left: the classes that float predicts (columns) for each true class (rows); a darker cell is a larger share "
+        "Left: the classes that float predicts (columns) for each true class (rows); more colour is a larger share "
         "of the class. Right: the change in int8; orange cells gained images, violet cells lost images.",
     )
 
@@ -330,8 +367,12 @@ def error(facts: Facts) -> Plot | None:
     rows = facts.compare.to_json()["tensors"]
     figure, axes = _figure(WIDE, 3.2)
     draw(axes, rows)
+    _whole(axes)
     _clean(axes)
-    named = "; ".join(f"{row['op']} {short(row['before'])} {row['added']['sqnr']:.1f} dB" for row in worst(rows, 3))
+    named = "; ".join(
+        f"{row['op']} {short('/'.join(tensor(row['before']).split('/')[-2:]))} {row['added']['sqnr']:.1f} dB"
+        for row in worst(rows, 3)
+    )
     return _plot(
         "error",
         figure,
@@ -360,6 +401,7 @@ def activations(facts: Facts) -> Plot | None:
 
     _bands(axes, [(within("0"), within("1")), (within("0.001"), within("0.999")), (within("0.25"), within("0.75"))])
     axes.set(xlabel="tensor, from input to output", ylabel="% of its int8 range", ylim=(-2, 102))
+    _whole(axes)
     loosest = min(rows, key=lambda row: row.used)
     return _plot(
         "activations",
@@ -367,7 +409,7 @@ def activations(facts: Facts) -> Plot | None:
         f"Values of {len(rows)} activations within their ranges. In the widest range for its values, 99.8% of the "
         f"values lie in {percent(loosest.used)} of the range.",
         f"Each activation's values within its int8 range, over {facts.distributions.images} "  # type: ignore[union-attr]
-        "calibration images. A short dark bar in a tall pale one means that outliers set the range.",
+        "calibration images. A short bar of the middle half in a tall one means that outliers set the range.",
     )
 
 
@@ -397,6 +439,7 @@ def weights(facts: Facts) -> Plot | None:
             )
             lower.plot(places, [m.median for _, m in chosen], "o", color=colour, ms=4, mec="white", mew=0.6)
     lower.set(yscale="log", xlabel="op, from input to output", ylabel="largest weight")
+    _whole(lower)
     lower.legend(frameon=False, fontsize=9, ncols=2, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0)
     _clean(lower)
     widest = max((row.channel_max.max / row.channel_max.min for row in rows if row.channel_max.min > 0), default=1.0)
@@ -530,6 +573,13 @@ def _clean(axes: Any, left: bool = True) -> None:
     axes.tick_params(axis="x", length=3)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(fontsize=9.5, color=INK)
+
+
+def _whole(axes: Any) -> None:
+    """Marks whole numbers only, since the axis counts tensors or ops."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _literal(_: Any, labels: Sequence[Any]) -> None:

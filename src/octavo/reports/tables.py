@@ -34,6 +34,10 @@ from octavo.runtime.benchmark import Timing
 BACKBONES = {MOBILENET: "MobileNetV2"}
 
 
+# What fits side by side on a phone: so many columns, and in a column of text so many letters.
+MOST_COLUMNS, MOST_LETTERS = 5, 16
+
+
 class Code(str):
     """Text that the report sets as code: a hash, a command."""
 
@@ -53,6 +57,19 @@ class Table:
     head: tuple[str, ...] = ()
     caption: str = ""
     numbers: bool = False
+
+    @property
+    def kind(self) -> str:
+        """How a page lays it out: ``numbers``, text in ``columns``, or a list of ``properties``."""
+        return "numbers" if self.numbers else "columns" if self.head else "properties"
+
+    @property
+    def narrow(self) -> str:
+        """How a page lays it out on a phone: ``wide`` scrolls, ``fold`` has each row as a block; else it fits."""
+        if len(self.head) > MOST_COLUMNS:
+            return "wide"
+        long = any(len(cell) > MOST_LETTERS for row in self.rows for cell in row[1:])
+        return "fold" if self.kind == "columns" and long else ""
 
 
 def tables(facts: Facts) -> dict[str, Table]:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from octavo.base.artefact import Artefact
 from octavo.base.border import parse_json, parse_yaml
 from octavo.base.errors import OctavoError
 from octavo.base.files import check_results, write_text
 from octavo.base.units import milliseconds
+from octavo.reports.dark import standalone, style_sheet
 from octavo.reports.facts import NEEDED, OPTIONAL, Facts, read
 from octavo.reports.finding import Finding
 from octavo.reports.findings import findings
+from octavo.reports.glossary import IN_BACKTICKS, Explained, terms_in
 from octavo.reports.plots import Plot, plots
 from octavo.reports.tables import Code, Table, backbone, tables
 from octavo.reports.wording import Figures, count, size, times
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 # Where the Markdown report's pictures lie; the HTML page holds its own.
 PICTURES = "report_files"
@@ -39,6 +45,7 @@ class Report(Artefact):
         distributions: `distributions.json`.
         compare: `compare.json`.
         qat: `qat.json`.
+        control: `control.json`.
         tuning: `tuning.json`.
         answers: `answers.json`.
         deployment: `deployment.json`.
@@ -66,6 +73,7 @@ class Report(Artefact):
     deployment: dict[str, Any] | None
     findings: list[Finding]
     answers: dict[str, Any] | None = None
+    control: dict[str, Any] | None = None
 
 
 def write(run_dir: Path | str) -> Facts:
@@ -98,20 +106,18 @@ def write(run_dir: Path | str) -> Facts:
     found, made, drawn = findings(facts), tables(facts), plots(facts)
     context = _context(facts, found, made, drawn)
     for name, plot in drawn.items():
-        write_text(run_dir / PICTURES / f"{name}.svg", plot.svg)
+        write_text(run_dir / PICTURES / f"{name}.svg", standalone(plot.svg))
     # Pictures of an earlier report, for which this run has no figures.
     for file in (run_dir / PICTURES).glob("*.svg"):
         if file.stem not in drawn:
             file.unlink()
-    write_text(run_dir / "report.md", re.sub(r"\n{3,}", "\n\n", render("report.md.jinja", context)))
-    write_text(run_dir / "report.html", render("report.html.jinja", context))
+    write_text(run_dir / "report.md", markdown("report.md.jinja", context))
+    write_text(run_dir / "report.html", render("report.html.jinja", context | html(drawn)))
     _report(run_dir, facts, found).write(run_dir / Report.file)
     return facts
 
 
 def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: dict[str, Plot]) -> dict[str, Any]:
-    from markupsafe import Markup
-
     recipe = facts.recipe
     said: dict[str, list[Finding]] = {}
     for finding in found:
@@ -122,14 +128,25 @@ def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: 
         "recipe": recipe,
         "title": recipe.title or recipe.name,
         "subject": _subject(facts),
+        "conclusion": _conclusion(facts),
         "said": said,
         "tables": made,
         "plots": drawn,
         "pictures": PICTURES,
         "nothing": _nothing(facts),
+    }
+
+
+def html(drawn: Mapping[str, Plot]) -> dict[str, Any]:
+    """What a page of HTML is made of besides its facts: its pictures, its style sheet, and the terms to explain."""
+    from markupsafe import Markup
+
+    css = resources.files("octavo.reports").joinpath("style.css").read_text("utf-8")
+    return {
         # Ours: matplotlib escapes the text in its drawings, and the style sheet is part of this package.
         "drawings": {name: Markup(plot.svg) for name, plot in drawn.items()},
-        "css": Markup(resources.files("octavo.reports").joinpath("style.css").read_text("utf-8")),
+        "css": Markup(css + style_sheet("figure svg")),
+        "page": Explained(),
     }
 
 
@@ -140,12 +157,36 @@ def _subject(facts: Facts) -> str:
     return backbone(facts.recipe.model) if facts.history else "A model"
 
 
+def _conclusion(facts: Facts) -> str:
+    """The verdict, the size and the speed in one sentence."""
+    if facts.known:
+        keeps = {"yes": "keeps", "no": "does not keep", "open": "is not shown to keep"}[facts.verdict]
+        words, (before, after) = facts.words, facts.scores
+        said = (
+            f"INT8 {keeps} the float model's {words.metric.title} within {words.amount(facts.compared.margin)} "
+            f"({words.value(before.value)} → {words.value(after.value)})"
+        )
+    else:
+        alike = Figures(facts.evaluation.likeness)
+        agreement = f"{alike.metric.title} {alike.value(facts.compared.agreement)}"
+        said = f"INT8 was compared with float without labels ({agreement})"
+    faster, ratio = ("faster", facts.speedup) if facts.speedup >= 1 else ("slower", 1 / facts.speedup)
+    return f"{said}, in a file {times(facts.ratio)} smaller, {times(ratio)} {faster} on this CPU."
+
+
 def _nothing(facts: Facts) -> str:
     """The sentence in place of the deployment section, if the run has no figures for it."""
     why = "no deployment.json" if facts.deployment is None else "a deployment.json that was measured with other models"
     return (
         f"The run has {why}, so this section has no latency, memory or targets. Repeat the same `octavo run` to add it."
     )
+
+
+def markdown(template: str, context: dict[str, Any]) -> str:
+    """A text in Markdown from a template of this room, and the terms that it uses."""
+    text = render(template, context)
+    terms = "\n".join(f"- **{term.name}**: {term.meaning}" for term in terms_in(text))
+    return re.sub(r"\n{3,}", "\n\n", f"{text}\n## Glossary\n\n{terms}\n")
 
 
 def render(template: str, context: dict[str, Any]) -> str:
@@ -160,6 +201,7 @@ def render(template: str, context: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "breakable": _breakable,
         "size": size,
         "times": times,
         "milliseconds": milliseconds,
@@ -171,16 +213,28 @@ def render(template: str, context: dict[str, Any]) -> str:
     return environment.get_template(template).render(context)
 
 
+def _breakable(text: Markup) -> Markup:
+    """A cell that may break before its interval."""
+    from markupsafe import Markup
+
+    return text.replace(" (", Markup(" <wbr>("))
+
+
 def _plain(text: object) -> str:
-    r"""Text on one line, escaped for Markdown, since names come from a user's folders.
+    r"""Text on one line, escaped for Markdown, since names come from a user's folders; what is in backticks is code.
 
     Example:
         >>> _plain("a|b <i> snake_case __init__")
         'a\\|b &lt;i> snake_case \\_\\_init\\_\\_'
     """
-    safe = re.sub(r"([\\`*\[\]|])", r"\\\1", str(text)).replace("&", "&amp;").replace("<", "&lt;")
+    parts = enumerate(IN_BACKTICKS.split(str(text)))
+    return " ".join("".join(_cell(Code(part)) if place % 2 else _escaped(part) for place, part in parts).split())
+
+
+def _escaped(text: str) -> str:
+    safe = re.sub(r"([\\`*\[\]|])", r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;")
     # An underscore inside a word is only an underscore.
-    return " ".join(re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", safe).split())
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", safe)
 
 
 def _cell(text: str) -> str:
