@@ -18,7 +18,7 @@ from octavo.base.errors import OctavoError
 from octavo.reports.dark import DARK
 from octavo.reports.facts import NEEDED, read
 from octavo.reports.plots import plots
-from octavo.reports.write import _cell, _plain
+from octavo.reports.write import _plain, cell
 
 PICTURES = {
     "error",
@@ -158,7 +158,7 @@ def test_plain_markdown(text: str, shown: str) -> None:
 def test_code_in_markdown_keeps_its_backticks() -> None:
     from octavo.reports.tables import Code
 
-    assert _cell(Code("a `b` | c")) == "`` a `b` \\| c ``"
+    assert cell(Code("a `b` | c")) == "`` a `b` \\| c ``"
 
 
 def test_json_holds_what_the_stages_wrote_and_the_findings(written: Path) -> None:

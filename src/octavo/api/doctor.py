@@ -12,12 +12,23 @@ from octavo import __version__
 from octavo.base.extras import EXTRAS
 from octavo.base.provenance import versions
 from octavo.deployment.targets.ask import every
+from octavo.recipe.choices import TRACKERS
 from octavo.source.foreign import INSTALL_ONNX2TF
 
 # In the order shown. Missing ones have no version.
 _PACKAGES = (
     *("ai-edge-litert", "litert-quantizer", "numpy", "keras", "tensorflow", "tensorflow-cpu", "torch", "litert-torch"),
-    *("jax", "litert-converter", "onnx", "onnx2tf", "openvino", "ethos-u-vela", "tflite-micro"),
+    *(
+        "jax",
+        "litert-converter",
+        "onnx",
+        "onnx2tf",
+        "openvino",
+        "ethos-u-vela",
+        "tflite-micro",
+        "tensorboardX",
+        "mlflow",
+    ),
 )
 
 
@@ -50,6 +61,7 @@ class Diagnosis:
         versions: The installed versions of the packages that Octavo uses; None for those that are missing.
         ways_in: The kinds of models that can be read.
         training: Training for int8, and of float baselines.
+        trackers: Where runs can be logged.
         targets: The deployment targets.
     """
 
@@ -59,6 +71,7 @@ class Diagnosis:
     versions: dict[str, str | None]
     ways_in: tuple[Ability, ...]
     training: Ability
+    trackers: tuple[Ability, ...]
     targets: tuple[Ability, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -85,6 +98,7 @@ def doctor() -> Diagnosis:
         versions={name: installed.get(name) for name in _PACKAGES},
         ways_in=tuple(_ways_in()),
         training=_extra("quantization-aware training", "train"),
+        trackers=tuple(_extra(choice.title, name) for name, choice in TRACKERS.items()),
         targets=tuple(Ability(target.name, target.lacks()) for target in every()),
     )
 

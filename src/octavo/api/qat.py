@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -16,6 +17,9 @@ from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import resolve
 from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
 from octavo.recipe.schema import QatRecipe
+from octavo.reports.tracking.log import check as check_trackers
+from octavo.reports.tracking.log import log as log_record
+from octavo.reports.tracking.record import of_training
 from octavo.runtime.benchmark import left_by_xnnpack
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import in_model_order, names_for
@@ -34,6 +38,7 @@ def qat(
     *,
     recipe: QatRecipe | None = None,
     validation: int | None = None,
+    log: Sequence[str] = (),
     force: bool = False,
     progress: Progress | None = None,
     **fields: Unpack[Fields],
@@ -52,6 +57,7 @@ def qat(
             takes the place of tuning passes.
         recipe: How to train.
         validation: The number of training images held out to choose the best epoch. A tenth by default.
+        log: Where the training is logged once it is done, as names in `octavo.recipe.choices.TRACKERS`.
         force: Also replace an `out` that Octavo did not write.
         progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one. `seed` seeds the order of the images and
@@ -76,6 +82,7 @@ def qat(
     workdir = out.with_name(f".{out.name}.training")
     check_output(out, model, force=force)
     check_folder(workdir)
+    check_trackers(log)
     from octavo.simulate import Simulation
 
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
@@ -92,7 +99,7 @@ def qat(
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, wanted.observer, advance)
     simulation = Simulation(loaded.graph, ranges, wanted.allow_float, wanted.precision)
-    training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress)
+    history = training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress)
     made = convert(simulation)
     write_model(
         out,
@@ -100,5 +107,8 @@ def qat(
         Sidecar(found, names_for(loaded, train, inputs), inputs.task or task_of(loaded), train.windows),
     )
     shutil.rmtree(workdir, ignore_errors=True)
+    if log:
+        given = {"model": model, **vars(inputs), **vars(wanted), "qat": recipe.model_dump(mode="json")}
+        log_record(of_training(out, given, history, made.proof), log, progress)
     left, slow = left_by_xnnpack(Graph(made.quantized.content))
     return Written(out, made.quantized, made.proof, len(loaded.graph.content), left, slow)

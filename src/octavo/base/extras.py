@@ -38,6 +38,8 @@ EXTRAS: Mapping[str, Extra] = {
     "train": _own("training or Keras models", "train", "keras", "tensorflow"),
     "torch": _own("PyTorch modules", "torch", "torch", "litert_torch"),
     "jax": _own("JAX functions", "jax", "jax", "litert_converter"),
+    "tensorboard": _own("logging with TensorBoard", "tensorboard", "tensorboardX"),
+    "mlflow": _own("logging with MLflow", "mlflow", "mlflow", "sqlalchemy", "alembic"),
     "openvino": Extra("OpenVINO", ("openvino",), "pip install openvino"),
     "vela": Extra("Arm's compiler Vela", ("ethosu",), "pip install ethos-u-vela"),
     "micro": Extra("TFLite Micro's own kernels", ("tflite_micro",), "pip install tflite-micro"),

@@ -16,11 +16,15 @@ import typer
 
 from octavo.base.errors import OctavoError
 from octavo.base.formats import named
-from octavo.recipe.choices import PASSES, explained
+from octavo.recipe.choices import PASSES, TRACKERS, explained
 from octavo.recipe.options import Inputs, Quantization, meaning
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Also replace an output that Octavo did not write.")]
+LogFlag = Annotated[
+    str | None,
+    typer.Option("--log", metavar=",".join(TRACKERS), help=f"Where to log the finished work. {explained(TRACKERS)}."),
+]
 KernelsFlag = Annotated[
     Literal["xnnpack", "builtin", "reference"], typer.Option("--kernels", help="LiteRT's kernel family.")
 ]
@@ -109,6 +113,16 @@ def names(name: str, text: str) -> list[str]:
     if not all(items):
         raise OctavoError(f"`{name}` should be names separated by commas, and is '{text}'.")
     return items
+
+
+def trackers(text: str | None) -> list[str]:
+    """Reads the names of trackers, separated by commas; see `numbers`."""
+    found = [] if text is None else names("log", text)
+    if wrong := [name for name in found if name not in TRACKERS]:
+        raise OctavoError(
+            f"`log` should be {' or '.join(TRACKERS)}, or both separated by a comma, and is '{wrong[0]}'."
+        )
+    return found
 
 
 def pairs_apart(arguments: Sequence[str], flags: Container[str]) -> list[str]:

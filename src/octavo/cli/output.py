@@ -178,6 +178,7 @@ def print_diagnosis(found: Diagnosis, json_: bool) -> None:
         "packages": [(name, version or "–") for name, version in found.versions.items()],
         "ways in": [(way.name, _state(way)) for way in found.ways_in],
         "training": [(found.training.name, _state(found.training))],
+        "logging": [(tracker.name, _state(tracker)) for tracker in found.trackers],
         "targets": [(target.name, _state(target)) for target in found.targets],
     }
     width = max(len(name) for rows in parts.values() for name, _ in rows)

@@ -1,4 +1,4 @@
-"""The choices of a recipe by name: observers, tuning passes and tasks. Help, documents and reports list these entries.
+"""The choices of a recipe by name: observers, tuning passes, tasks, trackers. Help, documents and reports list them.
 
 An entry holds texts and the place of its implementation. The implementation is imported on first use, so recipes, help
 and reports can name everything without loading it.
@@ -130,12 +130,29 @@ TASKS: Mapping[str, Choice] = {
     ),
 }
 
+TRACKERS: Mapping[str, Choice] = {
+    "tensorboard": Choice(
+        title="TensorBoard",
+        about="event files in the folder tensorboard of the run",
+        source="",
+        where="reports.tracking.tensorboard:write",
+    ),
+    "mlflow": Choice(
+        title="MLflow",
+        about="a run in the store of MLFLOW_TRACKING_URI, or else in mlflow.db in the current folder",
+        source="",
+        where="reports.tracking.mlflow:write",
+    ),
+}
+
 # The names as types, for recipes and the command line.
 if TYPE_CHECKING:
     ObserverName = str
     PassName = str
     TaskName = str
+    TrackerName = str
 else:
+    TrackerName = Literal[tuple(TRACKERS)]
     TaskName = Literal[tuple(TASKS)]
     ObserverName = Literal[tuple(OBSERVERS)]
     PassName = Literal[tuple(PASSES)]

@@ -13,12 +13,22 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from octavo.base.border import border, parse_yaml
 from octavo.base.errors import RecipeError
 from octavo.base.formats import FORMATS, Precision, named, trainable
-from octavo.recipe.choices import OBSERVERS, PASSES, TASKS, ObserverName, PassName, TaskName, explained
+from octavo.recipe.choices import (
+    OBSERVERS,
+    PASSES,
+    TASKS,
+    TRACKERS,
+    ObserverName,
+    PassName,
+    TaskName,
+    TrackerName,
+    explained,
+)
 from octavo.recipe.keyed import Lines, Section, mistakes, parsed, text_of
 from octavo.recipe.options import Inputs, Quantization
 
@@ -319,6 +329,10 @@ class Recipe(Section):
     name: str = Field(description="The run's name in its report.")
     title: str = Field("", description="The report's title.")
     seed: int = Field(0, description="Seeds the choice of images, the initial weights and the training order.")
+    log: tuple[TrackerName, ...] = Field(
+        (),
+        description=f"Where the finished run is logged: one of these, or a list. {explained(TRACKERS, '`')}.",
+    )
     data: DataRecipe = Field(description="Images.")
     preprocess: PreprocessRecipe = Field(PreprocessRecipe(), description="Preprocessing, from image to input.")
     model: ModelRecipe = Field(ModelRecipe(), description="Network.")
@@ -328,6 +342,11 @@ class Recipe(Section):
     qat: QatRecipe = Field(QatRecipe(), description="Quantization-aware training, where `quantize.method` is `qat`.")
     evaluate: EvaluateRecipe = Field(EvaluateRecipe(), description="Evaluation and the comparison of float and int8.")
     deployment: DeploymentRecipe = Field(DeploymentRecipe(), description="Latency, memory, and the targets.")
+
+    @field_validator("log", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
     @property
     def inputs(self) -> Inputs:

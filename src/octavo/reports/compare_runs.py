@@ -194,7 +194,7 @@ def _differences(recipes: Sequence[Recipe]) -> Iterator[KeyDifference]:
     whole = [dict(_flat(recipe.model_dump(mode="json"), "")) for recipe in recipes]
     own = [dict(_flat(recipe.to_json(), "")) for recipe in recipes]
     for key in whole[0]:
-        if key not in ("name", "title") and any(each.get(key) != whole[0][key] for each in whole):
+        if key not in ("name", "title", "log") and any(each.get(key) != whole[0][key] for each in whole):
             yield KeyDifference(key=key, values=["" if each.get(key) is None else str(each[key]) for each in own])
 
 

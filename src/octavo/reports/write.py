@@ -207,7 +207,7 @@ def render(template: str, context: dict[str, Any]) -> str:
         "milliseconds": milliseconds,
         "count": count,
         "plain": _plain,
-        "cell": _cell,
+        "cell": cell,
     }
     environment.tests["code"] = lambda text: isinstance(text, Code)
     return environment.get_template(template).render(context)
@@ -228,7 +228,7 @@ def _plain(text: object) -> str:
         'a\\|b &lt;i> snake_case \\_\\_init\\_\\_'
     """
     parts = enumerate(IN_BACKTICKS.split(str(text)))
-    return " ".join("".join(_cell(Code(part)) if place % 2 else _escaped(part) for place, part in parts).split())
+    return " ".join("".join(cell(Code(part)) if place % 2 else _escaped(part) for place, part in parts).split())
 
 
 def _escaped(text: str) -> str:
@@ -237,7 +237,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", safe)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """A cell of a Markdown table; a `Code` is set as code."""
     if not isinstance(text, Code):
         return _plain(text)

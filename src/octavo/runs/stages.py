@@ -46,6 +46,9 @@ from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
 from octavo.quantization.table import build
 from octavo.recipe.options import Inputs
 from octavo.recipe.schema import APPLICATIONS, Recipe, load_recipe
+from octavo.reports.tracking.log import check as check_trackers
+from octavo.reports.tracking.log import log
+from octavo.reports.tracking.record import of_run
 from octavo.rewrite.integer_forms import integer_forms
 from octavo.runs.manifest import Manifest, fingerprint
 from octavo.runtime.litert import inputs_of, latency
@@ -111,6 +114,7 @@ def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None 
     """
     made = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
+    check_trackers(made.log)
     check_results(out, FILES)
     _check_owned(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -203,7 +207,9 @@ class _Run:
         self.manifest.write()
         from octavo import reports
 
-        reports.write(self.out)
+        facts = reports.write(self.out)
+        if recipe.log:
+            log(of_run(self.out, facts), recipe.log, self.progress)
         return self.out / "report.html"
 
     def _baseline(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 
 from octavo.base.errors import OctavoError
 from octavo.cli.app import command
-from octavo.cli.options import Flags, ForceFlag, JsonFlag, images
+from octavo.cli.options import Flags, ForceFlag, JsonFlag, LogFlag, images, trackers
 from octavo.cli.output import Shown, print_run, print_search, print_written, say
 from octavo.recipe.options import Inputs, Quantization
 
@@ -151,6 +152,7 @@ def qat(
         typer.Option("--validation", min=0, help="Training images held out for validation; a tenth by default."),
     ] = None,
     report: ReportFlag = None,
+    log: LogFlag = None,
     force: ForceFlag = False,
     json_: JsonFlag = False,
 ) -> None:
@@ -165,6 +167,7 @@ def qat(
         distill=distill,
         augment=AugmentRecipe(flip=flip, shift=shift),
     )
+    logged = trackers(log)
     if report is not None:
         from octavo.data.open import open_dataset
         from octavo.data.split import usual_validation
@@ -175,7 +178,7 @@ def qat(
             "quantize": {"method": "qat", **vars(quantization)},
             "qat": {**recipe.model_dump(), "control": False},
         }
-        _report(model, inputs, out, report, sections, force, json_)
+        _report(model, inputs, out, report, sections, force, json_, [f"log={json.dumps(logged)}"])
         return
     result = qat_file(
         model,
@@ -184,6 +187,7 @@ def qat(
         quantization,
         recipe=recipe,
         validation=validation,
+        log=logged,
         force=force,
         progress=Shown(),
     )
@@ -198,13 +202,14 @@ def _report(
     sections: Mapping[str, Mapping[str, Any]],
     force: bool,
     json_: bool,
+    settings: Sequence[str] = (),
 ) -> None:
     """Makes the int8 file by a run with a report."""
     from octavo.api.reported import reported
     from octavo.recipe.own import own_recipe
 
     command = shlex.join(["octavo", *sys.argv[1:]])
-    reported(own_recipe(model, inputs, sections), folder, out, Shown(), command, force=force)
+    reported(own_recipe(model, inputs, sections, settings), folder, out, Shown(), command, force=force)
     print_run(folder, json_)
     if not json_:
         say(f"wrote   {out} and its sidecar")

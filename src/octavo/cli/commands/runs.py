@@ -14,7 +14,7 @@ import typer
 from octavo.base.errors import OctavoError
 from octavo.base.units import milliseconds
 from octavo.cli.app import command
-from octavo.cli.options import Flags, JsonFlag
+from octavo.cli.options import Flags, JsonFlag, LogFlag, trackers
 from octavo.cli.output import Shown, print_diagnosis, print_json, print_run, say, share
 from octavo.recipe.options import Inputs
 
@@ -68,6 +68,7 @@ def run(
             "as 96,128,224, each is run, and their accuracy and latency are compared.",
         ),
     ] = None,
+    log: LogFlag = None,
     json_: JsonFlag = False,
 ) -> None:
     """Run a recipe, or start from your own model: to the int8 model and a report. Resumes where it was stopped."""
@@ -80,6 +81,8 @@ def run(
     given += [f"{key}={json.dumps(value, default=str)}" for key, value in said.items() if value is not None]
     if weights is not None:
         given.append(f"model.weights={json.dumps(weights)}")
+    if log is not None:
+        given.append(f"log={json.dumps(trackers(log))}")
     command = shlex.join(["octavo", *sys.argv[1:]])
     shown = Shown()
     every = variants(given)

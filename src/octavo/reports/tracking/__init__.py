@@ -1,0 +1,1 @@
+"""Tracking: what a run made and measured, logged to other tools through their own clients."""
