@@ -514,7 +514,8 @@ def _figure(width: float, height: float, *grid: int, **options: Any) -> tuple[An
     # Compressed: matrices keep their aspect, and the space that this leaves is cut away.
     layout = ConstrainedLayoutEngine(compress=True, wspace=0.07)
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
-    return figure, figure.subplots(*grid, **options)
+    # One ground for the whole picture, which a page leaves out for that of its own.
+    return figure, figure.subplots(*grid, subplot_kw={"facecolor": "none"}, **options)
 
 
 def _bar(axes: Any, share: Interval, place: float, colour: str, text: str) -> None:
