@@ -180,7 +180,5 @@ def markdown(table: Table) -> str:
         |---|---|
         | size | 4 kB |
     """
-    rows = [list(table.head), ["---"] * len(table.head), *table.rows]
-    lines = [" | ".join(map(cell, row)) for row in rows]
-    lines[1] = "|".join(rows[1])
-    return "\n".join(f"|{line}|" if place == 1 else f"| {line} |" for place, line in enumerate(lines))
+    first, *others = (f"| {' | '.join(map(cell, row))} |" for row in (table.head, *table.rows))
+    return "\n".join([first, f"|{'---|' * len(table.head)}", *others])
