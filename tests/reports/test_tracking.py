@@ -16,10 +16,12 @@ from shell import octavo, refused
 from octavo.base.errors import MissingDependencyError, OctavoError
 from octavo.base.progress import Silent
 from octavo.cli.options import trackers
+from octavo.quantization.proof import Proof
 from octavo.recipe.schema import load_recipe
 from octavo.reports.facts import read
 from octavo.reports.tracking.log import check, log
-from octavo.reports.tracking.record import Record, of_run
+from octavo.reports.tracking.record import Record, of_run, of_training
+from octavo.training.history import History
 
 
 class Told(Silent):
@@ -90,6 +92,27 @@ def test_a_missing_package_is_said_before_the_run(tmp_path: Path, monkeypatch: p
     assert "pip install -e '.[mlflow]'" in done.stderr and not (tmp_path / "run").exists()
 
 
+def test_a_tracker_that_fails_is_one_message(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(record: Record) -> str:
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr("octavo.reports.tracking.mlflow.write", refuse)
+    with pytest.raises(
+        OctavoError, match=r"'digits' could not be logged with MLflow \(.*nobody answers\)\. Try again\."
+    ):
+        log(record, ["mlflow"], Silent(), "Try again.")
+
+
+def test_a_training_without_a_run_is_a_record_too(record: Record, tmp_path: Path) -> None:
+    folder = record.folder.parent
+    history = History(epochs=[{"epoch": 1, "loss": 0.5, "val_loss": None}], best_epoch=1)
+    given = {"model": Path("a.keras"), "images": None, "qat": {"epochs": 1}}
+    made = of_training(tmp_path / "a.tflite", given, history, Proof.read(folder / Proof.file))
+    assert made.parameters == {"model": "a.keras", "qat.epochs": 1}
+    assert made.points == [("int8", "loss", 1, 0.5)] and made.results["size/int8_bytes"] == 1_000_000
+    assert made.folder == tmp_path / "a.tflite.tensorboard" and "2 of 2 checks passed" in made.table
+
+
 def _events(folder: Path) -> Iterator[Any]:
     """Every event in the files of one folder: each record is its length, a checksum, itself and a checksum."""
     event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
@@ -108,7 +131,7 @@ def _values(folder: Path) -> dict[tuple[str, int], Any]:
 def test_tensorboard_reads_what_was_logged(record: Record) -> None:
     pytest.importorskip("tensorboardX", reason="the extra `tensorboard` is not installed")
     told = Told()
-    log(record, ["tensorboard"], told)
+    log(record, ["tensorboard"], told, "")
     folder = record.folder
     assert told.lines == [f"log: TensorBoard, {folder}"]
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"float", "control", "int8"}
@@ -122,13 +145,13 @@ def test_tensorboard_reads_what_was_logged(record: Record) -> None:
 
 def test_tensorboard_logs_once_and_replaces_only_its_own(record: Record) -> None:
     pytest.importorskip("tensorboardX", reason="the extra `tensorboard` is not installed")
-    log(record, ["tensorboard"], Silent())
+    log(record, ["tensorboard"], Silent(), "")
     other = record.folder / "events.out.tfevents.1.mine"
     other.write_bytes(b"")
     first, told = sorted(record.folder.rglob("events.*")), Told()
-    log(record, ["tensorboard"], told)
+    log(record, ["tensorboard"], told, "")
     assert told.lines == ["log: TensorBoard, unchanged"] and sorted(record.folder.rglob("events.*")) == first
-    log(replace(record, key="changed"), ["tensorboard"], told)
+    log(replace(record, key="changed"), ["tensorboard"], told, "")
     kept = set(record.folder.rglob("events.*"))
     assert kept & set(first) == {other} and len(kept) == len(first)
 
@@ -143,7 +166,7 @@ def test_mlflow_logs_once(record: Record, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     told = Told()
     for _ in range(2):
-        log(record, ["mlflow"], told)
+        log(record, ["mlflow"], told, "")
     assert told.lines[0].endswith(f"in {store}") and told.lines[1] == "log: MLflow, unchanged"
     client = MlflowClient(store)
     experiment = client.get_experiment_by_name("octavo")
@@ -153,5 +176,5 @@ def test_mlflow_logs_once(record: Record, tmp_path: Path, monkeypatch: pytest.Mo
     curve = client.get_metric_history(run.info.run_id, "control/loss")
     assert [(point.step, point.value) for point in curve] == [(1, 0.6), (2, 0.3)]
     assert {"results.md", "recipe.yaml"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
-    log(replace(record, key="changed"), ["mlflow"], told)
+    log(replace(record, key="changed"), ["mlflow"], told, "")
     assert len(client.search_runs([experiment.experiment_id])) == 2

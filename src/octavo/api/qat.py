@@ -108,7 +108,8 @@ def qat(
     )
     shutil.rmtree(workdir, ignore_errors=True)
     if log:
-        given = {"model": model, **vars(inputs), **vars(wanted), "qat": recipe.model_dump(mode="json")}
-        log_record(of_training(out, given, history, made.proof), log, progress)
+        given = {"model": model, **vars(inputs), **vars(wanted), "qat": recipe.model_dump(exclude={"control"})}
+        del given["tune"]
+        log_record(of_training(out, given, history, made.proof), log, progress, f"'{out}' is finished.")
     left, slow = left_by_xnnpack(Graph(made.quantized.content))
     return Written(out, made.quantized, made.proof, len(loaded.graph.content), left, slow)

@@ -209,7 +209,8 @@ class _Run:
 
         facts = reports.write(self.out)
         if recipe.log:
-            log(of_run(self.out, facts), recipe.log, self.progress)
+            todo = "The run is finished. Repeat the command to log it: finished stages are not repeated."
+            log(of_run(self.out, facts), recipe.log, self.progress, todo)
         return self.out / "report.html"
 
     def _baseline(self) -> None:

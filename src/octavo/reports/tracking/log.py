@@ -37,20 +37,20 @@ def check(names: Sequence[str]) -> None:
             backend.load(module)
 
 
-def log(record: Record, names: Sequence[str], progress: Progress) -> None:
+def log(record: Record, names: Sequence[str], progress: Progress, todo: str) -> None:
     """Logs a record with every tracker that has not logged it before.
 
     Args:
         record: What is logged.
         names: Names in `octavo.recipe.choices.TRACKERS`.
         progress: Where each tracker's place is said.
+        todo: What is finished, and what to do, if a tracker fails.
 
     Raises:
         OctavoError: A tracker cannot be reached, or refuses the record.
     """
     for name in names:
         title = TRACKERS[name].title
-        todo = "All else is finished. Repeat the command to log it: finished work is not repeated."
         with border(f"'{record.name}' could not be logged with {title}", todo):
             where = LOADED[name](record)
         progress.say(f"log: {title}, {'unchanged' if where is None else where}")
