@@ -259,6 +259,8 @@ def latency(facts: Facts) -> Plot | None:
         _beside(axes, milliseconds(time.median_ms) + note, end, place)
     axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
     axes.set(xlabel="ms per image, one thread", xlim=(0, max(ends) * 1.55))
+    # Few, since the numbers of a small model have many digits.
+    axes.locator_params(axis="x", nbins=4)
     _clean(axes)
     return _plot(
         "latency",
