@@ -78,9 +78,11 @@ def test_a_recipe_names_one_tracker_or_several() -> None:
     assert load_recipe("digits", ["log=[tensorboard, mlflow]"]).log == ("tensorboard", "mlflow")
     with pytest.raises(OctavoError, match=r"'log\.0': input should be 'tensorboard' or 'mlflow', not 'wandb'"):
         load_recipe("digits", ["log=wandb"])
-    assert trackers("mlflow, tensorboard") == ["mlflow", "tensorboard"] and trackers(None) == []
-    with pytest.raises(OctavoError, match=r"`log` should be tensorboard or mlflow, or both .* and is 'wandb'"):
-        trackers("wandb")
+    assert trackers(None) == []
+    with pytest.raises(OctavoError, match="`log` should be a list of tensorboard and mlflow, and has 'wandb'"):
+        trackers("wandb, mlflow")
+    with pytest.raises(OctavoError, match="and has 'mlflow'"):
+        check("mlflow")
 
 
 def test_a_missing_package_is_said_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

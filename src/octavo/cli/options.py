@@ -116,12 +116,11 @@ def names(name: str, text: str) -> list[str]:
 
 
 def trackers(text: str | None) -> list[str]:
-    """Reads the names of trackers, separated by commas; see `numbers`."""
+    """Reads the names of trackers, separated by commas, and checks that they can log."""
+    from octavo.reports.tracking.log import check
+
     found = [] if text is None else names("log", text)
-    if wrong := [name for name in found if name not in TRACKERS]:
-        raise OctavoError(
-            f"`log` should be {' or '.join(TRACKERS)}, or both separated by a comma, and is '{wrong[0]}'."
-        )
+    check(found)
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from octavo.base import backend
 from octavo.base.border import border
+from octavo.base.errors import OctavoError
 from octavo.base.extras import EXTRAS
 from octavo.base.progress import Progress
 from octavo.recipe.choices import TRACKERS, Loaded
@@ -24,14 +25,17 @@ LOADED: Loaded[Tracker] = Loaded(TRACKERS)
 
 
 def check(names: Sequence[str]) -> None:
-    """Looks for the packages of trackers, before the work whose record they log.
+    """Whether trackers can log, before the work whose record they log.
 
     Args:
         names: Names in `octavo.recipe.choices.TRACKERS`.
 
     Raises:
-        MissingDependencyError: One is not installed.
+        OctavoError: One does not exist, or its packages are not installed.
     """
+    wrong = [names] if isinstance(names, str) else [name for name in names if name not in TRACKERS]
+    if wrong:
+        raise OctavoError(f"`log` should be a list of {' and '.join(TRACKERS)}, and has '{wrong[0]}'.")
     for name in names:
         for module in EXTRAS[name].modules:
             backend.load(module)
