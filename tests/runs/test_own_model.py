@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -210,11 +211,12 @@ def test_an_int8_model_that_was_made_before_is_measured(files: Path, done: Path,
     assert (facts.ranges, facts.tuning, facts.distributions, facts.data.calibration) == (None, None, None, None)
     assert facts.compare == made.compare and facts.proof.macs == made.proof.macs
     for name in ("report.md", "report.html"):
-        text = (out / name).read_text("utf-8")
+        # The page links terms inside of sentences.
+        text, own = (re.sub(r"</?a\b[^>]*>", "", (folder / name).read_text("utf-8")) for folder in (out, done))
         assert "theirs.tflite" in text and "made before this run" in text
         for claim in ("training images, min", "Compensated", "one weight scale per output channel", "number by number"):
             assert claim not in text, (name, claim)
-            assert claim in (done / name).read_text("utf-8") or claim == "number by number", (name, claim)
+            assert claim in own or claim == "number by number", (name, claim)
     assert json.loads((out / "report.json").read_text())["ranges"] is None
     assert "--json" in refused(shell("report", out, "--data", files / "photos"))
 
