@@ -17,7 +17,7 @@ from octavo import reports
 from octavo.base.errors import OctavoError
 from octavo.reports.dark import DARK
 from octavo.reports.facts import NEEDED, read
-from octavo.reports.plots import plots
+from octavo.reports.plots import training
 from octavo.reports.write import _plain, cell
 
 PICTURES = {
@@ -326,9 +326,11 @@ def test_training_for_int8_and_the_control_are_drawn_beside_float(make_run: Make
         "int8 after 2 epochs: loss 0.4",
     )
     for recipe, seen in ((by_training, names), (alone, (names[0], names[2])), (lambda same: None, names[:1])):
-        drawn = plots(read(make_run(recipe=recipe, evaluation=trained)))["training"]
+        drawn = training(read(make_run(recipe=recipe, evaluation=trained)))
+        assert drawn is not None
         assert [name for name in names if name in drawn.alt] == list(seen)
-    made_before = plots(read(make_run(recipe=by_training, evaluation=trained, history=None)))["training"]
+    made_before = training(read(make_run(recipe=by_training, evaluation=trained, history=None)))
+    assert made_before is not None
     assert names[0] not in made_before.alt and names[1] in made_before.alt
 
 
