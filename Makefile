@@ -12,7 +12,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 COMPILE = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' $(UPGRADE)
 
-.PHONY: setup run test test-slow nightly fuzz check format docs reference bench lock licences audit clean help
+.PHONY: setup run test test-slow nightly fuzz check format docs site notebook bench lock licences audit clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -40,18 +40,17 @@ test: $(READY) ## the tests, but for the slow ones
 test-slow: $(READY) ## all tests
 	$(PYTEST) -m 'slow or not slow'
 
-nightly: $(READY) ## all tests, and why any was skipped: the C program and ARM64 need gcc, g++ and QEMU
+nightly: $(READY) $(TOOLS_READY) ## all tests, and why any was skipped: the C program and ARM64 need gcc, g++ and QEMU
 	$(PYTEST) -m 'slow or not slow' -rs
 
 fuzz: $(READY) ## damaged files for every command; SEED and COUNT, as in: make fuzz SEED=7 COUNT=1000
 	$(BIN)/python -W ignore scripts/fuzz.py --seed $(or $(SEED),1) --count $(or $(COUNT),300)
 
-check: $(READY) ## style, types, generated documents, the API reference
+check: $(READY) site ## style, types, generated documents, the docs site with the API reference
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python scripts/make_docs.py --check
-	$(BIN)/python scripts/make_reference.py
 
 format: $(READY) ## bring the code into the house's style
 	$(BIN)/ruff check --fix .
@@ -60,8 +59,11 @@ format: $(READY) ## bring the code into the house's style
 docs: $(READY) ## write the generated documents anew
 	$(BIN)/python scripts/make_docs.py
 
-reference: $(READY) ## the API reference as HTML: build/reference/index.html
-	$(BIN)/python scripts/make_reference.py
+site: $(TOOLS_READY) ## the docs site, with the API reference: build/site/index.html; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs build --strict --quiet
+
+notebook: $(READY) $(TOOLS_READY) ## run docs/notebook.ipynb, and write its outputs anew
+	$(TOOLS)/bin/python scripts/run_notebook.py $(BIN)/python docs/notebook.ipynb
 
 bench: $(READY) ## the PTQ benchmark, side by side
 	$(BIN)/python bench/ptq.py

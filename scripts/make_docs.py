@@ -317,7 +317,7 @@ API = """# The Python API
 
 Every command of the shell has a function of the same name and meaning; `dir(octavo)` lists what is here. Paths are
 `str` or `Path`. Results show themselves, in a notebook with a table or picture. Arguments, errors and examples are in
-the docstrings: `help(octavo.quantize)`, or `make reference` for all of them as pages, with the classes of the results.
+the docstrings: `help(octavo.quantize)`, or `make site` for all of them as pages, with the classes of the results.
 
 """
 DATA = """## Data from Python

@@ -1,12 +1,14 @@
 """The documents: every command that they name is one, every Python block compiles, and the blocks run.
 
 A block runs in a folder of its page that holds what a user has: models, photos, a run. A comment above a block says why
-it is `not run`, that it runs `nightly` only, or which `file` it becomes. `make nightly` runs all others of README and
-`docs/`, `make test` those of README.
+it is `not run`, that it runs `nightly` only, which package it `needs`, or which `file` it becomes. `make nightly` runs
+all others of README and `docs/`, `make test` those of README.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import re
 import shlex
@@ -25,7 +27,8 @@ from octavo.cli.commands import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
-BLOCK = re.compile(r"(?:<!-- (not run|nightly|file): ([^>]+) -->\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MARK = r"(?:<!-- (not run|nightly|needs|file): ([^>]+) -->\n)?"
+BLOCK = re.compile(MARK + r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,31 @@ def test_a_wrong_flag_in_a_document_would_be_found() -> None:
         get_command(app).commands[arguments[0]].make_context(arguments[0], arguments[1:])  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_to_files(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
-    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    assert not broken
+LINKED = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
+LINKED += sorted((ROOT / "docs" / "decisions").glob("*.md"))
+
+
+@functools.cache
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page; code has none."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found: dict[str, int] = {}
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.strip()).lower()
+        anchor = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        found[anchor] = found.get(anchor, -1) + 1
+    named = {f"{name}-{number}" if number else name for name, last in found.items() for number in range(last + 1)}
+    return named | set(re.findall(r"<a id=\"([^\"]+)\">", text))
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text("utf-8"))
+    for link, anchor in links:
+        if "://" not in link:
+            target = page.parent / link if link else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
 
 
 def test_troubleshooting_quotes_messages_of_the_code() -> None:
@@ -115,7 +138,26 @@ def test_pages_run(page: Path, example_files: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "digits-model")
     _more_files(tmp_path)
     for block in wanted:
+        if block.mark == "needs":
+            pytest.importorskip(block.about)
         run(block, tmp_path)
+
+
+@pytest.mark.slow
+def test_notebook_runs(tmp_path: Path) -> None:
+    tools = ROOT / ".venv-tools" / "bin" / "python"
+    if not tools.exists():
+        pytest.skip("nbclient and its kernel are in the tools' environment: make .venv-tools/.ready")
+    out = tmp_path / "out.ipynb"
+    command = [tools, ROOT / "scripts" / "run_notebook.py", sys.executable, out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    new, stored = (json.loads(path.read_text("utf-8"))["cells"] for path in (out, ROOT / "docs" / "notebook.ipynb"))
+    assert [cell["source"] for cell in new] == [cell["source"] for cell in stored]
+    # The committed outputs are of the same kinds; figures such as times differ.
+    kinds = [[[output["output_type"] for output in cell.get("outputs", [])] for cell in made] for made in (new, stored)]
+    assert kinds[0] == kinds[1]
+    assert "13 checks passed" in out.read_text("utf-8")
 
 
 def run(block: Block, folder: Path) -> None:
