@@ -14,6 +14,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from graphlib import TopologicalSorter
 from importlib import resources
 from pathlib import Path
@@ -390,6 +391,22 @@ def _definition(name: str) -> ast.FunctionDef | ast.ClassDef:
     return next(node for node in nodes if node.name == (attribute or name))
 
 
+def description() -> str:
+    """README as package indexes show it, where relative links lead nowhere.
+
+    They become links into the repository that pyproject.toml names as `Repository`. While it names none, the words stay
+    and the links go, and so do pictures.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    repository = project.get("urls", {}).get("Repository")
+    text = (ROOT / "README.md").read_text("utf-8")
+    if repository:
+        base = f"{repository.rstrip('/')}/blob/v{project['version']}/"
+        return NOTE + re.sub(r"\]\((?!\w+://|#)", f"]({base}", text)
+    text = re.sub(r"^!\[[^\]]*\]\((?!\w+://)[^)]*\)\n\n", "", text, flags=re.MULTILINE)
+    return NOTE + re.sub(r"\[([^\]]*)\]\((?!\w+://)[^)]*\)", r"\1", text)
+
+
 def main() -> int:
     check = "--check" in sys.argv[1:]
     stale = []
@@ -399,6 +416,7 @@ def main() -> int:
         "api.md": api(),
         "artefacts.md": artefacts(),
         "architecture.md": architecture(),
+        "description.md": description(),
     }
     for name, text in made.items():
         path = ROOT / "docs" / name

@@ -26,7 +26,9 @@ from typer.main import get_command
 from octavo.cli.commands import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+# The description is README once more.
+PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "description.md"})]
+PAGES += sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 MARK = r"(?:<!-- (not run|nightly|needs|file): ([^>]+) -->\n)?"
 BLOCK = re.compile(MARK + r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -107,6 +109,12 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             target = page.parent / link if link else page
             assert target.exists(), link
             assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
+
+
+def test_the_description_has_no_relative_link() -> None:
+    text = (ROOT / "docs" / "description.md").read_text("utf-8")
+    assert not [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert "](https://ai.google.dev/edge/litert)" in text
 
 
 def test_troubleshooting_quotes_messages_of_the_code() -> None:
