@@ -105,7 +105,7 @@ def resolve(graph: Graph, wanted: Mapping[str, Precision]) -> dict[str, Precisio
 
 
 def _nearest(graph: Graph, key: str) -> str:
-    names = {text.lower(): text for op in graph.ops for text in (op.kind, short_name(graph, op))}
+    names = {text.lower(): text for op in graph.ops for text in _called(graph, op)}
     close = difflib.get_close_matches(key.lower(), names, n=3, cutoff=0.6)
     close += [name for name in names if key.lower() in name and name not in close][: 3 - len(close)]
     return f"; the nearest are {', '.join(names[name] for name in close)}" if close else ""
