@@ -401,8 +401,9 @@ def description() -> str:
     repository = project.get("urls", {}).get("Repository")
     text = (ROOT / "README.md").read_text("utf-8")
     if repository:
-        base = f"{repository.rstrip('/')}/blob/v{project['version']}/"
-        return NOTE + re.sub(r"\]\((?!\w+://|#)", f"]({base}", text)
+        base = f"{repository.rstrip('/')}/{{}}/v{project['version']}/"
+        text = re.sub(r"(!\[[^\]]*\]\()(?!\w+://)", rf"\1{base.format('raw')}", text)
+        return NOTE + re.sub(r"\]\((?!\w+://|#)", f"]({base.format('blob')}", text)
     text = re.sub(r"^!\[[^\]]*\]\((?!\w+://)[^)]*\)\n\n", "", text, flags=re.MULTILINE)
     return NOTE + re.sub(r"\[([^\]]*)\]\((?!\w+://)[^)]*\)", r"\1", text)
 
