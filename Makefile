@@ -60,7 +60,7 @@ docs: $(READY) ## write the generated documents anew
 	$(BIN)/python scripts/make_docs.py
 
 site: $(TOOLS_READY) ## the docs site, with the API reference: build/site/index.html; any warning is an error
-	NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs build --strict
 
 notebook: $(READY) $(TOOLS_READY) ## run docs/notebook.ipynb, and write its outputs anew
 	$(TOOLS)/bin/python scripts/run_notebook.py $(BIN)/python docs/notebook.ipynb

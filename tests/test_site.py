@@ -19,7 +19,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not MKDOCS.exists():
         pytest.skip("MkDocs is in the tools' environment: make site")
     out = tmp_path_factory.mktemp("site")
-    subprocess.run([MKDOCS, "build", "--strict", "--quiet", "--site-dir", out], cwd=ROOT, check=True)
+    subprocess.run([MKDOCS, "build", "--strict", "--site-dir", out], cwd=ROOT, check=True)
     return out
 
 

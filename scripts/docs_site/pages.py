@@ -58,7 +58,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     def moved(found: re.Match[str]) -> str:
         target, anchor = found[1], found[2] or ""
         place = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        place = OUTSIDE.get(place, place.removeprefix("docs/"))
+        place = OUTSIDE.get(place, place.removeprefix("docs/")).replace(".ipynb", ".md")
         if "://" in target or files.get_file_from_path(place) is None:
             return found[0]
         return f"]({posixpath.relpath(place, posixpath.dirname(here) or '.')}{anchor})"
