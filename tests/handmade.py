@@ -69,6 +69,20 @@ class File:
         self.model.operatorCodes.append(code)
         self.at.operators.append(raw)
 
+    def custom(self, name: str, inputs: Sequence[int], outputs: Sequence[int], options: dict[str, Any]) -> None:
+        """A custom op; its options are a flexbuffer."""
+        from flatbuffers import flexbuffers
+
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+        code.customCode, code.version = name.encode(), 1
+        raw = schema.OperatorT()
+        raw.opcodeIndex = len(self.model.operatorCodes)
+        raw.inputs, raw.outputs = list(inputs), list(outputs)
+        raw.customOptions = np.frombuffer(flexbuffers.Dumps(options), np.uint8)
+        self.model.operatorCodes.append(code)
+        self.at.operators.append(raw)
+
     def dense(self, source: int, weight: int, out: int, bias: int = -1) -> None:
         """A FULLY_CONNECTED op."""
         self.op("FULLY_CONNECTED", [source, weight, bias], [out], "FullyConnected")

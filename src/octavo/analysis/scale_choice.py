@@ -28,7 +28,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import Inputs
 from octavo.runtime.litert import Model
 from octavo.source.classes import class_names, outputs_of, to_calibrate
-from octavo.source.load import Loaded, preprocess_for, scale_is_known, task_of
+from octavo.source.load import Loaded, output_of, preprocess_for, scale_is_known, task_of
 from octavo.tflite.graph import Graph
 
 Scale = tuple[float, float]
@@ -201,7 +201,7 @@ def _scored(loaded: Loaded, inputs: Inputs, images: ImageSet) -> tuple[Scale, st
     """
     if images.truth is None or len(images) < _FEWEST:
         return None
-    task = task_for(inputs.task or task_of(loaded), loaded.graph, images)
+    task = task_for(inputs.task or task_of(loaded), loaded.graph, images, output=output_of(loaded, inputs))
     chosen = images.take(evenly(len(images), _MOST))
     scores: dict[Scale, Scores] = {
         scale: evaluate(loaded.graph, chosen, preprocess_for(loaded, replace(inputs, scale=scale)), task=task)

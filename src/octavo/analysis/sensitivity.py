@@ -265,7 +265,7 @@ class _Meter:
         return scores.value(scores.metric) if scores.known else None
 
     def _run(self, graph: Graph) -> tuple[Array, Scores]:
-        """The first output for every image, float64 ``(images, values)``, and the scores of the answers."""
+        """The task's signal for every image, float64 ``(images, values)``, and the scores of the answers."""
         model = Model(graph, self._kernels)
         key = tuple(port.qparams for port in model.inputs)
         if key not in self._encoded:
@@ -277,7 +277,7 @@ class _Meter:
         answers: dict[int, Array] = {}
 
         def keep(place: int, run: Run) -> None:
-            outputs[place] = run.outputs[0].ravel().astype(np.float64)
+            outputs[place] = self._task.signal(graph, run).astype(np.float64)
             answers[place] = self._task.answer(graph, run)
 
         each_run(model, self._encoded[key], lambda place: self._images[place][0], keep)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.tasks.detection import Detection
 from octavo.analysis.tasks.single_label import SingleLabel
 from octavo.analysis.tasks.task import Task
 from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
 from octavo.recipe.options import Inputs
-from octavo.source.classes import class_names, in_model_order, to_calibrate
-from octavo.source.load import Loaded, task_of
+from octavo.source.classes import boxes_in_model_order, class_names, in_model_order, to_calibrate
+from octavo.source.load import Loaded, output_of, task_of
 
 
 def understood(
@@ -33,8 +34,15 @@ def understood(
         DataError: The images' classes are not the model's.
         OctavoError: There is no such task.
     """
-    task = task_for(inputs.task or task_of(loaded), loaded.graph, images, progress)
+    output = output_of(loaded, inputs)
+    task = task_for(inputs.task or task_of(loaded), loaded.graph, images, progress, output)
+    if not calibrate:
+        task.check(images)
     if task.name == SingleLabel().name:
         return to_calibrate(loaded, images, inputs) if calibrate else in_model_order(loaded, images, inputs), task
     names = class_names(loaded, inputs)
-    return replace(images, classes=names) if names and images.labels is None else images, task
+    if not names or images.labels is not None:
+        return images, task
+    if task.name == Detection().name and images.truth is not None and images.classes:
+        return boxes_in_model_order(images, names), task
+    return replace(images, classes=names), task

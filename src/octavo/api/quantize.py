@@ -29,7 +29,7 @@ from octavo.rewrite.split_outputs import split_outputs as apart
 from octavo.runtime.benchmark import left_by_xnnpack
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
-from octavo.source.load import Loaded, load_float, task_of
+from octavo.source.load import Loaded, load_float, output_of, task_of
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
@@ -108,7 +108,13 @@ def quantize(
         )
     if not found.hold:
         warnings.warn(". ".join(found.describe()), AnswersWarning, stacklevel=2)
-    known = Sidecar(preprocess, names_for(loaded, chosen, inputs), inputs.task or task_of(loaded), chosen.windows)
+    known = Sidecar(
+        preprocess,
+        names_for(loaded, chosen, inputs),
+        inputs.task or task_of(loaded),
+        chosen.windows,
+        output_of(loaded, inputs),
+    )
     write_model(out, int8.content, known)
     left, slow = left_by_xnnpack(written)
     slower = slowdown(loaded.graph, written, slow)

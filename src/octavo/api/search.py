@@ -26,7 +26,7 @@ from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
-from octavo.source.load import load_float, preprocess_for
+from octavo.source.load import load_float, output_of, preprocess_for
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.training import qat
 from octavo.training.convert import convert
@@ -124,7 +124,15 @@ def search(
     if found.chosen is None:
         raise _unmet(found, record)
     write_model(
-        out, found.chosen.content, Sidecar(preprocess, names_for(loaded, training, inputs), task.name, training.windows)
+        out,
+        found.chosen.content,
+        Sidecar(
+            preprocess,
+            names_for(loaded, training, inputs),
+            task.name,
+            training.windows,
+            output_of(loaded, inputs),
+        ),
     )
     shutil.rmtree(workdir, ignore_errors=True)
     return found

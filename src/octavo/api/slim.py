@@ -17,7 +17,7 @@ from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
 from octavo.runtime.litert import Kernels
 from octavo.source.classes import class_names
-from octavo.source.load import load_model, task_of, windows_of
+from octavo.source.load import load_model, output_of, task_of, windows_of
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.size import breakdown
 
@@ -118,7 +118,8 @@ def slim(
     made = slimming.slim(loaded.graph, preprocess, samples.inputs, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
     classes, task = class_names(loaded, inputs), inputs.task or task_of(loaded)
-    write_model(out, content, Sidecar(made.preprocess, classes, task, windows_of(loaded)))
+    output = output_of(loaded, inputs)
+    write_model(out, content, Sidecar(made.preprocess, classes, task, windows_of(loaded), output))
     return Slimmed(
         path=out,
         before=len(loaded.graph.content),

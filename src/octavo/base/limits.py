@@ -29,6 +29,9 @@ MOST_PIXELS = 1 << 26
 # per-class table.
 MOST_CLASSES = 1 << 16
 
+# Boxes of one image: COCO has up to 93, crowded scenes some hundreds. Each costs a row in every image's array.
+MOST_BOXES = 1_000
+
 # Chunks of an HDF5 file: the library keeps some KB for each one that is read. Keras stores weights in one piece.
 MOST_CHUNKS = 10_000
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from octavo.base.errors import DataError
-from octavo.data.dataset import Dataset, Labels, Split
+from octavo.data.boxes import boxes_of
+from octavo.data.dataset import Dataset, Labels, Split, TruthStore
 from octavo.data.decode import Files
 from octavo.data.masks import MaskStore, pairs
 from octavo.data.stored import KINDS, EncodedStore
@@ -66,9 +67,32 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
             "Rename these folders and files, or set a UTF-8 locale, such as LC_ALL=C.UTF-8:",
             [ascii(path) for path in unreadable[:10]],
         )
+    if (boxes := boxes_of(files, source)) is not None:
+        boxed = {path: position for position, path in images if position in boxes.rows}
+        known = {*boxed, *boxes.notes}
+        ignored = sorted(path for _, path in shown if path not in known)
+        return _with_truth(
+            boxed,
+            lambda paths: boxes.beside([boxed[path] for path in paths]),
+            boxes.classes,
+            ignored,
+            files,
+            name,
+            source,
+        )
     masks = pairs([path for _, path in images])
     if masks:
-        return _masked(images, {path: images[place][0] for path, place in masks.items()}, files, name, source)
+        masked = {path: position for position, path in images if path in masks}
+        places = {path: images[place][0] for path, place in masks.items()}
+        return _with_truth(
+            masked,
+            lambda paths: MaskStore(files, np.array([places[path] for path in paths], np.int64)),
+            (),
+            [],
+            files,
+            name,
+            source,
+        )
     ignored = [path if _is_text(path) else ascii(path) for path in ignored]
     images = _without_wrapper(images)
     tops = {path.split("/")[0] for _, path in images if "/" in path}
@@ -92,26 +116,42 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
     return replace(made, recordings=kind is not KINDS[0])
 
 
-def _masked(images: list[_Entry], masks: dict[str, int], files: Files, name: str, source: str) -> Dataset:
-    """Images with a mask each, in the splits that a folder of their path names."""
-    members: dict[str, list[_Entry]] = {}
-    for position, path in images:
-        if path in masks:
-            folders = [SPLITS[part.lower()] for part in path.split("/")[:-1] if part.lower() in SPLITS]
-            members.setdefault(folders[0] if folders else "all", []).append((position, path))
+def _with_truth(
+    images: Mapping[str, int],
+    beside: Callable[[Sequence[str]], TruthStore],
+    classes: tuple[str, ...],
+    ignored: Sequence[str],
+    files: Files,
+    name: str,
+    source: str,
+) -> Dataset:
+    """Images with a truth each, in the splits that a folder of their path names.
+
+    Args:
+        images: The positions of the images, by their paths.
+        beside: Returns the truth of the images at some paths.
+        classes: What the truth speaks of; empty if it has no names.
+        ignored: Files that are neither, for the warning on reading.
+        files: All files.
+        name: As for `image_folder`.
+        source: As for `image_folder`.
+    """
+    members: dict[str, list[str]] = {}
+    for path in sorted(images):
+        folders = [SPLITS[part.lower()] for part in path.split("/")[:-1] if part.lower() in SPLITS]
+        members.setdefault(folders[0] if folders else "all", []).append(path)
     splits = {}
-    for key, entries in members.items():
-        entries = sorted(entries, key=lambda entry: entry[1])
-        paths = tuple(path for _, path in entries)
+    for key, paths in members.items():
         splits[key] = Split(
             store=EncodedStore(files, KINDS[0]),
-            positions=np.array([position for position, _ in entries], np.int64),
+            positions=np.array([images[path] for path in paths], np.int64),
             labels=None,
-            classes=(),
-            ids=paths,
-            truth=MaskStore(files, np.array([masks[path] for path in paths], np.int64)),
+            classes=classes,
+            ids=tuple(paths),
+            ignored=tuple(ignored),
+            truth=beside(paths),
         )
-    return Dataset(name=name, classes=(), splits=splits, source=source)
+    return Dataset(name=name, classes=classes, splits=splits, source=source)
 
 
 def _dataset(

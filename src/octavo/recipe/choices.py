@@ -116,6 +116,12 @@ TASKS: Mapping[str, Choice] = {
         source="Everingham et al. 2010, The Pascal Visual Object Classes Challenge, section 4",
         where="analysis.tasks.segmentation:Segmentation",
     ),
+    "detection": Choice(
+        title="detection",
+        about="COCO's average precision of decoded boxes",
+        source="Lin et al. 2014, Microsoft COCO, arXiv 1405.0312",
+        where="analysis.tasks.detection:Detection",
+    ),
     "anomaly": Choice(
         title="anomaly detection by reconstruction",
         about="area under the ROC of the error of an autoencoder",

@@ -39,6 +39,8 @@ class Inputs:
         channels: Channel order.
         task: How outputs are scored. It comes from the model's sidecar, or from its outputs and the labels, if it is
             None.
+        output: The output that is scored, of a model with several, by its name. It comes from the model's sidecar if it
+            is None; else it is the first.
         window_step: Of a CSV or WAV file that is longer than the model's input, the rows from the start of a window to
             that of the next. It comes from the model's sidecar, or is the length of the input, if it is None.
         labels: A text file with the model's class names, one a line, in the order of its outputs. Classes of images are
@@ -74,6 +76,10 @@ class Inputs:
     task: TaskName | None = field(
         default=None,
         metadata={"help": f"How outputs are scored; guessed if left out. {explained(TASKS)}."},
+    )
+    output: str | None = field(
+        default=None,
+        metadata={"help": "The output that is scored, of a model with several; the first if left out."},
     )
     labels: Path | str | None = field(
         default=None,
@@ -157,6 +163,7 @@ class InputFields(TypedDict, total=False):
     interpolation: Interpolation | None
     channels: Channels | None
     task: TaskName | None
+    output: str | None
     labels: Path | str | None
     window_step: int | None
 

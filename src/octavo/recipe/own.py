@@ -51,7 +51,7 @@ def own_recipe(
             window_step=inputs.window_step,
         ),
         "calibrate": _set(images=inputs.images),
-        "evaluate": _set(task=inputs.task),
+        "evaluate": _set(task=inputs.task, output=inputs.output),
     }
     for name, keys in (sections or {}).items():
         value[name] = {**value.get(name, {}), **keys}

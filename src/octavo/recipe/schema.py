@@ -291,6 +291,9 @@ class EvaluateRecipe(Section):
     task: TaskName | None = Field(
         None, description=f"How outputs are scored; guessed if left out. {explained(TASKS, '`')}."
     )
+    output: str | None = Field(
+        None, description="The output that is scored, of a model with several, by its name; the first if left out."
+    )
 
 
 class DeploymentRecipe(Section):

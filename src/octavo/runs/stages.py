@@ -54,7 +54,7 @@ from octavo.runs.manifest import Manifest, fingerprint
 from octavo.runtime.litert import inputs_of, latency
 from octavo.source import sidecar
 from octavo.source.classes import names_for
-from octavo.source.load import Loaded, load_float, load_model, task_of, windows_of
+from octavo.source.load import Loaded, load_float, load_model, output_of, task_of, windows_of
 from octavo.source.own_model import Noted, OwnModel, content_hash, record_of
 from octavo.source.recordings import cut
 from octavo.source.sidecar import Sidecar, write_model
@@ -249,6 +249,7 @@ class _Run:
             "signature": self.recipe.model.signature,
             "preprocess": options,
             "images": self.manifest.hash_of("data.json"),
+            "scored": [self.recipe.evaluate.task, self.recipe.evaluate.output],
             "versions": versions(),
         }
         self._stage(
@@ -409,15 +410,16 @@ class _Run:
         check_float(loaded.graph)
         images, _ = understood(loaded, self.splits.train, inputs, Silent())
         preprocess = choose_scale(loaded, inputs, lambda: images, noted).checked()
-        task = inputs.task or task_of(loaded)
-        known = Sidecar(preprocess, names_for(loaded, images, inputs), task, images.windows)
+        task, output = inputs.task or task_of(loaded), output_of(loaded, inputs)
+        known = Sidecar(preprocess, names_for(loaded, images, inputs), task, images.windows, output)
         write_model(self.out / "float.tflite", loaded.graph.content, known)
         self._write(record_of(path, noted.notes, preprocess))
 
     @property
     def _inputs(self) -> Inputs:
         """The images, and the options of the model that takes them."""
-        return replace(self.recipe.inputs, task=self.recipe.evaluate.task)
+        asked = self.recipe.evaluate
+        return replace(self.recipe.inputs, task=asked.task, output=asked.output)
 
     def _understood(self, images: ImageSet, calibrate: bool = False) -> tuple[ImageSet, Task]:
         """Images with their labels in the order of the model's outputs, and the task that scores it."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from octavo.base.errors import DataError
+from octavo.data.boxes import NO_BOX
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.recipe.options import Inputs
 from octavo.source.load import Loaded
@@ -117,6 +118,28 @@ def in_model_order(loaded: Loaded, images: ImageSet, inputs: Inputs | None = Non
         stacklevel=3,
     )
     return replace(images, labels=None, classes=())
+
+
+def boxes_in_model_order(images: ImageSet, names: Sequence[str]) -> ImageSet:
+    """Images with boxes whose classes are numbered as the model numbers them; classes are matched by name.
+
+    Args:
+        images: Images with boxes, as `octavo.data.boxes` describes them, and the names of their classes.
+        names: The model's class names.
+
+    Raises:
+        DataError: A class of the boxes is not one of the model's.
+    """
+    assert images.truth is not None
+    truth = images.truth.copy()
+    held = truth[:, :, 4] != NO_BOX
+    numbers, own = np.unique(truth[held, 4].astype(int), return_inverse=True)
+    if numbers.size and not 0 <= numbers[0] <= numbers[-1] < len(images.classes):
+        raise DataError(f"The data have boxes of the class {numbers[-1]}, and name {len(images.classes)} classes.")
+    # Only those that occur: a file of annotations may list more.
+    places = [_place(images.classes[number], images.classes, names) for number in numbers]
+    truth[held, 4] = np.array(places, truth.dtype)[own]
+    return replace(images, truth=truth, classes=tuple(names))
 
 
 def to_calibrate(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None) -> ImageSet:

@@ -240,3 +240,8 @@ def task_of(loaded: Loaded) -> TaskName | None:
 def windows_of(loaded: Loaded) -> Windows | None:
     """How a model's sidecar says that recordings are cut; None if it says nothing of it."""
     return None if loaded.sidecar is None else loaded.sidecar.windows
+
+
+def output_of(loaded: Loaded, inputs: Inputs) -> str | None:
+    """The output of a model that is scored, as an option or else its sidecar names it; None if none does."""
+    return inputs.output or (None if loaded.sidecar is None else loaded.sidecar.output)

@@ -43,12 +43,14 @@ class Sidecar:
         classes: Class names in the order of the outputs. Empty if they are not known.
         task: How the outputs are scored. None if it is not known.
         windows: How recordings that are longer than the input are cut. None for a model that takes no recordings.
+        output: The output that is scored, of a model with several. None for the first.
     """
 
     preprocess: Preprocess | None
     classes: tuple[str, ...] = ()
     task: TaskName | None = None
     windows: Windows | None = None
+    output: str | None = None
 
     @property
     def images(self) -> Preprocess:
@@ -68,14 +70,18 @@ class Sidecar:
             "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
             "task": self.task,
             "windows": None if self.windows is None else self.windows.to_json(),
+            "output": self.output,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        classes = tuple(str(name) for name in value["classes"])
         return cls(
-            stored_preprocess(value["preprocess"]), classes, value.get("task"), _stored_windows(value.get("windows"))
+            stored_preprocess(value["preprocess"]),
+            tuple(str(name) for name in value["classes"]),
+            value.get("task"),
+            _stored_windows(value.get("windows")),
+            value.get("output"),
         )
 
     def record(self, model: Path) -> SidecarRecord:
@@ -86,6 +92,7 @@ class Sidecar:
             preprocess=self.preprocess,
             task=self.task,
             windows=self.windows,
+            output=self.output,
         )
 
     def write(self, model: Path) -> None:
@@ -111,6 +118,7 @@ class SidecarRecord(Artefact):
         preprocess: The preprocessing of an image. None for a model that does not take one image.
         task: How the outputs are scored. None if it is not known.
         windows: How recordings that are longer than the input are cut. None for a model that takes no recordings.
+        output: The output that is scored, of a model with several. None for the first.
     """
 
     file = ".json"
@@ -123,11 +131,13 @@ class SidecarRecord(Artefact):
     preprocess: Annotated[Preprocess | None, BeforeValidator(stored_preprocess)]
     task: TaskName | None = None
     windows: Annotated[Windows | None, BeforeValidator(_stored_windows)] = None
+    output: str | None = None
 
     @property
     def sidecar(self) -> Sidecar:
         """What it says of the model."""
         return Sidecar(self.preprocess, self.classes, self.task, self.windows)
+        return Sidecar(self.preprocess, self.classes, self.task, self.output)
 
 
 def path_of(model: Path) -> Path:

@@ -92,7 +92,7 @@ class Anomaly(Task):
 
     def answer(self, graph: Graph, run: Run) -> Array:
         """As for `Task.answer`."""
-        real, made = run.real().astype(np.float64), run.outputs[0].astype(np.float64)
+        real, made = run.real().astype(np.float64), run.outputs[self.place].astype(np.float64)
         return np.asarray(np.square(real.ravel() - made.ravel()).mean())
 
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> AnomalyScores:

@@ -107,13 +107,13 @@ class MultiLabel(Task):
 
     def answer(self, graph: Graph, run: Run) -> Array:
         """As for `Task.answer`."""
-        return run.outputs[0].ravel()
+        return run.outputs[self.place].ravel()
 
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> MultiLabelScores:
         """As for `Task.score`."""
         from scipy.special import expit
 
-        probabilities = answers if gives_probabilities(graph) else np.asarray(expit(answers), np.float32)
+        probabilities = answers if gives_probabilities(graph, self.place) else np.asarray(expit(answers), np.float32)
         count, truth = answers.shape[1], samples.truth
         if truth is None and samples.labels is not None and samples.labels.max() < count:
             # A data set in which every sample happens to have one label.

@@ -79,6 +79,14 @@ class Outputs(Task):
         """As for `Task.answer`."""
         return np.concatenate([np.asarray(output, np.float32).ravel() for output in run.outputs])
 
+    def signal(self, graph: Graph, run: Run) -> Array:
+        """As for `Task.signal`: all outputs."""
+        return self.answer(graph, run)
+
+    def read(self, graph: Graph) -> tuple[int, ...]:
+        """As for `Task.read`: all outputs."""
+        return tuple(range(len(graph.outputs)))
+
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> OutputScores:
         """As for `Task.score`."""
         return OutputScores(answers, kernels)

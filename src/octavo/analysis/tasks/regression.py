@@ -89,7 +89,7 @@ class Regression(Task):
 
     def answer(self, graph: Graph, run: Run) -> Array:
         """As for `Task.answer`."""
-        return run.outputs[0].ravel()
+        return run.outputs[self.place].ravel()
 
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> RegressionScores:
         """As for `Task.score`."""

@@ -108,11 +108,11 @@ class Segmentation(Task):
 
     def answer(self, graph: Graph, run: Run) -> Array:
         """As for `Task.answer`."""
-        output = run.outputs[0]
-        if graph.tensors[graph.outputs[0]].dtype in WHOLE:
+        output = run.outputs[self.place]
+        if graph.tensors[graph.outputs[self.place]].dtype in WHOLE:
             return output.reshape(output.shape[:2]).astype(np.uint8)
         if output.ndim == 2 or output.shape[-1] == 1:
-            return (output.reshape(output.shape[:2]) > threshold(graph)).astype(np.uint8)
+            return (output.reshape(output.shape[:2]) > threshold(graph, self.place)).astype(np.uint8)
         return np.asarray(output.argmax(axis=-1), np.uint8)
 
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> SegmentationScores:
@@ -128,7 +128,7 @@ class Segmentation(Task):
                     f"{truth.dtype} {truth.shape}",
                 )
             truth = _resized(truth.astype(np.uint8), answers.shape[1:])
-        shape = graph.tensors[graph.outputs[0]].shape
+        shape = graph.tensors[graph.outputs[self.place]].shape
         count = shape[-1] if len(shape) == 4 and shape[-1] > 1 else 2
         if truth is not None:
             count = max(count, int(truth[truth != IGNORED].max(initial=0)) + 1)

@@ -184,17 +184,17 @@ class SingleLabel(Task):
 
     def answer(self, graph: Graph, run: Run) -> Array:
         """As for `Task.answer`."""
-        return run.outputs[0].ravel()
+        return run.outputs[self.place].ravel()
 
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> SingleLabelScores:
         """As for `Task.score`."""
-        whole = graph.tensors[graph.outputs[0]].dtype in WHOLE and answers.shape[1] == 1
+        whole = graph.tensors[graph.outputs[self.place]].dtype in WHOLE and answers.shape[1] == 1
         known = samples.labels is not None or len(samples.classes) > 0
         if whole:
             count = len(samples.classes) if known else int(answers.max()) + 1
             probabilities = _certain(graph, answers, count)
         else:
-            probabilities = _probabilities(graph, answers)
+            probabilities = _probabilities(answers, gives_probabilities(graph, self.place))
         found = probabilities.shape[1]
         classes = samples.classes if known else tuple(str(number) for number in range(found))
         if found != len(classes):
@@ -216,13 +216,13 @@ def _certain(graph: Graph, chosen: Array, classes: int) -> Array:
     return np.asarray(np.eye(classes, dtype=np.float32)[places])
 
 
-def _probabilities(graph: Graph, outputs: Array) -> Array:
+def _probabilities(outputs: Array, already: bool) -> Array:
     """Outputs as probabilities: logits go through softmax; a single probability or logit becomes two classes."""
     from scipy.special import expit, softmax
 
     if outputs.shape[1] == 1:
-        second = outputs if gives_probabilities(graph) else np.asarray(expit(outputs), np.float32)
+        second = outputs if already else np.asarray(expit(outputs), np.float32)
         return np.concatenate([1 - second, second], axis=1)
-    if gives_probabilities(graph):
+    if already:
         return outputs
     return np.asarray(softmax(outputs.astype(np.float64), axis=1), np.float32)

@@ -166,18 +166,39 @@ class Task(ABC):
     """How the outputs of a model are read and scored.
 
     A task reads the answer of each run at once, so that large outputs are not kept, and scores all answers at the end.
+
+    Args:
+        place: Which of the model's outputs is read, by its position, where the task is about a single one.
     """
 
     scores: ClassVar[type[Scores]]
+
+    def __init__(self, place: int = 0) -> None:
+        self.place = place
 
     @property
     def name(self) -> str:
         """The task, as in `octavo.recipe.choices.TASKS`."""
         return self.scores.task
 
+    def read(self, graph: Graph) -> tuple[int, ...]:
+        """The positions of the outputs that the answer comes from."""
+        return (self.place,)
+
+    def check(self, samples: ImageSet) -> None:  # noqa: B027 - most tasks need nothing more
+        """Checks before any run that samples can be scored here.
+
+        Raises:
+            MissingDependencyError: The package that scores them is not installed.
+        """
+
     @abstractmethod
     def answer(self, graph: Graph, run: Run) -> Array:
         """The answer of one run: an array of the same shape for every sample."""
+
+    def signal(self, graph: Graph, run: Run) -> Array:
+        """The numbers of one run whose difference between two models is noise, ``(numbers,)``."""
+        return run.outputs[self.place].ravel()
 
     @abstractmethod
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> Scores:
@@ -235,9 +256,9 @@ def misfit(task: str, expected: str, got: str) -> DataError:
     )
 
 
-def gives_probabilities(graph: Graph) -> bool:
-    """Whether the first output comes from a softmax or sigmoid; otherwise it is assumed to be logits."""
-    last = graph.producers.get(graph.outputs[0])
+def gives_probabilities(graph: Graph, place: int = 0) -> bool:
+    """Whether an output, by default the first, comes from a softmax or sigmoid; otherwise it is taken for logits."""
+    last = graph.producers.get(graph.outputs[place])
     kinds = {last.kind} if last is not None else set()
     if last is not None and last.kind in {"RESHAPE", "DEQUANTIZE", "QUANTIZE"}:
         before = graph.producers.get(last.inputs[0])
@@ -245,20 +266,21 @@ def gives_probabilities(graph: Graph) -> bool:
     return bool(kinds & {"SOFTMAX", "LOGISTIC"})
 
 
-def threshold(graph: Graph) -> float:
+def threshold(graph: Graph, place: int = 0) -> float:
     """Above which value a single output means yes: half for a probability, 0 for a logit."""
-    return 0.5 if gives_probabilities(graph) else 0.0
+    return 0.5 if gives_probabilities(graph, place) else 0.0
 
 
-def classes_of(graph: Graph, outputs: Array) -> Array:
-    """The most probable class of each row of the first output; the lowest index wins a tie.
+def classes_of(graph: Graph, outputs: Array, place: int = 0) -> Array:
+    """The most probable class of each row of an output; the lowest index wins a tie.
 
     Args:
         graph: The model: whether a single output is a class, a probability or a logit.
         outputs: Reals, ``(N, classes)``, or ``(N, 1)`` if one number stands for two classes or is the class itself.
+        place: Which of the model's outputs they are.
     """
     if outputs.shape[1] > 1:
         return np.asarray(outputs.argmax(1))
-    if graph.tensors[graph.outputs[0]].dtype in WHOLE:
+    if graph.tensors[graph.outputs[place]].dtype in WHOLE:
         return outputs[:, 0].astype(np.int64)
-    return np.asarray(outputs[:, 0] > threshold(graph), np.int64)
+    return np.asarray(outputs[:, 0] > threshold(graph, place), np.int64)

@@ -32,6 +32,7 @@ _KEYS = {
     "channels": "preprocess.channels",
     "window_step": "preprocess.window_step",
     "task": "evaluate.task",
+    "output": "evaluate.output",
 }
 
 
