@@ -45,7 +45,7 @@ def detector(end: str = "postprocess") -> Graph:
         out = [file.tensor(name, shape) for name, shape in shapes.items()]
         options = {
             "max_detections": 10, "max_classes_per_detection": 1, "detections_per_class": 10, "num_classes": 2,
-            "use_regular_nms": False, "nms_score_threshold": 0.01, "nms_iou_threshold": 0.6,
+            "use_regular_nms": False, "nms_score_threshold": 0.2, "nms_iou_threshold": 0.6,
             "y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0,
         }  # fmt: skip
         file.custom("TFLite_Detection_PostProcess", [moves, scores, file.constant("anchors", anchors)], out, options)

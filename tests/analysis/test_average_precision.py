@@ -1,4 +1,4 @@
-"""What is accumulated from one matching of boxes is what pycocotools itself accumulates, for any weighting of images."""
+"""What follows from one matching of boxes is what pycocotools itself accumulates, for any weighting of images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def oracle(truth: list[np.ndarray], found: list[np.ndarray]) -> np.ndarray:
             "categories": [{"id": number} for number in classes],
             "annotations": [
                 {
-                    **{"id": number + 1, "image_id": image, "category_id": int(row[5 if scored else 4])},
+                    "id": number + 1,
+                    "image_id": image,
+                    "category_id": int(row[5 if scored else 4]),
                     "bbox": [row[1] * 64, row[0] * 48, (row[3] - row[1]) * 64, (row[2] - row[0]) * 48],
                     "area": 100.0,
                     **({"score": row[4], "iscrowd": 0} if scored else {"iscrowd": int(row[5])}),

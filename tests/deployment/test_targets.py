@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from handmade import File
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oneop import inputs, one_op
@@ -18,7 +19,9 @@ from octavo.api.targets import targets as survey
 from octavo.base.errors import OctavoError
 from octavo.data.preprocess import Preprocess
 from octavo.deployment.targets import ethosu
+from octavo.deployment.targets.apart import Apart
 from octavo.deployment.targets.arena import Placed, least, lifetimes, peak, plan
+from octavo.deployment.targets.ask import ask
 from octavo.deployment.targets.browser import Browser
 from octavo.deployment.targets.chromium import command
 from octavo.deployment.targets.edgetpu import SUPPORTED, EdgeTPU
@@ -26,7 +29,7 @@ from octavo.deployment.targets.ethosu import Compiled, EthosU, read
 from octavo.deployment.targets.litert import LiteRT
 from octavo.deployment.targets.micro import Micro
 from octavo.deployment.targets.openvino import OpenVINO
-from octavo.deployment.targets.target import Trial
+from octavo.deployment.targets.target import Target, Trial, agreement, trial_of
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import quantize
 from octavo.runtime.benchmark import yardstick
@@ -43,7 +46,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def trial(graph: Graph) -> Trial:
-    return Trial(Path("none"), graph, np.zeros((1, 1)), np.zeros((1, 3)), True, None)
+    return Trial(Path("none"), graph, np.zeros((1, 1)), [np.zeros((1, 3))], 0, None)
 
 
 def test_lifetimes_by_hand() -> None:
@@ -211,6 +214,67 @@ def test_the_survey_claims_no_run_that_was_not(model: Path, tmp_path: Path) -> N
     facts = ran["LiteRT CPU, xnnpack"]
     assert facts is not None and facts.facts["agree"] == facts.facts["images"] == 12
     assert facts.facts["correct"] >= 8 and facts.facts["distinct"] == 3
+
+
+def two_outputs(path: Path, wrong: bool = False) -> Graph:
+    """A dense layer of three numbers, and one of two; the second has other weights if it is wrong."""
+    file, random = File(), np.random.default_rng(0)
+    x, y, z = file.tensor("x", (1, 6)), file.tensor("speed", (1, 3)), file.tensor("kind", (1, 2))
+    weights = [random.normal(size=(count, 6)).astype(np.float32) for count in (3, 2)]
+    file.dense(x, file.constant("w", weights[0]), y)
+    file.dense(x, file.constant("v", -weights[1] if wrong else weights[1]), z)
+    graph = file.ports([x], [y, z]).graph()
+    samples = random.normal(size=(20, 6)).astype(np.float32)
+    made = Graph(quantize(graph, calibrate(graph, samples)).content)
+    path.write_bytes(made.content)
+    return made
+
+
+def test_all_outputs_are_compared(tmp_path: Path) -> None:
+    path = tmp_path / "two.tflite"
+    graph = two_outputs(path)
+    codes = np.random.default_rng(1).integers(-128, 128, (10, 6)).astype(np.int8)
+    asked = trial_of(path, graph, codes, None, None)
+    assert [output.shape for output in asked.expected] == [(10, 3), (10, 2)]
+    text, facts = agreement(asked, asked.expected)
+    assert text == "all outputs are equal to XNNPACK on 10 samples"
+    assert facts == {"images": 10, "sqnr": None, "outputs": {"speed": None, "kind": None}}
+    other = trial_of(path, two_outputs(path, wrong=True), codes, None, None)
+    text, facts = agreement(asked, other.expected)
+    # The first output is equal: what it alone would not have shown.
+    assert facts["outputs"]["speed"] is None and facts["sqnr"] == facts["outputs"]["kind"] == pytest.approx(-6, abs=0.3)
+    assert "dB from XNNPACK's outputs at 'kind', the farthest of 2 on 10 samples" in text
+    text, facts = agreement(replace(asked, classes=1), other.expected)
+    assert text.startswith("same class as XNNPACK on ") and text.endswith("; 'speed' is equal to XNNPACK on 10 samples")
+    assert facts["agree"] < 10
+    text, _ = agreement(asked, asked.expected[:1])
+    assert text == "'speed' is equal to XNNPACK on 10 samples; the first of 2 outputs alone is compared"
+
+
+@pytest.mark.parametrize("target", [LiteRT("reference"), Micro(), OpenVINO()])
+def test_a_target_gives_all_outputs(tmp_path: Path, target: Target) -> None:
+    path = tmp_path / "two.tflite"
+    graph = two_outputs(path)
+    codes = np.random.default_rng(1).integers(-128, 128, (10, 6)).astype(np.int8)
+    if target.lacks():
+        pytest.skip(target.lacks())
+    answer = target.runs(trial_of(path, graph, codes, None, None))
+    assert answer.answer is True and set(answer.facts["outputs"]) == {"speed", "kind"}
+    assert all(sqnr is None or sqnr > 30 for sqnr in answer.facts["outputs"].values())
+
+
+# A latency that is none, so that telling it fails.
+FAILING = LiteRT("xnnpack", known=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", [FAILING, Apart(FAILING)])
+def test_a_failure_says_its_own_name_also_in_a_child_process(tmp_path: Path, target: Target) -> None:
+    path = tmp_path / "two.tflite"
+    graph = two_outputs(path)
+    (verdict,) = ask(trial_of(path, graph, np.zeros((2, 6), np.int8), None, None), [target])
+    assert verdict.runs is not None and verdict.runs.answer is True
+    assert verdict.costs is not None and verdict.costs.answer is None
+    assert verdict.costs.about == "it failed (AttributeError: 'int' object has no attribute 'median_ms')"
 
 
 def test_openvino_agrees_or_says_how_to_get_it(model: Path) -> None:

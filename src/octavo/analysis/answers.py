@@ -3,7 +3,7 @@
 The proof shows that a file holds the table's numbers. But the table can be wrong for the network: one constant or one
 mask can widen a range so much that the outputs are noise. So both models run on the same samples, and every output is
 compared. An output that is a concatenation is compared part by part, because the error of a part with large values
-hides a part with small values.
+hides a part with small values. Decoded boxes are compared by what they cover.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis.box_outputs import places_of
 from octavo.analysis.compare import compare
+from octavo.analysis.tasks.detection import Detection
+from octavo.analysis.tasks.task import Run
 from octavo.base.artefact import Artefact
 from octavo.base.evenly import evenly
 from octavo.base.stats import decibels
@@ -205,14 +208,25 @@ def answers(
     places = sampled(len(samples))
     chosen = [samples[place] for place in places]
     ports = outputs_of(before)
-    wanted = _outputs(before, chosen) if known is None else _stacked(ports, [known[place] for place in places])
+    wanted = _outputs(before, chosen) if known is None else stacked(ports, [known[place] for place in places])
     given = _outputs(after, chosen)
     names = [port.label for port in ports]
     found: list[OutputAnswer] = []
-    for index, name, real, int8 in zip(before.outputs, names, wanted, given, strict=True):
-        found += _of_output(before, index, name, real, int8)
+    boxes: tuple[int, ...] = ()
+    if places_of(before) is not None:
+        boxes = Detection().read(before)
+        found.append(_answer("boxes", None, *(_covered(before, outputs) for outputs in (wanted, given))))
+    for place, (index, name, real, int8) in enumerate(zip(before.outputs, names, wanted, given, strict=True)):
+        if place not in boxes:
+            found += _of_output(before, index, name, real, int8)
     made = Answers(len(chosen), tuple(found))
     return made if made.hold else replace(made, tensor=_first(before, after, chosen[:8]))
+
+
+def _covered(graph: Graph, outputs: Sequence[Array]) -> Array:
+    """What the boxes of each sample cover: they come in the order of their scores, of which two may swap."""
+    runs = (Run([output[place] for output in outputs], lambda: np.zeros(0)) for place in range(len(outputs[0])))
+    return np.stack([Detection().signal(graph, run) for run in runs])
 
 
 def _of_output(graph: Graph, index: int, name: str, real: Array, int8: Array) -> list[OutputAnswer]:
@@ -264,14 +278,7 @@ def _outputs(graph: Graph, samples: Sequence[Array | tuple[Array, ...]]) -> list
         )
         for item in samples
     ]
-    kept: dict[int, list[Array]] = {}
-    model.each(encoded, lambda place, outputs: kept.__setitem__(place, [one[0].copy() for one in outputs]))
-    return _stacked(model.outputs, [kept[place] for place in range(len(samples))])
-
-
-def _stacked(ports: Sequence[Port], raw: Sequence[Sequence[Array]]) -> list[Array]:
-    """The reals of every output, stacked over the samples, from the raw outputs of each sample."""
-    return [port.decode(np.stack([outputs[at] for outputs in raw])) for at, port in enumerate(ports)]
+    return model.run_all(encoded)
 
 
 def _classes(graph: Graph, index: int) -> bool:

@@ -24,7 +24,7 @@ from octavo.base.errors import DataError, ModelError
 from octavo.base.metric import Metric
 from octavo.base.stats import decibels
 from octavo.quantization.observers import Images
-from octavo.runtime.litert import KERNEL_NAMES, Kernels, interpreter
+from octavo.runtime.litert import KERNEL_NAMES, Kernels, clear_unfilled, interpreter
 from octavo.tflite.graph import Graph, Op, Tensor, as_codes, as_stored
 from octavo.tflite.lookup import looked_up
 from octavo.tflite.op_table import FUSED, LOOKED_UP, STORAGE, activation, row, takes_bytes
@@ -467,7 +467,7 @@ class _Runner:
     """An interpreter from arrays to arrays, by the file's own order of inputs and outputs."""
 
     def __init__(self, graph: Graph, kernels: Kernels) -> None:
-        self._name = graph.name
+        self._graph = graph
         self._inputs = [graph.tensors[index] for index in graph.inputs]
         self._outputs = [graph.tensors[index] for index in graph.outputs]
         self._made = made = interpreter(graph.content, kernels)
@@ -484,11 +484,13 @@ class _Runner:
             params = tensor.qparams
             raw = values.astype(tensor.dtype) if params is None else as_stored(params.quantize(values), tensor.dtype)
             self._made.set_tensor(tensor.index, raw)
-        with border(f"LiteRT cannot run {self._name}", kind=ModelError):
+        with border(f"LiteRT cannot run {self._graph.name}", kind=ModelError):
             self._made.invoke()
+        found = [view() for view in self._exits]
+        clear_unfilled(self._graph, found)
         return [
-            view() if tensor.qparams is None else as_codes(view())
-            for tensor, view in zip(self._outputs, self._exits, strict=True)
+            values if tensor.qparams is None else as_codes(values)
+            for tensor, values in zip(self._outputs, found, strict=True)
         ]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from octavo.analysis.evaluation import Disagreement
+from octavo.analysis.tasks.detection import DetectionScores
 from octavo.analysis.tasks.segmentation import IGNORED, SegmentationScores
 from octavo.analysis.tasks.task import Example, Scores
 from octavo.data.columns import Columns
@@ -48,7 +49,7 @@ def shown(samples: ImageSet, before: Scores, after: Scores, item: Example) -> Di
 
 
 def _picture(samples: ImageSet, before: Scores, after: Scores, place: int) -> str | None:
-    """A PNG as a data URI; for segmentation the image and its masks; None for samples that are not pictures."""
+    """A PNG as a data URI; with masks or boxes where the task has them; None for samples that are not pictures."""
     panels = []
     image = None if isinstance(samples.images, Columns) else samples.images[place]
     if image is not None and image.dtype == np.uint8:
@@ -56,6 +57,10 @@ def _picture(samples: ImageSet, before: Scores, after: Scores, place: int) -> st
     if isinstance(before, SegmentationScores) and isinstance(after, SegmentationScores):
         masks = [] if before.truth is None else [before.truth[place]]
         panels += [_coloured(mask) for mask in (*masks, before.masks[place], after.masks[place])]
+    if panels and isinstance(before, DetectionScores) and isinstance(after, DetectionScores):
+        truth = [] if before.truth is None else [(before.right(place), 4)]
+        drawn = [*truth, (before.drawn(place), 5), (after.drawn(place), 5)]
+        panels = [_boxed(panels[0], boxes, column) for boxes, column in drawn]
     if not panels:
         return None
     for panel in panels:
@@ -68,6 +73,25 @@ def _picture(samples: ImageSet, before: Scores, after: Scores, place: int) -> st
     stream = io.BytesIO()
     joined.save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _boxed(picture: Image.Image, boxes: Array, column: int) -> Image.Image:
+    """A picture in the size that is shown, with boxes in the colours of their classes.
+
+    Args:
+        picture: The picture.
+        boxes: Corners as shares of its sides, and more, ``(boxes, columns)``.
+        column: Which column holds the class.
+    """
+    scale = _SIDE / max(picture.size)
+    made = picture.resize((max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)))
+    pen = ImageDraw.Draw(made)
+    for row in boxes:
+        top, left, bottom, right = row[:4] * np.tile([made.height - 1, made.width - 1], 2)
+        # Black, the first colour, is hard to see on a picture.
+        colour = _COLOURS[1 + int(row[column]) % (len(_COLOURS) - 1)]
+        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=2)
+    return made
 
 
 def _coloured(mask: Array) -> Image.Image:

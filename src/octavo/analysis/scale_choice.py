@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis.evaluate import evaluate
-from octavo.analysis.tasks.choose import task_for
 from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.analysis.tasks.task import Scores, classes_of
+from octavo.analysis.understood import understood
 from octavo.base.errors import DataError
 from octavo.base.evenly import evenly
-from octavo.base.progress import Progress
+from octavo.base.progress import Progress, Silent
 from octavo.base.stats import paired_difference, proportion
 from octavo.data.columns import Columns
 from octavo.data.dataset import ImageSet, OctavoWarning
@@ -28,7 +28,7 @@ from octavo.data.preprocess import Preprocess
 from octavo.recipe.options import Inputs
 from octavo.runtime.litert import Model
 from octavo.source.classes import class_names, outputs_of, to_calibrate
-from octavo.source.load import Loaded, output_of, preprocess_for, scale_is_known, task_of
+from octavo.source.load import Loaded, preprocess_for, scale_is_known
 from octavo.tflite.graph import Graph
 
 Scale = tuple[float, float]
@@ -201,7 +201,7 @@ def _scored(loaded: Loaded, inputs: Inputs, images: ImageSet) -> tuple[Scale, st
     """
     if images.truth is None or len(images) < _FEWEST:
         return None
-    task = task_for(inputs.task or task_of(loaded), loaded.graph, images, output=output_of(loaded, inputs))
+    images, task = understood(loaded, images, inputs, Silent(), calibrate=True)
     chosen = images.take(evenly(len(images), _MOST))
     scores: dict[Scale, Scores] = {
         scale: evaluate(loaded.graph, chosen, preprocess_for(loaded, replace(inputs, scale=scale)), task=task)

@@ -10,9 +10,11 @@ from octavo.analysis.tasks.single_label import SingleLabel
 from octavo.analysis.tasks.task import Task
 from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
+from octavo.data.encoded_inputs import Feed
 from octavo.recipe.options import Inputs
+from octavo.runtime.litert import inputs_of
 from octavo.source.classes import boxes_in_model_order, class_names, in_model_order, to_calibrate
-from octavo.source.load import Loaded, output_of, task_of
+from octavo.source.load import Loaded, output_of, preprocess_for, task_of
 
 
 def understood(
@@ -31,9 +33,11 @@ def understood(
         The images, their classes in the model's order if the task has one class per image, and the task.
 
     Raises:
-        DataError: The images' classes are not the model's.
+        DataError: The images do not fit the model's inputs, or their classes are not the model's.
         OctavoError: There is no such task.
     """
+    # What does not fit the inputs is no matter of labels, of which the next lines may warn.
+    Feed(images, preprocess_for(loaded, inputs), [port.real for port in inputs_of(loaded.graph)])
     output = output_of(loaded, inputs)
     task = task_for(inputs.task or task_of(loaded), loaded.graph, images, progress, output)
     if not calibrate:

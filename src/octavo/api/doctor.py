@@ -23,6 +23,7 @@ _PACKAGES = (
         "litert-converter",
         "onnx",
         "onnx2tf",
+        "pycocotools",
         "openvino",
         "ethos-u-vela",
         "tflite-micro",

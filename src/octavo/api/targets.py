@@ -8,7 +8,7 @@ from typing import Unpack, get_args
 
 import numpy as np
 
-from octavo.analysis.tasks.choose import by_outputs
+from octavo.analysis.tasks.choose import by_outputs, place_of
 from octavo.api.opened import opened, scale_of
 from octavo.api.samples import draw_samples
 from octavo.base.errors import ModelError, OctavoError
@@ -21,7 +21,7 @@ from octavo.rewrite.slim import encoded as raw_of
 from octavo.runtime.litert import Kernels
 from octavo.runtime.litert import inputs_of as ports_of
 from octavo.source.classes import class_names
-from octavo.source.load import load_model, task_of
+from octavo.source.load import load_model, output_of, task_of
 
 
 def targets(
@@ -65,6 +65,9 @@ def targets(
     encoded = samples.inputs
     if preprocess is not None:
         encoded = raw_of(ports_of(loaded.graph)[0], preprocess, np.asarray(samples.inputs))
-    name = inputs.task or task_of(loaded) or by_outputs(loaded.graph, class_names(loaded, inputs)).name
-    trial = trial_of(path, loaded.graph, encoded, name == "single-label", samples.labels)
+    output = output_of(loaded, inputs)
+    place = None if output is None else place_of(loaded.graph, output)
+    name = inputs.task or task_of(loaded) or by_outputs(loaded.graph, class_names(loaded, inputs), place).name
+    classes = (place or 0) if name == "single-label" else None
+    trial = trial_of(path, loaded.graph, encoded, classes, samples.labels)
     return Survey(tuple(ask(trial, targets or every(), progress.say)))

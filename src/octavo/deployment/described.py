@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from octavo.analysis.tasks.choose import scored
 from octavo.analysis.tasks.task import gives_probabilities
 from octavo.base.errors import ModelError
 from octavo.data.preprocess import Preprocess
@@ -34,8 +35,8 @@ def described(graph: Graph, sidecar: Sidecar) -> Graph:
         ProofError: An output changed on some kernel family.
     """
     # A single output is the probability of the second class.
-    count = graph.tensors[graph.outputs[0]].shape[-1]
-    files = {LABELS: labels(sidecar.classes[-count:]).encode()} if sidecar.classes else {}
+    count = graph.tensors[graph.outputs[scored(graph, sidecar.output)]].shape[-1]
+    files = {LABELS: labels(sidecar.classes[-count:]).encode()} if _names_outputs(sidecar) else {}
     made = attach(graph, contents(graph, sidecar), files, Sharing())
     equality.prove(graph, made, sidecar.preprocess, f"{graph.name} with metadata")
     return made
@@ -82,7 +83,8 @@ def contents(graph: Graph, sidecar: Sidecar) -> dict[str, Any]:
     if sidecar.preprocess is not None:
         inputs = [_image(sidecar.preprocess)]
     outputs = [_tensor(port.label, "") for port in ways_out]
-    outputs[0] = _answer(graph, sidecar, ways_out[0].label)
+    place = scored(graph, sidecar.output)
+    outputs[place] = _answer(graph, sidecar, place, ways_out[place].label)
     return {
         "name": title(sidecar),
         "description": f"{filled(words_of(sidecar).about, sidecar)} Written by Octavo.",
@@ -103,11 +105,16 @@ def _image(preprocess: Preprocess) -> dict[str, Any]:
     }
 
 
-def _answer(graph: Graph, sidecar: Sidecar, name: str) -> dict[str, Any]:
-    """The first output, with the labels where it stands for classes."""
-    if not sidecar.classes:
+def _names_outputs(sidecar: Sidecar) -> bool:
+    """Whether the classes are those that the numbers of an output stand for; a detector gives the class of each box."""
+    return len(sidecar.classes) > 0 and sidecar.task != "detection"
+
+
+def _answer(graph: Graph, sidecar: Sidecar, place: int, name: str) -> dict[str, Any]:
+    """The output that is scored, with the labels where it stands for classes."""
+    if not _names_outputs(sidecar):
         return _tensor(name, words_of(sidecar).answer)
-    name = "probability" if gives_probabilities(graph) else "logit"
+    name = "probability" if gives_probabilities(graph, place) else "logit"
     each = " of every pixel" if sidecar.task == "segmentation" else ""
     files = [{"name": LABELS, "description": "The classes, one a line.", "type": "TENSOR_AXIS_LABELS"}]
     return _tensor(name, f"The {name} of each class{each}.") | {"associated_files": files}

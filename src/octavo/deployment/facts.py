@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from octavo.analysis.box_outputs import places_of
+from octavo.analysis.tasks.choose import scored
 from octavo.analysis.tasks.task import gives_probabilities
 from octavo.runtime.litert import Port, inputs_of, outputs_of
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import WHOLE, Graph
 
-# Tasks whose outputs stand for classes, which ``labels.txt`` names.
+# Tasks whose scored output stands for classes, which ``labels.txt`` names.
 NAMED = ("single-label", "multi-label", "segmentation")
 
 
@@ -22,29 +25,33 @@ def facts(graph: Graph, sidecar: Sidecar) -> dict[str, Any]:
 
     Returns:
         A JSON value: the fields of `Preprocess` for a model that takes an image; ``window_step`` for one that takes
-        recordings in windows; ``output``, the meaning of the first
-        output's numbers; ``task``; and ``inputs`` and ``outputs`` in the model's order, which is not the runtime's.
+        recordings in windows; ``output``, the meaning of the first output's numbers; ``task``; ``inputs`` in the model's order, which is not the runtime's; ``outputs`` likewise,
+        after the one that is scored; and, for a detector, ``boxes``: which of the outputs hold what.
     """
+    place = 0 if sidecar.task == "detection" else scored(graph, sidecar.output)
+    ports = [_port(*pair) for pair in zip(graph.outputs, outputs_of(graph), strict=True)]
+    found = places_of(graph, told=True) if sidecar.task == "detection" else None
     images = {} if sidecar.preprocess is None else sidecar.preprocess.to_json()
     recordings = {} if sidecar.windows is None else {"window_step": sidecar.windows.step}
     return (
         images
         | recordings
         | {
-            "output": _output(graph, sidecar),
+            "output": _output(graph, sidecar, place),
             "task": sidecar.task,
             "inputs": [_port(*pair) for pair in zip(graph.inputs, inputs_of(graph), strict=True)],
-            "outputs": [_port(*pair) for pair in zip(graph.outputs, outputs_of(graph), strict=True)],
+            "outputs": [ports.pop(place), *ports],
         }
+        | ({} if found is None else {"boxes": asdict(found)})
     )
 
 
-def _output(graph: Graph, sidecar: Sidecar) -> str:
+def _output(graph: Graph, sidecar: Sidecar, place: int) -> str:
     if sidecar.task not in NAMED:
         return "numbers"
-    if graph.tensors[graph.outputs[0]].dtype in WHOLE:
+    if graph.tensors[graph.outputs[place]].dtype in WHOLE:
         return "classes"
-    return "probabilities" if gives_probabilities(graph) else "logits"
+    return "probabilities" if gives_probabilities(graph, place) else "logits"
 
 
 def _port(tensor: int, port: Port) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack, get_args
 
 from octavo.analysis.evaluation import Evaluation
-from octavo.analysis.tasks.choose import by_outputs, task_named
+from octavo.analysis.tasks.choose import by_outputs, scored, task_named
 from octavo.base.artefact import Artefact
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.files import check_file, check_new_folder, making_folder, replacing, sha256
@@ -31,7 +31,7 @@ from octavo.recipe.choices import TaskName
 from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.runtime.litert import Kernels
 from octavo.source.classes import class_names, outputs_of
-from octavo.source.load import Loaded, load_model, preprocess_for, scale_is_known, task_of, windows_of
+from octavo.source.load import Loaded, load_model, output_of, preprocess_for, scale_is_known, task_of, windows_of
 from octavo.source.own_model import OwnModel
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import WHOLE, Graph
@@ -136,7 +136,8 @@ def deploy(
         sidecar = replace(sidecar, windows=drawn[0].windows)
     loaded = replace(loaded, sidecar=sidecar)
     _check_classes(loaded.graph, sidecar)
-    classifies_images = sidecar.preprocess is not None and sidecar.task == "single-label"
+    first = scored(loaded.graph, sidecar.output) == 0
+    classifies_images = sidecar.preprocess is not None and sidecar.task == "single-label" and first
     if not classifies_images:
         _refuse(loaded.graph, {"web": web is not None, "mediapipe": mediapipe})
         progress.say("Left out: classify.c and model_facts.h, which are for image classifiers.")
@@ -193,29 +194,32 @@ def _belongs(loaded: Loaded, inputs: Inputs, measured: TaskName | None, progress
     """
     graph, classes = loaded.graph, class_names(loaded, inputs)
     task = inputs.task or measured or task_of(loaded)
-    if task is None and classes and (outputs_of(graph) is not None or _gives_the_class(graph)):
+    if task is None and classes and (outputs_of(graph) is not None or _gives_the_class(graph, 0)):
         task = "single-label"
+    output = output_of(loaded, inputs)
+    place = scored(graph, output)
     if task is None:
-        found = by_outputs(graph, classes)
+        found = by_outputs(graph, classes, None if output is None else place)
         task = found.name
         if task != "single-label":
             progress.say(f"Task: {task}, because {found.because}. `task` sets another.")
     task_named(task)
     if task in NAMED and task != "single-label" and not classes:
         # Without names they are numbers, as everywhere.
-        classes = tuple(map(str, range(_count(graph, task))))
-    return Sidecar(preprocess_for(loaded, inputs), classes if task in NAMED else (), task, windows_of(loaded))
+        classes = tuple(map(str, range(_count(graph, task, place))))
+    named = classes if task in (*NAMED, "detection") else ()
+    return Sidecar(preprocess_for(loaded, inputs), named, task, windows_of(loaded), output)
 
 
-def _gives_the_class(graph: Graph) -> bool:
-    """Whether the first output is one whole number, as ARG_MAX gives it."""
-    given = graph.tensors[graph.outputs[0]]
+def _gives_the_class(graph: Graph, place: int) -> bool:
+    """Whether an output is one whole number, as ARG_MAX gives it."""
+    given = graph.tensors[graph.outputs[place]]
     return given.dtype in WHOLE and math.prod(given.shape[1:]) == 1
 
 
-def _count(graph: Graph, task: TaskName) -> int:
-    """How many classes or labels the first output stands for."""
-    given = graph.tensors[graph.outputs[0]]
+def _count(graph: Graph, task: TaskName, place: int) -> int:
+    """How many classes or labels an output stands for."""
+    given = graph.tensors[graph.outputs[place]]
     if task == "segmentation":
         return max(given.shape[-1], 2) if len(given.shape) == 4 else 2
     count = math.prod(given.shape[1:])
@@ -229,15 +233,16 @@ def _check_graph(loaded: Loaded) -> None:
 
 
 def _check_classes(graph: Graph, sidecar: Sidecar) -> None:
-    given, task = graph.tensors[graph.outputs[0]], sidecar.task
+    place, task = scored(graph, sidecar.output), sidecar.task
+    given = graph.tensors[graph.outputs[place]]
     if task not in NAMED:
         return
-    if task == "single-label" and _gives_the_class(graph):
+    if task == "single-label" and _gives_the_class(graph, place):
         raise ModelError(
             f"{graph.name} outputs the class itself ({given.dtype}), but the folder's programs show scores.",
             "Export the model without its ARG_MAX, and quantize that.",
         )
-    count = _count(graph, task)
+    count = _count(graph, task, place)
     if given.dtype not in WHOLE and len(sidecar.classes) != count:
         raise ModelError(
             f"{graph.name} tells {count} classes apart, and {len(sidecar.classes)} are named.",
@@ -301,7 +306,7 @@ def _fill(
         "model_data.h": carray.header(bare),
         "model_data.cc": carray.source(graph.content),
     }
-    if sidecar.task in NAMED:
+    if sidecar.task in NAMED or sidecar.classes:
         texts[LABELS] = labels(sidecar.classes)
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8", newline="\n")

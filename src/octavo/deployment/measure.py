@@ -29,7 +29,7 @@ def measure(
     after: Path,
     feed: Feed,
     asked: DeploymentRecipe,
-    classified: bool = True,
+    classes: int | None = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Deployment:
     """Times two models side by side, and checks the second on the targets.
@@ -41,7 +41,7 @@ def measure(
         after: The int8 `.tflite`.
         feed: Images to run on the targets, encoded for `after`.
         asked: What to measure.
-        classified: Whether the first output tells classes apart.
+        classes: Which output tells classes apart; None if none does.
         say: Called with a line before each step.
     """
     paths = [before, after]
@@ -53,7 +53,7 @@ def measure(
         benchmark=timed,
         not_timed=failed,
         images=len(feed),
-        targets=_asked(models[1], feed, targets, classified, say) if asked.targets else None,
+        targets=_asked(models[1], feed, targets, classes, say) if asked.targets else None,
     )
 
 
@@ -89,12 +89,12 @@ def _targets(timed: Benchmark | None, name: str, browser: bool) -> list[Target]:
 
 
 def _asked(
-    model: tuple[Path, Graph], feed: Feed, targets: Sequence[Target], classified: bool, say: Callable[[str], None]
+    model: tuple[Path, Graph], feed: Feed, targets: Sequence[Target], classes: int | None, say: Callable[[str], None]
 ) -> list[Verdict]:
     path, graph = model
     inputs = feed[:]
     # Some of the images may have trained the model, so labels are left out: only agreement with LiteRT is checked.
-    trial = trial_of(path, graph, inputs, classified, labels=None)
+    trial = trial_of(path, graph, inputs, classes, labels=None)
     verdicts = ask(trial, targets, say)
     if any(isinstance(target, Browser) for target in targets):
         return verdicts

@@ -38,6 +38,10 @@ MOST_RECORDING = 1 << 28
 MOST_SECONDS = 30
 # How many numbers a line shows; --json has all of them.
 SHOWN = 8
+# Boxes with a lower score are left out, also by --json: they are mostly noise.
+LEAST_SCORE = 0.3
+# Corners of boxes above this are pixels of the model's input, and not shares of its sides.
+MOST_SHARE = 2
 
 
 class RefusedError(Exception):
@@ -86,6 +90,10 @@ def _facts(folder: Path) -> dict[str, Any]:
         }
         if "window_step" in facts:
             right["window_step"] = type(facts["window_step"]) is int and facts["window_step"] > 0
+        if facts["task"] == "detection":
+            wanted, most = facts["boxes"], len(facts["outputs"])
+            given = [wanted["boxes"], wanted["scores"], *(wanted[name] or 0 for name in ("classes", "count"))]
+            right["boxes"] = all(type(place) is int and 0 <= place < most for place in given)
         if "size" in facts:
             low, high = facts["scale"]
             right |= {
@@ -348,7 +356,8 @@ class Model:
         from ai_edge_litert.interpreter import Interpreter
 
         self.facts = _facts(folder)
-        self.labels = _labels(folder) if self.facts["task"] in NAMED else []
+        named = self.facts["task"] in NAMED or (self.facts["task"] == "detection" and (folder / "labels.txt").is_file())
+        self.labels = _labels(folder) if named else []
         try:
             with _quiet():
                 self._runtime = Interpreter(model_content=_read(folder, "model.tflite"), num_threads=1)
@@ -522,6 +531,25 @@ def anomaly(model: Model, run: Run, given: argparse.Namespace) -> Answer:
     return Answer({"score": score}, f"anomaly score {score:.4g}")
 
 
+def detection(model: Model, run: Run, given: argparse.Namespace) -> Answer:
+    """The boxes with a score of 0.3 or more, the highest first; corners as shares of the picture's sides."""
+    import numpy as np
+
+    places = model.facts["boxes"]
+    boxes = run.outputs[places["boxes"]].reshape(-1, 4)
+    if boxes.max(initial=0) > MOST_SHARE:
+        boxes = boxes / np.tile(run.inputs[0].shape[:2], 2)
+    scores = run.outputs[places["scores"]].reshape(len(boxes), -1)
+    classes = scores.argmax(axis=1) if places["classes"] is None else run.outputs[places["classes"]].ravel().round()
+    best = scores.max(axis=1)
+    count = len(boxes) if places["count"] is None else int(run.outputs[places["count"]].ravel()[0].round())
+    order = [int(place) for place in np.argsort(-best[:count], kind="stable") if best[place] >= LEAST_SCORE]
+    found = [(_name(model.labels, int(classes[place])), float(best[place]), boxes[place].tolist()) for place in order]
+    lines = (f"{name} {score:.0%} at {_words(box)}" for name, score, box in found)
+    value = [dict(zip(("class", "score", "box"), item, strict=True)) for item in found]
+    return Answer({"boxes": value}, "; ".join(lines) or "nothing")
+
+
 def outputs(model: Model, run: Run, given: argparse.Namespace) -> Answer:
     """All outputs as they are."""
     pairs = list(zip(model.outputs, run.outputs, strict=True))
@@ -536,6 +564,7 @@ ANSWERS: dict[str, Callable[[Model, Run, argparse.Namespace], Answer]] = {
     "multi-label": multi_label,
     "regression": regression,
     "segmentation": segmentation,
+    "detection": detection,
     "anomaly": anomaly,
     "outputs": outputs,
 }

@@ -60,6 +60,16 @@ WORDS: Mapping[str, Words] = {
         limits=("Every pixel gets one of its {classes} classes, also where the {sample} shows something else.",),
         use="Segmenting {sample}s",
     ),
+    "detection": Words(
+        title="Object detector",
+        about="Finds objects in a {sample}: a box, a class and a score for each.",
+        answer="One of the outputs of boxes, scores and classes.",
+        limits=(
+            "It finds objects of the classes it was trained on only, and may find some where there are none. "
+            "`predict.py` gives boxes with a score of 0.3 or more; the right limit depends on the use.",
+        ),
+        use="Finding objects in {sample}s",
+    ),
     "anomaly": Words(
         title="Anomaly detector",
         about="Rebuilds its input: the error is the anomaly score.",

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from octavo.analysis.tasks.detection import SHOWN
 from octavo.base.artefact import Artefact
 from octavo.base.border import parse_json, parse_yaml
 from octavo.base.errors import OctavoError
@@ -124,6 +125,7 @@ def _context(facts: Facts, found: list[Finding], made: dict[str, Table], drawn: 
         said.setdefault(finding.topic, []).append(finding)
     return {
         "facts": facts,
+        "box_score": SHOWN,
         "alike": Figures(facts.evaluation.likeness),
         "recipe": recipe,
         "title": recipe.title or recipe.name,

@@ -20,6 +20,7 @@ from octavo.analysis.evaluate import compare, evaluate, model_score
 from octavo.analysis.evaluation import Delivery, Evaluation, ModelEvaluation, PairComparison
 from octavo.analysis.gallery import shown
 from octavo.analysis.scale_choice import choose_scale
+from octavo.analysis.tasks.choose import place_of
 from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.analysis.tasks.task import Scores, Task
 from octavo.analysis.understood import understood
@@ -618,9 +619,12 @@ class _Run:
 
     def _deployment(self) -> None:
         before, after = (self.out / f"{name}.tflite" for name in ("float", "int8"))
-        feed = self._feed(self._others(TRIED), Graph.read(after))
-        classified = self._read(Evaluation).task == "single-label"
-        self._write(measure.measure(before, after, feed, self.recipe.deployment, classified, self.progress.say))
+        graph = Graph.read(after)
+        output = output_of(Loaded(graph, self.known), self._inputs)
+        place = 0 if output is None else place_of(graph, output)
+        classes = place if self._read(Evaluation).task == "single-label" else None
+        feed = self._feed(self._others(TRIED), graph)
+        self._write(measure.measure(before, after, feed, self.recipe.deployment, classes, self.progress.say))
 
     def _pairs(self, scores: dict[str, Scores]) -> list[PairComparison]:
         """Every other model against the float one, and int8 against every other, image by image."""

@@ -194,7 +194,9 @@ class Model:
 
     def _read(self, exits: Sequence[Callable[[], Array]]) -> list[Array]:
         with border(f"LiteRT cannot run {self.graph.name}", kind=ModelError):
-            return [view() for view in exits]
+            outputs = [view() for view in exits]
+        clear_unfilled(self.graph, outputs)
+        return outputs
 
     def run(
         self,
@@ -217,6 +219,16 @@ class Model:
         self.each(batch, keep)
         return port.decode(results)
 
+    def run_all(self, batch: Sequence[Array | tuple[Array, ...]] | Array) -> list[Array]:
+        """Raw inputs in, reals out: every output for every item, float32.
+
+        Args:
+            batch: As in `each`.
+        """
+        found: dict[int, list[Array]] = {}
+        self.each(batch, lambda place, outputs: found.__setitem__(place, [one[0].copy() for one in outputs]))
+        return stacked(self.outputs, [found[place] for place in range(len(batch))])
+
     def predict(self, real: Array) -> Array:
         """Reals in, reals out: the first output for every item, float32.
 
@@ -224,6 +236,33 @@ class Model:
             real: Preprocessed images, ``(N, height, width, channels)``.
         """
         return self.run(self.input.encode(real))
+
+
+def stacked(ports: Sequence[Port], raw: Sequence[Sequence[Array]]) -> list[Array]:
+    """The reals of every output, stacked over samples.
+
+    Args:
+        ports: The outputs.
+        raw: The raw outputs of each sample, without the batch axis.
+    """
+    return [port.decode(np.stack([outputs[at] for outputs in raw])) for at, port in enumerate(ports)]
+
+
+def clear_unfilled(graph: Graph, outputs: Sequence[Array]) -> None:
+    """Sets what an op never wrote to 0, in the outputs of one run, which are changed in place.
+
+    TFLite_Detection_PostProcess writes as many boxes as it finds. What it leaves is whatever was in memory, so that two
+    runs on one input differ, and values may be NaN.
+
+    Args:
+        graph: The model.
+        outputs: Its raw outputs.
+    """
+    for op in graph.unfilled:
+        if set(op.outputs) <= set(graph.outputs):
+            *lists, count = (outputs[graph.outputs.index(index)] for index in op.outputs)
+            for values in lists:
+                values[:, int(count.flat[0]) :] = 0
 
 
 def _port(graph: Graph, index: int) -> Port:

@@ -171,9 +171,13 @@ def to_calibrate(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None)
 
 
 def names_for(loaded: Loaded, images: ImageSet, inputs: Inputs | None = None) -> tuple[str, ...]:
-    """The class names for a model's sidecar: its own, else those of images that `in_model_order` returned."""
-    names = class_names(loaded, inputs)
-    return names or (images.classes if len(images.classes) == outputs_of(loaded.graph) else ())
+    """The class names for a model's sidecar: its own, else those of images that `in_model_order` returned.
+
+    A detector has several outputs, none of which tells how many classes there are: those of the boxes are taken.
+    """
+    boxes = len(loaded.graph.outputs) > 1 and images.labels is None and images.truth is not None
+    fits = boxes or len(images.classes) == outputs_of(loaded.graph)
+    return class_names(loaded, inputs) or (images.classes if fits else ())
 
 
 def _names_for(loaded: Loaded, images: ImageSet, inputs: Inputs | None) -> tuple[str, ...]:

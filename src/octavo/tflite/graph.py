@@ -291,6 +291,11 @@ class Graph:
         return tuple(index for index, raw in enumerate(self._subgraph.tensors) if raw.sparsity is not None)
 
     @cached_property
+    def unfilled(self) -> tuple[Op, ...]:
+        """The ops that write their outputs in part: their last output is the number of items that they wrote."""
+        return tuple(op for op in self.ops if op.kind == "CUSTOM:TFLite_Detection_PostProcess")
+
+    @cached_property
     def consumers(self) -> dict[int, tuple[Op, ...]]:
         """The ops that read each tensor, in execution order."""
         readers: dict[int, list[Op]] = {}

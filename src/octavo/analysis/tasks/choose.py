@@ -105,6 +105,15 @@ def place_of(graph: Graph, output: str) -> int:
     return found[0]
 
 
+def scored(graph: Graph, output: str | None) -> int:
+    """The position of the output that is scored: that of the name, or the first if there is none.
+
+    Raises:
+        OctavoError: There is no such output.
+    """
+    return 0 if output is None else place_of(graph, output)
+
+
 def _say_unread(task: Task, graph: Graph, progress: Progress) -> None:
     """Names the outputs that are not scored."""
     ports = outputs_of(graph)

@@ -110,8 +110,11 @@ class DetectionScores(Bootstrapped):
         return arrays_of(self.boxes, self.truth)
 
     def changed(self, after: Self) -> list[Example]:
-        """The images on which boxes differ, the largest share of them first."""
+        """The images on which boxes differ: those with the largest share of boxes that one model alone gives first."""
         both, every = self._shared(after)
+        alone = 1 - 2 * both / np.maximum(every, 1) - (every == 0)
+        # Among equal shares, those whose boxes moved most.
+        moved = [np.abs(covered(one) - covered(two)).mean() for one, two in zip(self.boxes, after.boxes, strict=True)]
         return [
             Example(
                 place,
@@ -119,7 +122,7 @@ class DetectionScores(Bootstrapped):
                 self._words(self.drawn(place)[:, 5]),
                 self._words(after.drawn(place)[:, 5]),
             )
-            for place in most_moved(1 - 2 * both / np.maximum(every, 1) - (every == 0))
+            for place in most_moved(100 * alone + moved)
         ]
 
     def _words(self, classes: Array) -> str:
@@ -152,9 +155,10 @@ class Detection(Task):
         boxes = np.asarray(run.outputs[found.boxes], np.float32).reshape(-1, 4)
         scores = np.asarray(run.outputs[found.scores], np.float32).reshape(len(boxes), -1)
         classes = scores.argmax(axis=1) if found.classes is None else run.outputs[found.classes].ravel().round()
-        made = np.concatenate([boxes, scores.max(axis=1)[:, None], np.asarray(classes, np.float32)[:, None]], axis=1)
+        made = np.column_stack([boxes, scores.max(axis=1), np.asarray(classes, np.float32)])
         if found.count is not None:
-            made[int(run.outputs[found.count].ravel()[0].round()) :, 4:] = 0, NO_BOX
+            # What is behind them was never written.
+            made[int(run.outputs[found.count].ravel()[0].round()) :] = 0, 0, 0, 0, 0, NO_BOX
         return np.asarray(made[np.argsort(-made[:, 4], kind="stable")[:MOST]])
 
     def read(self, graph: Graph) -> tuple[int, ...]:

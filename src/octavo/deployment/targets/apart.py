@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 from octavo.base import child, limits, trial
-from octavo.deployment.targets.target import Answer, Target, Trial
+from octavo.base.border import cause
+from octavo.deployment.targets.target import Answer, Target, TargetError, Trial
 
 # Besides the time for the model itself, since each image runs, some on unoptimized kernels.
 _SECONDS_PER_IMAGE = 5
@@ -51,7 +52,7 @@ class Apart:
             given.write_bytes(pickle.dumps((self._target, question, asked)))
             command = child.module_command("octavo.deployment.targets.apart", given, answer)
             if trial.survived(command, "the model", seconds, self.name).returncode:
-                raise RuntimeError(answer.read_text("utf-8"))
+                raise TargetError(answer.read_text("utf-8"))
             return Answer(*json.loads(answer.read_text("utf-8")))
 
 
@@ -60,7 +61,7 @@ def _answer(given: str, answer: str) -> int:
     try:
         made = getattr(target, question)(asked)
     except Exception as error:  # as in `octavo.deployment.targets.ask`
-        Path(answer).write_text(f"{type(error).__name__}: {error}", "utf-8")
+        Path(answer).write_text(cause(error), "utf-8")
         return 2
     Path(answer).write_text(json.dumps([made.answer, made.about, made.facts]), "utf-8")
     return 0

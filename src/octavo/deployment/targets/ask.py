@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 
+from octavo.base.border import cause
 from octavo.deployment.targets.apart import Apart
 from octavo.deployment.targets.browser import Browser
 from octavo.deployment.targets.edgetpu import EdgeTPU
@@ -12,7 +13,7 @@ from octavo.deployment.targets.ethosu import EthosU
 from octavo.deployment.targets.litert import LiteRT
 from octavo.deployment.targets.micro import Micro
 from octavo.deployment.targets.openvino import OpenVINO
-from octavo.deployment.targets.target import Answer, Target, Trial, Verdict
+from octavo.deployment.targets.target import Answer, Target, TargetError, Trial, Verdict
 
 
 def every() -> list[Target]:
@@ -50,5 +51,4 @@ def _answer(question: Callable[[Trial], Answer], trial: Trial, failed: bool | No
     try:
         return question(trial)
     except Exception as error:
-        last = " ".join(str(error).split())[:200]
-        return Answer(failed, f"it failed ({type(error).__name__}{f': {last}' if last else ''})")
+        return Answer(failed, f"it failed ({error if isinstance(error, TargetError) else cause(error)})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from octavo.base.errors import ModelError
-from octavo.deployment.targets.target import Answer, Trial, agreement, first_outputs, timed
+from octavo.deployment.targets.target import Answer, Trial, agreement, all_outputs, timed
 from octavo.runtime.benchmark import undelegated
 from octavo.runtime.litert import Kernels, Latency, Model, interpreter, latency
 
@@ -41,7 +41,7 @@ class LiteRT:
 
     def runs(self, trial: Trial) -> Answer:
         """Runs every image."""
-        about, facts = agreement(trial, first_outputs(Model(trial.graph, self.kernels), trial.inputs))
+        about, facts = agreement(trial, all_outputs(Model(trial.graph, self.kernels), trial.inputs))
         return Answer(True, about, facts)
 
     def costs(self, trial: Trial) -> Answer:

@@ -12,13 +12,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from octavo.base.extras import EXTRAS
 from octavo.deployment.targets.arena import least, lifetimes, peak, plan
-from octavo.deployment.targets.target import Answer, Trial, agreement
+from octavo.deployment.targets.target import Answer, Trial, agreement, all_outputs
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Op
 from octavo.tflite.op_table import row
+
+Array = npt.NDArray[Any]
 
 _EXTRA = EXTRAS["micro"]
 # The builtin operators that `micro_mutable_op_resolver.h` can register and an image classifier may hold:
@@ -59,8 +62,8 @@ def _kept(graph: Graph) -> int:
     return 8 * channels + _TENSOR * len(graph.tensors) + (_NODE + _OP_DATA) * len(graph.ops) + _FIXED
 
 
-def _run(trial: Trial) -> Any:
-    """The output codes of every image, ``(N, classes)``.
+def _run(trial: Trial) -> list[Array]:
+    """The codes of every output for every image, ``(N, numbers)`` each.
 
     Raises:
         RuntimeError: It refuses the model.
@@ -76,8 +79,8 @@ def _run(trial: Trial) -> Any:
         for number, values in enumerate(trial.fed(place)):
             interpreter.set_input(values, number)
         interpreter.invoke()
-        found.append(interpreter.get_output(0).reshape(-1).copy())
-    return np.array(found)
+        found.append([interpreter.get_output(at).reshape(-1).copy() for at in range(len(trial.graph.outputs))])
+    return [np.array(codes) for codes in zip(*found, strict=True)]
 
 
 def _one_scale(graph: Graph, op: Op) -> bool:
@@ -125,8 +128,9 @@ class Micro:
         except RuntimeError as error:
             return Answer(False, f"it fails: {error}")
         model = Model(trial.graph, "reference", workers=1)
-        outputs = model.outputs[0].decode(codes)
-        same = int(np.all(outputs == model.run(trial.inputs).reshape(outputs.shape), axis=1).sum())
+        outputs = [port.decode(values) for port, values in zip(model.outputs, codes, strict=True)]
+        own = all_outputs(model, trial.inputs)
+        same = int(np.all([(one == other).all(axis=1) for one, other in zip(outputs, own, strict=True)], axis=0).sum())
         about, facts = agreement(trial, outputs)
         return Answer(True, f"{about}, bit-equal to LiteRT's reference kernels on {same}", facts | {"bit_equal": same})
 

@@ -39,8 +39,12 @@ class OpenVINO:
         if _EXTRA.missing:
             return _MISSING
         compiled = _compiled(trial)
-        outputs = [np.asarray(compiled(trial.fed(place))[0]).ravel() for place in range(len(trial.inputs))]
-        about, facts = agreement(trial, outputs_of(trial.graph)[0].decode(np.array(outputs)))
+        found = [compiled(trial.fed(place)) for place in range(len(trial.inputs))]
+        outputs = [
+            port.decode(np.array([np.asarray(one[at]).ravel() for one in found]))
+            for at, port in enumerate(outputs_of(trial.graph))
+        ]
+        about, facts = agreement(trial, outputs)
         return Answer(True, about, facts)
 
     def costs(self, trial: Trial) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from octavo.analysis.tasks.task import classes_of
 from octavo.base.units import milliseconds
 from octavo.rewrite.equality import Raw
-from octavo.runtime.litert import Latency, Model
+from octavo.runtime.litert import Latency, Model, outputs_of
 from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -26,16 +27,16 @@ class Trial:
         path: The model's file.
         graph: The same, read.
         inputs: Raw inputs, ``(N, height, width, channels)``; tuples of them where the model has several.
-        expected: The first output that LiteRT with XNNPACK gives for each, as reals, ``(N, numbers)``.
-        classified: Whether that output tells classes apart.
+        expected: The outputs that LiteRT with XNNPACK gives for each, as reals, ``(N, numbers)``, in the model's order.
+        classes: Which output tells classes apart. None if none does.
         labels: True classes, ``(N,)``, where images are labelled.
     """
 
     path: Path
     graph: Graph
     inputs: Raw
-    expected: Array
-    classified: bool
+    expected: Sequence[Array]
+    classes: int | None
     labels: Array | None
 
     def fed(self, place: int) -> tuple[Array, ...]:
@@ -78,6 +79,10 @@ class Verdict:
     costs: Answer | None
 
 
+class TargetError(Exception):
+    """A target failed, in a child process that said why: the text names the error there."""
+
+
 class Target(Protocol):
     """A runtime or device.
 
@@ -100,23 +105,22 @@ class Target(Protocol):
         """Time and memory; `answer` says whether they were measured (yes) or estimated (no)."""
 
 
-def trial_of(path: Path, graph: Graph, inputs: Raw, classified: bool, labels: Array | None) -> Trial:
+def trial_of(path: Path, graph: Graph, inputs: Raw, classes: int | None, labels: Array | None) -> Trial:
     """A trial, after LiteRT with XNNPACK has run its inputs.
 
     Args:
         path: The model's file.
         graph: The same, read.
         inputs: Raw inputs.
-        classified: Whether its first output tells classes apart.
+        classes: Which output tells classes apart; None if none does.
         labels: True classes, where images are labelled.
     """
-    return Trial(path, graph, inputs, first_outputs(Model(graph), inputs), classified, labels)
+    return Trial(path, graph, inputs, all_outputs(Model(graph), inputs), classes, labels)
 
 
-def first_outputs(model: Model, inputs: Raw) -> Array:
-    """The first output for every raw input, as reals, ``(N, numbers)``."""
-    outputs = model.run(inputs)
-    return outputs.reshape(len(outputs), -1)
+def all_outputs(model: Model, inputs: Raw) -> list[Array]:
+    """Every output for every raw input, as reals, ``(N, numbers)``."""
+    return [output.reshape(len(output), -1) for output in model.run_all(inputs)]
 
 
 def timed(found: Latency) -> Answer:
@@ -125,30 +129,63 @@ def timed(found: Latency) -> Answer:
     return Answer(True, about, vars(found))
 
 
-def agreement(trial: Trial, outputs: Array) -> tuple[str, dict[str, Any]]:
+def agreement(trial: Trial, outputs: Sequence[Array]) -> tuple[str, dict[str, Any]]:
     """How near a target's outputs are to XNNPACK's: how many classes are equal, or else their SQNR.
 
     Args:
         trial: What XNNPACK gives.
-        outputs: The target's first output, as reals, ``(N, ...)``.
+        outputs: The target's outputs, as reals, ``(N, ...)``, in the model's order; or only the first of them.
+
+    Returns:
+        A sentence, and its figures: ``sqnr`` is that of the farthest output, and ``outputs`` has it by name where the
+        model has several. It is None where all numbers are equal.
     """
-    outputs = np.asarray(outputs).reshape(len(outputs), -1)
-    facts: dict[str, Any] = {"images": len(outputs)}
-    if not trial.classified:
-        return _nearness(trial.expected.astype(np.float64), outputs.astype(np.float64), facts)
-    expected, classes = classes_of(trial.graph, trial.expected), classes_of(trial.graph, outputs)
+    given = [np.asarray(output).reshape(len(output), -1) for output in outputs]
+    ports = outputs_of(trial.graph)
+    facts: dict[str, Any] = {"images": len(given[0])}
+    nearness = {
+        port.label: _sqnr(expected.astype(np.float64), output.astype(np.float64))
+        for port, expected, output in zip(ports, trial.expected, given, strict=False)
+    }
+    texts = []
+    if trial.classes is not None and trial.classes < len(given):
+        texts.append(_same_classes(trial, given[trial.classes], facts))
+        nearness.pop(ports[trial.classes].label)
+    if nearness:
+        texts.append(_farthest(nearness, facts, len(ports)))
+    if len(ports) > 1:
+        facts["outputs"] = nearness
+    if len(given) < len(ports):
+        texts.append(f"the first of {len(ports)} outputs alone is compared")
+    return "; ".join(texts), facts
+
+
+def _same_classes(trial: Trial, outputs: Array, facts: dict[str, Any]) -> str:
+    assert trial.classes is not None
+    expected, classes = (
+        classes_of(trial.graph, values, trial.classes) for values in (trial.expected[trial.classes], outputs)
+    )
     same = int((classes == expected).sum())
     facts |= {"agree": same, "distinct": len(np.unique(expected))}
     text = f"same class as XNNPACK on {same} of {len(classes)} images"
     if trial.labels is not None:
         facts["correct"] = int((classes == trial.labels).sum())
         text += f", right on {facts['correct']}"
-    return text, facts
+    return text
 
 
-def _nearness(expected: Array, outputs: Array, facts: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _farthest(nearness: Mapping[str, float | None], facts: dict[str, Any], outputs: int) -> str:
+    """The output that is farthest from XNNPACK's."""
+    name = min(nearness, key=lambda name: np.inf if (sqnr := nearness[name]) is None else sqnr)
+    facts["sqnr"] = sqnr = nearness[name]
+    on = f"on {facts['images']} samples"
+    where = f" at '{name}', the farthest of {len(nearness)}" if len(nearness) > 1 else ""
+    other = f"'{name}' is " if outputs > len(nearness) == 1 else ""
+    if sqnr is None:
+        return f"{other or ('all outputs are ' if where else '')}equal to XNNPACK {on}"
+    return f"{other}{sqnr:.1f} dB from XNNPACK's outputs{where} {on}"
+
+
+def _sqnr(expected: Array, outputs: Array) -> float | None:
     noise, signal = float(np.square(outputs - expected).sum()), float(np.square(expected).sum())
-    if noise == 0:
-        return f"equal to XNNPACK on {len(outputs)} samples", facts | {"sqnr": None}
-    sqnr = 10 * float(np.log10(max(signal, 1e-300) / noise))
-    return f"{sqnr:.1f} dB from XNNPACK's outputs on {len(outputs)} samples", facts | {"sqnr": sqnr}
+    return None if noise == 0 else 10 * float(np.log10(max(signal, 1e-300) / noise))

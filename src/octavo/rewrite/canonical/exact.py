@@ -11,7 +11,7 @@ import numpy.typing as npt
 from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.base.evenly import evenly
-from octavo.runtime.litert import interpreter
+from octavo.runtime.litert import clear_unfilled, interpreter
 from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -107,7 +107,9 @@ def runner(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Callable[[list[Ar
             for index, value in zip(graph.inputs, given, strict=True):
                 made.set_tensor(index, value)
             made.invoke()
-            return [np.array(made.get_tensor(index)) for index in graph.outputs]
+            outputs = [np.array(made.get_tensor(index)) for index in graph.outputs]
+        clear_unfilled(graph, outputs)
+        return outputs
 
     return run
 
