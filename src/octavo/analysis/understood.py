@@ -8,6 +8,7 @@ from octavo.analysis.tasks.choose import task_for
 from octavo.analysis.tasks.detection import Detection
 from octavo.analysis.tasks.single_label import SingleLabel
 from octavo.analysis.tasks.task import Task
+from octavo.base.backend import load
 from octavo.base.progress import Progress
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
@@ -35,13 +36,14 @@ def understood(
     Raises:
         DataError: The images do not fit the model's inputs, or their classes are not the model's.
         OctavoError: There is no such task.
+        MissingDependencyError: The package that scores it is not installed.
     """
     # What does not fit the inputs is no matter of labels, of which the next lines may warn.
     Feed(images, preprocess_for(loaded, inputs), [port.real for port in inputs_of(loaded.graph)])
     output = output_of(loaded, inputs)
     task = task_for(inputs.task or task_of(loaded), loaded.graph, images, progress, output)
-    if not calibrate:
-        task.check(images)
+    if task.needs is not None and images.truth is not None and not calibrate:
+        load(task.needs)
     if task.name == SingleLabel().name:
         return to_calibrate(loaded, images, inputs) if calibrate else in_model_order(loaded, images, inputs), task
     names = class_names(loaded, inputs)

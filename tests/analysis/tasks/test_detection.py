@@ -23,14 +23,18 @@ from octavo.analysis.evaluate import compare, evaluate, model_score
 from octavo.analysis.gallery import shown
 from octavo.analysis.tasks.choose import guess, task_for, task_named
 from octavo.analysis.tasks.detection import SHOWN, DetectionScores, covered
+from octavo.analysis.understood import understood
 from octavo.base import extras
 from octavo.base.errors import DataError, MissingDependencyError
+from octavo.base.progress import Silent
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.deployment.folder import deploy
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import quantize
+from octavo.recipe.options import Inputs
 from octavo.runtime.litert import Model
+from octavo.source.load import Loaded
 from octavo.source.sidecar import Sidecar
 from octavo.source.sidecar import read as read_sidecar
 from octavo.tflite.graph import Graph
@@ -178,7 +182,7 @@ def test_what_the_op_never_wrote_is_0() -> None:
     """LiteRT leaves it as it was in memory, in which there may be NaN."""
     model = Model(detector("postprocess"))
     boxes, classes, scores, count = model.run_all(model.input.encode(PREPROCESS.normalize(IMAGES)))
-    beyond = np.arange(10) >= count
+    beyond = np.arange(10) >= count[:, None]
     assert 0 < beyond.sum() < beyond.size
     assert not boxes[beyond].any() and not classes[beyond].any() and not scores[beyond].any()
     assert boxes[~beyond].any(axis=1).all() and scores[~beyond].all()
@@ -198,8 +202,10 @@ def test_agreement_needs_no_truth_and_no_pycocotools(monkeypatch: pytest.MonkeyP
     before, after = both("postprocess")
     assert before.score() is None and before.alike(before) == 1.0
     assert 0.8 < after.alike(before) <= 1.0 and after.alike(before) == pytest.approx(before.alike(after))
+    known, inputs = Loaded(detector("postprocess"), Sidecar(PREPROCESS)), Inputs()
+    assert understood(known, samples(truth(SQUARES)), inputs, Silent(), calibrate=True)[1].name == "detection"
     with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[detection\]'"):
-        task_named("detection").check(samples(truth(SQUARES)))
+        understood(known, samples(truth(SQUARES)), inputs, Silent())
 
 
 def scores_of(*images: list[list[float]]) -> DetectionScores:
@@ -294,6 +300,20 @@ def test_the_commands(folder: Path) -> None:
     assert done.returncode == 0 and "COCO AP" in done.stdout, done.stderr
     found = read_sidecar(folder / "found.tflite")
     assert found is not None and found.task == "detection"
+
+
+@scored
+@pytest.mark.slow
+def test_a_run_reports_boxes(folder: Path) -> None:
+    done = octavo(
+        *("run", folder / "postprocess.tflite", "--data", folder / "scenes", "--scale", "0,1", "--out", folder / "run"),
+        *("--set", "quantize.allow_float=true", "--set", "deployment.seconds=0.1", "--set", "deployment.targets=false"),
+    )
+    assert done.returncode == 0 and "COCO AP" in done.stdout, done.stderr
+    page = (folder / "run" / "report.html").read_text()
+    assert "the right boxes, float's boxes, int8's boxes" in page and "data:image/png;base64," in page
+    evaluation = json.loads((folder / "run" / "evaluation.json").read_text())
+    assert evaluation["task"] == "detection" and evaluation["classes"] == list(CLASSES)
 
 
 @scored

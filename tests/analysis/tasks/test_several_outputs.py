@@ -15,10 +15,13 @@ from shell import octavo, refused
 
 from octavo.analysis.evaluate import evaluate
 from octavo.analysis.tasks.choose import guess, place_of, task_for
-from octavo.base.errors import OctavoError
+from octavo.api.quantize import quantize
+from octavo.base.errors import DataError, OctavoError
 from octavo.base.progress import Silent
-from octavo.data.dataset import ImageSet
+from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.deployment.folder import deploy
+from octavo.recipe.options import Inputs
+from octavo.recipe.own import own_recipe
 from octavo.source.sidecar import read as read_sidecar
 from octavo.tflite.graph import Graph
 
@@ -119,6 +122,13 @@ def test_the_commands_remember_it(folder: Path) -> None:
     assert done.returncode == 0 and "same" in done.stdout, done.stderr
 
 
+def test_a_recipe_names_it(folder: Path) -> None:
+    inputs = Inputs(folder / "kind.npz", task="single-label", output="kind")
+    made = own_recipe(folder / "two.tflite", inputs)
+    assert (made.evaluate.task, made.evaluate.output) == ("single-label", "kind")
+
+
+@pytest.mark.slow
 def test_a_run_scores_it(folder: Path) -> None:
     out = folder / "run"
     done = octavo(
@@ -153,3 +163,19 @@ def test_a_deployed_folder_gives_it(folder: Path, tmp_path: Path) -> None:
 def _names(folder: Path) -> Path:
     (folder / "names.txt").write_text("a\nb\nc\nd\n")
     return folder / "names.txt"
+
+
+def test_data_that_do_not_fit_the_inputs_are_said_to_first(tmp_path: Path) -> None:
+    """Their number of classes does not fit either, of which a warning would tell."""
+    file = File()
+    x, y = file.tensor("x", (1, 6)), file.tensor("y", (1, 4))
+    file.dense(x, file.constant("v", KIND), y)
+    (tmp_path / "model.tflite").write_bytes(file.ports([x], [y]).bytes())
+    labels = np.arange(150) % 9
+    np.savez(tmp_path / "wide.npz", x_train=np.zeros((150, 7), np.float32), y_train=labels)
+    np.savez(tmp_path / "fits.npz", x_train=X, y_train=labels)
+    # Warnings are errors in tests.
+    with pytest.raises(DataError, match="expects inputs of 6, but the data have 7"):
+        quantize(tmp_path / "model.tflite", tmp_path / "wide.npz", tmp_path / "int8.tflite")
+    with pytest.warns(OctavoWarning, match="classes, and .* tells 4 apart"):
+        quantize(tmp_path / "model.tflite", tmp_path / "fits.npz", tmp_path / "int8.tflite")

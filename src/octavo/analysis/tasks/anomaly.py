@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, misfit, most_moved
+from octavo.analysis.tasks.task import Bootstrapped, Example, OneOutputTask, Run, arrays_of, misfit, most_moved
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -85,7 +85,7 @@ class AnomalyScores(Bootstrapped):
         ]
 
 
-class Anomaly(Task):
+class Anomaly(OneOutputTask):
     """An autoencoder: the output has the shape of the input."""
 
     scores = AnomalyScores

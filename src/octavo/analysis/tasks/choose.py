@@ -154,10 +154,8 @@ def _by_labels(graph: Graph, samples: ImageSet, place: int) -> Guess:
 
 
 def _by_truth(graph: Graph, truth: np.typing.NDArray[np.generic], place: int | None) -> Guess:
-    if place is None and _are_boxes(truth):
-        if places_of(graph) is not None:
-            return Guess("detection", "the labels and the outputs are boxes")
-        return Guess("outputs", "the labels are boxes, and no outputs are named boxes and scores")
+    if place is None and _may_be_boxes(truth) and places_of(graph) is not None:
+        return Guess("detection", "the labels and the outputs are boxes")
     shape = _shape(graph, place or 0)
     numbers, given = math.prod(shape), math.prod(truth.shape[1:])
     whole = truth.dtype.kind in "iub"
@@ -167,10 +165,12 @@ def _by_truth(graph: Graph, truth: np.typing.NDArray[np.generic], place: int | N
         return Guess("multi-label", f"the labels are 0 or 1 for each of {numbers} outputs")
     if given == numbers:
         return Guess("regression", f"the labels are {numbers} number{'s' if numbers > 1 else ''} per sample")
+    if place is None and _may_be_boxes(truth) and places_of(graph, told=True) is not None:
+        return Guess("outputs", "no outputs are named boxes and scores, though their shapes would fit")
     return Guess("outputs", f"labels of {given} numbers do not fit outputs of {numbers}")
 
 
-def _are_boxes(truth: np.typing.NDArray[np.generic]) -> bool:
+def _may_be_boxes(truth: np.typing.NDArray[np.generic]) -> bool:
     """Whether an array may hold boxes: four corners and a class in each row, and that of a crowd."""
     return truth.ndim == 3 and truth.shape[2] in (COLUMNS - 1, COLUMNS) and truth.dtype.kind == "f"
 

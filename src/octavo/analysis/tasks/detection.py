@@ -13,7 +13,6 @@ import numpy.typing as npt
 from octavo.analysis.average_precision import MOST, Matches, matched
 from octavo.analysis.box_outputs import Places, places_of
 from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, misfit, most_moved
-from octavo.base.backend import load
 from octavo.base.metric import Metric
 from octavo.data.boxes import COLUMNS, NO_BOX
 from octavo.data.dataset import ImageSet
@@ -148,6 +147,7 @@ class Detection(Task):
     """Decoded boxes: outputs of boxes, scores, and classes, as TFLite_Detection_PostProcess gives them."""
 
     scores = DetectionScores
+    needs = "pycocotools"
 
     def answer(self, graph: Graph, run: Run) -> Array:
         """As for `Task.answer`: the boxes with the highest scores, as `DetectionScores.boxes`."""
@@ -166,11 +166,6 @@ class Detection(Task):
         found = self._places(graph)
         named = (found.boxes, found.scores, found.classes, found.count)
         return tuple(place for place in named if place is not None)
-
-    def check(self, samples: ImageSet) -> None:
-        """As for `Task.check`: boxes are scored by pycocotools."""
-        if samples.truth is not None:
-            load("pycocotools.cocoeval")
 
     def signal(self, graph: Graph, run: Run) -> Array:
         """As for `Task.signal`: how much of each cell of a grid boxes cover, times their scores.

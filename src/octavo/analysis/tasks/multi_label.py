@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, gives_probabilities, misfit
+from octavo.analysis.tasks.task import Bootstrapped, Example, OneOutputTask, Run, arrays_of, gives_probabilities, misfit
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -100,7 +100,7 @@ class MultiLabelScores(Bootstrapped):
         return ", ".join(self.names[place] for place in np.flatnonzero(given)) or "none"
 
 
-class MultiLabel(Task):
+class MultiLabel(OneOutputTask):
     """Any number of labels per sample: one sigmoid or logit per label."""
 
     scores = MultiLabelScores

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, misfit, most_moved
+from octavo.analysis.tasks.task import Bootstrapped, Example, OneOutputTask, Run, arrays_of, misfit, most_moved
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -82,7 +82,7 @@ def _words(numbers: Array) -> str:
     return ", ".join(f"{number:.4g}" for number in numbers[:_SHOWN]) + ", …" * (len(numbers) > _SHOWN)
 
 
-class Regression(Task):
+class Regression(OneOutputTask):
     """Numbers: positions, amounts, landmarks."""
 
     scores = RegressionScores

@@ -10,7 +10,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, misfit, most_moved, threshold
+from octavo.analysis.tasks.task import (
+    Bootstrapped,
+    Example,
+    OneOutputTask,
+    Run,
+    arrays_of,
+    misfit,
+    most_moved,
+    threshold,
+)
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import WHOLE, Graph
@@ -101,7 +110,7 @@ class SegmentationScores(Bootstrapped):
         return ", ".join(f"{self.classes[k]} {counts[k] / masks[place].size:.0%}" for k in largest)
 
 
-class Segmentation(Task):
+class Segmentation(OneOutputTask):
     """A class for every pixel: scores per class in the last axis, one score of two classes, or the class itself."""
 
     scores = SegmentationScores

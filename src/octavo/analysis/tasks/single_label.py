@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis.evaluation import ClassScore, ClassTable, McNemar, Shift
-from octavo.analysis.tasks.task import Example, Run, Scores, Task, arrays_of, gives_probabilities
+from octavo.analysis.tasks.task import Example, OneOutputTask, Run, Scores, arrays_of, gives_probabilities
 from octavo.base.errors import DataError
 from octavo.base.metric import Metric
 from octavo.base.stats import Interval, mcnemar, paired_difference, proportion
@@ -177,7 +177,7 @@ class SingleLabelScores(Scores):
         )
 
 
-class SingleLabel(Task):
+class SingleLabel(OneOutputTask):
     """One class per sample: a softmax, logits, one probability or logit of two classes, or the class itself."""
 
     scores = SingleLabelScores

@@ -172,6 +172,8 @@ class Task(ABC):
     """
 
     scores: ClassVar[type[Scores]]
+    # The optional package that scores answers, if one does.
+    needs: ClassVar[str | None] = None
 
     def __init__(self, place: int = 0) -> None:
         self.place = place
@@ -181,24 +183,17 @@ class Task(ABC):
         """The task, as in `octavo.recipe.choices.TASKS`."""
         return self.scores.task
 
+    @abstractmethod
     def read(self, graph: Graph) -> tuple[int, ...]:
         """The positions of the outputs that the answer comes from."""
-        return (self.place,)
-
-    def check(self, samples: ImageSet) -> None:  # noqa: B027 - most tasks need nothing more
-        """Checks before any run that samples can be scored here.
-
-        Raises:
-            MissingDependencyError: The package that scores them is not installed.
-        """
 
     @abstractmethod
     def answer(self, graph: Graph, run: Run) -> Array:
         """The answer of one run: an array of the same shape for every sample."""
 
+    @abstractmethod
     def signal(self, graph: Graph, run: Run) -> Array:
         """The numbers of one run whose difference between two models is noise, ``(numbers,)``."""
-        return run.outputs[self.place].ravel()
 
     @abstractmethod
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> Scores:
@@ -213,6 +208,18 @@ class Task(ABC):
         Raises:
             DataError: The truth does not fit the outputs.
         """
+
+
+class OneOutputTask(Task):
+    """A task about one output: the others are not read."""
+
+    def read(self, graph: Graph) -> tuple[int, ...]:
+        """As for `Task.read`."""
+        return (self.place,)
+
+    def signal(self, graph: Graph, run: Run) -> Array:
+        """As for `Task.signal`: the output itself."""
+        return run.outputs[self.place].ravel()
 
 
 def arrays_of(answers: Array, truth: Array | None) -> dict[str, Array]:
