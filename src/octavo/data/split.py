@@ -309,7 +309,7 @@ def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None 
     if not _is_known(pool):
         raise DataError(
             f"The images of {dataset.source} are not labelled.",
-            "Evaluation needs class folders, masks, or y_test; `octavo compare` needs no labels.",
+            "Evaluation needs class folders, masks, annotations.json, or y_test; `octavo compare` needs no labels.",
         )
     wanted = _enough(count, len(places) if usual is None else usual, len(places), "images")
     return pool.read(_choose(pool, places, wanted, seed, "test", dataset))

@@ -25,7 +25,7 @@ from octavo.analysis.tasks.choose import guess, task_for, task_named
 from octavo.analysis.tasks.detection import SHOWN, DetectionScores, covered
 from octavo.analysis.understood import understood
 from octavo.base import extras
-from octavo.base.errors import DataError, MissingDependencyError
+from octavo.base.errors import DataError, MissingDependencyError, ModelError
 from octavo.base.progress import Silent
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
@@ -164,7 +164,7 @@ def test_raw_outputs_are_boxes_only_if_told(outputs: Any, told: Places | None, u
     assert places_of(graph) == untold
     assert (guess(graph, samples()).name == "detection") == (untold is not None)
     if told is None:
-        with pytest.raises(DataError, match="one output of boxes"):
+        with pytest.raises(ModelError, match="one output of boxes"):
             task_named("detection").read(graph)
 
 
@@ -250,12 +250,19 @@ def test_boxes_of_swapped_order_are_right_answers() -> None:
         (lambda right: np.where([True, True, True, True, False], right * SIZE, right), "corners up to 16"),
         (lambda right: right[:, :, [2, 1, 0, 3, 4]], "whose end lies before their start"),
         (lambda right: right + 0.5, "no whole numbers"),
-        (lambda right: np.full_like(right, -1.0), "no box in any of the images"),
     ],
 )
 def test_truth_that_is_no_boxes(change: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
         evaluate(detector("table"), samples(change(truth(SQUARES))), PREPROCESS, task=task_named("detection"))
+
+
+@pytest.mark.parametrize("right", [np.full((N, 3, 5), -1.0), np.tile([0.1, 0.1, 0.4, 0.4, 0, 1], (N, 1, 1))])
+def test_images_of_nothing_cannot_be_scored(right: np.ndarray) -> None:
+    """Or of crowds alone, which COCO does not count."""
+    before, after = both("table", right)
+    assert before.score() is None and before.difference(after) is None and before.figures() == []
+    assert 0.8 < after.alike(before) <= 1.0
 
 
 def test_the_report_shows_boxes() -> None:

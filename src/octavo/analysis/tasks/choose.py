@@ -154,7 +154,8 @@ def _by_labels(graph: Graph, samples: ImageSet, place: int) -> Guess:
 
 
 def _by_truth(graph: Graph, truth: np.typing.NDArray[np.generic], place: int | None) -> Guess:
-    if place is None and _may_be_boxes(truth) and places_of(graph) is not None:
+    found = places_of(graph) if _may_be_boxes(truth) else None
+    if found is not None and place in (None, found.boxes, found.scores):
         return Guess("detection", "the labels and the outputs are boxes")
     shape = _shape(graph, place or 0)
     numbers, given = math.prod(shape), math.prod(truth.shape[1:])

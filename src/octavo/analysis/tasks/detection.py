@@ -13,6 +13,7 @@ import numpy.typing as npt
 from octavo.analysis.average_precision import MOST, Matches, matched
 from octavo.analysis.box_outputs import Places, places_of
 from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, misfit, most_moved
+from octavo.base.errors import ModelError
 from octavo.base.metric import Metric
 from octavo.data.boxes import COLUMNS, NO_BOX
 from octavo.data.dataset import ImageSet
@@ -137,7 +138,7 @@ def _pairs(one: Array, two: Array) -> int:
     low = np.maximum(one[:, None, :2], two[None, :, :2])
     high = np.minimum(one[:, None, 2:4], two[None, :, 2:4])
     both = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = [np.prod(boxes[:, 2:4] - boxes[:, :2], axis=-1) for boxes in (one, two)]
+    areas = [np.prod(np.maximum(boxes[:, 2:4] - boxes[:, :2], 0), axis=-1) for boxes in (one, two)]
     iou = both / np.maximum(areas[0][:, None] + areas[1][None] - both, 1e-12)
     iou = np.where((iou >= _SAME) & (one[:, None, 5] == two[None, :, 5]), iou, 0)
     return int((iou[linear_sum_assignment(iou, maximize=True)] > 0).sum())
@@ -187,13 +188,20 @@ class Detection(Task):
                 )
             crowds = np.zeros((*truth.shape[:2], COLUMNS - truth.shape[2]))
             truth = np.concatenate([truth.astype(np.float64), crowds], axis=2)
+            if not ((truth[:, :, 4] != NO_BOX) & (truth[:, :, 5] == 0)).any():
+                # Images of nothing have no precision to average.
+                truth = None
         return DetectionScores(truth, _shares(graph, answers), samples.classes, kernels)
 
     def _places(self, graph: Graph) -> Places:
         found = places_of(graph, told=True)
         if found is None:
             shapes = ", ".join(f"'{port.label}' {list(port.shape)}" for port in outputs_of(graph))
-            raise misfit(self.name, "one output of boxes (1, boxes, 4) and one of scores", f"a model with {shapes}")
+            raise ModelError(
+                f"For the task {self.name}, one output of boxes (1, boxes, 4) and one of scores were expected, and "
+                f"{graph.name} has {shapes}.",
+                "Give a model that decodes its boxes, or set `task` to another one.",
+            )
         return found
 
 
@@ -203,7 +211,7 @@ def _wrong(truth: Array) -> str | None:
         return f"{truth.dtype} {truth.shape}"
     held = truth[truth[:, :, 4] != NO_BOX]
     if not len(held):
-        return "no box in any of the images"
+        return None
     if held[:, 4].min() < 0 or not np.array_equal(held[:, 4], np.round(held[:, 4])):
         return "classes that are no whole numbers from 0 on"
     if held[:, :4].max() > _MOST_SHARE:

@@ -259,7 +259,7 @@ def misfit(task: str, expected: str, got: str) -> DataError:
     """
     return DataError(
         f"For the task {task}, {expected} was expected, and the data have {got}.",
-        "Give such labels (y_test of an .npz, masks, or class folders), or set `task` to another one.",
+        "Give such labels (y_test of an .npz, masks, annotations.json, class folders), or set `task` to another one.",
     )
 
 
