@@ -24,7 +24,7 @@ from octavo.base.evenly import evenly
 from octavo.base.stats import decibels
 from octavo.quantization.observers import Images
 from octavo.rewrite.split_outputs import parts_of
-from octavo.runtime.litert import Model, Port, outputs_of
+from octavo.runtime.litert import Model, outputs_of, stacked
 from octavo.tflite.graph import WHOLE, Graph
 
 Array = npt.NDArray[Any]

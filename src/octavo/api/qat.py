@@ -23,7 +23,7 @@ from octavo.reports.tracking.record import of_training
 from octavo.runtime.benchmark import left_by_xnnpack
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import in_model_order, names_for
-from octavo.source.load import image_preprocess_for, load_float, task_of
+from octavo.source.load import image_preprocess_for, load_float, output_of, task_of
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.training import qat as training
@@ -104,7 +104,13 @@ def qat(
     write_model(
         out,
         made.quantized.content,
-        Sidecar(found, names_for(loaded, train, inputs), inputs.task or task_of(loaded), train.windows),
+        Sidecar(
+            found,
+            names_for(loaded, train, inputs),
+            inputs.task or task_of(loaded),
+            train.windows,
+            output_of(loaded, inputs),
+        ),
     )
     shutil.rmtree(workdir, ignore_errors=True)
     if log:
