@@ -17,6 +17,7 @@ import numpy.typing as npt
 from octavo.analysis import calibration_study_views
 from octavo.analysis.evaluate import evaluate
 from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.tasks.detection import DetectionScores, covered
 from octavo.analysis.tasks.task import Scores, Task
 from octavo.base.errors import DataError
 from octavo.base.metric import Metric
@@ -207,7 +208,7 @@ def study(
 
 
 def _point(size: int, draw: int, before: Scores, after: Scores) -> Point:
-    real, made = (scores.arrays()["answers"].astype(np.float64) for scores in (before, after))
+    real, made = (_numbers(scores) for scores in (before, after))
     noise = float(np.square(made - real).sum())
     return Point(
         size,
@@ -216,6 +217,13 @@ def _point(size: int, draw: int, before: Scores, after: Scores) -> Point:
         decibels(float(np.square(real).sum()), noise),
         after.value(after.metric),
     )
+
+
+def _numbers(scores: Scores) -> Array:
+    """The answers as numbers of which a difference is noise; boxes as what they cover, since two of them may swap."""
+    if isinstance(scores, DetectionScores):
+        return np.stack([covered(boxes) for boxes in scores.boxes])
+    return scores.arrays()["answers"].astype(np.float64)
 
 
 def _gap(scores: Sequence[Scores], most: Sequence[Scores]) -> tuple[float, float, float]:
