@@ -53,7 +53,7 @@ class ModelScore(Part):
     Args:
         score: The deciding figure, with its interval; None if the right answers are not known.
         figures: The other figures by name; empty if the right answers are not known.
-        by_class: The deciding figure of each class, where the task has it (segmentation).
+        by_class: The deciding figure of each class, where the task has it (segmentation, detection).
         table: The scores of every class; only for the task single-label with labels.
     """
 
@@ -136,8 +136,8 @@ class Disagreement(Part):
         after: What int8 gives.
         before_probability: Float's probability of its answer; None where a task has none.
         after_probability: Int8's.
-        image: A small PNG as a data URI; for segmentation the image, and the masks beside it. None for samples that are
-            not pictures.
+        image: A small PNG as a data URI; for segmentation the image, and the masks beside it; for detection the image
+            with the right boxes, float's and int8's. None for samples that are not pictures.
     """
 
     id: str
