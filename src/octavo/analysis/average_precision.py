@@ -70,7 +70,8 @@ class Matches:
         if len(self.passed):
             seen -= self._passed(weight)
         precision = right / (seen + np.spacing(1))
-        # The highest precision at this recall or more. Groups are scanned from the last: each lies 2 above the former.
+        # The highest precision at this recall or more. The scan goes backwards, and each group lies 2 above the one
+        # before it in the scan, so that it starts anew.
         raised = precision - 2.0 * self.hit_groups
         envelope = np.append(np.maximum.accumulate(raised[::-1])[::-1] + 2.0 * self.hit_groups, 0.0)
         # How many right boxes make each recall: the same comparison, right / total >= recall, in whole numbers.
@@ -161,14 +162,14 @@ def _flat(classes: Sequence[Sequence[Any]], recalls: Array, thresholds: int) -> 
         known = [(place, entry) for place, entry in enumerate(entries) if entry is not None]
         for place, entry in known:
             positives[number, place] = np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
-        scores = np.concatenate([[0.0] * 0, *(entry["dtScores"] for _, entry in known)])
+        scores = np.concatenate([np.zeros(0), *(entry["dtScores"] for _, entry in known)])
         order = np.argsort(-scores, kind="stable")
         images.append(np.repeat([place for place, _ in known], [len(entry["dtScores"]) for _, entry in known])[order])
-        matched, ignored = (
+        right, ignored = (
             np.concatenate([np.zeros((thresholds, 0)), *(entry[key] for _, entry in known)], axis=1)[:, order] > 0
             for key in ("dtMatches", "dtIgnore")
         )
-        for found, kept in ((matched & ~ignored, hits), (ignored, passed)):
+        for found, kept in ((right & ~ignored, hits), (ignored, passed)):
             group, at = np.nonzero(found)
             kept.append(np.stack([group + number * thresholds, at + starts[-1]]))
         starts.append(starts[-1] + len(order))
