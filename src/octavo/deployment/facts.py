@@ -25,8 +25,9 @@ def facts(graph: Graph, sidecar: Sidecar) -> dict[str, Any]:
 
     Returns:
         A JSON value: the fields of `Preprocess` for a model that takes an image; ``window_step`` for one that takes
-        recordings in windows; ``output``, the meaning of the first output's numbers; ``task``; ``inputs`` in the model's order, which is not the runtime's; ``outputs`` likewise,
-        after the one that is scored; and, for a detector, ``boxes``: which of the outputs hold what.
+        recordings in windows; ``output``, the meaning of the first output's numbers; ``task``; ``inputs`` in the
+        model's order, which is not the runtime's; ``outputs`` likewise, after the one that is scored; and, for a
+        detector, ``boxes``: which of the outputs hold what.
     """
     place = 0 if sidecar.task == "detection" else scored(graph, sidecar.output)
     ports = [_port(*pair) for pair in zip(graph.outputs, outputs_of(graph), strict=True)]

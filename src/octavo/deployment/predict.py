@@ -538,7 +538,7 @@ def detection(model: Model, run: Run, given: argparse.Namespace) -> Answer:
     places = model.facts["boxes"]
     boxes = run.outputs[places["boxes"]].reshape(-1, 4)
     if boxes.max(initial=0) > MOST_SHARE:
-        boxes = boxes / np.tile(run.inputs[0].shape[:2], 2)
+        boxes = boxes / np.tile(run.sample.inputs[0].shape[:2], 2)
     scores = run.outputs[places["scores"]].reshape(len(boxes), -1)
     classes = scores.argmax(axis=1) if places["classes"] is None else run.outputs[places["classes"]].ravel().round()
     best = scores.max(axis=1)
