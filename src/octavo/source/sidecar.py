@@ -136,8 +136,7 @@ class SidecarRecord(Artefact):
     @property
     def sidecar(self) -> Sidecar:
         """What it says of the model."""
-        return Sidecar(self.preprocess, self.classes, self.task, self.windows)
-        return Sidecar(self.preprocess, self.classes, self.task, self.output)
+        return Sidecar(self.preprocess, self.classes, self.task, self.windows, self.output)
 
 
 def path_of(model: Path) -> Path:

@@ -153,7 +153,7 @@ class QuantModel(RoundedModel):
     def _known(self, preprocess: Preprocess | None, classes: Sequence[str] | None) -> Sidecar | None:
         known = self._sidecar or Sidecar(None)
         names = known.classes if classes is None else tuple(classes)
-        made = Sidecar(preprocess or known.preprocess, names, known.task, known.windows)
+        made = Sidecar(preprocess or known.preprocess, names, known.task, known.windows, known.output)
         return self._sidecar if made == Sidecar(None) else made
 
     def call(self, inputs: Any, training: bool = False) -> Any:
