@@ -269,6 +269,7 @@ def _epoch(number: int, loss: float, accuracy: float) -> Epoch:
         accuracy=accuracy,
         val_loss=None,
         val_accuracy=None,
+        val_score=None,
         learning_rate=0.1,
         seconds=3.0,
     )
@@ -310,6 +311,8 @@ def make_artefacts() -> tuple[Artefact, ...]:
             images_per_second=400.0,
             resumed=0,
             peak_rate=None,
+            metric=SingleLabelScores.metric,
+            labelled=True,
             bytes=KerasBytes(keras_with_optimizer=5_000_000, keras=2_500_000),
         ),
         RangesRecord(observer="minmax", images=100, tensors={"image": Ends(min=-1.0, max=1.0)}, warnings=[]),
@@ -363,6 +366,8 @@ def make_artefacts() -> tuple[Artefact, ...]:
             images_per_second=200.0,
             resumed=0,
             peak_rate=0.0001,
+            metric=SingleLabelScores.metric,
+            labelled=True,
             ranges=TensorRanges(observer="minmax", images=100, tensors={"image": Ends(min=-1.0, max=1.0)}),
         ),
         TrainingRecord(
@@ -373,6 +378,8 @@ def make_artefacts() -> tuple[Artefact, ...]:
             images_per_second=300.0,
             resumed=0,
             peak_rate=0.0001,
+            metric=SingleLabelScores.metric,
+            labelled=True,
         ),
     )
 

@@ -11,7 +11,7 @@ from trees import tree, write_folder
 from octavo.base.errors import DataError
 from octavo.data import Dataset, ImageSet, OctavoWarning, Split, calibration, draw, draw_test, open_dataset, stratified
 from octavo.data.dataset import ArrayStore
-from octavo.data.split import check_trainable, draw_any, draw_calibration, draw_training, held_out
+from octavo.data.split import check_trainable, draw_any, draw_calibration, draw_training, held_out, usual_validation
 from octavo.recipe.schema import DataRecipe
 
 label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=200)
@@ -213,6 +213,21 @@ def test_validation_images_are_held_out():
     assert held_out(dataset(train=6, test=3), 0) is None
     with pytest.raises(DataError, match=r"13 validation images were asked for.*has 12"):
         draw_training(source, 13, 0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count"),
+    [({"all": 100}, 8), ({"train": 100}, 8), ({"train": 100, "test": 20}, 10), ({"train": 60, "validation": 12}, 12)],
+)
+def test_a_run_sets_as_many_images_apart_as_training_alone(sizes, count):
+    """`octavo qat --report` makes a run with this number."""
+    source = dataset(**sizes)
+    assert usual_validation(source, 0) == count == len(draw_training(source, None, 0)[1])
+    splits = draw(source, DataRecipe(validation=count), 0)
+    assert len(splits.validation) == count
+    for name in source.splits:
+        source.splits[name] = replace(source.splits[name], labels=None)
+    assert usual_validation(source, 0) == 0 and draw_training(source, None, 0)[1] is None
 
 
 def test_unlabelled_images_all_calibrate():

@@ -43,6 +43,7 @@ def test_only_what_was_given_is_set() -> None:
         "name": "photos",
         "data": {"path": Path("photos.tar.gz")},
     }
+    assert own_recipe(Path("a.keras"), Inputs("photos", task="outputs")).evaluate.task == "outputs"
 
 
 def test_options_that_make_no_recipe() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from handmade import File
 from shell import octavo as shell
 from shell import refused
 from tiny import CLASSES, SIZE, tiny_int8, tiny_tflite, write_folder
@@ -299,3 +300,26 @@ def test_qat_with_a_report(files: Path, tmp_path: Path) -> None:
     assert facts.trained is not None and set(facts.evaluation.models) == {"float", "int8", "ptq"}
     assert facts.data.validation is not None and facts.data.validation.images == 6
     assert out.read_bytes() == (folder / "int8.tflite").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_run_trains_several_inputs_and_a_control_if_there_are_labels(labelled: bool, tmp_path: Path) -> None:
+    file, random = File(), np.random.default_rng(0)
+    a, b, y = file.tensor("wind", (1, 4)), file.tensor("sky", (1, 2)), file.tensor("y", (1, 1))
+    joined = file.tensor("joined", (1, 6))
+    file.op("CONCATENATION", [a, b], [joined], "Concatenation", axis=1)
+    file.dense(joined, file.constant("w", np.ones((1, 6), np.float32)), y)
+    (tmp_path / "sum.tflite").write_bytes(file.ports([a, b], [y]).bytes())
+    given = {f"{k}_{part}": random.normal(size=(60, n)).astype("f4") for part in ("train", "test") for k, n in (("wind", 4), ("sky", 2))}  # fmt: skip # noqa: E501
+    truth = {f"y_{part}": given[f"wind_{part}"].sum(1) + given[f"sky_{part}"].sum(1) for part in ("train", "test")}
+    np.savez(tmp_path / "data.npz", **given, **(truth if labelled else {}))
+    trained = ("quantize.method=qat", "qat.epochs=1", "qat.learning_rate=0.001", f"data.path={tmp_path / 'data.npz'}")
+    octavo.run(load_recipe(tmp_path / "sum.tflite", [*QUICK, *trained]), tmp_path / "run")
+    facts = read(tmp_path / "run")
+    assert facts.trained is not None and facts.trained.labelled == labelled
+    assert set(facts.evaluation.models) == {"float", "int8", "ptq"} | ({"control"} if labelled else set())
+    assert facts.evaluation.task == ("regression" if labelled else "outputs")
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert ("without labels: the loss is the distance" in text) != labelled
+    assert ("training changes how alike int8 is to float: SQNR" in text) != labelled

@@ -28,7 +28,7 @@ from octavo.analysis.tasks.choose import task_for
 from octavo.analysis.tasks.task import Scores, Task
 from octavo.base import notebook
 from octavo.base.artefact import Artefact, Part
-from octavo.base.errors import DataError
+from octavo.base.errors import DataError, OctavoError
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.metric import Metric
 from octavo.base.progress import Progress
@@ -414,8 +414,12 @@ class _Seeker:
             return
         yield self._try(_named(*_LEARNED), partial(self._tune, *_LEARNED))
         yield from self._fewest_in_float(max(best, self.trials[-1], key=lambda trial: trial.quality))
-        if train is not None:
+        if train is None:
+            return
+        try:
             yield self._try("training for int8", train)
+        except OctavoError as error:
+            self.progress.say(f"training for int8 is not possible: {error}")
 
     def _scores(self, graph: Graph, what: str) -> Scores:
         with self.progress.track(f"validate {what}", len(self.validation)) as advance:

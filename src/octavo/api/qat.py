@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
+from octavo.analysis.understood import understood
 from octavo.api.opened import opened, scale_of
 from octavo.api.written import Written, check_output
 from octavo.base.files import check_folder
@@ -22,8 +23,8 @@ from octavo.reports.tracking.log import log as log_record
 from octavo.reports.tracking.record import of_training
 from octavo.runtime.benchmark import left_by_xnnpack
 from octavo.runtime.litert import inputs_of
-from octavo.source.classes import in_model_order, names_for
-from octavo.source.load import image_preprocess_for, load_float, output_of, task_of
+from octavo.source.classes import names_for
+from octavo.source.load import load_float, output_of, task_of
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.training import qat as training
@@ -43,15 +44,18 @@ def qat(
     progress: Progress | None = None,
     **fields: Unpack[Fields],
 ) -> Written:
-    """Trains a `.keras` or float `.tflite` classifier for int8 on labelled images, proves it, and writes it.
+    """Trains a float model for int8 on images or other samples, proves it, and writes it.
+
+    The task says what the model learns, and by which score its best epoch is kept (docs/tasks.md).
 
     Repeating an interrupted call resumes after the last complete epoch.
 
     Args:
         model: The float model; it is not changed.
-        data: A folder, archive or `.npz` of images; its training images train, calibrate and choose, never its test
-            images. They may be unlabelled where the recipe learns from the float model alone. `images` of them
-            calibrate; 100, or all if there are fewer, by default.
+        data: A folder, archive or `.npz` of images or other samples; its training samples train, calibrate and choose,
+            never its test samples. They may be unlabelled where the recipe learns from the float model alone, as the
+            task `outputs` always does, and for autoencoders. `images` of them calibrate; 100, or all if there are
+            fewer, by default.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         quantization: Observer of the initial ranges, precision of ops, and whether an op may stay in float. Training
             takes the place of tuning passes.
@@ -87,25 +91,22 @@ def qat(
 
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     resolve(loaded.graph, wanted.precision)
-    image_preprocess_for(loaded, inputs)
     source = opened(inputs, progress, loaded)
-    found = scale_of(loaded, inputs, source, progress).checked()
-    # Arrays that already are the model's input need none; training then uses the input's size alone.
-    preprocess = found or image_preprocess_for(loaded, inputs)
+    preprocess = scale_of(loaded, inputs, source, progress).checked()
     train, chosen = draw_training(source, validation, inputs.seed)
-    train = in_model_order(loaded, train, inputs)
-    chosen = None if chosen is None else in_model_order(loaded, chosen, inputs)
+    train, task = understood(loaded, train, inputs, progress)
+    chosen = None if chosen is None else understood(loaded, chosen, inputs, Silent())[0]
     feed = Feed(calibration(train, inputs.images, inputs.seed), preprocess, inputs_of(loaded.graph))
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, wanted.observer, advance)
     simulation = Simulation(loaded.graph, ranges, wanted.allow_float, wanted.precision)
-    history = training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress)
+    history = training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress, task=task)
     made = convert(simulation)
     write_model(
         out,
         made.quantized.content,
         Sidecar(
-            found,
+            preprocess,
             names_for(loaded, train, inputs),
             inputs.task or task_of(loaded),
             train.windows,

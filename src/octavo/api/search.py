@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -18,7 +17,6 @@ from octavo.base.files import check_folder
 from octavo.base.progress import Progress, Silent
 from octavo.base.units import milliseconds
 from octavo.data.encoded_inputs import Feed
-from octavo.data.preprocess import Preprocess
 from octavo.data.split import calibration, draw_training
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import Quantized
@@ -26,7 +24,7 @@ from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_
 from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
-from octavo.source.load import load_float, output_of, preprocess_for
+from octavo.source.load import load_float, output_of
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.training import qat
 from octavo.training.convert import convert
@@ -88,8 +86,6 @@ def search(
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
     source = opened(inputs, progress, loaded)
     preprocess = scale_of(loaded, inputs, source, progress).checked()
-    # Arrays that already are the model's input need no preprocessing; training then uses the input's size alone.
-    pictures = preprocess or preprocess_for(loaded, inputs)
     training, apart = draw_training(source, validation, inputs.seed)
     if apart is None:
         raise DataError(
@@ -100,13 +96,15 @@ def search(
     apart, task = understood(loaded, apart, inputs, progress)
     calibrating = calibration(training, inputs.images, inputs.seed)
 
-    def trained(pictures: Preprocess) -> Quantized:
+    def trained() -> Quantized:
         from octavo.simulate import Simulation
 
         feed = Feed(calibrating, preprocess, inputs_of(loaded.graph))
         simulation = Simulation(loaded.graph, calibrate(loaded.graph, feed), wanted.allow_float)
+        # Labels are for the first output; the others stay near those of the float model.
+        recipe = QatRecipe(distill=0.5 if len(loaded.graph.outputs) > 1 else 0.0)
         # The evaluation images do not choose the epoch, so that the measured accuracy stays unbiased.
-        qat.fit(simulation, training, None, pictures, QatRecipe(), inputs.seed, workdir, progress)
+        qat.fit(simulation, training, None, preprocess, recipe, inputs.seed, workdir, progress, task=task)
         return convert(simulation).quantized
 
     found = look(
@@ -117,7 +115,7 @@ def search(
         goal,
         task=task,
         allow_float=wanted.allow_float,
-        train=partial(trained, pictures) if train and pictures is not None and not EXTRAS["train"].missing else None,
+        train=trained if train and not EXTRAS["train"].missing else None,
         progress=progress,
     )
     found.record(str(model)).write(record)

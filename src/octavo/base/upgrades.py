@@ -148,6 +148,12 @@ def _sweep(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "variants": [_renamed(row, names) for row in value["variants"]]}
 
 
+def _trained(value: dict[str, Any]) -> dict[str, Any]:
+    """Trainings knew one score, the accuracy."""
+    epochs = [{**row, "val_score": row["val_accuracy"]} for row in value["epochs"]]
+    return {"metric": _ACCURACY, "labelled": True, **value, "epochs": epochs}
+
+
 def _report(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "model": None}
 
@@ -165,4 +171,5 @@ UPGRADES: Mapping[tuple[str, int], Upgrade] = {
     ("proof.json", 1): _proof,
     ("sweep.json", 0): _sweep,
     ("report.json", 1): _report,
+    **{(name, 1): _trained for name in ("history.json", "control.json", "qat.json")},
 }

@@ -265,14 +265,13 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
     """
     pool, places = _training_part(dataset, seed)
     own = dataset.splits.get("validation")
+    count = usual_validation(dataset, seed) if validation is None else validation
     if own is not None and _is_known(own):
-        count = min(len(own), VALIDATION_IMAGES) if validation is None else validation
         apart = _choose(own, np.arange(len(own)), count, seed, "validation", dataset)
         train, chosen = read_together([(pool, places), (own, apart)])
         return train, chosen if count else None
     if not _is_known(pool):
         return pool.read(places), None
-    count = min(len(places) // 10, VALIDATION_IMAGES) if validation is None else validation
     if count >= len(places):
         raise DataError(
             f"{count} validation images were asked for, and {dataset.source} has {len(places)} training images.",
@@ -283,9 +282,23 @@ def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[
     return train, chosen if count else None
 
 
-def usual_validation(dataset: Dataset) -> int:
-    """How many training images of a source are set apart for choosing by default: a tenth, and at most 1,000."""
-    return min(len(_training_split(dataset)) // 10, 1000)
+def usual_validation(dataset: Dataset, seed: int) -> int:
+    """How many images of a source choose between trained models by default, and 1,000 at most.
+
+    All of its validation images; else a tenth of those that may train, and none where these are unlabelled.
+
+    Args:
+        dataset: The source.
+        seed: Of what is held out for evaluation.
+
+    Raises:
+        DataError: The source has test images only.
+    """
+    pool, places = _training_part(dataset, seed)
+    own = dataset.splits.get("validation")
+    if own is not None and _is_known(own):
+        return min(len(own), VALIDATION_IMAGES)
+    return min(len(places) // 10, VALIDATION_IMAGES) if _is_known(pool) else 0
 
 
 def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None = None) -> ImageSet:

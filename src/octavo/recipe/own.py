@@ -21,7 +21,7 @@ def own_recipe(
 
     Args:
         model: A trained model, or None to train a float baseline.
-        inputs: The images, how many of them calibrate, the seed, and the preprocessing.
+        inputs: The images, how many of them calibrate, the seed, the preprocessing, and the task.
         sections: More keys, by section: ``{"quantize": {"method": "qat"}}``.
         settings: ``key=value`` texts, as for `octavo.load_recipe`.
 

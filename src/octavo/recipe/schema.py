@@ -268,16 +268,17 @@ class QatRecipe(Section):
     weight_averaging: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.95, description="Decay of an exponential average of the weights; the averaged weights are kept. 0 is off."
     )
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing.")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing, of classes.")
     distill: Share = Field(
         0.0,
-        description="Share of the distance to the float graph's outputs in the loss (distillation); 1 needs no labels.",
+        description="Share of the distance to the float graph's outputs in the loss (distillation); 1 needs no labels. "
+        "The task `outputs` has no other loss.",
     )
     control: bool = Field(
         True,
         description="Also train the float graph in the same way, as the control to compare int8 with.",
     )
-    augment: AugmentRecipe = Field(AugmentRecipe(), description="Augmentation.")
+    augment: AugmentRecipe = Field(AugmentRecipe(), description="Augmentation, of images without masks.")
 
 
 class EvaluateRecipe(Section):

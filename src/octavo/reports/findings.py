@@ -162,7 +162,10 @@ def _trained(facts: Facts) -> Iterator[Finding]:
     models = facts.evaluation.models
     gained, fair = facts.evaluation.pair("ptq", "int8"), facts.evaluation.pair("control", "int8")
     ptq, control = models.get("ptq"), models.get("control")
-    if facts.trained is None or ptq is None or gained is None or not facts.known:
+    if facts.trained is None or ptq is None or gained is None:
+        return
+    if not facts.known:
+        yield from _trained_towards_float(facts)
         return
     words, difference = facts.words, gap_of(gained)
     loss = words.metric.loss(difference)
@@ -189,6 +192,20 @@ def _trained(facts: Facts) -> Iterator[Finding]:
         ),
         {"control": score_of(control).value, **vars(gap)},
         "good" if fair.non_inferior else "warn",
+    )
+
+
+def _trained_towards_float(facts: Facts) -> Iterator[Finding]:
+    """The gain of quantization-aware training where the right answers are not known: how alike int8 is to float."""
+    before, likeness = facts.evaluation.pair("float", "ptq"), facts.evaluation.likeness
+    if before is None:
+        return
+    words, after = Figures(likeness), facts.compared.agreement
+    yield Finding(
+        "summary",
+        f"Quantization-aware training changes how alike int8 is to float: {likeness.title} {words.value(after)}, and "
+        f"{words.value(before.agreement)} after post-training quantization.",
+        {"ptq": before.agreement, "int8": after},
     )
 
 
@@ -595,7 +612,7 @@ def _training_steps(facts: Facts) -> Iterator[Finding]:
     rows = facts.history.epochs if facts.history else []
     if rows:
         last = rows[-1]
-        if last.accuracy - accuracy.value > NOTABLE_GAP:
+        if last.accuracy is not None and last.accuracy - accuracy.value > NOTABLE_GAP:
             yield Finding(
                 "next",
                 "More training images or stronger augmentation: the float model was right on "
@@ -623,7 +640,7 @@ def _last_epoch(facts: Facts) -> Iterator[Finding]:
     rows = facts.history.epochs
     held = [row.val_accuracy for row in rows]
     kind = "Validation" if all(value is not None for value in held) else "Training"
-    curve = [value for value in held if value is not None] if kind == "Validation" else [row.accuracy for row in rows]
+    curve = [value for value in (held if kind == "Validation" else [row.accuracy for row in rows]) if value is not None]
     if len(curve) < 2:
         return
     rise = curve[-1] - curve[-2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -164,23 +165,25 @@ def sizes(facts: Facts) -> Plot:
 
 
 def training(facts: Facts) -> Plot | None:
-    """Loss and accuracy over the epochs: of float, and then of int8 and the control, which begin with it."""
+    """Loss and score over the epochs: of float, and then of int8 and the control, which begin with it."""
     curves = _curves(facts)
     if not curves:
         return None
     figure, (left, right) = _figure(WIDE, 2.9, 1, 2)
-    held = False
+    metric, held = facts.evaluation.metric, False
+    scale = 100 if metric.percent else 1
     for curve in curves:
         epochs = [curve.start + row.epoch for row in curve.rows]
-        for axes, seen, checked in (
-            (left, [row.loss for row in curve.rows], [row.val_loss for row in curve.rows]),
-            (right, [_hundred(row.accuracy) for row in curve.rows], [_hundred(row.val_accuracy) for row in curve.rows]),
-        ):
-            axes.plot(epochs, seen, "o-", color=curve.colour, ms=4, lw=curve.width, label=curve.name)
+        losses = [row.loss for row in curve.rows], [row.val_loss for row in curve.rows]
+        # Other tasks than single-label are scored on the validation samples only.
+        scores = [row.accuracy for row in curve.rows], [row.val_score for row in curve.rows]
+        for axes, (seen, checked), factor in ((left, losses, 1), (right, scores, scale)):
+            # A curve without values has its entry in the legend all the same.
+            axes.plot(epochs, _times(seen, factor), "o-", color=curve.colour, ms=4, lw=curve.width, label=curve.name)
             if None not in checked:
                 held = True
-                axes.plot(epochs, checked, "s--", color=curve.colour, ms=4, lw=1.4, mfc="white")
-    for axes, title in ((left, "loss"), (right, "accuracy, %")):
+                axes.plot(epochs, _times(checked, factor), "s--", color=curve.colour, ms=4, lw=1.4, mfc="white")
+    for axes, title in ((left, "loss"), (right, metric.axis)):
         axes.set(xlabel="epoch")
         axes.set_title(title, loc="left", fontsize=10, color=INK)
         _whole(axes)
@@ -192,22 +195,29 @@ def training(facts: Facts) -> Plot | None:
     _, labels = right.get_legend_handles_labels()
     right.legend(frameon=False, fontsize=9, loc="best", ncols=1 if len(labels) < 4 else 2)
     said = "; ".join(
-        f"{curve.name} after {len(curve.rows)} epochs: loss {curve.rows[-1].loss:.3f}, training accuracy "
-        f"{percent(curve.rows[-1].accuracy)}"
+        f"{curve.name} after {len(curve.rows)} epochs: loss {curve.rows[-1].loss:.3f}{_trained_to(curve.rows[-1])}"
         for curve in curves
     )
     lines = [
-        "Loss and accuracy by epoch, on the training images"
-        + (" and, dashed, on the validation images." if held else ".")
+        f"Loss and {metric.title} by epoch, on the training samples"
+        + (" and, dashed, on the validation samples." if held else ".")
     ]
     if facts.trained is not None:
         both = "Int8 (quantization-aware training) and the control begin" if facts.controlled else "Int8 begins"
         lines.append(f"{both} with the trained float model.")
     lines.append(
-        "Training figures are averages over the epoch, on augmented images and while the weights change, so training "
-        "accuracy can be below validation accuracy."
+        "Training figures are averages over the epoch, on augmented samples and while the weights change, so they can "
+        "be worse than those of validation."
     )
     return _plot("training", figure, f"Training curves. {said}.", " ".join(lines))
+
+
+def _times(values: Sequence[float | None], factor: float) -> list[float]:
+    return [math.nan if value is None else value * factor for value in values]
+
+
+def _trained_to(row: Epoch) -> str:
+    return "" if row.accuracy is None else f", training accuracy {percent(row.accuracy)}"
 
 
 @dataclass(frozen=True)

@@ -302,7 +302,9 @@ def _training(facts: Facts) -> list[list[str]]:
     ]
     if recipe.weight_averaging:
         said.append(f"weights averaged ({recipe.weight_averaging:g})")
-    if recipe.distill:
+    if not history.labelled:
+        said.append("without labels: the loss is the distance to the float model's outputs")
+    elif recipe.distill:
         said.append(f"{recipe.distill:.0%} of the loss is the distance to the float model's outputs")
     return [["Training", ", ".join(said)]]
 

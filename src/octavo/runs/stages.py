@@ -286,7 +286,7 @@ class _Run:
             self._stage("quantize", {**start, **training}, [*written, "trained.tflite", "qat.json"], self._qat)
             ptq = {**start, "images": of("data.json")}
             self._stage("ptq", ptq, ["ptq.tflite", "ptq.tflite.json", "tuning.json"], self._ptq)
-            if recipe.qat.control:
+            if self._controlled:
                 self._stage(
                     "control",
                     {**graph, **training},
@@ -445,7 +445,12 @@ class _Run:
         recipe = self.recipe
         if recipe.quantize.method == "ptq":
             return ["float", "int8"]
-        return ["float", "int8", "ptq", *(["control"] if recipe.qat.control else [])]
+        return ["float", "int8", "ptq", *(["control"] if self._controlled else [])]
+
+    @property
+    def _controlled(self) -> bool:
+        """Whether the float graph trains too; without labels it would learn from itself alone, and not change."""
+        return self.recipe.qat.control and self._read(QatRecord).labelled
 
     def _start(self) -> tuple[Graph, Ranges]:
         """The float graph and its calibrated ranges."""
@@ -502,16 +507,19 @@ class _Run:
     def _fit(self, model: FloatModel, title: str) -> History:
         recipe, splits = self.recipe, self.splits
         workdir = self.out / f".{title}"
+        # As the run is evaluated: training samples without labels do not tell the task.
+        task = self._understood(splits.test, calibrate=True)[1]
         return qat.fit(
             model,
             self._understood(splits.train, calibrate=True)[0],
             None if splits.validation is None else self._understood(splits.validation, calibrate=True)[0],
-            self.known.images,
+            self.preprocess,
             recipe.qat,
             recipe.seed,
             workdir,
             self.progress,
             title,
+            task,
         )
 
     def _deliver(self, graph: Graph, int8: Quantized, proof: Proof) -> None:

@@ -121,6 +121,16 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
     def build(self, input_shape: Any = None) -> None:
         """Does nothing: the graph knows its shapes."""
 
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Keras' loss; labels that are a single array belong to the first output."""
+        return super().compute_loss(x, y, _labelled(y, y_pred), sample_weight, training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Keras' metrics, of the same outputs."""
+        return super().compute_metrics(x, y, _labelled(y, y_pred), sample_weight)
+
     @abstractmethod
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Runs the graph.
@@ -219,6 +229,11 @@ def unpack(packed: str) -> Graph:
 
 class _Plain(dict[str, Any]):
     """A dict that Keras does not wrap, since its values are tracked already."""
+
+
+def _labelled(labels: Any, outputs: Any) -> Any:
+    """The outputs that labels belong to: the first one, where a model has several and there is one array of labels."""
+    return outputs[0] if isinstance(outputs, list) and not isinstance(labels, list | tuple | Mapping) else outputs
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

@@ -69,7 +69,7 @@ def _check(loss: Any, logits: bool, end: str) -> None:
     )
 
 
-def distillation(taught: Tensor, made: Tensor, end: str) -> Tensor:
+def distillation(taught: Tensor, made: Tensor, end: str, classes: bool = True) -> Tensor:
     """The distance of a student's output from its teacher's, for each example.
 
     The cross-entropy to the teacher's probabilities (Hinton et al. 2015, arXiv 1503.02531, at temperature 1, where
@@ -79,6 +79,7 @@ def distillation(taught: Tensor, made: Tensor, end: str) -> Tensor:
         taught: The teacher's output, ``(batch, ...)``.
         made: The student's, likewise.
         end: The op that makes both.
+        classes: Whether a vector from another op than those of `PROBABILITIES` is a classifier's logits.
 
     Returns:
         ``(batch,)``.
@@ -88,7 +89,7 @@ def distillation(taught: Tensor, made: Tensor, end: str) -> Tensor:
         each = keras.losses.categorical_crossentropy(taught, made)
     elif end == "LOGISTIC":
         each = keras.losses.binary_crossentropy(taught, made)
-    elif len(made.shape) == 2 and made.shape[-1] > 1:
+    elif classes and len(made.shape) == 2 and made.shape[-1] > 1:
         each = keras.losses.categorical_crossentropy(ops.softmax(taught), made, from_logits=True)
     else:
         each = ops.mean(ops.square(taught - made), axis=-1)

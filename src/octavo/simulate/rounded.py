@@ -117,6 +117,7 @@ class RoundedModel(GraphModel):
         freeze_ranges_after: int | None = None,
         teacher: Any = None,
         teacher_share: float = 0.5,
+        teacher_classes: bool = True,
         **keywords: Any,
     ) -> None:
         """Keras' `compile`, with what quantization-aware training adds.
@@ -129,6 +130,7 @@ class RoundedModel(GraphModel):
             freeze_ranges_after: The step after which the ranges no longer change.
             teacher: A Keras model to learn from, or ``"float"``: this graph in float, as it is now.
             teacher_share: The share of the distance to the teacher in the loss, if there is a `loss` too.
+            teacher_classes: Whether vectors without a softmax are logits of classes; if not, they are numbers.
             keywords: Keras' other arguments.
 
         Raises:
@@ -139,6 +141,7 @@ class RoundedModel(GraphModel):
             "range_rate": range_rate,
             "freeze_ranges_after": freeze_ranges_after,
             "teacher_share": teacher_share,
+            "teacher_classes": teacher_classes,
         }
         place = next(i for i, v in enumerate(self.trainable_variables) if v is self.range_ends)
         last = np.inf if freeze_ranges_after is None else freeze_ranges_after
@@ -166,7 +169,8 @@ class RoundedModel(GraphModel):
         if self.teacher is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         taught, made = (v if isinstance(v, list) else [v] for v in (self.teacher(x, training=False), y_pred))
-        parts = [distillation(t, m, end) for t, m, end in zip(taught, made, self.ends, strict=True)]
+        classes = self._extra["teacher_classes"]
+        parts = [distillation(t, m, end, classes) for t, m, end in zip(taught, made, self.ends, strict=True)]
         soft = sum(parts[1:], parts[0])
         soft = ops.mean(soft if sample_weight is None else soft * ops.reshape(sample_weight, (-1,)))
         if y is None or self._compile_loss is None:

@@ -218,20 +218,6 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
     return Preprocess.from_json(base.to_json() | given)
 
 
-def image_preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progress | None = None) -> Preprocess:
-    """Like `preprocess_for`, for features that need a model with one image input.
-
-    Raises:
-        ModelError: The model does not take one image.
-    """
-    found = preprocess_for(model, inputs, progress)
-    if found is None:
-        raise ModelError(
-            f"{model.graph.name} does not take one image: its input should have the shape (1, height, width, 1 or 3)."
-        )
-    return found
-
-
 def task_of(loaded: Loaded) -> TaskName | None:
     """The task that a model's sidecar names; None if it names none."""
     return None if loaded.sidecar is None else loaded.sidecar.task

@@ -46,7 +46,7 @@ class Augment:
 
         Args:
             pixels: ``(N, height, width, channels)`` in [0, 255].
-            labels: One-hot, float32 ``(N, classes)``.
+            labels: float32 ``(N, ...)``, such as one-hot rows.
             epoch: Counted from 0.
             step: Counted from 0 in each epoch.
         """
@@ -58,11 +58,12 @@ class Augment:
         images: Any = pixels.astype(np.float32)
         for layer in self._layers:
             images = layer(images, training=True)
-        targets: Any = labels
+        # Mixup takes one row for each image.
+        targets: Any = labels.reshape(len(labels), -1)
         if self._mixup is not None:
             mixed = self._mixup({"images": images, "labels": targets}, training=True)
             images, targets = mixed["images"], mixed["labels"]
-        return np.clip(np.asarray(images), 0, 255), np.asarray(targets)
+        return np.clip(np.asarray(images), 0, 255), np.asarray(targets).reshape(labels.shape)
 
 
 def _generators(layers: list[Any]) -> list[Any]:

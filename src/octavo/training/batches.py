@@ -1,17 +1,21 @@
-"""Training batches: shuffled by seed and epoch, resized, augmented and normalized, in a separate thread."""
+"""Training batches: shuffled by seed and epoch; images resized, augmented and normalized, in a separate thread."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo.base.backend import load
 from octavo.base.errors import RecipeError
+from octavo.data.columns import Columns
 from octavo.data.dataset import ImageSet
+from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.schema import AugmentRecipe
+from octavo.runtime.litert import Port
 from octavo.training.augment import Augment
 
 Array = npt.NDArray[Any]
@@ -20,26 +24,83 @@ Array = npt.NDArray[Any]
 CACHE_BYTES = 1 << 30
 
 
+# One array, or one for each of several inputs.
+Values = Array | tuple[Array, ...]
+
+
+class Samples(Protocol):
+    """The samples of a set, on their way to the inputs of a model."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, places: Array) -> Any:
+        """Some of them, as they are augmented."""
+
+    def normalize(self, values: Any) -> Values:
+        """What was taken, as the inputs of the model."""
+
+
 class Pixels:
-    """The images of a set at the input's size, in [0, 255]; or float inputs as they are."""
+    """The images of a set at the input's size, in [0, 255]."""
 
     def __init__(self, images: ImageSet, preprocess: Preprocess) -> None:
         self._images = images.pictures
         self._preprocess = preprocess
-        self.are_inputs = len(images) > 0 and images.pictures[0].dtype != np.uint8
         size = len(images) * int(np.prod(preprocess.shape))
-        self._cache = preprocess.resize(self._images) if not self.are_inputs and size <= CACHE_BYTES else None
+        self._cache = preprocess.resize(self._images) if size <= CACHE_BYTES else None
+
+    def __len__(self) -> int:
+        return len(self._images)
 
     def take(self, places: Array) -> Array:
-        """Some of them, uint8 pixels or float32 inputs."""
+        """Some of them, uint8."""
         if self._cache is not None:
             return np.asarray(self._cache[places])
-        chosen = [self._images[int(place)] for place in places]
-        return np.stack(chosen) if self.are_inputs else np.asarray(self._preprocess.resize(chosen))
+        return np.asarray(self._preprocess.resize([self._images[int(place)] for place in places]))
 
-    def normalize(self, pixels: Array) -> Array:
+    def normalize(self, values: Array) -> Array:
         """Pixels as the model's input."""
-        return pixels if self.are_inputs else np.asarray(self._preprocess.normalize(pixels))
+        return np.asarray(self._preprocess.normalize(values))
+
+
+class Arrays:
+    """Samples that already are the inputs of a model."""
+
+    def __init__(self, feed: Sequence[Values]) -> None:
+        rows = [row if isinstance(row, tuple) else (row,) for row in feed]
+        self._columns = tuple(np.stack(column) for column in zip(*rows, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def take(self, places: Array) -> Values:
+        """Some of them."""
+        chosen = tuple(np.asarray(column[places]) for column in self._columns)
+        return chosen if len(chosen) > 1 else chosen[0]
+
+    def normalize(self, values: Values) -> Values:
+        """The values."""
+        return values
+
+
+def samples_of(images: ImageSet, preprocess: Preprocess | None, ports: Sequence[Port]) -> Samples:
+    """The samples of a set for training.
+
+    Args:
+        images: The set.
+        preprocess: From image to input; None for a model whose samples are its inputs.
+        ports: The inputs of the model.
+
+    Raises:
+        DataError: The samples do not have the shapes and types that the inputs want.
+    """
+    if preprocess is not None and _are_pixels(images):
+        return Pixels(images, preprocess)
+    return Arrays(Feed(images, preprocess, ports))
+
+
+def _are_pixels(images: ImageSet) -> bool:
+    return not isinstance(images.images, Columns) and images.images[0].dtype == np.uint8
 
 
 def one_hot(images: ImageSet) -> Array:
@@ -48,15 +109,19 @@ def one_hot(images: ImageSet) -> Array:
     return np.asarray(np.eye(len(images.classes), dtype=np.float32)[images.labels])
 
 
-def training_batches(pixels: Pixels, labels: Array, batch: int, seed: int, epoch: int, augment: Augment) -> Any:
+def training_batches(
+    samples: Samples, labels: Array | None, batch: int, seed: int, epoch: int, augment: Augment
+) -> Any:
     """One epoch of training batches, as a `keras.utils.PyDataset`.
+
+    Without `labels`, the first input of each sample is what the model should give.
 
     A last batch that would not be full is dropped in this epoch, because a batch norm's statistics of few images are
     poor. Other epochs have another order.
     """
     keras = load("keras")
-    order = np.random.default_rng([seed, epoch]).permutation(len(labels))
-    batch = min(batch, len(labels))
+    order = np.random.default_rng([seed, epoch]).permutation(len(samples))
+    batch = min(batch, len(samples))
 
     class Epoch(keras.utils.PyDataset):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -65,16 +130,18 @@ def training_batches(pixels: Pixels, labels: Array, batch: int, seed: int, epoch
         def __len__(self) -> int:
             return len(order) // batch
 
-        def __getitem__(self, step: int) -> tuple[Array, Array]:
+        def __getitem__(self, step: int) -> tuple[Values, Array]:
             places = order[step * batch : (step + 1) * batch]
-            images, targets = augment(pixels.take(places), labels[places], epoch, step)
-            return pixels.normalize(images), targets
+            given = np.zeros((len(places), 1), np.float32) if labels is None else labels[places]
+            taken, targets = augment(samples.take(places), given, epoch, step)
+            values = samples.normalize(taken)
+            return values, first(values) if labels is None else targets
 
     return Epoch()
 
 
-def plain_batches(pixels: Pixels, labels: Array, batch: int) -> Any:
-    """All images in their order, not augmented, as a `keras.utils.PyDataset`."""
+def plain_batches(samples: Samples, labels: Array | None, batch: int) -> Any:
+    """All samples in their order, not augmented, as a `keras.utils.PyDataset`; `labels` as in `training_batches`."""
     keras = load("keras")
 
     class Plain(keras.utils.PyDataset):  # type: ignore[misc,name-defined]
@@ -82,19 +149,25 @@ def plain_batches(pixels: Pixels, labels: Array, batch: int) -> Any:
             super().__init__(workers=1, max_queue_size=4)
 
         def __len__(self) -> int:
-            return -(-len(labels) // batch)
+            return -(-len(samples) // batch)
 
-        def __getitem__(self, step: int) -> tuple[Array, Array]:
-            places = np.arange(step * batch, min((step + 1) * batch, len(labels)))
-            return pixels.normalize(pixels.take(places)), labels[places]
+        def __getitem__(self, step: int) -> tuple[Values, Array]:
+            places = np.arange(step * batch, min((step + 1) * batch, len(samples)))
+            values = samples.normalize(samples.take(places))
+            return values, first(values) if labels is None else labels[places]
 
     return Plain()
 
 
-def check(images: ImageSet, recipe: AugmentRecipe) -> None:
-    """Refuses augmentation that needs pixels when the images are the model's own float inputs."""
-    if images.pictures[0].dtype != np.uint8 and recipe != AugmentRecipe():
+def first(values: Values) -> Array:
+    """The first input of a model."""
+    return values[0] if isinstance(values, tuple) else values
+
+
+def check(samples: Samples, recipe: AugmentRecipe) -> None:
+    """Refuses augmentation that needs pixels when the samples are the model's own inputs."""
+    if not isinstance(samples, Pixels) and recipe != AugmentRecipe():
         raise RecipeError(
-            "Augmentation needs pixels, but the training images are float inputs.",
-            "Give uint8 images, or leave out the recipe's `augment`.",
+            "Augmentation needs pixels, but the training samples are the model's own inputs.",
+            "Give uint8 images, or leave out `flip` and `shift`, or all of `augment` in a recipe.",
         )

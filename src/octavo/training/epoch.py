@@ -57,7 +57,8 @@ def epoch(
     measured = {key: float(logs[key][0]) if key in logs else None for key in MEASURES}
     seconds = round(time.perf_counter() - began, 3)
     last = rate((number + 1) * steps - 1, epochs * steps)
-    return {"epoch": number + 1, **measured, "learning_rate": last, "seconds": seconds}
+    scored = {"val_score": measured["val_accuracy"]}
+    return {"epoch": number + 1, **measured, **scored, "learning_rate": last, "seconds": seconds}
 
 
 def prepare(model: Any, labels: Array) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.base.artefact import Artefact, Part
+from octavo.base.metric import Metric
 from octavo.quantization.ranges import TensorRanges
 
 
@@ -14,13 +16,15 @@ class History:
     """The history of a training.
 
     Args:
-        epochs: One row per epoch: loss, accuracy, validation loss and accuracy, learning rate, seconds.
+        epochs: One row per epoch, with the fields of `Epoch`.
         parameters: How many numbers the network has, and how many of them trained.
         best_epoch: The epoch whose weights were kept; None without validation images.
         seconds: The time of all epochs, including work such as re-estimating batch norms.
         images_per_second: Training images per second in the last epoch, including the time of validation.
         resumed: How often the training was resumed.
         peak_rate: The peak learning rate, if it was found by search.
+        metric: What the validation images are scored by.
+        labelled: Whether the task says what the outputs should be. If not, the float model alone taught them.
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -30,6 +34,8 @@ class History:
     images_per_second: float = 0.0
     resumed: int = 0
     peak_rate: float | None = None
+    metric: Metric = SingleLabelScores.metric
+    labelled: bool = True
 
     def add(self, row: dict[str, Any], images: int) -> None:
         """Adds an epoch and how many images it trained on."""
@@ -39,13 +45,26 @@ class History:
 
     @property
     def last_is_best(self) -> bool:
-        """Whether the last epoch's validation accuracy is above that of all before it."""
-        *before, last = [row["val_accuracy"] for row in self.epochs]
-        return all(last > value for value in before)
+        """Whether the last epoch is better on the validation images than all before it.
+
+        By the score, in the direction of its metric; by the loss if an epoch has no score.
+        """
+        values, higher = [row["val_score"] for row in self.epochs], self.metric.higher
+        if None in values:
+            values, higher = [row["val_loss"] for row in self.epochs], False
+        if None in values:
+            return False
+        *before, last = values
+        return all(last > value if higher else last < value for value in before)
 
     def to_json(self) -> dict[str, Any]:
         """The history as a JSON value."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**{**value, "metric": Metric(**value["metric"])})
 
 
 class Epoch(Part):
@@ -54,18 +73,20 @@ class Epoch(Part):
     Args:
         epoch: Its number, from 1.
         loss: Mean loss on the training images.
-        accuracy: On the training images, as trained.
+        accuracy: On the training images, as trained; None for other tasks than one class per image.
         val_loss: Mean loss on the validation images; None where there are none.
-        val_accuracy: On the validation images; None where there are none.
+        val_accuracy: On the validation images; None where there are none, and for other tasks.
+        val_score: The task's score on the validation images; None where it is not known.
         learning_rate: In its last step.
         seconds: How long it took.
     """
 
     epoch: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     val_loss: float | None
     val_accuracy: float | None
+    val_score: float | None
     learning_rate: float
     seconds: float
 
@@ -81,10 +102,13 @@ class TrainingRecord(Artefact):
         images_per_second: Training images per second in the last epoch, including the time of validation.
         resumed: How often the training was resumed.
         peak_rate: The peak learning rate, if it was found by search.
+        metric: What `val_score` is, by which the best epoch was chosen.
+        labelled: Whether the task says what the outputs should be. If not, the float model alone taught them.
     """
 
     file = "control.json"
     what = "the history of a training"
+    version = 2
 
     epochs: list[Epoch]
     parameters: dict[str, int]
@@ -93,6 +117,8 @@ class TrainingRecord(Artefact):
     images_per_second: float
     resumed: int
     peak_rate: float | None
+    metric: Metric
+    labelled: bool
 
     @classmethod
     def of(cls, history: History, **more: Any) -> Self:
@@ -141,11 +167,15 @@ class QatRecord(TrainingRecord):
     ranges: TensorRanges
 
 
-def line(row: dict[str, Any], epochs: int) -> str:
+def line(row: dict[str, Any], epochs: int, metric: Metric = SingleLabelScores.metric) -> str:
     """An epoch's row as text."""
     text = f"epoch {row['epoch']} of {epochs}, loss {row['loss']:.4f}"
     if row["accuracy"] is not None:
         text += f", accuracy {row['accuracy']:.2%}"
     if row["val_accuracy"] is not None:
         text += f", validation {row['val_accuracy']:.2%}"
+    elif row["val_score"] is not None:
+        text += f", validation {metric.title} {metric.text(row['val_score'])}"
+    elif row["val_loss"] is not None:
+        text += f", validation loss {row['val_loss']:.4f}"
     return f"{text}, {row['seconds']:.0f} s"

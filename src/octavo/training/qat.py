@@ -5,7 +5,7 @@ The float control is trained by the same function, with `octavo.simulate.FloatMo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from math import cos, pi
 from pathlib import Path
@@ -14,21 +14,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.analysis.tasks.choose import task_for
+from octavo.analysis.tasks.detection import Detection
+from octavo.analysis.tasks.outputs import Outputs
+from octavo.analysis.tasks.single_label import SingleLabel
+from octavo.analysis.tasks.task import Run, Targets, Task
 from octavo.base.backend import load
-from octavo.base.errors import DataError
+from octavo.base.errors import DataError, ModelError, RecipeError
 from octavo.base.optimizer import keep_weights
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
-from octavo.recipe.schema import QatRecipe
+from octavo.recipe.schema import AugmentRecipe, QatRecipe
+from octavo.runtime.litert import inputs_of, outputs_of
+from octavo.tflite.graph import WHOLE
 from octavo.training.augment import Augment
-from octavo.training.batches import Pixels, check, one_hot, plain_batches, training_batches
+from octavo.training.batches import check, first, plain_batches, samples_of, training_batches
 from octavo.training.epoch import averaged, epoch
 from octavo.training.history import History, line
+from octavo.training.losses import SMOOTHED, accuracy_for, loss_for
 from octavo.training.state import State, identity, parameters
 
 if TYPE_CHECKING:
     from octavo.simulate.graph_model import GraphModel
+
+Array = npt.NDArray[Any]
 
 # Learning rates to try if the recipe has none, each for this many steps on the same batches.
 CANDIDATES = (1e-5, 3e-5, 1e-4, 3e-4)
@@ -39,67 +49,85 @@ def fit(
     model: GraphModel,
     train: ImageSet,
     validation: ImageSet | None,
-    preprocess: Preprocess,
+    preprocess: Preprocess | None,
     recipe: QatRecipe,
     seed: int,
     workdir: Path,
     progress: Progress | None = None,
     title: str = "qat",
+    task: Task | None = None,
 ) -> History:
     """Trains a graph in place: its weights, and the ranges of a simulation.
 
-    The epoch that is best on the validation images is kept; without such images, the last one.
+    The epoch with the best score on the validation samples is kept, or the one with the lowest loss where they have no
+    score; without such samples, the last one.
 
     Args:
         model: A calibrated `octavo.simulate.Simulation`, or a `FloatModel` as its control.
-        train: Training images.
-        validation: Images to choose the epoch by, or None.
-        preprocess: From image to input.
+        train: Training samples.
+        validation: Samples to choose the epoch by, or None.
+        preprocess: From image to input; None for a model whose samples are its inputs.
         recipe: How to train.
         seed: Of order and augmentation.
         workdir: Where the state after each epoch is kept; a second call with the same arguments resumes from it.
         progress: Receives progress messages.
         title: What is trained, for people.
+        task: What the first output should be, and how it is scored. Guessed from the outputs and the truth when left
+            out.
 
     Raises:
-        RecipeError: The recipe asks for augmentation, and the images are float inputs.
-        DataError: The number of the graph's outputs is not that of the images' classes; or the images are unlabelled,
-            and the recipe does not learn from the float graph alone.
+        RecipeError: The recipe asks for something that the samples or their task do not have, such as augmentation of
+            arrays.
+        DataError: The truth does not fit the outputs; or it is not known, and the recipe does not learn from the float
+            graph alone.
+        ModelError: The graph gives classes instead of their scores, from which nothing can be learned.
         OctavoError: The loss became NaN or infinite.
     """
     progress = progress or Silent()
     keras = load("keras")
-    _check_classes(model, train, recipe)
-    check(train, recipe.augment)
+    task = task or task_for(None, model.source, train)
+    taught = task.taught(train)
+    targets = task.targets(model.source, taught)
+    distill = _checked(model, task, taught, targets, recipe)
+    if distill > recipe.distill:
+        progress.say(
+            f"{title}: the task {task.name} learns from no labels: the loss is the distance to the float model"
+        )
+    ports = inputs_of(model.source)
+    samples = samples_of(taught, preprocess, ports)
+    check(samples, recipe.augment)
     keras.utils.set_random_seed(seed)
-    single = _is_single(model)
-    pixels, labels = Pixels(train, preprocess), _labels(train, single)
-    seen = (
-        plain_batches(Pixels(validation, preprocess), _labels(validation, single), recipe.batch) if validation else None
-    )
+    labelled = targets is not None
+    judge = _Judge(model, task, validation, preprocess, recipe.batch, labelled) if validation else None
     augment = Augment(recipe.augment, seed)
-    batches = partial(training_batches, pixels, labels, recipe.batch, seed, augment=augment)
+    batches = partial(training_batches, samples, _labels(targets, taught), recipe.batch, seed, augment=augment)
     # A teacher becomes a part of the model, and so of its state.
-    compiled = partial(_compile, model, recipe, len(batches(epoch=0)), train.labels is not None)
+    classes = isinstance(task, SingleLabel)
+    classified = labelled and classes
+    compiled = partial(_compile, model, recipe, targets, distill, len(batches(epoch=0)), classified, classes)
     compiled(CANDIDATES[0])
-    state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__))
+    state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__, task.name))
     history, start, best = state.read(model)
+    history.metric, history.labelled = task.scores.metric, labelled
     if recipe.learning_rate is None and history.peak_rate is None:
         history.peak_rate = _search(model, compiled, batches(epoch=0), title, progress)
     peak = recipe.learning_rate or history.peak_rate or 0.0
     compiled(peak)
     state.restore_optimizer(model)
-    remedy = f"Set qat.learning_rate below {peak:g}, or check the images for NaN."
+    remedy = f"Set qat.learning_rate below {peak:g}, or check the {'images' if classified else 'data'} for NaN."
+    seen = judge.batches if judge is not None else None
     for number in range(start, recipe.epochs):
         steps = batches(epoch=number)
         row = epoch(title, model, steps, seen, number, recipe.epochs, partial(rate, recipe, peak), progress, remedy)
-        history.add(row, len(steps) * min(recipe.batch, len(train)))
-        if validation and history.last_is_best:
+        if judge is not None and row["val_score"] is None:
+            row["val_score"] = judge.score()
+        history.add(row, len(steps) * min(recipe.batch, len(samples)))
+        if history.last_is_best:
             history.best_epoch = number + 1
             best = averaged(model)
         history.parameters = parameters(model)
         state.write(model, history, best)
-        progress.say(f"{title}: {line(row, recipe.epochs)}")
+        progress.say(f"{title}: {line(row, recipe.epochs, history.metric)}")
     model.set_weights(best if best is not None else averaged(model))
     return history
 
@@ -125,48 +153,75 @@ def rate(recipe: QatRecipe, peak: float, step: int, steps: int) -> float:
     return peak * 0.5 * (1 + cos(pi * (step - warm) / max(steps - warm, 1)))
 
 
-def _compile(model: GraphModel, recipe: QatRecipe, steps: int, labelled: bool, peak: float) -> None:
+class _Judge:
+    """The validation samples: their loss, and their score as the task has it, by the averaged weights."""
+
+    def __init__(
+        self,
+        model: GraphModel,
+        task: Task,
+        validation: ImageSet,
+        preprocess: Preprocess | None,
+        batch: int,
+        labelled: bool,
+    ) -> None:
+        self._model, self._task, self._validation = model, task, validation
+        ports = inputs_of(model.source)
+        samples = samples_of(validation, preprocess, ports)
+        self._scored = plain_batches(samples, None, batch)
+        # The loss is that of samples to learn from: an autoencoder does not learn to reconstruct anomalies.
+        taught = task.taught(validation)
+        targets = task.targets(model.source, taught)
+        fits = len(taught) > 0 and (targets is not None) == labelled
+        learned = samples if taught is validation or not fits else samples_of(taught, preprocess, ports)
+        self.batches = plain_batches(learned, _labels(targets, taught), batch) if fits else None
+
+    def score(self) -> float | None:
+        """The score. None if the right answers are not known, or not such that there is a score."""
+        if self._validation.labels is None and self._validation.truth is None:
+            return None
+        trained = self._model.get_weights()
+        self._model.set_weights(averaged(self._model))
+        answers = [answer for step in range(len(self._scored)) for answer in self._answers(self._scored[step][0])]
+        self._model.set_weights(trained)
+        scores = self._task.score(self._model.source, np.stack(answers), self._validation, "the simulation")
+        value = scores.value(scores.metric) if scores.known else float("nan")
+        return value if np.isfinite(value) else None
+
+    def _answers(self, inputs: Any) -> Iterator[Array]:
+        made = self._model.predict_on_batch(inputs)
+        outputs = made if isinstance(made, list) else [made]
+        for place, real in enumerate(first(inputs)):
+            given = partial(np.asarray, real)
+            yield self._task.answer(self._model.source, Run([output[place] for output in outputs], given))
+
+
+def _compile(
+    model: GraphModel,
+    recipe: QatRecipe,
+    targets: Targets | None,
+    distill: float,
+    steps: int,
+    classified: bool,
+    classes: bool,
+    peak: float,
+) -> None:
     from octavo.simulate.rounded import RoundedModel
 
     keras = load("keras")
     averaging = {"use_ema": recipe.weight_averaging > 0, "ema_momentum": recipe.weight_averaging or 0.99}
     optimizer = keras.optimizers.Adam(peak, **averaging)
-    if recipe.distill == 1 and isinstance(model, RoundedModel):
-        loss = None
-    elif model.ends[0] == "LOGISTIC" or _is_single(model):
-        logits = model.ends[0] != "LOGISTIC"
-        loss = keras.losses.BinaryCrossentropy(from_logits=logits, label_smoothing=recipe.label_smoothing)
-    else:
-        logits = model.ends[0] != "SOFTMAX"
-        loss = keras.losses.CategoricalCrossentropy(from_logits=logits, label_smoothing=recipe.label_smoothing)
-    keywords: dict[str, Any] = {"metrics": [_accuracy(model)] if labelled else None}
+    alone = targets is None or (distill == 1 and isinstance(model, RoundedModel))
+    loss = None if alone or targets is None else loss_for(targets.loss, model.source, recipe.label_smoothing)
+    keywords: dict[str, Any] = {"metrics": [accuracy_for(model)] if classified else None}
     if isinstance(model, RoundedModel):
         keywords["range_rate"] = recipe.range_rate
         keywords["freeze_ranges_after"] = round((1 - recipe.freeze_ranges) * recipe.epochs * steps)
-        if recipe.distill:
-            keywords |= {"teacher": "float", "teacher_share": recipe.distill}
+        if distill:
+            keywords |= {"teacher": "float", "teacher_share": distill, "teacher_classes": classes}
     model.compile(optimizer, loss, **keywords)
     keep_weights(model.optimizer)
     model.optimizer.build(model.trainable_variables)
-
-
-def _is_single(model: GraphModel) -> bool:
-    """Whether the output is one number, a probability or a logit, for two classes."""
-    return bool(model.compute_output_shape(None) == (None, 1))
-
-
-def _accuracy(model: GraphModel) -> Any:
-    """The metric; Keras' own takes a single output for a probability, whether it is one or a logit."""
-    if not _is_single(model):
-        return "accuracy"
-    keras = load("keras")
-    middle = 0.5 if model.ends[0] == "LOGISTIC" else 0.0
-
-    def right(labels: Any, outputs: Any) -> Any:
-        same = keras.ops.equal(outputs > middle, labels > 0.5)
-        return keras.ops.mean(keras.ops.cast(same, "float32"), axis=-1)
-
-    return keras.metrics.MeanMetricWrapper(right, name="accuracy")
 
 
 def _search(
@@ -193,27 +248,57 @@ def _search(
     return best
 
 
-def _labels(images: ImageSet, single: bool) -> npt.NDArray[np.float32]:
-    """One-hot labels, or 0 and 1 for a single output; zeros for unlabelled images, which no loss uses."""
-    if images.labels is None:
-        return np.zeros((len(images), 1), np.float32)
-    return images.labels[:, None].astype(np.float32) if single else one_hot(images)
+def _labels(targets: Targets | None, samples: ImageSet) -> Array | None:
+    """What the first output should be, None for the first input; zeros, which no loss uses, if it is not known."""
+    return np.zeros((len(samples), 1), np.float32) if targets is None else targets.values
 
 
-def _check_classes(model: GraphModel, train: ImageSet, recipe: QatRecipe) -> None:
-    if train.labels is None:
-        if recipe.distill < 1:
-            raise DataError(
-                "The training images are not labelled.",
-                "Give one folder per class, or train on the float model's outputs: `distill=1` (`qat.distill` in a "
-                "recipe).",
-            )
-        return
-    shape = model.compute_output_shape(None)
-    if _is_single(model) and len(train.classes) == 2:
-        return
-    if not isinstance(shape, tuple) or shape != (None, len(train.classes)):
+def _checked(model: GraphModel, task: Task, taught: ImageSet, targets: Targets | None, recipe: QatRecipe) -> float:
+    """The share of the distance to the float graph in the loss."""
+    from octavo.simulate.rounded import RoundedModel
+
+    graph, learns = model.source, isinstance(model, RoundedModel)
+    if not len(taught):
         raise DataError(
-            f"The images have {len(train.classes)} classes, but the model's output is {shape}.",
-            "Give images in one folder for each of the model's classes.",
+            f"None of the training samples is one that the task {task.name} learns from.",
+            "Give samples without an anomaly, such as a class called normal.",
         )
+    if any(graph.tensors[index].dtype in WHOLE for index in graph.outputs):
+        raise ModelError(
+            f"{graph.name} gives whole numbers, such as the most probable class (ARG_MAX), which have no gradient.",
+            "Train the model without its last op.",
+        )
+    if targets is None and learns and isinstance(task, Outputs | Detection):
+        return 1.0
+    if targets is None and not (learns and recipe.distill == 1):
+        raise DataError(
+            "The training images are not labelled.",
+            "Give one folder per class, or y_train, or train on the float model's outputs: `distill=1` "
+            "(`qat.distill` in a recipe).",
+        )
+    if targets is None:
+        return recipe.distill
+    if task.place:
+        name = outputs_of(graph)[task.place].label
+        raise RecipeError(
+            f"The labels are for the output '{name}', and training learns those of the first output only.",
+            "Learn from the float model's outputs: `distill=1` and `task='outputs'` (`qat.distill` and `evaluate.task` "
+            "in a recipe).",
+        )
+    if len(graph.outputs) > 1 and learns and not recipe.distill:
+        raise DataError(
+            f"The model has {len(graph.outputs)} outputs, and the labels are for the first one: training on them alone "
+            "would change the others.",
+            "Set `distill` above 0, such as 0.5, so that all outputs stay near those of the float model "
+            "(`qat.distill` in a recipe).",
+        )
+    if recipe.label_smoothing and targets.loss not in SMOOTHED:
+        raise RecipeError(
+            f"Label smoothing needs classes, and the task {task.name} has none.", "Set qat.label_smoothing to 0."
+        )
+    if targets.loss == "pixels" and recipe.augment != AugmentRecipe():
+        raise RecipeError(
+            "Augmentation changes images and not their masks.",
+            "Leave out `flip` and `shift`, or all of `qat.augment` in a recipe.",
+        )
+    return recipe.distill

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from octavo.base.files import replacing
 from octavo.data.dataset import ImageSet
-from octavo.training.history import History
+from octavo.training.history import Epoch, History
 
 Array = npt.NDArray[Any]
 
@@ -24,7 +24,7 @@ def identity(model: Any, train: ImageSet, validation: ImageSet | None, *rest: An
     shapes = [(v.name, tuple(v.shape)) for v in model.weights]
     digests = [train.digest(), validation.digest() if validation else ""]
     start = hashlib.sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_weights())).hexdigest()
-    return hashlib.sha256(repr((shapes, digests, start, rest)).encode()).hexdigest()
+    return hashlib.sha256(repr((shapes, digests, start, rest, sorted(Epoch.model_fields))).encode()).hexdigest()
 
 
 def parameters(model: Any) -> dict[str, int]:
@@ -76,7 +76,7 @@ class State:
             return History(), 0, None
         model.set_weights(arrays["model"])
         self._optimizer = arrays["optimizer"]
-        history = History(**facts["history"])
+        history = History.from_json(facts["history"])
         history.resumed += 1
         return history, len(history.epochs), arrays["best"] or None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, OneOutputTask, Run, arrays_of, misfit, most_moved
+from octavo.analysis.tasks.task import Bootstrapped, Example, OneOutputTask, Run, Targets, arrays_of, misfit, most_moved
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -98,6 +99,18 @@ class Anomaly(OneOutputTask):
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> AnomalyScores:
         """As for `Task.score`."""
         return AnomalyScores(self._anomalous(samples), answers.astype(np.float64), kernels)
+
+    def taught(self, samples: ImageSet) -> ImageSet:
+        """As for `Task.taught`: those without an anomaly."""
+        anomalous = self._anomalous(samples)
+        return samples if anomalous is None else samples.take(np.flatnonzero(~anomalous))
+
+    def targets(self, graph: Graph, samples: ImageSet) -> Targets | None:
+        """As for `Task.targets`: the sample itself, so no labels are needed."""
+        entry, made = (graph.tensors[index].shape for index in (graph.inputs[0], graph.outputs[self.place]))
+        if math.prod(entry) != math.prod(made):
+            raise misfit(self.name, "an output of as many numbers as the input", f"inputs {entry} and outputs {made}")
+        return Targets("squared", None)
 
     def _anomalous(self, samples: ImageSet) -> Array | None:
         if samples.labels is None:

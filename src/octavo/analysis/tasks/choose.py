@@ -10,7 +10,7 @@ import numpy as np
 
 from octavo.analysis.box_outputs import places_of
 from octavo.analysis.tasks.anomaly import NORMAL
-from octavo.analysis.tasks.task import Task
+from octavo.analysis.tasks.task import Task, end_of, shape_of
 from octavo.base.errors import OctavoError
 from octavo.base.progress import Progress
 from octavo.data.boxes import COLUMNS
@@ -133,6 +133,9 @@ def guess(graph: Graph, samples: ImageSet, place: int | None = None) -> Guess:
         samples: Samples; without truth, the outputs alone decide.
         place: The output that was chosen. None if none was: then it is the first, or all of them.
     """
+    normal = any(name.lower() in NORMAL for name in samples.classes)
+    if samples.truth is None and normal and _reconstructs(graph, place or 0):
+        return Guess("anomaly", "the output has the shape of the input, and one class is normal")
     if samples.labels is not None:
         return _by_labels(graph, samples, place or 0)
     if samples.truth is not None:
@@ -141,10 +144,8 @@ def guess(graph: Graph, samples: ImageSet, place: int | None = None) -> Guess:
 
 
 def _by_labels(graph: Graph, samples: ImageSet, place: int) -> Guess:
-    shape, count = _shape(graph, place), len(samples.classes)
+    shape, count = shape_of(graph, place), len(samples.classes)
     numbers = math.prod(shape)
-    if _reconstructs(graph, place) and any(name.lower() in NORMAL for name in samples.classes):
-        return Guess("anomaly", "the output has the shape of the input, and one class is normal")
     if len(shape) >= 3 and min(shape[:2]) > 1:
         name = by_outputs(graph, place=place).name
         return Guess(name, "the model gives an answer for every pixel, and the labels are one per image")
@@ -157,7 +158,7 @@ def _by_truth(graph: Graph, truth: np.typing.NDArray[np.generic], place: int | N
     found = places_of(graph) if _may_be_boxes(truth) else None
     if found is not None and place in (None, found.boxes, found.scores):
         return Guess("detection", "the labels and the outputs are boxes")
-    shape = _shape(graph, place or 0)
+    shape = shape_of(graph, place or 0)
     numbers, given = math.prod(shape), math.prod(truth.shape[1:])
     whole = truth.dtype.kind in "iub"
     if whole and truth.ndim >= 3 and len(shape) >= 2 and given > 1 and (given != numbers or shape[-1] == 1):
@@ -184,9 +185,9 @@ def by_outputs(graph: Graph, classes: Sequence[str] = (), place: int | None = No
         classes: The class names that belong to it, if they are known.
         place: The output that was chosen; None if none was.
     """
-    shape = _shape(graph, place or 0)
+    shape = shape_of(graph, place or 0)
     numbers = math.prod(shape)
-    kind = _last(graph, place or 0)
+    kind = end_of(graph, place or 0)
     if place is None and places_of(graph) is not None:
         return Guess("detection", "the outputs are boxes and scores")
     if place is None and len(graph.outputs) > 1:
@@ -202,20 +203,7 @@ def by_outputs(graph: Graph, classes: Sequence[str] = (), place: int | None = No
     return Guess("outputs", "the samples have no labels, and the outputs may mean anything")
 
 
-def _shape(graph: Graph, place: int) -> tuple[int, ...]:
-    """The shape of an output without the batch axis."""
-    return tuple(abs(n) for n in graph.tensors[graph.outputs[place]].shape[1:])
-
-
 def _reconstructs(graph: Graph, place: int) -> bool:
     """Whether an output has the shape of the one input."""
     entry = graph.tensors[graph.inputs[0]].shape
     return len(graph.inputs) == 1 and math.prod(entry) > 1 and entry == graph.tensors[graph.outputs[place]].shape
-
-
-def _last(graph: Graph, place: int) -> str:
-    """The kind of the op that makes an output; ops that only move or store values are passed."""
-    op = graph.producers.get(graph.outputs[place])
-    while op is not None and op.kind in {"RESHAPE", "DEQUANTIZE", "QUANTIZE", "CAST"}:
-        op = graph.producers.get(op.inputs[0])
-    return "" if op is None else op.kind

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from octavo.analysis.average_precision import MOST, Matches, matched
 from octavo.analysis.box_outputs import Places, places_of
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, misfit, most_moved
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Targets, Task, arrays_of, misfit, most_moved
 from octavo.base.errors import ModelError
 from octavo.base.metric import Metric
 from octavo.data.boxes import COLUMNS, NO_BOX
@@ -192,6 +192,10 @@ class Detection(Task):
                 # Images of nothing have no precision to average.
                 truth = None
         return DetectionScores(truth, _shares(graph, answers), samples.classes, kernels)
+
+    def targets(self, graph: Graph, samples: ImageSet) -> Targets | None:
+        """None: boxes are matched after decoding, which has no gradient. A model learns from another's outputs."""
+        return None
 
     def _places(self, graph: Graph) -> Places:
         found = places_of(graph, told=True)

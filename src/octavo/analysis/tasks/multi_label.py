@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -9,7 +10,17 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, OneOutputTask, Run, arrays_of, gives_probabilities, misfit
+from octavo.analysis.tasks.task import (
+    Bootstrapped,
+    Example,
+    OneOutputTask,
+    Run,
+    Targets,
+    arrays_of,
+    gives_probabilities,
+    misfit,
+    shape_of,
+)
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -114,11 +125,22 @@ class MultiLabel(OneOutputTask):
         from scipy.special import expit
 
         probabilities = answers if gives_probabilities(graph, self.place) else np.asarray(expit(answers), np.float32)
-        count, truth = answers.shape[1], samples.truth
+        count, truth = answers.shape[1], self._truth(samples, answers.shape[1])
+        names = samples.classes if len(samples.classes) == count else tuple(str(number) for number in range(count))
+        return MultiLabelScores(truth, probabilities, names, kernels)
+
+    def targets(self, graph: Graph, samples: ImageSet) -> Targets | None:
+        """As for `Task.targets`: 0 or 1 for each label."""
+        shape = shape_of(graph, self.place)
+        truth = self._truth(samples, math.prod(shape))
+        return None if truth is None else Targets("binary", truth.reshape(-1, *shape).astype(np.float32))
+
+    def _truth(self, samples: ImageSet, count: int) -> Array | None:
+        """Whether each of `count` labels is right, bool ``(N, count)``; None if it is not known."""
+        truth = samples.truth
         if truth is None and samples.labels is not None and samples.labels.max() < count:
             # A data set in which every sample happens to have one label.
             truth = np.eye(count)[samples.labels]
-        if truth is not None and (truth.shape != answers.shape or not np.isin(truth, (0, 1)).all()):
+        if truth is not None and (truth.shape != (len(samples), count) or not np.isin(truth, (0, 1)).all()):
             raise misfit(self.name, f"0 or 1 for each of {count} labels (N, {count})", f"{truth.dtype} {truth.shape}")
-        names = samples.classes if len(samples.classes) == count else tuple(str(number) for number in range(count))
-        return MultiLabelScores(None if truth is None else truth.astype(bool), probabilities, names, kernels)
+        return None if truth is None else np.asarray(truth, bool)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Task, arrays_of, most_moved
+from octavo.analysis.tasks.task import Bootstrapped, Example, Run, Targets, Task, arrays_of, most_moved
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -90,3 +90,7 @@ class Outputs(Task):
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> OutputScores:
         """As for `Task.score`."""
         return OutputScores(answers, kernels)
+
+    def targets(self, graph: Graph, samples: ImageSet) -> Targets | None:
+        """None: a model learns from another model's outputs alone."""
+        return None

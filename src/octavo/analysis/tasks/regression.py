@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -9,7 +10,17 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from octavo.analysis.tasks.task import Bootstrapped, Example, OneOutputTask, Run, arrays_of, misfit, most_moved
+from octavo.analysis.tasks.task import (
+    Bootstrapped,
+    Example,
+    OneOutputTask,
+    Run,
+    Targets,
+    arrays_of,
+    misfit,
+    most_moved,
+    shape_of,
+)
 from octavo.base.metric import Metric
 from octavo.data.dataset import ImageSet
 from octavo.tflite.graph import Graph
@@ -93,11 +104,19 @@ class Regression(OneOutputTask):
 
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> RegressionScores:
         """As for `Task.score`."""
+        return RegressionScores(self._truth(samples, answers.shape[1]), answers.astype(np.float64), kernels)
+
+    def targets(self, graph: Graph, samples: ImageSet) -> Targets | None:
+        """As for `Task.targets`: the true numbers, and the error that is scored."""
+        shape = shape_of(graph, self.place)
+        truth = self._truth(samples, math.prod(shape))
+        return None if truth is None else Targets("absolute", truth.reshape(-1, *shape).astype(np.float32))
+
+    def _truth(self, samples: ImageSet, count: int) -> Array | None:
+        """The true numbers, float64 ``(N, count)``; None if they are not known."""
         truth = samples.truth if samples.truth is not None else samples.labels
-        if truth is not None:
-            if truth.reshape(len(truth), -1).shape != answers.shape:
-                raise misfit(
-                    self.name, f"{answers.shape[1]} numbers for each sample", f"an array of shape {truth.shape}"
-                )
-            truth = truth.reshape(answers.shape).astype(np.float64)
-        return RegressionScores(truth, answers.astype(np.float64), kernels)
+        if truth is None:
+            return None
+        if truth.size != len(truth) * count:
+            raise misfit(self.name, f"{count} numbers for each sample", f"an array of shape {truth.shape}")
+        return truth.reshape(-1, count).astype(np.float64)

@@ -15,9 +15,11 @@ from octavo.analysis.tasks.task import (
     Example,
     OneOutputTask,
     Run,
+    Targets,
     arrays_of,
     misfit,
     most_moved,
+    shape_of,
     threshold,
 )
 from octavo.base.metric import Metric
@@ -126,17 +128,7 @@ class Segmentation(OneOutputTask):
 
     def score(self, graph: Graph, answers: Array, samples: ImageSet, kernels: str) -> SegmentationScores:
         """As for `Task.score`."""
-        truth = samples.truth
-        if truth is not None:
-            if truth.ndim == 4 and truth.shape[-1] == 1:
-                truth = truth[..., 0]
-            if truth.ndim != 3 or truth.dtype.kind not in "iub" or truth.min() < 0 or truth.max() > IGNORED:
-                raise misfit(
-                    self.name,
-                    "a mask of whole numbers from 0 to 255 (N, height, width)",
-                    f"{truth.dtype} {truth.shape}",
-                )
-            truth = _resized(truth.astype(np.uint8), answers.shape[1:])
+        truth = self._truth(samples, answers.shape[1:])
         shape = graph.tensors[graph.outputs[self.place]].shape
         count = shape[-1] if len(shape) == 4 and shape[-1] > 1 else 2
         if truth is not None:
@@ -144,6 +136,33 @@ class Segmentation(OneOutputTask):
         count = max(count, int(answers.max()) + 1)
         classes = samples.classes if len(samples.classes) == count else tuple(str(number) for number in range(count))
         return SegmentationScores(truth, answers, classes, kernels)
+
+    def targets(self, graph: Graph, samples: ImageSet) -> Targets | None:
+        """As for `Task.targets`: the class of each pixel of the output."""
+        shape = shape_of(graph, self.place)
+        truth = self._truth(samples, shape[:2])
+        if truth is None:
+            return None
+        count = max(shape[2], 2) if len(shape) == 3 else 2
+        most = int(truth[truth != IGNORED].max(initial=0))
+        if most >= count:
+            raise misfit(self.name, f"masks of the model's {count} classes, from 0", f"the class {most}")
+        return Targets("pixels", truth[..., None])
+
+    def _truth(self, samples: ImageSet, size: tuple[int, ...]) -> Array | None:
+        """The true classes, uint8 ``(N, height, width)``; None if they are not known."""
+        truth = samples.truth
+        if truth is None:
+            return None
+        if truth.ndim == 4 and truth.shape[-1] == 1:
+            truth = truth[..., 0]
+        if truth.ndim != 3 or truth.dtype.kind not in "iub" or truth.min() < 0 or truth.max() > IGNORED:
+            raise misfit(
+                self.name,
+                "a mask of whole numbers from 0 to 255 (N, height, width)",
+                f"{truth.dtype} {truth.shape}",
+            )
+        return _resized(truth.astype(np.uint8), size)
 
 
 def _resized(masks: Array, size: tuple[int, ...]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -10,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.analysis.evaluation import ClassScore, ClassTable, McNemar, Shift
-from octavo.analysis.tasks.task import Example, OneOutputTask, Run, Scores, arrays_of, gives_probabilities
+from octavo.analysis.tasks.task import (
+    Example,
+    OneOutputTask,
+    Run,
+    Scores,
+    Targets,
+    arrays_of,
+    end_of,
+    gives_probabilities,
+    shape_of,
+)
 from octavo.base.errors import DataError
 from octavo.base.metric import Metric
 from octavo.base.stats import Interval, mcnemar, paired_difference, proportion
@@ -203,6 +214,21 @@ class SingleLabel(OneOutputTask):
                 "Evaluate it on the classes it was trained for.",
             )
         return SingleLabelScores(samples.labels, probabilities, classes, kernels)
+
+    def targets(self, graph: Graph, samples: ImageSet) -> Targets | None:
+        """As for `Task.targets`: 1 for the right class; for a single output, 1 for the second one."""
+        if samples.labels is None:
+            return None
+        shape, count = shape_of(graph, self.place), len(samples.classes)
+        if math.prod(shape) == 1 and count == 2:
+            return Targets("binary", samples.labels.reshape(-1, *shape).astype(np.float32))
+        if math.prod(shape) != count or shape[-1] != count:
+            raise DataError(
+                f"The images have {count} classes, but the model's output is {(None, *shape)}.",
+                "Give images in one folder for each of the model's classes.",
+            )
+        right = np.eye(count, dtype=np.float32)[samples.labels].reshape(-1, *shape)
+        return Targets("binary" if end_of(graph, self.place) == "LOGISTIC" else "categorical", right)
 
 
 def _certain(graph: Graph, chosen: Array, classes: int) -> Array:

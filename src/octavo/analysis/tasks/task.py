@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -162,8 +162,27 @@ class Run:
     real: Callable[[], Array]
 
 
+# How far an output is from its target, when a model is trained; `octavo.training.losses` computes them.
+LossName = Literal["categorical", "binary", "absolute", "squared", "pixels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What the first output of a model should be, to train it.
+
+    Args:
+        loss: How the distance from it is measured: the cross-entropy of classes (``categorical``) or of yes and no
+            (``binary``), the mean absolute or squared error, or the cross-entropy of each pixel's class (``pixels``).
+        values: float32, ``(N, ...)`` in the shape of the output; for ``pixels`` the numbers of the classes, uint8
+            ``(N, height, width, 1)``. None if it should be what the first input is.
+    """
+
+    loss: LossName
+    values: Array | None
+
+
 class Task(ABC):
-    """How the outputs of a model are read and scored.
+    """How the outputs of a model are read and scored, and what they should be in training.
 
     A task reads the answer of each run at once, so that large outputs are not kept, and scores all answers at the end.
 
@@ -204,6 +223,25 @@ class Task(ABC):
             answers: ``(N, ...)``, in the order of `samples`.
             samples: The samples, with their truth where it is known.
             kernels: The kernel family, in words.
+
+        Raises:
+            DataError: The truth does not fit the outputs.
+        """
+
+    def taught(self, samples: ImageSet) -> ImageSet:
+        """The samples that a model learns from: all, unless the task says otherwise."""
+        return samples
+
+    @abstractmethod
+    def targets(self, graph: Graph, samples: ImageSet) -> Targets | None:
+        """What the first output should be for samples that a model learns from.
+
+        Args:
+            graph: The model.
+            samples: The samples, as `taught` gives them.
+
+        Returns:
+            The targets. None if they are not known.
 
         Raises:
             DataError: The truth does not fit the outputs.
@@ -261,6 +299,19 @@ def misfit(task: str, expected: str, got: str) -> DataError:
         f"For the task {task}, {expected} was expected, and the data have {got}.",
         "Give such labels (y_test of an .npz, masks, annotations.json, class folders), or set `task` to another one.",
     )
+
+
+def shape_of(graph: Graph, place: int = 0) -> tuple[int, ...]:
+    """The shape of an output, by default the first, without the batch axis."""
+    return tuple(abs(n) for n in graph.tensors[graph.outputs[place]].shape[1:])
+
+
+def end_of(graph: Graph, place: int = 0) -> str:
+    """The kind of the op that makes an output, by default the first; ops that only move or store values are passed."""
+    op = graph.producers.get(graph.outputs[place])
+    while op is not None and op.kind in {"RESHAPE", "DEQUANTIZE", "QUANTIZE", "CAST"}:
+        op = graph.producers.get(op.inputs[0])
+    return "" if op is None else op.kind
 
 
 def gives_probabilities(graph: Graph, place: int = 0) -> bool:

@@ -127,7 +127,7 @@ def quantize(
 
 @command("octavo qat model.keras --data photos/ -o model_int8.tflite --epochs 3")
 def qat(
-    model: Annotated[Path, typer.Argument(help="A .keras or float .tflite classifier.")],
+    model: Annotated[Path, typer.Argument(help="A .keras or float .tflite model, of any task (docs/tasks.md).")],
     inputs: Annotated[Inputs, CALIBRATION],
     out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
     quantization: Annotated[Quantization, Flags(without=("tune",))],
@@ -143,7 +143,10 @@ def qat(
             "--distill", min=0, max=1, help="Share of the loss that compares with the float model; 1 needs no labels."
         ),
     ] = 0.0,
-    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the training images.")] = False,
+    flip: Annotated[
+        bool,
+        typer.Option("--flip", help="Mirror half of the training images. Only images without masks can be augmented."),
+    ] = False,
     shift: Annotated[
         float, typer.Option("--shift", min=0, max=1, help="Shift training images by up to this share of their size.")
     ] = 0.0,
@@ -172,7 +175,8 @@ def qat(
         from octavo.data.open import open_dataset
         from octavo.data.split import usual_validation
 
-        apart = usual_validation(open_dataset("path", inputs.path)) if validation is None else validation
+        source = open_dataset("path", inputs.path)
+        apart = usual_validation(source, inputs.seed) if validation is None else validation
         sections = {
             "data": {"validation": apart},
             "quantize": {"method": "qat", **vars(quantization)},

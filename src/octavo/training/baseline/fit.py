@@ -16,11 +16,12 @@ from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.schema import TrainRecipe
+from octavo.runtime.litert import Port
 from octavo.training.augment import Augment
 from octavo.training.baseline.batchnorm import reestimate
 from octavo.training.baseline.network import freeze
 from octavo.training.baseline.rates import optimizer, rate
-from octavo.training.batches import Pixels, check, one_hot, plain_batches, training_batches
+from octavo.training.batches import Samples, check, one_hot, plain_batches, samples_of, training_batches
 from octavo.training.epoch import averaged, epoch, prepare
 from octavo.training.history import History, line
 from octavo.training.state import State, identity, parameters
@@ -61,16 +62,21 @@ def fit(
             "train.early_stopping needs validation images, but there are none.",
             "Set data.validation to a number of images, or train.early_stopping to 0.",
         )
-    check(train, recipe.augment)
+    ports = [Port("image", (1, *preprocess.shape), "float32", None)]
+    samples, labels = samples_of(train, preprocess, ports), one_hot(train)
+    check(samples, recipe.augment)
     keras.utils.set_random_seed(seed)
-    pixels, labels = Pixels(train, preprocess), one_hot(train)
-    seen = plain_batches(Pixels(validation, preprocess), one_hot(validation), recipe.batch) if validation else None
+    seen = (
+        plain_batches(samples_of(validation, preprocess, ports), one_hot(validation), recipe.batch)
+        if validation
+        else None
+    )
     augment = Augment(recipe.augment, seed)
     remedy = f"Set train.learning_rate below {recipe.learning_rate:g}, or check the images for NaN."
     state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__))
     history, start, best = state.read(model)
     if recipe.adapt_batch_norm and start == 0:
-        _reestimate("adapt batch norms", model, recipe, seed, pixels, labels, history, progress)
+        _reestimate("adapt batch norms", model, recipe, seed, samples, labels, history, progress)
     # The same layers train as when the state was kept, so that the kept optimizer fits; also if no epoch is left.
     _compile(keras, model, recipe, max(start - 1, 0))
     prepare(model, labels)
@@ -81,7 +87,7 @@ def fit(
         if number > 0 and number == recipe.gradual_unfreezing:
             _compile(keras, model, recipe, number)
             prepare(model, labels)
-        batches = training_batches(pixels, labels, recipe.batch, seed, number, augment)
+        batches = training_batches(samples, labels, recipe.batch, seed, number, augment)
         _seed_dropout(model, seed, number)
         row = epoch("train", model, batches, seen, number, recipe.epochs, partial(rate, recipe), progress, remedy)
         history.add(row, len(batches) * min(recipe.batch, len(train)))
@@ -96,7 +102,7 @@ def fit(
     elif recipe.weight_averaging:
         model.set_weights(averaged(model))
     if recipe.reestimate_batch_norm:
-        _reestimate("re-estimate batch norms", model, recipe, seed, pixels, labels, history, progress)
+        _reestimate("re-estimate batch norms", model, recipe, seed, samples, labels, history, progress)
     return history
 
 
@@ -133,7 +139,7 @@ def _reestimate(
     model: Any,
     recipe: TrainRecipe,
     seed: int,
-    pixels: Pixels,
+    samples: Samples,
     labels: Array,
     history: History,
     progress: Progress,
@@ -141,7 +147,7 @@ def _reestimate(
     # In training order and without augmentation: image folders are sorted by class, and a batch of one class does not
     # have the statistics of all images.
     untouched = Augment(type(recipe.augment)(), seed)
-    batches = training_batches(pixels, labels, recipe.batch, seed, 0, untouched)
+    batches = training_batches(samples, labels, recipe.batch, seed, 0, untouched)
     began = time.perf_counter()
     with progress.track(title, len(batches)) as advance:
         reestimate(model, batches, advance)
