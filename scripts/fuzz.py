@@ -5,6 +5,7 @@ python scripts/fuzz.py --seed 1 --count 10000 --workers 4   # as in `make nightl
 python scripts/fuzz.py --seed 1 --only tflite-fields:17     # one case again, with what it prints
 python scripts/fuzz.py --seed 1 --count 50 --kinds keras    # some kinds; TensorFlow makes `keras` slow
 python scripts/fuzz.py --seed 1 --count 20 --started        # child processes are started anew, not forked
+python scripts/fuzz.py --seed 1 --count 10000 --kept FILE   # if it is stopped, the same command goes on from FILE
 
 A case is clean if the command ends with exit code 0, or with 2 and one message (1 where it says that files differ, or
 that a limit is broken); within 30 seconds; within 4 GB of
@@ -33,6 +34,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -760,7 +762,7 @@ def _exit_code(end: SystemExit) -> int:
 def table(results: list[Result]) -> str:
     """Tried, clean and bad, for each kind, with the largest time and memory."""
     lines = ["| kind | tried | refused | ran | bad | longest | most memory |", "|---|---|---|---|---|---|---|"]
-    for name in [*dict.fromkeys(result.kind for result in results), "all"]:
+    for name in [*(name for name in KINDS if any(result.kind == name for result in results)), "all"]:
         mine = [result for result in results if name in (result.kind, "all")]
         refused, ran, bad = (
             sum(test(result) for result in mine)
@@ -821,6 +823,7 @@ def main() -> int:
     parser.add_argument("--kinds", help="some of " + ", ".join(KINDS))
     parser.add_argument("--only", help="KIND:NUMBER")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kept", type=Path, help="a file that takes every result, to go on from")
     parser.add_argument("--started", action="store_true", help="start child processes anew instead of forking")
     arguments = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -841,13 +844,50 @@ def main() -> int:
             check_good(good)
         cases = plan(arguments.count, only)
         order = np.random.default_rng(arguments.seed).permutation(len(cases))
-        results = _all([cases[place] for place in order], arguments.seed, good, arguments.started, arguments.workers)
+        with Kept(arguments.kept or good / "kept", arguments.seed) as kept:
+            known = {(result.kind, result.number) for result in kept.results}
+            rest = [cases[place] for place in order if cases[place] not in known]
+            _all(rest, arguments.seed, good, arguments.started, arguments.workers, kept)
+            results = [result for result in kept.results if (result.kind, result.number) in set(cases)]
     print(f"\nseed {arguments.seed}, {len(results):,} inputs, {time.perf_counter() - begin:.0f} s\n\n{table(results)}")
     return int(len(results) != len(cases) or any(result.bad for result in results))
 
 
-def _all(cases: list[tuple[str, int]], seed: int, good: Path, started: bool, workers: int) -> list[Result]:
-    """The results of all cases, in some processes that each take their share."""
+class Kept:
+    """The results of a campaign in a file, one JSON object a line: those of earlier processes, then new ones.
+
+    Args:
+        file: It need not exist. The last line of a killed process may be cut off; that case is tried again.
+        seed: That of the campaign. A file of another seed ends the script.
+    """
+
+    def __init__(self, file: Path, seed: int) -> None:
+        self.results: list[Result] = []
+        self._seed, self._one_at_a_time = seed, Lock()
+        lines = file.read_text("utf-8").splitlines(keepends=True) if file.exists() else []
+        for line in (line for line in lines if line.endswith("\n")):
+            values = json.loads(line)
+            if values.pop("seed") != seed:
+                raise SystemExit(f"{file} holds results of another seed.")
+            self.results.append(Result(**values))
+        file.write_text("".join(line for line in lines if line.endswith("\n")), "utf-8")
+        self._stream = file.open("a", encoding="utf-8")
+
+    def add(self, result: Result) -> None:
+        with self._one_at_a_time:
+            self.results.append(result)
+            self._stream.write(json.dumps({"seed": self._seed, **vars(result)}) + "\n")
+            self._stream.flush()
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+
+
+def _all(cases: list[tuple[str, int]], seed: int, good: Path, started: bool, workers: int, kept: Kept) -> None:
+    """Adds the results of all cases, from some processes that each take their share."""
 
     def share(worker: int, pipe: int) -> None:
         with os.fdopen(pipe, "w") as stream:
@@ -870,22 +910,21 @@ def _all(cases: list[tuple[str, int]], seed: int, good: Path, started: bool, wor
         os.close(write)
         pipes.append(read)
 
-    def gathered(pipe: int) -> list[Result]:
+    def gathered(pipe: int) -> int:
+        count = 0
         with os.fdopen(pipe) as stream:
-            found = []
-            for line in stream:
-                found.append(result := Result(**json.loads(line)))
+            for count, line in enumerate(stream, 1):  # noqa: B007
+                kept.add(result := Result(**json.loads(line)))
                 if result.bad:
                     last = (result.said.strip().splitlines()[-1:] or [""])[0][:300]
                     command = " ".join(result.command)
                     print(f"bad: {result.kind}:{result.number} {result.bad}: octavo {command}\n     {last}", flush=True)
-            return found
+        return count
 
     with ThreadPoolExecutor(workers) as pool:
-        results = [result for part in pool.map(gathered, pipes) for result in part]
-    if len(results) != len(cases):
-        print(f"{len(cases) - len(results)} cases have no result: the script itself failed")
-    return results
+        done = sum(pool.map(gathered, pipes))
+    if done != len(cases):
+        print(f"{len(cases) - done} cases have no result: the script itself failed")
 
 
 if __name__ == "__main__":
