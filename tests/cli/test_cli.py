@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +255,47 @@ def test_an_interruption_that_another_library_wrapped_is_one(
     if code:
         assert isinstance(raised.value, SystemExit) and raised.value.code == code
         assert "Interrupted" in capsys.readouterr().err
+
+
+def _deep() -> None:
+    """Raises what Ctrl-C becomes when three libraries wrap it, one after the other."""
+    error: BaseException = KeyboardInterrupt()
+    for name in ("first", "second", "third"):
+        outer = RuntimeError(name)
+        outer.__cause__ = error
+        error = outer
+    raise error
+
+
+def _no_room() -> None:
+    raise ImportError(f"_pickle.so: cannot open shared object file: {os.strerror(errno.EMFILE)}")
+
+
+@pytest.mark.parametrize(("raises", "code", "said"), [(_deep, 130, "Interrupted"), (_no_room, 2, "Too many files")])
+def test_what_a_command_raises_keeps_its_cause(
+    raises: Callable[[], None],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from octavo.api import recipes
+    from octavo.cli import entry
+
+    monkeypatch.setattr(recipes, "recipes", raises)
+    monkeypatch.setattr(sys, "argv", ["octavo", "recipes"])
+    with pytest.raises(SystemExit) as raised:
+        entry.main()
+    assert raised.value.code == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_package_that_cannot_be_opened_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from octavo.base import backend
+
+    monkeypatch.setattr(backend, "import_module", lambda name: _no_room())
+    with pytest.raises(ImportError, match=os.strerror(errno.EMFILE)):
+        backend.load("keras")
 
 
 def test_messages_name_flags_with_their_values() -> None:

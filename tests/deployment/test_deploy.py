@@ -462,9 +462,10 @@ def test_an_evaluation_of_another_file_or_two_of_them_are_refused(tmp_path: Path
     found.write_text(done.stdout.replace('"sha256": "', '"sha256": "0'))
     with pytest.raises(OctavoError, match="of another model than"):
         deploy(path, tmp_path / "out", evaluation=found)
-    found.write_text("{}")
-    with pytest.raises(OctavoError, match="is not the evaluation of a model file"):
-        deploy(path, tmp_path / "out", evaluation=found)
+    for content in ("{}", "[" * 5000 + "]" * 5000):
+        found.write_text(content)
+        with pytest.raises(OctavoError, match="is not the evaluation of a model file"):
+            deploy(path, tmp_path / "out", evaluation=found)
     with pytest.raises(OctavoError, match="Leave out `data` or `evaluation`"):
         deploy(path, tmp_path / "out", data=photos, evaluation=found)
     with pytest.raises(OctavoError, match="Leave out `data` and `evaluation`: the run has one"):

@@ -6,6 +6,7 @@ import os
 from importlib import import_module
 from typing import Any
 
+from octavo.base.causes import has_too_many_files
 from octavo.base.errors import MissingDependencyError
 from octavo.base.extras import EXTRAS
 from octavo.base.quiet import quiet
@@ -27,6 +28,8 @@ def load(name: str) -> Any:
         with quiet():
             return import_module(name)
     except ImportError as error:
+        if has_too_many_files(error):
+            raise
         package = name.partition(".")[0]
         extra = _EXTRA_OF[package]
         raise MissingDependencyError(

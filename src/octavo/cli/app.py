@@ -19,6 +19,7 @@ from typer.core import TyperCommand
 
 from octavo import __version__
 from octavo.base.border import cause
+from octavo.base.causes import has_too_many_files, is_interruption
 from octavo.base.errors import OctavoError
 from octavo.cli.options import flags_of_records, pairs_apart
 from octavo.cli.output import in_flags, say, talk, talking
@@ -89,8 +90,7 @@ class Command(TyperCommand):
         except (OctavoError, OSError, typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
-            # TensorFlow wraps Ctrl-C in errors of its own.
-            if "KeyboardInterrupt" in repr((error, error.__cause__, error.__context__)):
+            if is_interruption(error) or has_too_many_files(error):
                 raise
             raise OctavoError(
                 f"`octavo {self.name}` could not work with what it was given: {UNFORESEEN} ({cause(error)}).",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import sys
 
+from octavo.base.causes import has_too_many_files, is_interruption
 from octavo.base.errors import OctavoError
 from octavo.cli.commands import app
 from octavo.cli.streams import dropping
@@ -47,32 +47,16 @@ def _run() -> None:
             sys.exit(
                 _refuse(f"{error.strerror}{where}. Free some space or choose another place. No file is half written.")
             )
-        if _has_too_many_files(error):
+        if has_too_many_files(error):
             sys.exit(_refuse(_TOO_MANY_FILES))
         raise
     except Exception as error:
-        if _has_too_many_files(error):
+        if has_too_many_files(error):
             sys.exit(_refuse(_TOO_MANY_FILES))
-        if not _is_interruption(error):
+        if not is_interruption(error):
             raise
         sys.stderr.write(f"{_INTERRUPTED}\n")
         sys.exit(130)
-
-
-def _has_too_many_files(error: Exception) -> bool:
-    """Whether the process, or the system, had no room for another open file. A module that cannot be opened says so."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.EMFILE, errno.ENFILE)
-    return isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error)
-
-
-def _is_interruption(error: BaseException | None) -> bool:
-    """Whether Ctrl-C caused an error: TensorFlow wraps exceptions of its callbacks in errors of its own."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _refuse(text: str) -> int:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from octavo.analysis.evaluate import evaluate, model_score
 from octavo.analysis.evaluation import ModelScore
 from octavo.analysis.tasks.task import Task
 from octavo.analysis.understood import understood
+from octavo.base.border import border, parse_json
 from octavo.base.errors import OctavoError
 from octavo.base.files import sha256
 from octavo.base.metric import Metric
@@ -102,10 +100,8 @@ def read_evaluation(path: Path, model: Path) -> Evaluated:
         OctavoError: The file holds something else, or it is of another model.
     """
     todo = f"Write it with `octavo evaluate {model} --data PHOTOS --json > {path}`."
-    try:
-        found = Evaluated.model_validate(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        raise OctavoError(f"'{path}' is not the evaluation of a model file: {type(error).__name__}.", todo) from error
+    with border(f"'{path}' is not the evaluation of a model file", todo):
+        found = Evaluated.model_validate(parse_json(path.read_bytes()))
     if found.sha256 != sha256(model):
         raise OctavoError(f"'{path}' is the evaluation of another model than '{model}': their SHA-256 differ.", todo)
     return found

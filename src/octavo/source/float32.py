@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from octavo.base.backend import load
+from octavo.base.border import border
 from octavo.base.errors import ModelError
 
 _OTHER = {"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"}
@@ -31,19 +32,17 @@ def in_float32(model: Any) -> Any:
     saving = load("keras").saving
     classes = {type(part).__name__: type(part) for part in model._flatten_layers()}
     problem = f"The Keras model computes in {' and '.join(found)}"
-    try:
+    todo = (
+        "Build the network with `keras.config.set_dtype_policy('float32')`, set the trained weights with "
+        "`set_weights(trained.get_weights())`, and save it."
+    )
+    # A layer's own `get_config` and `from_config` raise what they like.
+    with border(f"{problem}, and could not be rebuilt in float32", todo, ModelError):
         config = _replaced(saving.serialize_keras_object(model))
         config.pop("compile_config", None)
         made = saving.deserialize_keras_object(config, custom_objects=classes)
         values = [np.asarray(value) for value in model.get_weights()]
         made.set_weights([value if value.dtype.kind in "iub" else value.astype(np.float32) for value in values])
-    except Exception as error:  # a layer's own `get_config` and `from_config` raise what they like
-        raise ModelError(
-            f"{problem}, and could not be rebuilt in float32 ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}).",
-            "Build the network with `keras.config.set_dtype_policy('float32')`, set the trained weights with "
-            "`set_weights(trained.get_weights())`, and save it.",
-        ) from error
     if not all(np.all(np.isfinite(value)) for value in made.get_weights() if value.dtype.kind == "f"):
         raise ModelError(
             f"{problem}, and has weights that float32 cannot hold, or that are NaN.",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from octavo.base.backend import load
+from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.base.quiet import quiet
 from octavo.source.export_check import check_export
@@ -35,16 +36,11 @@ def to_float_tflite(function: Callable[..., Any], examples: Sequence[Any]) -> by
     names = _names(jax, function, examples)
     what = f"the JAX function '{getattr(function, '__name__', type(function).__name__)}'"
     compiled = jax.jit(function)
-    try:
+    todo = "The function must run under `jax.jit` on the examples, and use ops that LiteRT has."
+    with border(f"litert-converter could not convert {what}", todo, ModelError):
         module = load("jax.export").export(compiled)(*jax.tree.unflatten(structure, shapes)).mlir_module()
         with quiet():
             content = _converted(str(module), names)
-    except Exception as error:  # whatever the function raises when traced, and the converter's own kind
-        raise ModelError(
-            f"litert-converter could not convert {what} ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}).",
-            "The function must run under `jax.jit` on the examples, and use ops that LiteRT has.",
-        ) from error
     graph = Graph(content, what)
     order = [names.index(graph.arguments[index]) for index in graph.inputs]
 

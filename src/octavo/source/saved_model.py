@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from octavo.base.backend import load
+from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.base.quiet import quiet
 from octavo.source.export import convert
 
+_TODO = "It may be truncated: copy or save it again."
 # A TensorFlow graph is a program: these ops read or write files, print to them, or call Python.
 _REACHES_OUT = (
     "File",
@@ -41,16 +43,9 @@ def to_float_tflite(path: Path) -> bytes:
             "Give the path of a .tflite or .keras model, or of a SavedModel folder.",
         )
     _refuse_what_reaches_out(path)
-    try:
-        with quiet():
-            # This reference is kept: the functions work only while the loaded object exists.
-            loaded = load("tensorflow").saved_model.load(str(path))
-    except Exception as error:  # TensorFlow raises many kinds
-        raise ModelError(
-            f"TensorFlow could not load the SavedModel '{path}' "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}).",
-            "It may be truncated: copy or save it again.",
-        ) from error
+    with border(f"TensorFlow could not load the SavedModel '{path}'", _TODO, ModelError), quiet():
+        # This reference is kept: the functions work only while the loaded object exists.
+        loaded = load("tensorflow").saved_model.load(str(path))
     signature = _signature(path, loaded.signatures)
     inputs = [_input(path, name, spec) for name, spec in sorted(signature.structured_input_signature[1].items())]
     names = [name for name, _, _ in inputs]
@@ -95,13 +90,8 @@ def _refuse_what_reaches_out(path: Path) -> None:
         ModelError: The SavedModel has such functions, cannot be parsed, or was written by TensorFlow 1.
     """
     saved = load("tensorflow.core.protobuf.saved_model_pb2").SavedModel()
-    try:
+    with border(f"'{path / 'saved_model.pb'}' is not a SavedModel", _TODO, ModelError):
         saved.ParseFromString((path / "saved_model.pb").read_bytes())
-    except Exception as error:  # protobuf's own kind
-        raise ModelError(
-            f"'{path / 'saved_model.pb'}' is not a SavedModel ({type(error).__name__}).",
-            "It may be truncated: copy or save it again.",
-        ) from error
     for meta in saved.meta_graphs:
         if not meta.object_graph_def.nodes:
             raise ModelError(

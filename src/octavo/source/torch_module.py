@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any
 
 from octavo.base.backend import load
+from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.base.quiet import quiet
 from octavo.source.export_check import check_export
@@ -44,22 +45,22 @@ def to_float_tflite(module: Any, examples: Sequence[Any]) -> bytes:
             "A PyTorch module does not know the shapes of its inputs.", "Give example inputs, such as torch.zeros(…)."
         )
     what = f"the PyTorch module '{type(module).__name__}'"
-    try:
-        with torch.no_grad(), quiet(), redirect_stdout(StringIO()):
-            outputs = _listed(module(*examples))
-            turned = converter.to_channel_last_io(
-                module,
-                args=[place for place, value in enumerate(examples) if value.ndim == 4],
-                outputs=[place for place, value in enumerate(outputs) if getattr(value, "ndim", 0) == 4],
-            )
-            turned.training = False
-            given = tuple(_last(value) for value in examples)
-            content = bytes(converter.convert(turned, given).model_content())
-    except Exception as error:  # whatever the module raises, and the converter's own kinds
-        raise ModelError(
-            f"litert-torch could not convert {what} ({type(error).__name__}: {' '.join(str(error).split())[:300]}).",
-            "The module must run on the examples, and `torch.export.export(module, examples)` must accept it.",
-        ) from error
+    todo = "The module must run on the examples, and `torch.export.export(module, examples)` must accept it."
+    with (
+        border(f"litert-torch could not convert {what}", todo, ModelError),
+        torch.no_grad(),
+        quiet(),
+        redirect_stdout(StringIO()),
+    ):
+        outputs = _listed(module(*examples))
+        turned = converter.to_channel_last_io(
+            module,
+            args=[place for place, value in enumerate(examples) if value.ndim == 4],
+            outputs=[place for place, value in enumerate(outputs) if getattr(value, "ndim", 0) == 4],
+        )
+        turned.training = False
+        given = tuple(_last(value) for value in examples)
+        content = bytes(converter.convert(turned, given).model_content())
 
     def run(values: Sequence[Any]) -> list[Any]:
         with torch.no_grad():
