@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octavo.base.affine import QParams
+from octavo.base.errors import QuantizationError
 
 reals = st.floats(-1e4, 1e4, allow_nan=False, width=32)
 
@@ -63,6 +64,12 @@ def test_bias_scale_is_the_float32_product() -> None:
     q = QParams.bias(image, weight)
     assert q.scale.tolist() == [np.float32(0.1) * np.float32(0.3), np.float32(0.1) * np.float32(0.7)]
     assert q.quantize(np.array([1.0, 1.0])).dtype == np.int32
+
+
+@pytest.mark.parametrize(("image", "weight"), [(1e28, 1e12), (1e-30, 1e-30)])
+def test_a_bias_scale_beyond_float32_is_refused(image: float, weight: float) -> None:
+    with pytest.raises(QuantizationError, match="float32 does not hold the product"):
+        QParams.bias(np.array([image], np.float32), np.array([1.0, weight], np.float32))
 
 
 def test_a_model_of_tensorflows_converter_has_the_same_input_scale() -> None:

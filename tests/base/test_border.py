@@ -27,7 +27,18 @@ def test_errors_of_octavo_and_interruptions_pass() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 30_000, '{"a":' * 200 + "1" + "}" * 200, "[NaN]", "[-Infinity]", '["\\ud800"]', "{", b"\xff", "[1e999, "],
+    [
+        "[" * 30_000,
+        '{"a":' * 200 + "1" + "}" * 200,
+        "[NaN]",
+        "[-Infinity]",
+        "[1e999]",
+        "[-1e200]",
+        '["\\ud800"]',
+        "{",
+        b"\xff",
+        "[1e999, ",
+    ],
 )
 def test_json_that_is_refused(text: str | bytes) -> None:
     with pytest.raises(ValueError):

@@ -123,6 +123,7 @@ def test_json_round_trip_is_exact():
         {"size": [0, 4]},
         {"size": [4]},
         {"size": ["a", "b"]},
+        {"size": [4, True]},
         {"scale": [1, 1]},
         {"scale": [0, None]},
         {"interpolation": "best"},

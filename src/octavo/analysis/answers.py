@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from octavo.analysis.box_outputs import places_of
 from octavo.analysis.compare import compare
@@ -165,7 +166,7 @@ class AnswersRecord(Artefact):
     samples: int
     hold: bool
     least_sqnr: float
-    outputs: list[OutputAnswer]
+    outputs: Annotated[list[OutputAnswer], Field(min_length=1)]
     tensor: tuple[str, str] | None
 
     @classmethod

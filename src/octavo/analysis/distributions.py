@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
 from octavo.base.artefact import Artefact, Part
 from octavo.quantization.observers import Images
@@ -35,6 +36,12 @@ class Activation(Part):
     op: str
     range: tuple[float, float]
     quantiles: dict[str, float]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if missing := {f"{share:g}" for share in _SHARES} - self.quantiles.keys():
+            raise ValueError(f"there is no quantile {', '.join(sorted(missing))}")
+        return self
 
     @property
     def used(self) -> float:
@@ -67,7 +74,13 @@ class Histogram(Part):
     """
 
     edges: list[float]
-    counts: list[int]
+    counts: Annotated[list[int], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if len(self.edges) != len(self.counts) + 1:
+            raise ValueError(f"{len(self.counts)} counts need one edge more, not {len(self.edges)}")
+        return self
 
 
 class Weight(Part):

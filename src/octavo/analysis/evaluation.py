@@ -46,6 +46,12 @@ class ClassTable(Part):
     per_class: list[ClassScore]
     confusion: list[list[int]]
 
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if self.confusion and {len(self.confusion), *map(len, self.confusion)} != {len(self.per_class)}:
+            raise ValueError("the confusion matrix needs a row and a column for each class")
+        return self
+
 
 class ModelScore(Part):
     """The score of one model.
@@ -206,6 +212,9 @@ class Evaluation(Artefact):
     def _both(self) -> Self:
         if missing := {"float", "int8"} - self.models.keys():
             raise ValueError(f"no model named {' or '.join(sorted(missing))}")
+        tables = [model.table for model in self.models.values() if model.table is not None]
+        if len({(len(table.per_class), len(table.confusion)) for table in tables}) > 1:
+            raise ValueError("the models have scores of different classes")
         return self
 
     def pair(self, before: str, after: str) -> PairComparison | None:

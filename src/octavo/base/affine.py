@@ -14,6 +14,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from octavo.base.errors import QuantizationError
+
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -154,8 +156,19 @@ class QParams:
             input_scale: The activation's scale, shape ``(1,)``.
             weight_scale: The weights' scales, shape ``(channels,)`` or ``(1,)``.
             bits: Width of a code: 32, or 64 beside 16-bit activations.
+
+        Raises:
+            QuantizationError: The product is no float32 number above 0.
         """
-        scale = np.asarray(input_scale, np.float32) * np.asarray(weight_scale, np.float32)
+        with np.errstate(over="ignore", under="ignore"):
+            scale = np.asarray(input_scale, np.float32) * np.asarray(weight_scale, np.float32)
+        if not np.all(np.isfinite(scale)) or np.any(scale == 0):
+            image, low, high = float(np.max(input_scale)), float(np.min(weight_scale)), float(np.max(weight_scale))
+            raise QuantizationError(
+                f"A bias needs the scale of its op's input ({image:g}) times that of its weights ({low:g} to "
+                f"{high:g}), and float32 does not hold the product.",
+                "The model's weights or activations are far too large or too small: check its training.",
+            )
         return cls(
             scale=scale,
             zero_point=np.zeros(scale.shape, np.int32),

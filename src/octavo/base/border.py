@@ -16,6 +16,7 @@ from octavo.base.errors import OctavoError
 from octavo.base.limits import MOST_DEPTH, MOST_TEXT, MOST_VALUES, MOST_YAML
 
 _LONGEST = 200
+_LARGEST = 1e100
 # What opens and closes a level in JSON, outside of texts.
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])')
 
@@ -95,11 +96,16 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _usual(value: Any) -> Any:
-    """The value itself, unless a text in it is half of a character, or a number is too large for any field."""
+    """The value itself, unless a text in it is half of a character, or a number is too large for any field.
+
+    No figure comes near 1e100, which can be squared and added.
+    """
     if isinstance(value, str):
         value.encode("utf-8")
     elif isinstance(value, int) and abs(value) >= 1 << 64:
         raise ValueError(f"it holds a whole number of {value.bit_length()} bits, and 64 are the most")
+    elif isinstance(value, float) and not abs(value) <= _LARGEST:
+        raise ValueError(f"it holds the number {value:g}, and {_LARGEST:g} is the largest")
     elif isinstance(value, dict):
         for key, inner in value.items():
             _usual(key)

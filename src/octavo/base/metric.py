@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from octavo.base.stats import Interval
 
@@ -28,7 +31,7 @@ class Metric:
     """
 
     name: str
-    title: str
+    title: Annotated[str, Field(min_length=1)]
     unit: str
     higher: bool = True
 

@@ -52,7 +52,7 @@ class Preprocess:
     channels: Channels = "rgb"
 
     def __post_init__(self) -> None:
-        if len(self.size) != 2 or not all(isinstance(side, int) and side >= 1 for side in self.size):
+        if len(self.size) != 2 or not all(type(side) is int and side >= 1 for side in self.size):
             raise ValueError(f"size must be a height and a width of at least 1, not {self.size}")
         if self.size[0] * self.size[1] > MOST_PIXELS:
             raise ValueError(f"size must have at most {MOST_PIXELS:,} pixels, and is {self.size}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo.base.errors import DataError, ModelError
+from octavo.base.errors import DataError
 from octavo.quantization.minmax import MINMAX, Extremes
 from octavo.quantization.observer import both
 from octavo.quantization.observers import Images, Progress, rules_for, run_observers
@@ -83,7 +83,7 @@ def survey(
         for tensor, rule, state in zip(tensors, rules, states, strict=True)
         if tensor.index not in graph.inputs
     }
-    ranges = _finite(graph, saturate(graph, Ranges(observer, len(images), found), images))
+    ranges = saturate(graph, Ranges(observer, len(images), found), images).finite(graph.name)
     return Survey(len(images), ranges, extremes, classes, outputs)
 
 
@@ -108,14 +108,3 @@ def calibrate(
         QuantizationError: There is no such observer.
     """
     return survey(graph, images, observer, progress).ranges
-
-
-def _finite(graph: Graph, ranges: Ranges) -> Ranges:
-    broken = [name for name, bounds in ranges.of.items() if not np.all(np.isfinite(bounds))]
-    if broken:
-        raise ModelError(
-            f"{graph.name} computes NaN or infinity in {len(broken)} of {len(ranges.of)} tensors.",
-            "Check its weights, and that the images are preprocessed as in its training. The first such tensors:",
-            details=broken[:5],
-        )
-    return ranges

@@ -9,10 +9,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from pydantic import Field
 
 from octavo.base.affine import QParams
 from octavo.base.artefact import Artefact, Part
@@ -61,7 +62,7 @@ class Port(Part):
     name: str
     shape: list[int]
     dtype: str
-    scale: float | None
+    scale: Annotated[float, Field(ge=1e-38, le=3e38)] | None
     zero_point: int | None
 
 

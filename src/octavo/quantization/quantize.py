@@ -92,11 +92,14 @@ def _write(source: Graph, table: Table) -> bytes:
     from litert_quantizer.model_modifier import ModelModifier
 
     instructions = {t.name: found for t in source.tensors if (found := _instruction(source, table, t)) is not None}
-    # The writer keeps views into the model that it is given, so it gets a copy.
-    written = bytes(ModelModifier(source.copied()).modify_model(instructions, enable_progress_bar=False))
+    # The writer keeps views into the model that it is given, so it gets a copy. It needs a list of signatures.
+    given = source.copied()
+    given.signatureDefs = given.signatureDefs or []
+    written = bytes(ModelModifier(given).modify_model(instructions, enable_progress_bar=False))
     # The writer may put weights behind the flatbuffer. Reading and packing moves them into it: TFLite Micro and older
     # readers do not support external buffers.
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
+    model.signatureDefs = model.signatureDefs or None
     _quantize_unread(model, source, table)
     _quantize_bytes(model)
     _look_up(model, source, table)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Self
 
 from octavo.base.artefact import Artefact, Part
+from octavo.base.errors import ModelError
 
 Range = tuple[float, float]
 
@@ -31,6 +33,24 @@ class Ranges:
 
     def __repr__(self) -> str:
         return f"Ranges({self.observer} of {self.images:,} images, {len(self.of)} tensors)"
+
+    def finite(self, name: str) -> Self:
+        """The ranges themselves, unless a tensor has NaN or infinity.
+
+        Args:
+            name: The graph's name.
+
+        Raises:
+            ModelError: A tensor has; they are listed.
+        """
+        broken = [tensor for tensor, ends in self.of.items() if not all(map(isfinite, ends))]
+        if broken:
+            raise ModelError(
+                f"{name} computes NaN or infinity in {len(broken)} of {len(self.of)} tensors.",
+                "Check its weights, and that the images are preprocessed as in its training. The first such tensors:",
+                details=broken[:5],
+            )
+        return self
 
     def to_json(self) -> dict[str, Any]:
         """The JSON value of these ranges; `from_json` reads it back."""

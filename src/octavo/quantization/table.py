@@ -177,6 +177,8 @@ def build(
         QuantizationError: An op has no int8 form at these ranges and `allow_float` is off, or it does not support its
             `precision`; each such op is listed.
     """
+    # Of a study or a tuning pass, which make ranges of their own.
+    ranges = ranges.finite(graph.name)
     found = layout(graph, allow_float, precision)
     params = parameters(found, ranges)
     if wide := list(_too_wide(graph, found, params)):

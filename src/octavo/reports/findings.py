@@ -519,8 +519,8 @@ def _next(facts: Facts) -> Iterator[Finding]:
     unit = words.metric.points
     figures = {"value": gap.value, "low": gap.low, "high": gap.high}
     if gap.low <= 0 <= gap.high:
-        # An interval narrows with the root of the images.
-        needed = images * (half / abs(gap.value)) ** 2 if gap.value else 0.0
+        # An interval narrows with the root of the images. No number of them shows a difference of nearly nothing.
+        needed = images * (half / abs(gap.value)) ** 2 if abs(gap.value) > 1e-6 * half else 0.0
         more = (
             f" If the true difference is {words.bare(gap.value)}, as measured, about {about(needed)} test samples are "
             "needed for an interval without zero."

@@ -57,6 +57,10 @@ class Timing:
     footprint: Footprint
     undelegated: list[str]
 
+    def __post_init__(self) -> None:
+        if self.ratio.value <= 0:
+            raise ValueError("a ratio of two times is above 0")
+
 
 @dataclass(frozen=True)
 class Cost:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from octavo.base import child
+from octavo.base.artefact import Positive
 from octavo.base.errors import ModelError
 from octavo.runtime.litert import Kernels, interpreter
 
@@ -26,8 +27,8 @@ class Footprint:
             if the system does not provide it.
     """
 
-    load_ms: float
-    first_ms: float
+    load_ms: Positive
+    first_ms: Positive
     memory: int | None
 
 

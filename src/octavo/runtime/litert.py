@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.affine import QParams
+from octavo.base.artefact import Positive
 from octavo.base.border import border
 from octavo.base.errors import ModelError
 from octavo.base.quiet import quiet
@@ -291,9 +292,9 @@ class Latency:
         runs: How many runs were timed.
     """
 
-    median_ms: float
-    p90_ms: float
-    min_ms: float
+    median_ms: Positive
+    p90_ms: Positive
+    min_ms: Positive
     runs: int
 
     @classmethod

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from ai_edge_litert import schema_py_generated as schema
+from pydantic import Field
 
 from octavo.base.artefact import Artefact, Part
 
@@ -38,8 +40,8 @@ class FileSizes(Part):
 
     keras_with_optimizer: int | None
     keras: int | None
-    float_tflite: int
-    int8_tflite: int
+    float_tflite: Annotated[int, Field(ge=1)]
+    int8_tflite: Annotated[int, Field(ge=1)]
 
 
 class Breakdown(Part):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from pydantic import model_validator
+
 from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.base.artefact import Artefact, Part
 from octavo.base.metric import Metric
@@ -119,6 +121,12 @@ class TrainingRecord(Artefact):
     peak_rate: float | None
     metric: Metric
     labelled: bool
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.parameters and not {"total", "trainable"} <= self.parameters.keys():
+            raise ValueError("the parameters have no total, or no trainable ones")
+        return self
 
     @classmethod
     def of(cls, history: History, **more: Any) -> Self:
