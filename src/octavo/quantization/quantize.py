@@ -99,7 +99,6 @@ def _write(source: Graph, table: Table) -> bytes:
     # The writer may put weights behind the flatbuffer. Reading and packing moves them into it: TFLite Micro and older
     # readers do not support external buffers.
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
-    model.signatureDefs = model.signatureDefs or None
     _quantize_unread(model, source, table)
     _quantize_bytes(model)
     _look_up(model, source, table)
