@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from octavo.base.border import border, cause, parse_json
 from octavo.base.errors import OctavoError
@@ -18,8 +18,6 @@ from octavo.base.upgrades import upgraded
 
 # The key of the schema's version in a file.
 SCHEMA = "schema"
-# A time or a ratio: reports divide by it.
-Positive = Annotated[float, Field(gt=0)]
 
 
 class Part(BaseModel):

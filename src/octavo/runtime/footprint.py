@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from octavo.base import child
-from octavo.base.artefact import Positive
 from octavo.base.errors import ModelError
 from octavo.runtime.litert import Kernels, interpreter
 
@@ -27,9 +26,13 @@ class Footprint:
             if the system does not provide it.
     """
 
-    load_ms: Positive
-    first_ms: Positive
+    load_ms: float
+    first_ms: float
     memory: int | None
+
+    def __post_init__(self) -> None:
+        if min(self.load_ms, self.first_ms) <= 0:
+            raise ValueError("a time is above 0")
 
 
 def footprint(path: Path, kernels: Kernels = "xnnpack", threads: int = 1, processes: int = 3) -> Footprint:
