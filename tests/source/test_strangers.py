@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from handmade import File, values
+from tiny import write_folder
 
 import octavo
 from octavo.base import child, limits
 from octavo.base.errors import ModelError, OctavoError
+from octavo.recipe.options import Inputs
 from octavo.runtime.litert import interpreter
 from octavo.source.keras_file import check_claims
 from octavo.source.load import load_model
+from octavo.source.tried import try_made
 
 SOURCE = Path(octavo.__file__).parents[1]
 
@@ -143,3 +148,43 @@ def test_a_keras_layer_that_asks_for_all_memory_ends_a_child(tmp_path: Path) -> 
             archive.writestr(name, content)
     with pytest.raises(OctavoError):
         octavo.inspect(path)
+
+
+_CLASSIFIER = {"image": (1, 8, 8, 3), "mean": (1, 3), "logits": (1, 3), "chances": (1, 3)}
+
+
+@pytest.mark.filterwarnings("ignore::octavo.data.dataset.OctavoWarning")
+def test_a_quantized_form_that_aborts_does_so_in_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=r"LiteRT crashed on the quantized form of 'm' .*signal"):
+        try_made(_no_beta(tmp_path / "m.tflite").read_bytes(), "'m'", ["reference"])
+    file = File()
+    x, mean, logits, out = (file.tensor(name, shape) for name, shape in _CLASSIFIER.items())
+    file.op("MEAN", [x, file.constant("axes", np.array([1, 2], np.int32))], [mean], "Reducer")
+    file.dense(mean, file.constant("weight", values(3, 3)), logits)
+    file.op("SOFTMAX", [logits], [out], "Softmax", beta=1.0)
+    (tmp_path / "float.tflite").write_bytes(file.ports([x], [out]).bytes())
+    run, died = child.run, list[str]()
+
+    def dies(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+        """Lets the trial of the float model go on, and kills that of what is made of it."""
+        if "made.tflite" not in command[-1]:
+            return run(command, seconds)
+        died.append(command[-1])
+        return subprocess.CompletedProcess(command, -signal.SIGABRT, "", "")
+
+    monkeypatch.setattr(child, "run", dies)
+    photos = write_folder(tmp_path / "photos", 12)
+    given = (tmp_path / "float.tflite", Inputs(photos, scale=(0, 1)))
+    for number, command in enumerate(
+        (
+            lambda: octavo.quantize(*given, tmp_path / "out.tflite"),
+            lambda: octavo.sensitivity(*given, calibration=6),
+            lambda: octavo.calibrate(*given, sizes=(4,), draws=1, judges=6),
+            lambda: octavo.search(*given, tmp_path / "out.tflite", octavo.Wish(drop=1.0)),
+        ),
+        1,
+    ):
+        with pytest.raises(ModelError, match="crashed on the quantized form of"):
+            command()
+        assert len(died) == number
+    assert not (tmp_path / "out.tflite").exists()

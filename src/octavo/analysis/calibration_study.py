@@ -33,6 +33,7 @@ from octavo.quantization.saturation import saturate
 from octavo.quantization.table import build
 from octavo.recipe.options import Quantization
 from octavo.runtime.litert import inputs_of
+from octavo.source.tried import try_made
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune
 
@@ -183,6 +184,9 @@ def study(
                 made = Graph(
                     quantize(tuned.graph, tuned.ranges, quantization.allow_float, quantization.precision).content
                 )
+                if draw == 0:
+                    # Later draws give the same ops, with nearly the same scales.
+                    try_made(made.content, graph.name)
                 after = evaluate(made, validation, preprocess, task=task)
                 points.append(_point(size, draw, before, after))
                 made_of[size].append(after)

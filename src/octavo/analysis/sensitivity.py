@@ -28,6 +28,7 @@ from octavo.quantization.precision import Precision, format_of, name_of, possibl
 from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, Model
+from octavo.source.tried import try_made
 from octavo.tflite.graph import Graph, Op
 
 Array = npt.NDArray[Any]
@@ -180,7 +181,11 @@ def sensitivity(
 
     def measure(precision: Mapping[str, Precision]) -> Measure:
         mixed = graph if tuned is None else _mixed(graph, tuned, precision)
-        made = meter.measure(Graph(quantize(mixed, ranges, allow_float, precision).content, graph.name))
+        content = quantize(mixed, ranges, allow_float, precision).content
+        if not precision:
+            # Every other file has these ops with these scales, and the rest in float.
+            try_made(content, graph.name, [kernels])
+        made = meter.measure(Graph(content, graph.name))
         progress(1)
         return made
 

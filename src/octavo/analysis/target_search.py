@@ -44,6 +44,7 @@ from octavo.quantization.quantize import Quantized, quantize
 from octavo.quantization.table import build
 from octavo.rewrite.strip import strip
 from octavo.runtime.litert import inputs_of, latency
+from octavo.source.tried import try_made
 from octavo.tflite.graph import Graph
 from octavo.tflite.op_table import row
 from octavo.tuning.tune import Tuning, tune
@@ -435,6 +436,7 @@ class _Seeker:
     def _try(self, way: str, make: Callable[[], Quantized], *, stripped: bool = False) -> Trial:
         start = time.perf_counter()
         made = make()
+        try_made(made.content, self.graph.name)
         prove(made)
         content = strip(Graph(made.content)).content if stripped else made.content
         seconds = time.perf_counter() - start

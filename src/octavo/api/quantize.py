@@ -31,6 +31,7 @@ from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
 from octavo.source.load import Loaded, load_float, output_of, task_of
 from octavo.source.sidecar import Sidecar, write_model
+from octavo.source.tried import try_made
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune as run_passes
 
@@ -98,6 +99,7 @@ def quantize(
     plan = partial(build, allow_float=wanted.allow_float, precision=wanted.precision)
     tuned = run_passes(loaded.graph, seen.ranges, feed, wanted.tune, plan, progress)
     int8 = to_int8(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
+    try_made(int8.content, loaded.graph.name)
     proof = prove(int8)
     written = Graph(int8.content)
     found = answers(loaded.graph, written, feed, seen.outputs)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +52,35 @@ def try_out(file: Path, name: str, signature: str | None, size: Size | None, use
     Raises:
         ModelError: LiteRT refuses it, crashes on it, or needs too much memory or time.
     """
-    wanted = json.dumps([str(file), name, signature, size, [*use.kernels], use.inner, use.form])
-    held = file.stat().st_size
-    done = trial.survived(child.module_command("octavo.source.tried", wanted), name, limits.model_seconds(held))
+    done = _in_child(file, name, signature, size, use)
     if done.returncode == 2:
         raise ModelError(f"LiteRT cannot run {name}: {done.stderr.strip()}")
+
+
+def try_made(content: bytes, name: str, kernels: Sequence[Kernels] = ("xnnpack",)) -> None:
+    """Runs a model that Octavo made of a stranger's in a child process, before this process runs and compares it.
+
+    Args:
+        content: The bytes of the `.tflite` file.
+        name: The name of the model that it was made of, in error messages.
+        kernels: The kernel families that will run it.
+
+    Raises:
+        ModelError: LiteRT crashes on it, or needs too much memory or time. What it refuses in words is no danger: the
+            proof names it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "made.tflite"
+        file.write_bytes(content)
+        _in_child(file, f"the quantized form of {name}", None, None, Use(kernels, "fed", "as_is"))
+
+
+def _in_child(
+    file: Path, name: str, signature: str | None, size: Size | None, use: Use
+) -> subprocess.CompletedProcess[str]:
+    wanted = json.dumps([str(file), name, signature, size, [*use.kernels], use.inner, use.form])
+    seconds = limits.model_seconds(file.stat().st_size)
+    return trial.survived(child.module_command("octavo.source.tried", wanted), name, seconds)
 
 
 def _trial(wanted: str) -> int:

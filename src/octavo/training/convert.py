@@ -13,6 +13,7 @@ from octavo.base.affine import QParams
 from octavo.quantization.proof import Check, Proof, accept, prove
 from octavo.quantization.quantize import Quantized, quantize
 from octavo.quantization.table import Slot
+from octavo.source.tried import try_made
 
 if TYPE_CHECKING:
     from octavo.simulate.rounded import Numbers, RoundedModel
@@ -37,11 +38,12 @@ def convert(simulation: RoundedModel) -> Converted:
     outputs.
 
     Raises:
-        ModelError: The simulation has no ranges yet, or its weights are NaN or infinite.
+        ModelError: The simulation has no ranges yet, its weights are NaN or infinite, or LiteRT crashes on the file.
         ProofError: The file does not hold the trained integers, and must not be used.
     """
     simulation.snap()
     quantized = quantize(simulation.graph, simulation.ranges, simulation.allow_float, simulation.precision)
+    try_made(quantized.content, simulation.graph.name)
     proof = prove(quantized)
     trained = accept(list(_checks(simulation.numbers(), quantized)))
     return Converted(quantized, proof.model_copy(update={"checks": [*proof.checks, *trained]}))
