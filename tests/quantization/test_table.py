@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from handmade import File
 from oneop import IMAGE, convert, inputs, weights
 
 from octavo.base.affine import QParams
@@ -123,6 +124,15 @@ def test_what_has_no_int8_form_is_listed_with_its_place() -> None:
         quantize(graph, calibrate(graph, inputs()))
     kinds = [detail.split(" #")[0] for detail in caught.value.details]
     assert sorted(kinds) == ["CUMSUM", "LOCAL_RESPONSE_NORMALIZATION"]
+
+
+def test_weights_of_another_type_have_no_int8_form() -> None:
+    file = File()
+    x, out = file.tensor("x", (1, 3)), file.tensor("out", (1, 4))
+    file.dense(x, file.constant("weight", np.ones((4, 3), np.int32)), out)
+    graph = Graph(file.ports([x], [out]).bytes())
+    with pytest.raises(QuantizationError, match="its constant 'weight' is int32, not float32"):
+        quantize(graph, Ranges("minmax", 1, {"x": (0.0, 1.0), "out": (0.0, 1.0)}))
 
 
 def test_allowed_float_runs_between_conversions_and_is_listed() -> None:

@@ -217,6 +217,9 @@ def _unquantizable(graph: Graph) -> Iterator[KeptInFloat]:
             weight = graph.tensors[op.inputs[rules.weight]]
             if weight.constant is None and not rules.computed:
                 yield KeptInFloat(str(op), name, f"its weights '{weight.name}' are computed, not constant")
+            for constant in filter(None, (weight, bias_of(graph, op))):
+                if touches_float and constant.constant is not None and constant.dtype != "float32":
+                    yield KeptInFloat(str(op), name, f"its constant '{constant.name}' is {constant.dtype}, not float32")
         others = {graph.tensors[i].dtype for i in op.outputs} - {"float32", *WHOLE}
         if others:
             yield KeptInFloat(
