@@ -213,7 +213,8 @@ class Evaluation(Artefact):
         if missing := {"float", "int8"} - self.models.keys():
             raise ValueError(f"no model named {' or '.join(sorted(missing))}")
         tables = [model.table for model in self.models.values() if model.table is not None]
-        if len({(len(table.per_class), len(table.confusion)) for table in tables}) > 1:
+        known, matrices = {len(table.per_class) for table in tables}, {len(table.confusion) for table in tables}
+        if not known <= {len(self.classes)} or len(matrices) > 1:
             raise ValueError("the models have scores of different classes")
         return self
 

@@ -29,6 +29,7 @@ from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.training import qat as training
 from octavo.training.convert import convert
+from octavo.training.determinism import make_deterministic
 
 
 def qat(
@@ -40,6 +41,7 @@ def qat(
     recipe: QatRecipe | None = None,
     validation: int | None = None,
     log: Sequence[str] = (),
+    deterministic: bool = False,
     force: bool = False,
     progress: Progress | None = None,
     **fields: Unpack[Fields],
@@ -62,6 +64,8 @@ def qat(
         recipe: How to train.
         validation: The number of training images held out to choose the best epoch. A tenth by default.
         log: Where the training is logged once it is done, as names in `octavo.recipe.choices.TRACKERS`.
+        deterministic: Train so that the same seed gives the same file on any number of cores (docs/reliability.md).
+            It fixes TensorFlow's threads until the process ends, and must come before TensorFlow's first work in it.
         force: Also replace an `out` that Octavo did not write.
         progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one. `seed` seeds the order of the images and
@@ -87,6 +91,8 @@ def qat(
     check_output(out, model, force=force)
     check_folder(workdir)
     check_trackers(log)
+    if deterministic:
+        make_deterministic()
     from octavo.simulate import Simulation
 
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)

@@ -25,6 +25,10 @@ LogFlag = Annotated[
     str | None,
     typer.Option("--log", metavar=",".join(TRACKERS), help=f"Where to log the finished work. {explained(TRACKERS)}."),
 ]
+DeterministicFlag = Annotated[
+    bool,
+    typer.Option("--deterministic", help="Train so that a seed gives the same weights on any number of cores; slower."),
+]
 KernelsFlag = Annotated[
     Literal["xnnpack", "builtin", "reference"], typer.Option("--kernels", help="LiteRT's kernel family.")
 ]

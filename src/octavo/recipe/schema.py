@@ -337,6 +337,11 @@ class Recipe(Section):
         (),
         description=f"Where the finished run is logged: one of these, or a list. {explained(TRACKERS, '`')}.",
     )
+    deterministic: bool = Field(
+        False,
+        description="Train so that the same seed gives the same weights on any number of cores (docs/reliability.md): "
+        "TensorFlow then uses a fixed number of threads.",
+    )
     data: DataRecipe = Field(description="Images.")
     preprocess: PreprocessRecipe = Field(PreprocessRecipe(), description="Preprocessing, from image to input.")
     model: ModelRecipe = Field(ModelRecipe(), description="Network.")
@@ -399,6 +404,12 @@ class Recipe(Section):
             raise ValueError(
                 f"train.{given[0]} needs the layers of {MOBILENET}, and {network} has others: leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _trains(self) -> Recipe:
+        if self.deterministic and self.model.path is not None and self.quantize.method == "ptq":
+            raise ValueError("deterministic is about training, and this recipe trains nothing: leave it out")
         return self
 
     @model_validator(mode="after")

@@ -59,10 +59,12 @@ from octavo.source.load import Loaded, load_float, load_model, output_of, task_o
 from octavo.source.own_model import Noted, OwnModel, content_hash, record_of
 from octavo.source.recordings import cut
 from octavo.source.sidecar import Sidecar, write_model
+from octavo.source.tried import try_made
 from octavo.tflite.graph import Graph
 from octavo.tflite.size import Breakdown, FileSizes, Sizes, breakdown
 from octavo.training import qat
 from octavo.training.convert import convert
+from octavo.training.determinism import make_deterministic
 from octavo.training.history import BaselineRecord, History, QatRecord, TrainingRecord
 from octavo.tuning.tune import Tuning, TuningRecord, tune
 
@@ -226,12 +228,18 @@ class _Run:
                 "train": self._json(recipe.train),
                 "seed": recipe.seed,
                 "versions": versions(),
+                **self._how,
                 **self._code,
             },
             ["model.keras", "model.keras.json", "history.json"],
             self._train,
         )
         self._stage("export", {"model": of("model.keras")}, ["float.tflite", "float.tflite.json"], self._export)
+
+    @property
+    def _how(self) -> dict[str, bool]:
+        """That training is deterministic, if it is."""
+        return {"deterministic": True} if self.recipe.deterministic else {}
 
     @property
     def _code(self) -> dict[str, str]:
@@ -283,6 +291,7 @@ class _Run:
             self._stage("quantize", {**start, **images}, [*written, "tuning.json", "answers.json"], self._quantize)
         else:
             training = {"images": of("data.json"), "qat": self._json(recipe.qat), "seed": seed, "versions": versions()}
+            training |= self._how
             self._stage("quantize", {**start, **training}, [*written, "trained.tflite", "qat.json"], self._qat)
             ptq = {**start, "images": of("data.json")}
             self._stage("ptq", ptq, ["ptq.tflite", "ptq.tflite.json", "tuning.json"], self._ptq)
@@ -381,6 +390,7 @@ class _Run:
         from octavo.source.keras_file import save
         from octavo.training import baseline
 
+        self._before_training()
         recipe, preprocess = self.recipe, self.known.images
         check_trainable(self.splits.train, open_dataset(recipe.data.source, recipe.data.path).source)
         if recipe.model.architecture.startswith(APPLICATIONS):
@@ -468,7 +478,9 @@ class _Run:
         for step in tuned.steps:
             self.progress.say(f"{step.name}: {step.tuned.summary}")
         self._write(TuningRecord(steps=[step.record for step in tuned.steps]))
-        return tuned, quantize(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
+        int8 = quantize(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
+        try_made(int8.content, graph.name)
+        return tuned, int8
 
     def _quantize(self) -> None:
         tuned, int8 = self._tuned()
@@ -484,9 +496,15 @@ class _Run:
         prove(int8)
         self._write_model("ptq.tflite", int8.content)
 
+    def _before_training(self) -> None:
+        """Fixes TensorFlow's threads, where the recipe asks for it, before TensorFlow computes anything."""
+        if self.recipe.deterministic:
+            make_deterministic()
+
     def _qat(self) -> None:
         from octavo.simulate import Simulation
 
+        self._before_training()
         asked = self.recipe.quantize
         simulation = Simulation(*self._start(), asked.allow_float, asked.precision)
         history = self._fit(simulation, "qat")
@@ -499,6 +517,7 @@ class _Run:
     def _control(self) -> None:
         from octavo.simulate import FloatModel
 
+        self._before_training()
         control = FloatModel(self._graph("float.tflite"))
         history = self._fit(control, "control")
         self._write_model("control.tflite", control.graph.content)

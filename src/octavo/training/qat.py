@@ -30,6 +30,7 @@ from octavo.runtime.litert import inputs_of, outputs_of
 from octavo.tflite.graph import WHOLE
 from octavo.training.augment import Augment
 from octavo.training.batches import check, first, plain_batches, samples_of, training_batches
+from octavo.training.determinism import is_deterministic
 from octavo.training.epoch import averaged, epoch
 from octavo.training.history import History, line
 from octavo.training.losses import SMOOTHED, accuracy_for, loss_for
@@ -106,7 +107,8 @@ def fit(
     classified = labelled and classes
     compiled = partial(_compile, model, recipe, targets, distill, len(batches(epoch=0)), classified, classes)
     compiled(CANDIDATES[0])
-    state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__, task.name))
+    settings = (keras.__version__, is_deterministic(), task.name)
+    state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, *settings))
     history, start, best = state.read(model)
     history.metric, history.labelled = task.scores.metric, labelled
     if recipe.learning_rate is None and history.peak_rate is None:

@@ -14,7 +14,7 @@ import typer
 
 from octavo.base.errors import OctavoError
 from octavo.cli.app import command
-from octavo.cli.options import Flags, ForceFlag, JsonFlag, LogFlag, images, trackers
+from octavo.cli.options import DeterministicFlag, Flags, ForceFlag, JsonFlag, LogFlag, images, trackers
 from octavo.cli.output import Shown, print_run, print_search, print_written, say
 from octavo.recipe.options import Inputs, Quantization
 
@@ -154,6 +154,7 @@ def qat(
         int | None,
         typer.Option("--validation", min=0, help="Training images held out for validation; a tenth by default."),
     ] = None,
+    deterministic: DeterministicFlag = False,
     report: ReportFlag = None,
     log: LogFlag = None,
     force: ForceFlag = False,
@@ -182,7 +183,8 @@ def qat(
             "quantize": {"method": "qat", **vars(quantization)},
             "qat": {**recipe.model_dump(), "control": False},
         }
-        _report(model, inputs, out, report, sections, force, json_, [f"log={json.dumps(logged)}"])
+        settings = [f"log={json.dumps(logged)}", *(["deterministic=true"] if deterministic else [])]
+        _report(model, inputs, out, report, sections, force, json_, settings)
         return
     result = qat_file(
         model,
@@ -192,6 +194,7 @@ def qat(
         recipe=recipe,
         validation=validation,
         log=logged,
+        deterministic=deterministic,
         force=force,
         progress=Shown(),
     )

@@ -14,7 +14,7 @@ import typer
 from octavo.base.errors import OctavoError
 from octavo.base.units import milliseconds
 from octavo.cli.app import command
-from octavo.cli.options import Flags, JsonFlag, LogFlag, trackers
+from octavo.cli.options import DeterministicFlag, Flags, JsonFlag, LogFlag, trackers
 from octavo.cli.output import Shown, print_diagnosis, print_json, print_run, say, share
 from octavo.recipe.options import Inputs
 
@@ -60,6 +60,7 @@ def run(
     ],
     out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/NAME when left out.")] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="Sets model.weights: a .weights.h5 file.")] = None,
+    deterministic: DeterministicFlag = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,6 +85,8 @@ def run(
         given.append(f"model.weights={json.dumps(weights)}")
     if log is not None:
         given.append(f"log={json.dumps(trackers(log))}")
+    if deterministic:
+        given.append("deterministic=true")
     command = shlex.join(["octavo", *sys.argv[1:]])
     shown = Shown()
     every = variants(given)

@@ -22,6 +22,7 @@ from octavo.training.baseline.batchnorm import reestimate
 from octavo.training.baseline.network import freeze
 from octavo.training.baseline.rates import optimizer, rate
 from octavo.training.batches import Samples, check, one_hot, plain_batches, samples_of, training_batches
+from octavo.training.determinism import is_deterministic
 from octavo.training.epoch import averaged, epoch, prepare
 from octavo.training.history import History, line
 from octavo.training.state import State, identity, parameters
@@ -73,7 +74,9 @@ def fit(
     )
     augment = Augment(recipe.augment, seed)
     remedy = f"Set train.learning_rate below {recipe.learning_rate:g}, or check the images for NaN."
-    state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__))
+    state = State(
+        workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__, is_deterministic())
+    )
     history, start, best = state.read(model)
     if recipe.adapt_batch_norm and start == 0:
         _reestimate("adapt batch norms", model, recipe, seed, samples, labels, history, progress)
