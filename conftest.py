@@ -8,22 +8,28 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 FILES = ("float.tflite", "int8.tflite", "photos", "runs", "digits-model", "budget.yaml")
-# These train a network, which takes more than the seconds that an example may.
-SLOW = {"octavo.runs.stages.run", "octavo.runs.sweep.sweep"}
+# These train a network, or run twice, which takes more than the seconds that an example may.
+SLOW = {"octavo.runs.stages.run", "octavo.runs.sweep.sweep", "octavo.runs.worker.worker"}
+# These need Optuna.
+SWEEPS = {"octavo.runs.sweep.sweep", "octavo.runs.worker.worker"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the `SLOW` examples."""
+    """Marks the `SLOW` examples, and skips those of `SWEEPS` where Optuna is missing."""
+    no_optuna = find_spec("optuna") is None
     for item in items:
         if isinstance(item, pytest.DoctestItem) and item.name in SLOW:
             item.add_marker(pytest.mark.slow)
+        if isinstance(item, pytest.DoctestItem) and item.name in SWEEPS and no_optuna:
+            item.add_marker(pytest.mark.skip(reason="Optuna is not installed: pip install -e '.[distributed]'"))
 
 
 @pytest.fixture(scope="session", autouse=True)

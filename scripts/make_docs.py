@@ -36,6 +36,8 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = [
     *(
         "run",
+        "sweep",
+        "worker",
         "init",
         "quantize",
         "qat",

@@ -53,7 +53,7 @@ PUBLIC = [
         "run",
     ),
     *("search", "sensitivity", "serve"),
-    *("slim", "sweep", "targets"),
+    *("slim", "sweep", "targets", "worker"),
 ]
 
 

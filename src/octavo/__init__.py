@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from octavo.reports.write import write as _write
     from octavo.runs.stages import run as run
     from octavo.runs.sweep import sweep as sweep
+    from octavo.runs.worker import worker as worker
     from octavo.tflite.graph import Graph as Graph
     from octavo.training.quant_model import QuantModel as QuantModel
 
@@ -129,6 +130,7 @@ _WHERE = {
     "slim": "api.slim",
     "sweep": "runs.sweep",
     "targets": "api.targets",
+    "worker": "runs.worker",
 }
 # The names of version 0.1; they work as before.
 _FORMER = {f"{name}_file": name for name in ("evaluate", "inspect", "qat", "quantize")} | {"compare_files": "compare"}

@@ -22,10 +22,10 @@ from octavo.base.provenance import Provenance
 from octavo.deployment.measured import Deployment
 from octavo.deployment.targets.ask import every
 from octavo.reports.facts import NEEDED, OPTIONAL, read
+from octavo.reports.sweep import Sweep
 from octavo.reports.write import Report
 from octavo.runs.artefacts import ARTEFACTS
 from octavo.runs.manifest import Manifest
-from octavo.runs.sweep import Sweep
 
 FORMER = Path(__file__).parent.parent / "former" / "run"
 PINNED = Path(__file__).with_name("schemas.json")
@@ -190,6 +190,7 @@ def test_a_former_search_and_a_former_sweep(tmp_path: Path) -> None:
     row |= {"float_accuracy": 0.9, "bytes": 300, "milliseconds": 1.0, "p90": 1.5, "arena": 64, "front": True}
     sweep = Sweep.from_json({"variants": [row], "recommended": "a"}, Path("sweep.json"))
     assert (sweep.variants[0].median_ms, sweep.variants[0].p90_ms) == (1.0, 1.5)
+    assert sweep.best is sweep.variants[0] and sweep.best.score.value == 0.8 and sweep.metric.name == "accuracy"
 
 
 @pytest.mark.parametrize("kind", ARTEFACTS, ids=lambda kind: kind.file)

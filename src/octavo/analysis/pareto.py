@@ -189,7 +189,7 @@ def picture(rows: Sequence[Mapping[str, Any]], metric: Metric, costs: Sequence[s
             place = (row[cost] / unit, row["score"] * shown)
             # On the side of the point that has room for the text.
             right = row[cost] > 0.6 * max(other[cost] for other in rows)
-            axes.annotate(
+            note = axes.annotate(
                 row["name"],
                 place,
                 (-6 if right else 6, 6),
@@ -198,6 +198,7 @@ def picture(rows: Sequence[Mapping[str, Any]], metric: Metric, costs: Sequence[s
                 color=INK,
                 ha="right" if right else "left",
             )
+            note.set_parse_math(False)
         axes.set_xlabel(label)
         axes.set_xlim(left=0)
         axes.grid(color="#E8EBEE", lw=0.8)

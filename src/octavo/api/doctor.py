@@ -29,6 +29,7 @@ _PACKAGES = (
         "tflite-micro",
         "tensorboardX",
         "mlflow",
+        "optuna",
     ),
 )
 
@@ -63,6 +64,7 @@ class Diagnosis:
         ways_in: The kinds of models that can be read.
         training: Training for int8, and of float baselines.
         trackers: Where runs can be logged.
+        sweeps: Many runs of one recipe, and searches.
         targets: The deployment targets.
     """
 
@@ -73,6 +75,7 @@ class Diagnosis:
     ways_in: tuple[Ability, ...]
     training: Ability
     trackers: tuple[Ability, ...]
+    sweeps: Ability
     targets: tuple[Ability, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -100,6 +103,7 @@ def doctor() -> Diagnosis:
         ways_in=tuple(_ways_in()),
         training=_extra("quantization-aware training", "train"),
         trackers=tuple(_extra(choice.title, name) for name, choice in TRACKERS.items()),
+        sweeps=_extra("sweeps and searches", "distributed"),
         targets=tuple(Ability(target.name, target.lacks()) for target in every()),
     )
 

@@ -41,6 +41,7 @@ EXTRAS: Mapping[str, Extra] = {
     "tensorboard": _own("logging with TensorBoard", "tensorboard", "tensorboardX"),
     "mlflow": _own("logging with MLflow", "mlflow", "mlflow", "sqlalchemy", "alembic"),
     "detection": _own("the average precision of boxes", "detection", "pycocotools"),
+    "distributed": _own("sweeps", "distributed", "optuna"),
     "openvino": Extra("OpenVINO", ("openvino",), "pip install openvino"),
     "vela": Extra("Arm's compiler Vela", ("ethosu",), "pip install ethos-u-vela"),
     "micro": Extra("TFLite Micro's own kernels", ("tflite_micro",), "pip install tflite-micro"),

@@ -41,7 +41,9 @@ class Lock:
         self._handle: int | None = None
         if sys.platform == "win32":
             return
-        self._handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        # NFS locks a file only for those who can write to it.
+        mode = os.O_RDWR if path.is_file() and os.access(path, os.W_OK) else os.O_RDONLY
+        self._handle = os.open(path, mode | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.held = True

@@ -154,6 +154,25 @@ def _trained(value: dict[str, Any]) -> dict[str, Any]:
     return {"metric": _ACCURACY, "labelled": True, **value, "epochs": epochs}
 
 
+def _swept(value: dict[str, Any]) -> dict[str, Any]:
+    """Sweeps knew accuracy only, and chose by the test images."""
+    rows = [
+        {
+            **row,
+            "settings": {},
+            "choice": row["interval"],
+            "score": row["interval"],
+            "float_score": row["float_accuracy"],
+            "difference": None,
+            "within": True,
+        }
+        for row in value["variants"]
+    ]
+    chosen = next((row["run"] for row in rows if row["name"] == value["recommended"]), None)
+    extra = {"metric": _ACCURACY, "chosen_on": "test", "chosen_images": 0, "limits": {}, "others": []}
+    return {**value, **extra, "variants": rows, "recommended": chosen}
+
+
 def _report(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "model": None}
 
@@ -170,6 +189,7 @@ UPGRADES: Mapping[tuple[str, int], Upgrade] = {
     ("tuning.json", 1): _tuning,
     ("proof.json", 1): _proof,
     ("sweep.json", 0): _sweep,
+    ("sweep.json", 1): _swept,
     ("report.json", 1): _report,
     **{(name, 1): _trained for name in ("history.json", "control.json", "qat.json")},
 }

@@ -24,7 +24,6 @@ from octavo.base.units import milliseconds
 if TYPE_CHECKING:
     from octavo.analysis.target_search import SearchRecord
     from octavo.api.doctor import Ability, Diagnosis
-    from octavo.base.stats import Interval
 
 # How much a command says: results and errors only, also warnings and progress, or everything with its time.
 Talk = Literal["quiet", "usual", "verbose"]
@@ -114,11 +113,6 @@ def print_json(value: Any) -> None:
     say(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def share(interval: Interval) -> str:
-    """A share with its interval, in percent."""
-    return f"{interval.value:.2%} (95% interval {interval.low:.2%} to {interval.high:.2%})"
-
-
 def print_written(result: Any, json_: bool) -> None:
     """Prints the results of `quantize` and `qat` for the file that they wrote."""
     proof = result.proof
@@ -178,6 +172,7 @@ def print_diagnosis(found: Diagnosis, json_: bool) -> None:
         "packages": [(name, version or "–") for name, version in found.versions.items()],
         "ways in": [(way.name, _state(way)) for way in found.ways_in],
         "training": [(found.training.name, _state(found.training))],
+        "sweeps": [(found.sweeps.name, _state(found.sweeps))],
         "logging": [(tracker.name, _state(tracker)) for tracker in found.trackers],
         "targets": [(target.name, _state(target)) for target in found.targets],
     }

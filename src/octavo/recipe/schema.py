@@ -201,6 +201,9 @@ class CalibrateRecipe(Section):
         description="Calibration images, stratified, from the training split; by default 100, or all if there "
         "are fewer.",
     )
+    seed: int | None = Field(
+        None, description="Seed of the choice of calibration images; that of the recipe when left out."
+    )
 
 
 class QuantizeRecipe(Section):

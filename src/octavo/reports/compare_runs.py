@@ -139,16 +139,15 @@ def _compared(paths: Sequence[Path], facts: Sequence[Facts], tried: Pareto) -> R
     found = tried.rows
     best = {cost: [id(row) for row in front(found, cost, tried.metric.higher)] for cost in _COSTS}
     int8 = [row for row in found if row["name"].endswith(": int8")]
-    right = [_right(path, fact) for path, fact in zip(paths, facts, strict=True)]
     rows: list[RunRow] = []
-    for name, fact, row, correct in zip(_names(paths), facts, int8, right, strict=True):
+    for name, fact, row, difference in zip(_names(paths), facts, int8, differences(paths, facts), strict=True):
         rows.append(
             RunRow(
                 name=name,
                 images=fact.evaluation.images,
                 float_score=fact.scores[0],
                 score=fact.scores[1],
-                difference=_difference(facts[0], right[0], fact, correct) if rows else None,
+                difference=difference,
                 bytes=row["bytes"],
                 median_ms=row["median_ms"],
                 front=[cost for cost in _COSTS if id(row) in best[cost]],
@@ -164,6 +163,24 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [
         name if names.count(name) == 1 else f"{path.parent.name}/{name}"
         for path, name in zip(paths, names, strict=True)
+    ]
+
+
+def differences(paths: Sequence[Path], facts: Sequence[Facts], first: int = 0) -> list[Interval | None]:
+    """The int8 accuracy of every run minus that of one of them, paired, with its interval.
+
+    Args:
+        paths: The run directories.
+        facts: The facts of each.
+        first: The position of the run that the others are compared with.
+
+    Returns:
+        One for each run; None for the one that others are compared with, and where the test images are not the same.
+    """
+    right = [_right(path, fact) for path, fact in zip(paths, facts, strict=True)]
+    return [
+        None if place == first else _difference(facts[first], right[first], fact, correct)
+        for place, (fact, correct) in enumerate(zip(facts, right, strict=True))
     ]
 
 

@@ -73,7 +73,7 @@ def accuracy(facts: Facts) -> Plot | None:
         f"{name} {words.value(share.value)}, interval {words.interval(share)}" for name, share, _ in reversed(models)
     )
     kind = "Wilson" if facts.evaluation.task == "single-label" else "bootstrap"
-    return _plot(
+    return drawn(
         "accuracy",
         figure,
         f"{words.metric.heading}: {said}.",
@@ -111,7 +111,7 @@ def difference(facts: Facts) -> Plot | None:
     unit = f", points of {words.metric.title}" if words.metric.percent else f", {words.metric.title}"
     axes.set(ylim=(-0.6, 1), yticks=[], xlabel=f"int8 minus float{unit}", xlim=limits)
     _clean(axes, left=False)
-    return _plot(
+    return drawn(
         "difference",
         figure,
         f"Paired difference of int8 and float: {words.change(facts.gap.value)}, interval {words.span(facts.gap)}; "
@@ -154,7 +154,7 @@ def sizes(facts: Facts) -> Plot:
     axes.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0)
     _clean(axes)
     said = "; ".join(f"{label} {size(sum(parts.values()))}" for label, parts in rows)
-    return _plot(
+    return drawn(
         "sizes",
         figure,
         f"Sizes: {said}.",
@@ -209,7 +209,7 @@ def training(facts: Facts) -> Plot | None:
         "Training figures are averages over the epoch, on augmented samples and while the weights change, so they can "
         "be worse than those of validation."
     )
-    return _plot("training", figure, f"Training curves. {said}.", " ".join(lines))
+    return drawn("training", figure, f"Training curves. {said}.", " ".join(lines))
 
 
 def _times(values: Sequence[float | None], factor: float) -> list[float]:
@@ -272,7 +272,7 @@ def latency(facts: Facts) -> Plot | None:
     # Few, since the numbers of a small model have many digits.
     axes.locator_params(axis="x", nbins=4)
     _clean(axes)
-    return _plot(
+    return drawn(
         "latency",
         figure,
         f"Latency: {'; '.join(f'{name} {milliseconds(time.median_ms)}' for name, _, time, _ in rows)}. "
@@ -316,7 +316,7 @@ def memory(facts: Facts) -> Plot | None:
     axes.set_yticks(range(len(rows)), [label for label, *_ in reversed(rows)])
     axes.set(xlabel=name, xlim=(0, most / unit * 1.24))
     _clean(axes)
-    return _plot(
+    return drawn(
         "memory",
         figure,
         f"Memory: {'; '.join(f'{label} {size(bytes_)}' for label, _, bytes_ in rows)}.",
@@ -361,7 +361,7 @@ def confusion(facts: Facts) -> Plot | None:
                     colour = "white" if abs(change[i][j]) > 0.6 * most else INK
                     right.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
     moved = sum(value for row in change for value in row if value > 0)
-    return _plot(
+    return drawn(
         "confusion",
         figure,
         f"Confusion matrices of {count} classes: float has {sum(row[k] for k, row in enumerate(before))} images "
@@ -385,7 +385,7 @@ def error(facts: Facts) -> Plot | None:
         f"{row['op']} {short('/'.join(tensor(row['before']).split('/')[-2:]))} {row['added']['sqnr']:.1f} dB"
         for row in worst(rows, 3)
     )
-    return _plot(
+    return drawn(
         "error",
         figure,
         f"Error along {len(rows)} tensors. The ops that add most: {named or 'none'}.",
@@ -415,7 +415,7 @@ def activations(facts: Facts) -> Plot | None:
     axes.set(xlabel="tensor, from input to output", ylabel="% of its int8 range", ylim=(-2, 102))
     _whole(axes)
     loosest = min(rows, key=lambda row: row.used)
-    return _plot(
+    return drawn(
         "activations",
         figure,
         f"Values of {len(rows)} activations within their ranges. In the widest range for its values, 99.8% of the "
@@ -455,7 +455,7 @@ def weights(facts: Facts) -> Plot | None:
     lower.legend(frameon=False, fontsize=9, ncols=2, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderaxespad=0)
     _clean(lower)
     widest = max((row.channel_max.max / row.channel_max.min for row in rows if row.channel_max.min > 0), default=1.0)
-    return _plot(
+    return drawn(
         "weights",
         figure,
         f"Weights of {len(rows)} ops: their int8 codes, and the largest weight of each channel, which differs by a "
@@ -510,7 +510,7 @@ def fronts(rows: Sequence[Mapping[str, Any]], metric: Metric, costs: Sequence[st
         _clean(axes)
         said.append(f"on the front of {label.split(',')[0]}: {', '.join(row['name'] for row in best)}")
     panels[0][0].set_ylabel(metric.axis, fontsize=9.5)
-    return _plot(
+    return drawn(
         "fronts",
         figure,
         f"{metric.heading} of {len(rows)} models against their costs; {'; '.join(said)}.",
@@ -606,8 +606,15 @@ def _short(text: str) -> str:
     return text if len(text) <= 14 else text[:13] + "…"
 
 
-def _plot(name: str, figure: Any, alt: str, caption: str) -> Plot:
-    """A figure as inline SVG: no fonts to fetch, no date, ids that no other picture of the page has."""
+def drawn(name: str, figure: Any, alt: str, caption: str) -> Plot:
+    """A figure as inline SVG: no fonts to fetch, no date, ids that no other picture of the page has.
+
+    Args:
+        name: The picture's name, which begins its ids.
+        figure: A figure of matplotlib.
+        alt: What it shows, for people who cannot see it.
+        caption: How to read it.
+    """
     import matplotlib as mpl
 
     stream = io.StringIO()

@@ -14,8 +14,9 @@ from octavo.deployment.measured import Deployment
 from octavo.quantization.proof import Proof
 from octavo.quantization.ranges import RangesRecord
 from octavo.reports.compare_runs import RunsCompared
+from octavo.reports.sweep import Sweep
 from octavo.reports.write import Report
-from octavo.runs.sweep import Sweep
+from octavo.runs.plan import Plan
 from octavo.source.own_model import OwnModel
 from octavo.source.sidecar import SidecarRecord
 from octavo.tflite.size import Sizes
@@ -41,6 +42,7 @@ ARTEFACTS: tuple[type[Artefact], ...] = (
     Deployment,
     Report,
     RunsCompared,
+    Plan,
     Sweep,
     SearchRecord,
     SidecarRecord,

@@ -65,7 +65,7 @@ from octavo.tflite.size import Breakdown, FileSizes, Sizes, breakdown
 from octavo.training import qat
 from octavo.training.convert import convert
 from octavo.training.determinism import make_deterministic
-from octavo.training.history import BaselineRecord, History, QatRecord, TrainingRecord
+from octavo.training.history import BaselineRecord, History, QatRecord, TrainingRecord, Watch, unwatched
 from octavo.tuning.tune import Tuning, TuningRecord, tune
 
 if TYPE_CHECKING:
@@ -91,7 +91,13 @@ COMPARED = 16
 TRIED = 8
 
 
-def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None = None, command: str = "") -> Path:
+def run(
+    recipe: Recipe | Path | str,
+    out: Path | str,
+    progress: Progress | None = None,
+    command: str = "",
+    watch: Watch = unwatched,
+) -> Path:
     """Runs a recipe: images to float baseline to int8 model to report; or from a trained model of your own to report.
 
     Every stage writes its artefact and a manifest into `out`. A second run repeats only what changed. A run that
@@ -102,6 +108,8 @@ def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None 
         out: The run directory; made if missing.
         progress: Receives progress messages; none by default.
         command: The command line, for the record.
+        watch: Called after every epoch of the float baseline (`train`), of training for int8 (`qat`) and of its
+            control, with the epoch's row of the history. If it raises an error, the run ends there, and can resume.
 
     Returns:
         The path of the report, `report.html`.
@@ -126,7 +134,22 @@ def run(recipe: Recipe | Path | str, out: Path | str, progress: Progress | None 
             raise OctavoError(
                 f"Another run is at work in '{out}'.", "Wait until it has ended, or set `out` to another folder."
             )
-        return _Run(made, out, progress or Silent(), command).go()
+        return _Run(made, out, progress or Silent(), command, watch).go()
+
+
+def validate(recipe: Recipe, out: Path) -> Scores | None:
+    """The int8 model of a finished run on the recipe's validation images; None where there are none.
+
+    Test images choose nothing. Whatever chooses between runs asks this.
+    """
+    done = _Run(recipe, out, Silent(), "")
+    with warnings.catch_warnings():
+        # The run has said what is wrong with the images.
+        warnings.simplefilter("ignore", OctavoWarning)
+        if done.splits.validation is None:
+            return None
+        images, task = done._understood(done.splits.validation)
+    return evaluate(done._graph("int8.tflite"), images, done.preprocess, task=task)
 
 
 def _check_owned(out: Path) -> None:
@@ -155,16 +178,18 @@ def splits_of(recipe: Recipe, progress: Progress | None = None) -> Splits:
 
 def calibration_of(recipe: Recipe, splits: Splits) -> ImageSet:
     """The calibration images of a recipe, out of its training images."""
-    return calibration(splits.train, recipe.calibrate.images, recipe.seed, "calibrate.images")
+    seed = recipe.seed if recipe.calibrate.seed is None else recipe.calibrate.seed
+    return calibration(splits.train, recipe.calibrate.images, seed, "calibrate.images")
 
 
 class _Run:
     """One run of one recipe in one directory."""
 
-    def __init__(self, recipe: Recipe, out: Path, progress: Progress, command: str) -> None:
+    def __init__(self, recipe: Recipe, out: Path, progress: Progress, command: str, watch: Watch = unwatched) -> None:
         self.recipe = recipe
         self.out = out
         self.progress = progress
+        self.watch = watch
         facts = {"recipe": recipe.name, "title": recipe.title, "seed": recipe.seed, "command": command}
         self.manifest = Manifest(out, facts)
 
@@ -405,6 +430,7 @@ class _Run:
             recipe.seed,
             self.out / ".train",
             self.progress,
+            self.watch,
         )
         sizes = save(model, self.out / "model.keras", self.known)
         self._write(BaselineRecord.of(history, bytes=sizes))
@@ -539,6 +565,7 @@ class _Run:
             self.progress,
             title,
             task,
+            self.watch,
         )
 
     def _deliver(self, graph: Graph, int8: Quantized, proof: Proof) -> None:

@@ -1,243 +1,269 @@
-"""Sweep: accuracy against time of one recipe at several input sizes and widths, with their Pareto front.
+"""Sweep: one recipe with many values of its keys, all combinations of them or those that a search chooses.
 
-Enlarging an image from 32 to 224 pixels adds no detail, but costs 49 times the arithmetic. Whether it helps accuracy
-has to be measured. Every variant is a separate run in its own folder, and resumes like any run.
+Every trial is a run in its own directory, and resumes like any run. The trials are a study of Optuna, so that several
+processes and machines can share them; this process runs what nobody else runs, waits for the rest, and compares.
 """
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
+import time
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from octavo.analysis.evaluation import Evaluation
-from octavo.analysis.pareto import front, picture
-from octavo.analysis.tasks.single_label import SingleLabelScores
-from octavo.base import notebook
-from octavo.base.artefact import Artefact, Part
-from octavo.base.errors import RecipeError
-from octavo.base.files import check_results, write_bytes
+from octavo.analysis.pareto import front
+from octavo.base.errors import OctavoError, RecipeError
+from octavo.base.files import check_results
 from octavo.base.progress import Progress, Silent
-from octavo.base.stats import Interval
-from octavo.deployment.targets.arena import lifetimes, peak, plan
+from octavo.recipe.axes import Range, divided
+from octavo.recipe.axes import settings as written
 from octavo.recipe.schema import load_recipe
-from octavo.runs.stages import run
+from octavo.reports import facts
+from octavo.reports.compare_runs import differences
+from octavo.reports.sweep import PAGE, PICTURE, OtherTrial, Sweep, TrialRow, recommended, write_sweep
+from octavo.runs.plan import JOURNAL, OBJECTIVES, PRUNERS, SAMPLERS, Objective, Plan, Pruner, Sampler, located
+from octavo.runs.trials import LOOKS, Trials, quiet_optuna, without_password
+from octavo.runs.worker import costs_of, score_of, work
 from octavo.runtime.litert import latency
-from octavo.tflite.graph import Graph
-
-# The keys that can have a list of values: they trade accuracy for time.
-SWEPT = {"preprocess.size": "size", "model.alpha": "width"}
-# The costs in the picture of a sweep.
-_COSTS = ("median_ms", "bytes", "arena")
 
 
-class VariantRecord(Part):
-    """The int8 model of one variant.
+class Options(TypedDict, total=False):
+    """How a sweep chooses values, and what it improves; see `sweep`."""
 
-    Args:
-        name: The values that distinguish the variant.
-        kind: What kind of model it is: ``int8``.
-        run: Its run directory.
-        images: How many held-out images evaluated it.
-        accuracy: On these, as a share.
-        interval: The same with its interval.
-        float_accuracy: The float model's accuracy on them, as a share.
-        bytes: The size of its file.
-        median_ms: Median time of one image on one thread, in milliseconds, all variants in turns.
-        p90_ms: 90th percentile of the same, in milliseconds.
-        arena: Size of TFLite Micro's arena for activations, in bytes.
-        front: Whether no other variant is faster and no less accurate.
-    """
-
-    name: str
-    kind: str
-    run: str
-    images: int
-    accuracy: float
-    interval: Interval
-    float_accuracy: float
-    bytes: int
-    median_ms: float
-    p90_ms: float
-    arena: int
-    front: bool
-
-
-class Sweep(Artefact):
-    """The int8 models of a sweep side by side.
-
-    Args:
-        variants: One row per variant.
-        recommended: The fastest variant whose accuracy lies inside the interval of the most accurate one.
-    """
-
-    file = "sweep.json"
-    what = "the comparison of a sweep"
-    remedy = "Repeat the command that made the sweep: finished runs are not repeated."
-
-    variants: list[VariantRecord]
-    recommended: str
-
-    def picture(self) -> bytes:
-        """Accuracy against time, bytes and arena of every variant, as a PNG file."""
-        return picture(
-            [row.model_dump() | {"score": row.accuracy} for row in self.variants], SingleLabelScores.metric, _COSTS
-        )
-
-    def __repr__(self) -> str:
-        best = next(row for row in self.variants if row.name == self.recommended)
-        return (
-            f"Sweep({len(self.variants)} variants; recommended: {best.name}, {best.accuracy:.2%} of "
-            f"{best.images:,} images, {best.median_ms:.3g} ms, {best.bytes:,} bytes)"
-        )
-
-    def _repr_html_(self) -> str:
-        alt = "Accuracy against milliseconds, bytes and arena of every variant"
-        return notebook.picture(self.picture(), alt) + notebook.table(
-            ("variant", "nothing faster is better", "accuracy", "ms", "bytes", "arena"),
-            [
-                (
-                    *(row.name, "yes" if row.front else "no", f"{row.accuracy:.2%}"),
-                    *(f"{row.median_ms:.3g}", f"{row.bytes:,}", f"{row.arena:,}"),
-                )
-                for row in self.variants
-            ],
-            repr(self),
-            texts=2,
-        )
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One recipe of a sweep.
-
-    Args:
-        name: The values that distinguish it, also the name of its folder: ``size 96, width 0.5``.
-        settings: All settings, with one value for each key.
-    """
-
-    name: str
-    settings: tuple[str, ...]
-
-
-def variants(settings: list[str]) -> list[Variant]:
-    """The variants for lists of values: all their combinations; one variant without a name if there is no list.
-
-    Args:
-        settings: ``key=value`` texts; ``preprocess.size`` and ``model.alpha`` can have several values.
-
-    Raises:
-        RecipeError: A list is empty, or is given for another key.
-
-    Example:
-        >>> [made.name for made in variants(["train.epochs=3", "preprocess.size=96,128", "model.alpha=0.5,1"])]
-        ['size 96, width 0.5', 'size 96, width 1', 'size 128, width 0.5', 'size 128, width 1']
-    """
-    lists: dict[str, list[str]] = {}
-    for setting in settings:
-        key, _, text = setting.partition("=")
-        key = key.strip()
-        if key in SWEPT and ("," in text or text.strip().startswith("[")):
-            values = [value.strip() for value in text.strip().strip("[]").split(",") if value.strip()]
-            if not values:
-                raise RecipeError(f"'{setting}' gives no value.", f"Write {key}=96,128.")
-            lists[key] = list(dict.fromkeys(values))
-    single = [setting for setting in settings if setting.partition("=")[0].strip() not in lists]
-    made = []
-    for combination in itertools.product(*lists.values()):
-        chosen = dict(zip(lists, combination, strict=True))
-        name = ", ".join(f"{SWEPT[key]} {value}" for key, value in chosen.items())
-        made.append(Variant(name, (*single, *(f"{key}={value}" for key, value in chosen.items()))))
-    return made
+    search: int | None
+    sampler: Sampler
+    pruner: Pruner
+    objectives: Sequence[Objective]
+    max_size: float | None
+    max_latency: float | None
+    max_arena: float | None
+    storage: str | None
 
 
 def sweep(
-    recipe: Path | str, settings: list[str], out: Path | str, progress: Progress | None = None, command: str = ""
+    recipe: Path | str,
+    settings: Sequence[str] = (),
+    out: Path | str | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+    **options: Unpack[Options],
 ) -> Sweep:
-    """Runs every variant of a recipe, and compares their int8 models.
+    """Runs a recipe with many values of its keys, and compares the int8 models.
 
-    Latencies are measured at the end, side by side. ``sweep.json`` and ``sweep.png`` are written into `out`, beside the
-    variants' run directories.
+    Several values of a key (``preprocess.size=96,128``) are all tried, in all combinations. With `search`, Optuna
+    chooses among them and within ranges (``train.learning_rate=1e-4:1e-2:log``). Trials are compared on validation
+    images where the recipe has some; a search needs them. Latencies are measured at the end, side by side.
+    `sweep.html`, `sweep.json` and `sweep.png` are written into `out`, beside the trials' run directories.
+
+    A second call continues: finished trials are not repeated, and failed ones are tried again. Other processes and
+    machines help with `octavo.worker`.
 
     Args:
-        recipe: The name or path of a recipe.
-        settings: ``key=value`` texts; see `variants`.
-        out: The folder for the runs; made if missing.
+        recipe: The name or path of a recipe, or the path of a trained model. Or the folder of a sweep, to continue it.
+        settings: ``key=value`` texts, for any key of the recipe: one value, several values or a range.
+        out: The folder of the sweep; made if missing. None continues that of `recipe`.
         progress: Receives progress messages.
         command: The command line, for the record.
+        **options: `search` is the number of trials; without it all combinations are tried. `sampler` is Optuna's:
+            `tpe`, `random`, `qmc`, `nsga2` or `gp`. `pruner` stops trials that promise little after an epoch: `none`,
+            `median`, `hyperband` or `halving`. `objectives` are what a search improves: `score`, `bytes`, `median_ms`,
+            `arena`; several make a front. `max_size` (bytes), `max_latency` (milliseconds) and `max_arena` (bytes) are
+            limits. `storage` is where Optuna keeps the study: the path of a journal file, an address of a database, or
+            ``grpc://host:port``; by default a journal in `out`.
 
     Returns:
-        The content of ``sweep.json``: a row for every variant, and the recommended one.
+        The content of `sweep.json`: a row for every trial, and the recommended one.
 
     Raises:
-        OctavoError: A problem that the user can fix; all recipes are read before the first variant runs.
+        OctavoError: A problem that the user can fix; all recipes are read before the first trial runs.
 
     Example:
         >>> import octavo
-        >>> settings = ["preprocess.size=32,48", "train.epochs=1", "data.train=120", "data.test=40"]
-        >>> [row["name"] for row in octavo.sweep("digits", settings, out="runs/sizes")["variants"]]
-        ['size 32', 'size 48']
+        >>> settings = ["quantize.observer=minmax,mse", "data.path=photos", "deployment.targets=false"]
+        >>> made = octavo.sweep("float.tflite", settings, out="runs/observers")
+        >>> [row.name for row in made.variants], made.chosen_on
+        (['observer minmax', 'observer mse'], 'test')
     """
-    progress, out = progress or Silent(), Path(out)
-    check_results(out, [Sweep.file, "sweep.png"])
-    made = [(variant, load_recipe(recipe, list(variant.settings))) for variant in variants(settings)]
-    for variant, each in made:
-        progress.say(f"{variant.name}:")
-        run(each, out / _folder(variant), progress, command)
-    compared = compare_variants([(variant.name, out / _folder(variant)) for variant, _ in made])
-    compared.write(out / compared.file)
-    write_bytes(out / "sweep.png", compared.picture())
-    return compared
+    progress = progress or Silent()
+    folder, plan = prepare(recipe, settings, out, **options)
+    storage = located(options.get("storage"))
+    command = command.replace(storage, without_password(storage)) if storage else command
+    with quiet_optuna():
+        trials = Trials(plan, folder, storage)
+        waiting = False
+        while True:
+            work(plan, folder, trials, progress, command, alone=not trials.lockable)
+            left = [each for each in trials.outcomes() if each.state in ("waiting", "running")]
+            if not left:
+                break
+            if not waiting:
+                progress.say(f"{len(left)} trials are with other workers: waiting for them")
+            waiting = True
+            time.sleep(LOOKS)
+        made = compare(plan, folder, trials)
+        with trials.parallel() as figure:
+            write_sweep(made, folder, figure)
+    return made
 
 
-def compare_variants(runs: list[tuple[str, Path]]) -> Sweep:
-    """The int8 models of finished runs side by side.
+def prepare(
+    recipe: Path | str, settings: Sequence[str], out: Path | str | None, **options: Unpack[Options]
+) -> tuple[Path, Plan]:
+    """Writes the plan of a sweep and adds its trials to the study, for workers to run; see `sweep`.
 
-    Args:
-        runs: The name of each run, and its directory.
+    Returns:
+        The folder of the sweep, and its plan.
     """
-    contents = [(path / "int8.tflite").read_bytes() for _, path in runs]
-    times = latency(contents, seconds=1.0 * len(contents))
+    known = Path(recipe)
+    continues = (known / Plan.file).is_file()
+    if continues and (settings or set(options) - {"storage"} or (out is not None and Path(out) != known)):
+        raise OctavoError(f"'{known}' is a sweep, which has its plan.", "Give nothing else to continue it.")
+    folder = known if continues else Path(out) if out is not None else None
+    if folder is None:
+        raise OctavoError("A sweep needs a folder.", "Set `out`.")
+    check_results(folder, [Sweep.file, PAGE, PICTURE, Plan.file])
+    storage = located(options.get("storage"))
+    made = Plan.read(folder / Plan.file) if continues else _planned(recipe, settings, options)
+    with quiet_optuna():
+        folder.mkdir(parents=True, exist_ok=True)
+        with Trials.planning(folder):
+            made = _merged(made, folder, storage is not None)
+            Trials(made, folder, storage).fill()
+            made.write(folder / Plan.file)
+    return folder, made
+
+
+def _planned(recipe: Path | str, settings: Sequence[str], options: Options) -> Plan:
+    single, axes = divided(settings)
+    search = options.get("search")
+    if not axes:
+        raise RecipeError("A sweep needs a key with several values.", "Write --set preprocess.size=96,128.")
+    for axis in axes:
+        if search is None and isinstance(axis, Range):
+            raise RecipeError(
+                f"{axis.key} has a range, from which only a search draws.",
+                "Set `search` to a number of trials, or list the values: a,b,c.",
+            )
+    for name in ("sampler", "objectives"):
+        if search is None and name in options:
+            raise OctavoError(f"`{name}` is for a search.", "Set `search` to a number of trials, or leave it out.")
+    objectives = list(dict.fromkeys(options.get("objectives", ("score",))))
+    for name, known, given in (
+        ("objectives", OBJECTIVES, objectives),
+        ("sampler", SAMPLERS, [options.get("sampler", "tpe")]),
+        ("pruner", PRUNERS, [options.get("pruner", "none")]),
+    ):
+        if not given or not set(given) <= set(known):
+            raise OctavoError(f"`{name}` should be of {', '.join(known)}, and is {', '.join(given) or 'empty'}.")
+    if search is not None and search < 1:
+        raise OctavoError("A search has one trial or more.", "Set `search` to a number of trials.")
+    storage = located(options.get("storage"))
+    limits = {
+        "bytes": options.get("max_size"),
+        "median_ms": options.get("max_latency"),
+        "arena": options.get("max_arena"),
+    }
+    if any(limit is not None and limit <= 0 for limit in limits.values()):
+        raise OctavoError("A limit of size, latency or arena is above 0.")
+    first = {axis.key: axis.ends[0] if isinstance(axis, Range) else axis.texts[0] for axis in axes}
+    start = load_recipe(recipe, [*single, *written(first)])
+    plan = Plan(
+        recipe=start.model_dump(mode="json", exclude_unset=True),
+        title=f"recipe '{recipe}'",
+        start=str(Path.cwd()),
+        axes=axes,
+        trials=search or 0,
+        sampler=None if search is None else options.get("sampler", "tpe"),
+        pruner=options.get("pruner", "none"),
+        objectives=objectives,
+        limits={cost: limit for cost, limit in limits.items() if limit is not None},
+        storage=JOURNAL if storage is None else without_password(storage),
+        study=f"octavo-{start.name}-{uuid.uuid4().hex[:8]}",
+    )
+    if search is None:
+        plan = plan.model_copy(update={"trials": sum(1 for _ in plan.combinations())})
+    plan.check()
+    return plan
+
+
+def _merged(made: Plan, folder: Path, moved: bool) -> Plan:
+    """The plan of a folder, with the trials that a new one of the same sweep adds.
+
+    Raises:
+        OctavoError: The folder has the plan of another sweep.
+    """
+    if not (folder / Plan.file).is_file():
+        return made
+    known = Plan.read(folder / Plan.file)
+    free = {"recipe": {}, "title": "", "start": "", "trials": 0, "storage": "", "study": ""}
+    same = known.model_copy(update=free) == made.model_copy(update=free)
+    if not same or [known.recipe_of(each) for each in known.ends()] != [made.recipe_of(each) for each in made.ends()]:
+        raise OctavoError(f"'{folder}' has the plan of another sweep.", "Set `out` to another folder.")
+    if moved and known.storage != made.storage:
+        raise OctavoError(
+            f"The study of '{folder}' is in '{known.storage}'.", "Set `storage` to that, or leave it out."
+        )
+    return known.model_copy(update={"trials": max(known.trials, made.trials)})
+
+
+def compare(plan: Plan, folder: Path, trials: Trials) -> Sweep:
+    """The int8 models of the finished trials side by side.
+
+    Raises:
+        OctavoError: No trial has a result.
+    """
+    outcomes = trials.outcomes()
+    done = [each for each in outcomes if each.state == "complete"]
+    if not done:
+        why = list(dict.fromkeys(each.error or each.state for each in outcomes))
+        raise OctavoError("No trial has a result.", details=why[:10])
+    paths = [folder / plan.folder_of(each.place) for each in done]
+    known = [facts.read(path) for path in paths]
+    contents = [(path / "int8.tflite").read_bytes() for path in paths]
+    metric = known[0].evaluation.metric
+    if any(fact.evaluation.metric != metric for fact in known):
+        raise OctavoError("The trials have scores of different kinds.", "Vary no key that changes the task.")
     rows: list[dict[str, Any]] = []
-    for (name, path), content, time in zip(runs, contents, times, strict=True):
-        evaluation = Evaluation.read(path / Evaluation.file)
-        before, after = (evaluation.models[name].score for name in ("float", "int8"))
-        # The variants of a sweep train their own classifier, on labelled images.
-        assert before is not None and after is not None
+    for each, path, fact, content, timed in zip(
+        done, paths, known, contents, latency(contents, seconds=1.0 * len(contents)), strict=True
+    ):
+        costs = {**costs_of(content), "median_ms": timed.median_ms}
+        choice = score_of(each.kept)
         rows.append(
             {
-                "name": name,
-                "kind": "int8",
+                "name": plan.name_of(each.values),
                 "run": path.name,
-                "images": evaluation.images,
-                "accuracy": after.value,
-                "score": after.value,
-                "interval": vars(after),
-                "float_accuracy": before.value,
-                "bytes": len(content),
-                "median_ms": time.median_ms,
-                "p90_ms": time.p90_ms,
-                "arena": peak(plan(lifetimes(Graph(content)))),
+                "settings": {key: str(value) for key, value in each.values.items()},
+                "choice": choice,
+                "images": fact.evaluation.images,
+                "score": fact.scores[1],
+                "float_score": fact.scores[0].value,
+                "p90_ms": timed.p90_ms,
+                "within": all(costs[name] <= limit for name, limit in plan.limits.items()),
+                **costs,
             }
         )
-    best = front(rows, "median_ms")
-    made = [VariantRecord.model_validate({**row, "front": row in best}) for row in rows]
-    return Sweep(variants=made, recommended=recommended(best)["name"])
-
-
-def recommended(best: list[Any]) -> Any:
-    """The fastest whose accuracy is inside the interval of the most accurate one.
-
-    Example:
-        >>> rows = [{"name": "96", "accuracy": 0.80}, {"name": "128", "accuracy": 0.84},
-        ...         {"name": "224", "accuracy": 0.85, "interval": {"low": 0.83, "high": 0.87}}]
-        >>> recommended(rows)["name"]
-        '128'
-    """
-    top = max(best, key=lambda row: row["accuracy"])
-    return next(row for row in best if row["accuracy"] >= top["interval"]["low"])
-
-
-def _folder(variant: Variant) -> str:
-    return variant.name.replace(", ", "-").replace(" ", "")
+    ranked = [{"score": row["choice"].value, "median_ms": row["median_ms"], "run": row["run"]} for row in rows]
+    best = {row["run"] for row in front(ranked, "median_ms", metric.higher)}
+    chosen = recommended(rows, metric.higher)
+    place = next((number for number, row in enumerate(rows) if row is chosen), None)
+    gaps = [None] * len(rows) if place is None else differences(paths, known, place)
+    return Sweep(
+        metric=metric,
+        chosen_on=done[0].kept["on"],
+        chosen_images=done[0].kept["images"],
+        limits=plan.limits,
+        variants=[
+            TrialRow.model_validate({**row, "difference": gap, "front": row["run"] in best})
+            for row, gap in zip(rows, gaps, strict=True)
+        ],
+        recommended=None if chosen is None else chosen["run"],
+        others=[
+            OtherTrial(
+                name=plan.name_of(each.values), run=plan.folder_of(each.place), state=each.state, error=each.error
+            )
+            for each in outcomes
+            if each.state != "complete"
+        ],
+    )

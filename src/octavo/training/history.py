@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -11,6 +12,13 @@ from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.base.artefact import Artefact, Part
 from octavo.base.metric import Metric
 from octavo.quantization.ranges import TensorRanges
+
+# Called after every epoch, once it can be resumed from: what is trained, and the epoch's row of the history.
+Watch = Callable[[str, Mapping[str, Any]], None]
+
+
+def unwatched(title: str, row: Mapping[str, Any]) -> None:
+    """A `Watch` that does nothing."""
 
 
 @dataclass

@@ -32,7 +32,7 @@ from octavo.training.augment import Augment
 from octavo.training.batches import check, first, plain_batches, samples_of, training_batches
 from octavo.training.determinism import is_deterministic
 from octavo.training.epoch import averaged, epoch
-from octavo.training.history import History, line
+from octavo.training.history import History, Watch, line, unwatched
 from octavo.training.losses import SMOOTHED, accuracy_for, loss_for
 from octavo.training.state import State, identity, parameters
 
@@ -57,6 +57,7 @@ def fit(
     progress: Progress | None = None,
     title: str = "qat",
     task: Task | None = None,
+    watch: Watch = unwatched,
 ) -> History:
     """Trains a graph in place: its weights, and the ranges of a simulation.
 
@@ -75,6 +76,7 @@ def fit(
         title: What is trained, for people.
         task: What the first output should be, and how it is scored. Guessed from the outputs and the truth when left
             out.
+        watch: Called after every epoch.
 
     Raises:
         RecipeError: The recipe asks for something that the samples or their task do not have, such as augmentation of
@@ -130,6 +132,7 @@ def fit(
         history.parameters = parameters(model)
         state.write(model, history, best)
         progress.say(f"{title}: {line(row, recipe.epochs, history.metric)}")
+        watch(title, row)
     model.set_weights(best if best is not None else averaged(model))
     return history
 

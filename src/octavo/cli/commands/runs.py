@@ -7,19 +7,16 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from octavo.base.errors import OctavoError
 from octavo.base.units import milliseconds
 from octavo.cli.app import command
-from octavo.cli.options import DeterministicFlag, Flags, JsonFlag, LogFlag, trackers
-from octavo.cli.output import Shown, print_diagnosis, print_json, print_run, say, share
+from octavo.cli.options import DeterministicFlag, Flags, JsonFlag, LogFlag, names, trackers
+from octavo.cli.output import Shown, print_diagnosis, print_json, print_run, say
 from octavo.recipe.options import Inputs
-
-if TYPE_CHECKING:
-    from octavo.runs.sweep import Sweep
 
 # The key of a recipe that each flag of the inputs sets.
 _KEYS = {
@@ -66,8 +63,8 @@ def run(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Sets any key of the recipe; repeatable. With several values of preprocess.size or model.alpha, such "
-            "as 96,128,224, each is run, and their accuracy and latency are compared.",
+            help="Sets any key of the recipe; repeatable. Several values of preprocess.size or model.alpha, such as "
+            "96,128,224, make a sweep: see `octavo sweep`.",
         ),
     ] = None,
     log: LogFlag = None,
@@ -76,41 +73,195 @@ def run(
     """Run a recipe, or start from your own model: to the int8 model and a report. Resumes where it was stopped."""
     from octavo.recipe.schema import load_recipe
     from octavo.runs import stages
-    from octavo.runs.sweep import sweep, variants
 
-    given = list(settings or [])
-    said = {key: getattr(inputs, name) for name, key in _KEYS.items()}
-    given += [f"{key}={json.dumps(value, default=str)}" for key, value in said.items() if value is not None]
-    if weights is not None:
-        given.append(f"model.weights={json.dumps(weights)}")
+    given = _settings(inputs, weights, settings)
     if log is not None:
         given.append(f"log={json.dumps(trackers(log))}")
     if deterministic:
         given.append("deterministic=true")
     command = shlex.join(["octavo", *sys.argv[1:]])
-    shown = Shown()
-    every = variants(given)
-    made = load_recipe(recipe, list(every[0].settings))
-    folder = out if out is not None else Path("runs") / made.name
-    if len(every) > 1:
-        _print_sweep(sweep(recipe, given, folder, shown, command), folder, json_)
+    if _several(given):
+        _sweep(recipe, given, out, command, json_)
         return
-    stages.run(made, folder, shown, command)
+    made = load_recipe(recipe, given)
+    folder = out if out is not None else Path("runs") / made.name
+    stages.run(made, folder, Shown(), command)
     print_run(folder, json_)
 
 
-def _print_sweep(made: Sweep, folder: Path, json_: bool) -> None:
+def _settings(inputs: Inputs, weights: str | None, settings: list[str] | None) -> list[str]:
+    """All settings of a recipe, in the order in which they apply."""
+    said = {key: getattr(inputs, name) for name, key in _KEYS.items()} | {"model.weights": weights}
+    more = [f"{key}={json.dumps(value, default=str)}" for key, value in said.items() if value is not None]
+    return [*(settings or []), *more]
+
+
+def _several(settings: list[str]) -> bool:
+    """Whether a setting has several values where a text with commas cannot be meant as one."""
+    from octavo.recipe.axes import Values, divided
+
+    _, axes = divided(settings)
+    return any(isinstance(axis, Values) and axis.key in ("preprocess.size", "model.alpha") for axis in axes)
+
+
+@command("octavo sweep digits --set train.learning_rate=1e-4:1e-2:log --set model.alpha=0.35,0.5 --search 20")
+def sweep(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE_OR_MODEL",
+            help="As for `octavo run`; or the folder of a sweep, to continue it.",
+        ),
+    ],
+    inputs: Annotated[
+        Inputs,
+        Flags(
+            help={
+                "data": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files; or an .npz.",
+                "images": "Calibration images, of the training images.",
+                "seed": "Seed of the choice of images, of training, and of a search.",
+            },
+            without=("size",),
+            default={"seed": None},
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder of the sweep; runs/NAME-sweep when left out.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="Sets model.weights: a .weights.h5 file.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUES",
+            help="Sets any key of the recipe; repeatable. Several values, as in seed=0,1,2, are all tried, in all "
+            "combinations. A search also draws from a range: LOW:HIGH, LOW:HIGH:log or LOW:HIGH:STEP.",
+        ),
+    ] = None,
+    search: Annotated[
+        int | None,
+        typer.Option("--search", min=1, metavar="TRIALS", help="Let Optuna choose the values of so many trials."),
+    ] = None,
+    sampler: Annotated[
+        Literal["tpe", "random", "qmc", "nsga2", "gp"] | None,
+        typer.Option("--sampler", help="Optuna's sampler, for a search; tpe when left out."),
+    ] = None,
+    pruner: Annotated[
+        Literal["none", "median", "hyperband", "halving"] | None,
+        typer.Option("--pruner", help="Optuna's pruner: stops trials that promise little after an epoch."),
+    ] = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            "--objectives",
+            metavar="NAMES",
+            help="What a search improves, separated by commas: score, bytes, median_ms, arena. Several make a front.",
+        ),
+    ] = None,
+    max_size: Annotated[
+        float | None, typer.Option("--max-size", min=1, metavar="BYTES", help="The largest file.")
+    ] = None,
+    max_latency: Annotated[
+        float | None, typer.Option("--max-latency", min=0, metavar="MS", help="The longest latency, on one thread.")
+    ] = None,
+    max_arena: Annotated[
+        float | None, typer.Option("--max-arena", min=1, metavar="BYTES", help="The largest arena of TFLite Micro.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            metavar="ADDRESS",
+            help="Where Optuna keeps the study: a journal file, a database (sqlite:///FILE, postgresql://…, mysql://…) "
+            "or grpc://HOST:PORT; a journal file in the folder when left out.",
+        ),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only write the plan: `octavo worker` runs the trials.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Run a recipe with many values of its keys, or search for good ones, and compare the int8 models."""
+    given = {
+        "search": search,
+        "sampler": sampler,
+        "pruner": pruner,
+        "objectives": None if objectives is None else names("objectives", objectives),
+        "max_size": max_size,
+        "max_latency": max_latency,
+        "max_arena": max_arena,
+        "storage": storage,
+    }
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    settings = _settings(inputs, weights, settings)
+    if plan:
+        from octavo.runs.sweep import prepare
+
+        folder, made = prepare(recipe, settings, _sweep_folder(recipe, settings, out), **options)
+        if json_:
+            print_json({"folder": str(folder), **made.to_json()})
+            return
+        say(f"wrote   {folder / made.file}")
+        say(f"trials  {made.trials}")
+        say(f"run it  octavo worker {shlex.quote(str(folder))}    as many processes as you like")
+        say(f"end it  octavo sweep {shlex.quote(str(folder))}")
+        return
+    _sweep(recipe, settings, out, shlex.join(["octavo", *sys.argv[1:]]), json_, **options)
+
+
+def _sweep_folder(recipe: str, settings: list[str], out: Path | None) -> Path | None:
+    """The folder of a sweep if none is given; None where it is that of a sweep to continue."""
+    from octavo.recipe.axes import divided
+    from octavo.recipe.schema import load_recipe
+    from octavo.runs.plan import Plan
+
+    if out is not None or (Path(recipe) / Plan.file).is_file():
+        return out
+    return Path("runs") / f"{load_recipe(recipe, divided(settings)[0]).name}-sweep"
+
+
+def _sweep(recipe: str, settings: list[str], out: Path | None, command: str, json_: bool, **options: Any) -> None:
+    from octavo.runs.sweep import sweep as run_all
+
+    folder = _sweep_folder(recipe, settings, out)
+    made = run_all(recipe, settings, folder, Shown(), command, **options)
     if json_:
         print_json(made.to_json())
         return
+    wide = max(len(row.name) for row in made.variants)
     for row in made.variants:
-        mark = "*" if row.name == made.recommended else " " if row.front else "-"
+        mark = "*" if row is made.best else " " if row.front else "-"
+        over = "" if row.within else "  over a limit"
         say(
-            f"{mark} {row.name:24} {share(row.interval)}  {milliseconds(row.median_ms)}  "
-            f"{row.bytes:>12,} bytes  arena {row.arena:>12,} bytes"
+            f"{mark} {row.name:{wide}}  {made.metric.between(row.score)}  {milliseconds(row.median_ms)}  "
+            f"{row.bytes:>12,} bytes  arena {row.arena:>12,} bytes{over}"
         )
-    say("*: the fastest whose accuracy lies in the interval of the best. -: another is faster and no less accurate.")
-    say(f"wrote   {folder / 'sweep.json'} and {folder / 'sweep.png'}")
+    for other in made.others:
+        say(f"! {other.name or other.run}  {other.state}{f': {other.error}' if other.error else ''}")
+    say(
+        f"*: the fastest whose {made.metric.title} on {made.chosen_on} images lies in the interval of the best. "
+        "-: another is faster and no worse."
+    )
+    say(f"wrote   {(folder or Path(recipe)) / 'sweep.html'}")
+
+
+@command("octavo worker runs/digits-sweep")
+def worker(
+    study: Annotated[Path, typer.Argument(help="The folder of a sweep.")],
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", metavar="ADDRESS", help="Where the study is, if its address has a password."),
+    ] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Run trials of a sweep until none is left that nobody works on. As many at once, and where, as you like."""
+    from octavo.runs.worker import worker as work
+
+    done = work(study, storage, Shown(), shlex.join(["octavo", "worker", str(study)]))
+    if json_:
+        print_json(done.to_json())
+        return
+    say(f"complete {done.complete}, pruned {done.pruned}, failed {done.failed}; with other workers {done.running}")
+    if not done.running:
+        say(f"compare them: octavo sweep {shlex.quote(str(study))}")
 
 
 @command("octavo init model.keras --data photos/ --scale 0 255 -o mine.yaml")

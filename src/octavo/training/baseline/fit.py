@@ -24,7 +24,7 @@ from octavo.training.baseline.rates import optimizer, rate
 from octavo.training.batches import Samples, check, one_hot, plain_batches, samples_of, training_batches
 from octavo.training.determinism import is_deterministic
 from octavo.training.epoch import averaged, epoch, prepare
-from octavo.training.history import History, line
+from octavo.training.history import History, Watch, line, unwatched
 from octavo.training.state import State, identity, parameters
 
 Array = npt.NDArray[Any]
@@ -39,6 +39,7 @@ def fit(
     seed: int,
     workdir: Path,
     progress: Progress | None = None,
+    watch: Watch = unwatched,
 ) -> History:
     """Trains a network in place.
 
@@ -51,6 +52,7 @@ def fit(
         seed: Of order and augmentation.
         workdir: Where the state after each epoch is kept; a second call with the same arguments resumes from it.
         progress: Receives progress messages.
+        watch: Called after every epoch.
 
     Raises:
         RecipeError: The recipe asks for something impossible, such as early stopping without validation images.
@@ -100,6 +102,7 @@ def fit(
         history.parameters = parameters(model)
         state.write(model, history, best)
         progress.say(f"train: {line(row, recipe.epochs)}")
+        watch("train", row)
     if best is not None:
         model.set_weights(best)
     elif recipe.weight_averaging:
