@@ -17,7 +17,7 @@ def said(tmp_path: Path, text: str) -> str:
 
 
 def test_mistakes_are_named_with_their_lines(tmp_path: Path) -> None:
-    found = said(tmp_path, "max_size: -4\nmax_sise: 3\nmax_drop: .nan\nundecided: maybe\n")
+    found = said(tmp_path, "max_size: -4\nmax_sise: 3\nmax_drop: -0.5\nundecided: maybe\n")
     assert "budget.yaml' has 4 mistakes:" in found
     assert "line 1: 'max_size': input should be greater than or equal to 0, not -4" in found
     assert "line 2: unknown key 'max_sise'; did you mean 'max_size'?" in found
