@@ -21,6 +21,13 @@ def test_a_crash_is_an_error() -> None:
         trial.survived(child.code_command("import os; os.abort()"), "'m'", 60)
 
 
+def test_an_error_of_python_is_no_crash_of_the_model() -> None:
+    """A package that only this process can import, such as by PYTHONPATH."""
+    with pytest.raises(ModelError, match="child process: ModuleNotFoundError: No module named 'absent'") as caught:
+        trial.survived(child.code_command("import absent"), "'m'", 60)
+    assert "PYTHONPATH" in caught.value.todo
+
+
 def test_a_child_that_goes_on_for_ever_is_killed() -> None:
     begin = time.perf_counter()
     with pytest.raises(ModelError, match="'m' was given up"):

@@ -40,6 +40,13 @@ def survived(command: list[str], name: str, seconds: float, what: str = "LiteRT"
             f"{name} needs more memory than a file of its size should: what it declares is too large.",
             "It may be damaged: copy or export it again.",
         )
+    if "Traceback (most recent call last)" in done.stderr:
+        # Python ended in order, so the file did not crash it.
+        raise ModelError(
+            f"{name} could not be tried out in a child process: {done.stderr.strip().splitlines()[-1]}",
+            "If a package is missing: a child process imports only what is installed for this Python itself, such as "
+            "in its virtual environment; it reads neither PYTHONPATH nor packages of `pip install --user`.",
+        )
     raise ModelError(
         f"{what} crashed on {name} ({_end(done.returncode)}): the file is damaged.", "Copy or export it again."
     )
