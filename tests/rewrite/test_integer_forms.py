@@ -22,7 +22,7 @@ from octavo.tflite.graph import Graph, serialize
 
 FAMILIES: tuple[Kernels, ...] = ("xnnpack", "builtin", "reference")
 # In output steps: half a step of the output, and of each input times how steep the product is there.
-CLOSE = {"NEG": 1.1, "SQUARE": 2.6, "DIV": 2.2, "DIV of two": 2.6, "CAST": 1.1, "ADD_N": 3.1}
+CLOSE = {"NEG": 1.1, "SQUARE": 2.6, "DIV": 2.2, "DIV of two": 2.6, "CAST": 1.1, "ADD_N": 3.1, "HARD_SWISH": 2.1}
 
 
 def with_division(divisor: np.ndarray) -> bytes:
@@ -55,6 +55,13 @@ def sum_of_three(x: Any) -> Any:
     return tf.add_n([x, 2 * x, tf.abs(x)])
 
 
+def hard_swish() -> bytes:
+    file = File()
+    x, y = (file.tensor(name, IMAGE) for name in "xy")
+    file.op("HARD_SWISH", [x], [y], "HardSwish")
+    return file.ports([x], [y]).bytes()
+
+
 CASES: dict[str, Callable[[], bytes]] = {
     "NEG": lambda: one_op("NEG")[0],
     "SQUARE": lambda: one_op("SQUARE")[0],
@@ -62,6 +69,7 @@ CASES: dict[str, Callable[[], bytes]] = {
     "DIV of two": lambda: convert(ratio),
     "CAST": lambda: convert(cast),
     "ADD_N": lambda: convert(sum_of_three),
+    "HARD_SWISH": hard_swish,
 }
 
 
@@ -82,6 +90,9 @@ def test_the_floats_are_the_same_on_every_kernel_family(name: str) -> None:
         assert np.ptp(wanted) > 1
         if kind == "DIV":
             np.testing.assert_allclose(made, wanted, rtol=2**-22)
+        elif kind == "HARD_SWISH":
+            # Just above -3 the last bits of x + 3 are a large part of the result.
+            np.testing.assert_allclose(made, wanted, rtol=2**-22, atol=2**-23)
         else:
             np.testing.assert_array_equal(made, wanted)
 
@@ -104,6 +115,65 @@ def test_int8_is_float_within_rounding_over_the_whole_range(kind: str) -> None:
     for kernels in FAMILIES:
         off = np.abs(Model(int8, kernels).predict(values) - wanted)[clear].max() / params.scale[0]
         assert off <= CLOSE[kind], kernels
+
+
+SHAPE = (1, 6, 4, 3)
+
+
+def running_sums(axis: int, exclusive: bool, reverse: bool) -> Graph:
+    """Two running sums that read their axis from one constant."""
+    file = File()
+    x, y, z = (file.tensor(name, SHAPE) for name in "xyz")
+    along = file.constant("axis", np.int32(axis))
+    file.op("CUMSUM", [x, along], [y], "Cumsum", exclusive=exclusive, reverse=reverse)
+    file.op("CUMSUM", [y, along], [z], "Cumsum")
+    return file.ports([x], [z]).graph()
+
+
+def product_of(axes: list[int], keep: bool) -> Graph:
+    file = File()
+    left = [1 if axis in axes else size for axis, size in enumerate(SHAPE) if keep or axis not in axes]
+    x, y = file.tensor("x", SHAPE), file.tensor("y", left)
+    file.op("REDUCE_PROD", [x, file.constant("axes", np.int32(axes))], [y], "Reducer", keepDims=keep)
+    return file.ports([x], [y]).graph()
+
+
+REDUCTIONS: dict[str, Callable[[], Graph]] = {
+    "CUMSUM": lambda: running_sums(1, False, False),
+    "CUMSUM, exclusive": lambda: running_sums(2, True, False),
+    "CUMSUM, reverse": lambda: running_sums(-1, False, True),
+    "CUMSUM, both": lambda: running_sums(1, True, True),
+    "REDUCE_PROD": lambda: product_of([3], False),
+    "REDUCE_PROD, axes kept": lambda: product_of([2, 0], True),
+}
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_running_sums_and_products_are_ops_with_int8_forms(name: str) -> None:
+    graph, kind = REDUCTIONS[name](), name.split(",")[0]
+    formed = integer_forms(graph)
+    assert kind not in {op.kind for op in formed.graph.ops} and f"{kind} became " in formed.changes[0]
+    read = {index for op in formed.graph.ops for index in op.inputs}
+    assert all(t.index in read for t in formed.graph.tensors if t.constant is not None)
+    values = np.random.default_rng(0).uniform(-1.5, 1.5, (32, *SHAPE[1:])).astype("f4")
+    made = quantize(formed.graph, calibrate(formed.graph, values))
+    prove(made)
+    int8 = Graph(made.content)
+    assert "float32" not in {t.dtype for t in int8.tensors}
+    params = int8.tensors[int8.outputs[0]].qparams
+    assert params is not None
+    for kernels in FAMILIES:
+        wanted = Model(graph, kernels).predict(values)
+        np.testing.assert_allclose(Model(formed.graph, kernels).predict(values), wanted, rtol=1e-6, atol=1e-5)
+        assert np.abs(Model(int8, kernels).predict(values) - wanted).max() <= 3 * params.scale[0], kernels
+
+
+def test_a_product_of_many_elements_and_one_of_a_computed_axis_stay() -> None:
+    assert integer_forms(product_of([1, 2], False)).changes == ()
+    file = File()
+    x, y, axis = file.tensor("x", SHAPE), file.tensor("y", SHAPE), file.tensor("axis", (), "int32")
+    file.op("CUMSUM", [x, axis], [y], "Cumsum")
+    assert integer_forms(file.ports([x, axis], [y]).graph()).changes == ()
 
 
 def rows(*types: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Replaces float ops that have no int8 kernel by equivalent ops that have one.
+"""Replaces float ops that have no int8 kernel, or a slow one, by equivalent ops that have one.
 
 Every tensor keeps its name, so that data stored by tensor name, such as ranges, is valid for both graphs. A quotient or
 a sum of several tensors needs new tensors, whose names begin with that of its result. The only op that is removed is a
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from octavo.rewrite.rewritten import Rewritten
 from octavo.rewrite.sweep import sweep
 from octavo.tflite.draft import add_tensor, operator, set_constant
 from octavo.tflite.graph import Graph, Op
+from octavo.tflite.op_table import FUSED
 
 Array = npt.NDArray[Any]
 
@@ -32,6 +34,10 @@ _MOVES: Mapping[str, int] = {
 }
 # Types of inputs that can be exchanged for another one. int8 is left out: whether its values are pixels is unknown.
 _INTEGERS, _FLOATS = ("int16", "int32", "int64"), ("float16", "float64")
+# The most elements of a running sum, whose matrix has the square of that.
+_LONGEST = 512
+# The most elements of a product.
+_MOST_FACTORS = 8
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class _Form:
         options: Its options in the schema.
         what: A description for display.
         how: What int8 does with it, for display.
+        shape: The shape of its result if another op reads it; None for that of its inputs, broadcast.
     """
 
     kind: str
@@ -51,15 +58,18 @@ class _Form:
     options: Any
     what: str = ""
     how: str = "for which LiteRT has an int8 kernel"
+    shape: tuple[int, ...] | None = None
 
 
 def integer_forms(graph: Graph) -> Rewritten:
-    """Rewrites a float graph with ops that have int8 forms. Float results are bit-equal, except for DIV.
+    """Rewrites a float graph with ops that have int8 forms. Float results are bit-equal unless said otherwise.
 
     NEG becomes MUL by -1. SQUARE becomes MUL of a tensor by itself. DIV by a tensor becomes MUL by its reciprocal, and
     the result may differ in the last bits. The reciprocal of a constant is a constant, any other one is a DIV of 1: see
-    `octavo.tflite.lookup`. ADD_N becomes a chain of ADD. CAST of a bool tensor becomes SELECT_V2 of 1 and 0. An input
-    of integers that are only moved and cast to float becomes a float32 input, or uint8 if it is an image.
+    `octavo.tflite.lookup`. HARD_SWISH, whose int8 kernel is slow, becomes x * relu6(x + 3) / 6. CUMSUM along up to
+    512 elements becomes BATCH_MATMUL by a triangle of ones. Both may differ in the last bits too. REDUCE_PROD of up to
+    8 elements becomes MUL of slices. ADD_N becomes a chain of ADD. CAST of a bool tensor becomes SELECT_V2 of 1 and 0.
+    An input of integers that are only moved and cast to float becomes float32, or uint8 if it is an image.
 
     Args:
         graph: A float graph. A quantized graph is returned unchanged.
@@ -84,6 +94,7 @@ def integer_forms(graph: Graph) -> Rewritten:
         for index, raw in enumerate(subgraph.operators)
         for made in (_made(model, graph.ops[index], forms[index], int(raw.outputs[0])) if index in forms else [raw])
     ]
+    sweep(model)
     counts = Counter((graph.ops[index].kind, form.what, form.how) for index, form in forms.items())
     changes = (f"{count} {kind} became {what}, {how}." for (kind, what, how), count in counts.items())
     return Rewritten(Graph.of(model, graph.name), (*real, *changes))
@@ -200,12 +211,70 @@ def _cast(graph: Graph, op: Op) -> _Form | None:
     return _Form("SELECT_V2", (op.inputs[0], one, zero), schema.SelectV2OptionsT(), "SELECT_V2 of 1 and 0")
 
 
+def _hard_swish(graph: Graph, op: Op) -> _Form:
+    """XNNPACK leaves the int8 HARD_SWISH to LiteRT's own kernel, which takes three times as long as these ops."""
+    clipped = schema.AddOptionsT()
+    clipped.fusedActivationFunction = FUSED["RELU6"]
+    gate = _Form("ADD", (op.inputs[0], np.asarray(3, np.float32)), clipped)
+    product = _Form("MUL", (op.inputs[0], gate), schema.MulOptionsT())
+    sixth = np.asarray(1 / 6, np.float32)
+    return _Form("MUL", (product, sixth), schema.MulOptionsT(), "ADD and two MUL", "which XNNPACK computes in int8")
+
+
+def _running_sum(graph: Graph, op: Op) -> _Form | None:
+    """The product with a triangle of ones. QAT trains no constant of BATCH_MATMUL, as it does of FULLY_CONNECTED."""
+    axis, shape = graph.tensors[op.inputs[1]].constant, graph.tensors[op.inputs[0]].shape
+    if axis is None or len(shape) < 2 or min(shape) < 1:
+        return None
+    at = int(axis.item()) % len(shape)
+    size = shape[at]
+    if size > _LONGEST:
+        return None
+    # Row i has a 1 for each element that sum i has.
+    ones = np.tril(np.ones((size, size), np.float32), -1 if op.options.exclusive else 0)
+    if op.options.reverse:
+        ones = ones[::-1, ::-1]
+    columns = (prod(shape[:at]), size, prod(shape[at + 1 :]))
+    factors = (ones, _reshaped(op.inputs[0], columns))
+    product = _Form("BATCH_MATMUL", factors, schema.BatchMatMulOptionsT(), shape=columns)
+    return replace(_reshaped(product, shape), what="BATCH_MATMUL by a triangle of ones")
+
+
+def _product_of_all(graph: Graph, op: Op) -> _Form | None:
+    """A chain of MUL, if each result is the product of a few elements."""
+    axes, shape = graph.tensors[op.inputs[1]].constant, graph.tensors[op.inputs[0]].shape
+    if axes is None or not shape or min(shape) < 1:
+        return None
+    reduced = sorted({int(axis) % len(shape) for axis in axes.ravel()})
+    counts = [shape[axis] for axis in reduced]
+    if not 2 <= prod(counts) <= _MOST_FACTORS:
+        return None
+    kept = tuple(1 if axis in reduced else size for axis, size in enumerate(shape))
+    made: _Form | None = None
+    for place in np.ndindex(*counts):
+        begin = np.zeros(len(shape), np.int32)
+        begin[reduced] = place
+        part = _Form("SLICE", (op.inputs[0], begin, np.array(kept, np.int32)), schema.SliceOptionsT(), shape=kept)
+        made = part if made is None else _Form("MUL", (made, part), schema.MulOptionsT())
+    assert made is not None
+    return replace(_reshaped(made, graph.tensors[op.outputs[0]].shape), what="MUL of its elements")
+
+
+def _reshaped(source: int | _Form, shape: tuple[int, ...]) -> _Form:
+    options = schema.ReshapeOptionsT()
+    options.newShape = list(shape)
+    return _Form("RESHAPE", (source, np.array(shape, np.int32)), options, shape=shape)
+
+
 _RULES: Mapping[str, Callable[[Graph, Op], _Form | None]] = {
     "NEG": _negative,
     "SQUARE": _square,
     "DIV": _quotient,
     "ADD_N": _sum,
     "CAST": _cast,
+    "HARD_SWISH": _hard_swish,
+    "CUMSUM": _running_sum,
+    "REDUCE_PROD": _product_of_all,
 }
 
 
@@ -225,12 +294,12 @@ def _made(model: Any, op: Op, form: _Form, output: int) -> list[Any]:
             inputs.append(index)
         else:
             # The old constant, if there is one, has no other reader, and its tensor is used again.
-            again = top and place < len(op.inputs) and op.inputs[place] != op.inputs[0]
+            again = top and place < len(op.inputs) and op.inputs[place] != op.inputs[0] and value.dtype == np.float32
             new = f"{name};{form.kind.lower()}.{place}"
             index = op.inputs[place] if again else add_tensor(model, new, "float32", ())
             set_constant(model, index, value)
             inputs.append(index)
     if not top:
         shapes = [tuple(int(n) for n in subgraph.tensors[index].shape) for index in inputs]
-        subgraph.tensors[output].shape = list(np.broadcast_shapes(*shapes))
+        subgraph.tensors[output].shape = list(np.broadcast_shapes(*shapes) if form.shape is None else form.shape)
     return [*before, operator(model, form.kind, inputs, [output], form.options)]

@@ -349,17 +349,23 @@ WITHOUT: Mapping[str, str] = {
     "FLOOR_MOD": _CODES,
     "SQUARE": _FLOAT_ALONE + _REWRITTEN,
     "DIV": "LiteRT's int8 kernel fails with an error if a divisor rounds to 0" + _REWRITTEN,
-    **dict.fromkeys(("SIN", "COS", "POW", "FLOOR", "CEIL", "ROUND", "SIGN", "ATAN2", "CUMSUM", "ADD_N"), _FLOAT_ALONE),
+    **dict.fromkeys(("SIN", "COS", "POW", "FLOOR", "CEIL", "ROUND", "SIGN", "ATAN2", "ADD_N"), _FLOAT_ALONE),
     **dict.fromkeys(("SEGMENT_SUM", "REVERSE_SEQUENCE", "LOCAL_RESPONSE_NORMALIZATION", "CONV_3D"), _FLOAT_ALONE),
+    "CUMSUM": (
+        _FLOAT_ALONE + "; `octavo.rewrite.integer_forms.integer_forms` replaces it by a BATCH_MATMUL if its axis is a "
+        "constant and has up to 512 elements"
+    ),
+    "REDUCE_PROD": (
+        "Octavo does not support LiteRT's int8 kernel for it yet; `octavo.rewrite.integer_forms.integer_forms` "
+        "replaces it by MUL if its axes are constant and each result is the product of up to 8 elements"
+    ),
     "CAST": "LiteRT's kernel treats whole numbers as codes, and codes as whole numbers",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (
         "LiteRT's integer kernel needs the range of the cell state, which the float kernel does not output, and "
         "`octavo.rewrite.canonical.lstm` unrolls only plain layers of up to 256 steps: build the layer with "
         "`unroll=True`, whose ops have int8 forms"
     ),
-    **dict.fromkeys(
-        ("SCATTER_ND", "REDUCE_PROD"), "LiteRT has an int8 kernel for it, which Octavo does not support yet"
-    ),
+    "SCATTER_ND": "Octavo does not support LiteRT's int8 kernel for it yet",
 }
 
 
