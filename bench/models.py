@@ -34,15 +34,16 @@ from octavo.tflite.graph import Graph
 from octavo.tuning.tune import tune
 
 # Measured apart from the table, on the same samples.
-NOTES = """basic_pitch normalizes the logarithm of energies that go down to 1e-8, and int8 rounds all energies below 0.015 to 0:
-one rare small value widens the range of LOG. litert-quantizer reaches 10.1 dB with NEG, SQUARE, LOG and a maximum in float,
-and a narrower range of LOG. Octavo stays fully int8, and `--observer percentile` reaches 13.5 dB (entropy 11.0, mse 9.9).
-`--precision '*=int16x8' --precision LOG=float --precision SUM=float` reaches 14.4 dB. LOG alone in float changes nothing,
-since the int8 tensors before it are what loses the small values; LOG in int16 is no better, since its table is linear in
-between. The check of the answers advises another observer.
+NOTES = """\
+basic_pitch normalizes the logarithm of energies that go down to 1e-8, and int8 rounds all energies below 0.015 to
+0. One rare small value widens the range of LOG. litert-quantizer reaches 10.1 dB with NEG, SQUARE, LOG and a
+maximum in float, and a narrower range of LOG. Octavo stays fully int8, and `--observer percentile` reaches 13.5 dB
+(entropy 11.0, mse 9.9). LOG alone in float changes nothing, since the int8 tensors before it lose the small values.
+The check of the answers advises another observer.
 
-mp_selfie was slower in int8 than in float because of HARD_SWISH: 2.2 of 4.8 ms. Its replacement brought it from 1.6 to 0.8
-of float's time (of the file's own float). With `--observer percentile` it reaches 6.8 dB."""
+mp_selfie was slower in int8 than in float because of HARD_SWISH: 2.2 of 4.8 ms. With its replacement int8 takes 0.8
+of the time of the file's own float ops, at 2.1 dB (3.3 before). With `--observer percentile` it reaches 6.8 dB (6.7
+before)."""
 MARK = "<!-- models: written by bench/models.py -->"
 CALIBRATING, JUDGING = 100, 32
 # What an open height and width becomes.
