@@ -94,6 +94,7 @@ def _write(source: Graph, table: Table) -> bytes:
     instructions = {t.name: found for t in source.tensors if (found := _instruction(source, table, t)) is not None}
     # The writer keeps views into the model that it is given, so it gets a copy. It needs a list of signatures.
     given = source.copied()
+    signed = given.signatureDefs is not None
     given.signatureDefs = given.signatureDefs or []
     written = bytes(ModelModifier(given).modify_model(instructions, enable_progress_bar=False))
     # The writer may put weights behind the flatbuffer. Reading and packing moves them into it: TFLite Micro and older
@@ -103,6 +104,8 @@ def _write(source: Graph, table: Table) -> bytes:
     _quantize_bytes(model)
     _look_up(model, source, table)
     _set_versions(model, Graph.of(model))
+    if not signed:
+        model.signatureDefs = None
     # `unshared` gave each reader its own constant, since two readers may need two scales. Equal ones are merged again.
     return serialize(model, Sharing(len(written)))
 
