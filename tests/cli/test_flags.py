@@ -27,7 +27,7 @@ def test_a_command_gets_records_of_its_flags() -> None:
 
     done = _run(
         command,
-        *("--data", "photos", "--images", "20", "--scale", "0", "1", "--tune", "equalize, bias", "--allow-float"),
+        *("--data", "photos", "--images", "20", "--scale", "0,1", "--tune", "equalize, bias", "--allow-float"),
         *("--precision", "CONV_2D #0=float", "--precision", "*=int4", "--more", "4"),
     )
     assert done.exit_code == 0, done.output

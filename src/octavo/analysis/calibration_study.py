@@ -25,7 +25,7 @@ from octavo.base.progress import Progress
 from octavo.base.stats import Interval, bootstrap, decibels, paired_difference, wider_needed
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocessing
 from octavo.quantization.observers import rules_for, run_observers
 from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
@@ -122,7 +122,7 @@ def study(
     graph: Graph,
     pool: ImageSet,
     validation: ImageSet,
-    preprocess: Preprocess | None,
+    preprocess: Preprocessing,
     sizes: Sequence[int],
     quantization: Quantization = Quantization(),
     *,

@@ -17,7 +17,7 @@ from octavo.base.errors import DataError, OctavoError
 from octavo.base.stats import CONFIDENCE, Interval, items_needed, wider_needed
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocessing
 from octavo.runtime.litert import KERNEL_NAMES, Kernels, Model
 from octavo.tflite.graph import Graph
 
@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 def evaluate(
     graph: Graph,
     test: ImageSet,
-    preprocess: Preprocess | None,
+    preprocess: Preprocessing,
     kernels: Kernels = "xnnpack",
     progress: Callable[[int], None] = lambda done: None,
     task: Task | None = None,

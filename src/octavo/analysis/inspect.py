@@ -10,6 +10,7 @@ from typing import Any
 from octavo.base import notebook
 from octavo.base.errors import ModelError
 from octavo.base.record import Record
+from octavo.data.preprocess import preprocessing_to_json
 from octavo.quantization.precision import possible, short_name
 from octavo.source.sidecar import Sidecar
 from octavo.tflite import metadata
@@ -73,7 +74,7 @@ def inspect(
         "macs": macs(graph),
         "breakdown": vars(breakdown(content)),
         "classes": list(sidecar.classes) if sidecar else None,
-        "preprocess": sidecar.preprocess.to_json() if sidecar and sidecar.preprocess else None,
+        "preprocess": preprocessing_to_json(sidecar.preprocess) if sidecar else None,
         "metadata": _metadata(content),
     }
 

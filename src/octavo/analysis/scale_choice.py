@@ -7,8 +7,10 @@ right one is plain to see. The images are never those that are scored afterwards
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +23,17 @@ from octavo.base.errors import DataError
 from octavo.base.evenly import evenly
 from octavo.base.progress import Progress, Silent
 from octavo.base.stats import paired_difference, proportion
-from octavo.data.columns import Columns
+from octavo.data.columns import Sample
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
-from octavo.data.preprocess import Preprocess
-from octavo.recipe.options import Inputs
-from octavo.runtime.litert import Model
+from octavo.data.preprocess import Preprocess, Preprocessing
+from octavo.recipe.options import Inputs, Scale
+from octavo.runtime.litert import Model, Port
 from octavo.source.classes import class_names, outputs_of, to_calibrate
-from octavo.source.load import Loaded, preprocess_for, scale_is_known
+from octavo.source.load import Loaded, known_preprocess_for, preprocess_for, scale_is_known, takes_an_image, unscaled
 from octavo.tflite.graph import Graph
 
-Scale = tuple[float, float]
+Array = npt.NDArray[Any]
 Correct = npt.NDArray[np.bool_]
 
 CANDIDATES: tuple[Scale, ...] = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
@@ -48,15 +50,15 @@ class ScaleChoice:
     """How pixels become a model's inputs, and how that was found.
 
     Args:
-        preprocess: The preprocessing. None for a model that does not take one image, and for arrays that already are
-            its input.
+        preprocess: The preprocessing. None for a model that takes no images, and for arrays that already are its input.
+            Of a model with several inputs, it has only the images whose scale is known or was found.
         tried: How many images the model is right for with each scale. Empty if none was tried.
         images: How many images were tried.
         classes: How many classes the model tells apart; 0 if none was tried.
         best: The scale that is clearly right: it alone, and better than every other. None if there is none.
     """
 
-    preprocess: Preprocess | None
+    preprocess: Preprocessing
     tried: tuple[tuple[Scale, int], ...] = ()
     images: int = 0
     classes: int = 0
@@ -67,7 +69,7 @@ class ScaleChoice:
         """Whether the model is no better than guessing with any scale that was tried."""
         return bool(self.tried) and all(at_chance(right, self.images, self.classes) for _, right in self.tried)
 
-    def checked(self) -> Preprocess | None:
+    def checked(self) -> Preprocessing:
         """The preprocessing.
 
         Raises:
@@ -99,25 +101,33 @@ def choose_scale(
     """
     if scale_is_known(loaded, inputs):
         return ScaleChoice(preprocess_for(loaded, inputs, progress))
-    if (scale := _of_input(loaded.graph)) is not None:
-        return ScaleChoice(_with(loaded, inputs, scale, "its input was quantized for that", progress))
+    inputs = _with_each(loaded, inputs, _of_input, "its input was quantized for that", progress)
+    if scale_is_known(loaded, inputs):
+        return ScaleChoice(preprocess_for(loaded, inputs))
     given = images()
-    if given is not None and len(given) and not are_pixels(given):
+    ports = () if given is None else pictured(given, unscaled(loaded, inputs))
+    if given is not None and len(given) and not ports:
         # Arrays are the model's own input, and say nothing of how pixels would become it.
-        return ScaleChoice(None)
-    if given is not None and (found := _scored(loaded, inputs, given)) is not None:
+        return ScaleChoice(known_preprocess_for(loaded, inputs))
+    if given is not None and (found := _scored(loaded, inputs, given, ports)) is not None:
         best, figures = found
-        return ScaleChoice(_with(loaded, inputs, best, figures, progress))
-    choice = None if given is None else _tried(loaded, inputs, given)
+        _say(loaded, ports, best, figures, progress)
+        return ScaleChoice(_scaled(loaded, inputs, ports, best))
+    choice = None if given is None else _tried(loaded, inputs, given, ports)
     if choice is not None and choice.best is not None:
         figures = f"it is right for {_figures(choice.tried)} of {choice.images} labelled images"
-        return replace(choice, preprocess=_with(loaded, inputs, choice.best, figures, progress))
-    if _rescales(loaded.graph):
-        return ScaleChoice(_with(loaded, inputs, CANDIDATES[-1], "its first op rescales them", progress))
+        _say(loaded, ports, choice.best, figures, progress)
+        return replace(choice, preprocess=_scaled(loaded, inputs, ports, choice.best))
+    inputs = _with_each(loaded, inputs, partial(_rescaled, loaded.graph), "its first op rescales them", progress)
+    if scale_is_known(loaded, inputs):
+        return ScaleChoice(preprocess_for(loaded, inputs))
+    if not takes_an_image(loaded.graph):
+        # No guess for one of several inputs: `Feed` asks for the scale of the one that gets pixels.
+        return replace(choice or ScaleChoice(None), preprocess=known_preprocess_for(loaded, inputs))
     if choice is None:
         return ScaleChoice(preprocess_for(loaded, inputs, progress))
     preprocess = preprocess_for(loaded, inputs)
-    if preprocess is not None:
+    if isinstance(preprocess, Preprocess):
         progress.say(
             f"The model has no sidecar, and no scale is clearly right: {_figures(choice.tried)} of {choice.images} "
             f"labelled images. Pixels are scaled to {_text(preprocess.scale)}. This is a guess: set `scale` to what it "
@@ -131,12 +141,20 @@ def at_chance(right: int, images: int, classes: int) -> bool:
     return proportion(right, images).low <= 1 / classes
 
 
-def are_pixels(images: ImageSet) -> bool:
-    """Whether they are uint8 pictures; other arrays are the model's own input."""
-    return not isinstance(images.images, Columns) and images.images[0].dtype == np.uint8
+def pictured(images: ImageSet, ports: Sequence[Port]) -> tuple[Port, ...]:
+    """Those of some inputs for which samples have uint8 pictures; other arrays are the model's own input."""
+    if not len(images):
+        return ()
+    first = images.images[0]
+    return tuple(port for port in ports if any(array.dtype == np.uint8 for array in _arrays(first, port)))
 
 
-def warn_of_chance(scores: Scores, preprocess: Preprocess | None) -> None:
+def _arrays(sample: Sample | Array, port: Port) -> list[Array]:
+    """What a sample has for an input."""
+    return [sample[name] for name in port.names if name in sample] if isinstance(sample, dict) else [sample]
+
+
+def warn_of_chance(scores: Scores, preprocess: Preprocessing) -> None:
     """Warns about a model that is no better than guessing on the images that it was evaluated on.
 
     Args:
@@ -151,7 +169,7 @@ def warn_of_chance(scores: Scores, preprocess: Preprocess | None) -> None:
     right, images, classes = int(scores.correct.sum()), len(scores), len(scores.classes)
     if images < _FEWEST or classes < 2 or not at_chance(right, images, classes):
         return
-    how = "" if preprocess is None else f" Pixels were scaled to {_text(preprocess.scale)} (`scale`)."
+    how = f" Pixels were scaled to {_scales(preprocess)} (`scale`)." if preprocess else ""
     warnings.warn(
         f"The model is right for {right} of {images} images, which is no better than guessing among {classes} classes."
         f"{how} Check the scale, the order of the classes (`labels`) and of the channels (`channels`), and that this "
@@ -161,15 +179,40 @@ def warn_of_chance(scores: Scores, preprocess: Preprocess | None) -> None:
     )
 
 
-def _with(loaded: Loaded, inputs: Inputs, scale: Scale, why: str, progress: Progress) -> Preprocess | None:
-    progress.say(f"The model has no sidecar: pixels are scaled to {_text(scale)}, since {why}.")
-    return preprocess_for(loaded, replace(inputs, scale=scale))
+def _asking(inputs: Inputs, ports: Sequence[Port], scale: Scale) -> Inputs:
+    """The caller's options, with a scale for some inputs of which they say none."""
+    given = inputs.scale if isinstance(inputs.scale, Mapping) else {}
+    return replace(inputs, scale={**given, **{port.label: scale for port in ports}})
 
 
-def _tried(loaded: Loaded, inputs: Inputs, images: ImageSet) -> ScaleChoice | None:
+def _scaled(loaded: Loaded, inputs: Inputs, ports: Sequence[Port], scale: Scale) -> Preprocessing:
+    """The preprocessing with a scale for some inputs of which nothing says it."""
+    return known_preprocess_for(loaded, _asking(inputs, ports, scale))
+
+
+def _with_each(
+    loaded: Loaded, inputs: Inputs, find: Callable[[Port], Scale | None], why: str, progress: Progress
+) -> Inputs:
+    """The caller's options, with the scale of each input for which it is found and nothing else says it."""
+    for port in unscaled(loaded, inputs):
+        if (scale := find(port)) is not None:
+            _say(loaded, [port], scale, why, progress)
+            inputs = _asking(inputs, [port], scale)
+    return inputs
+
+
+def _say(loaded: Loaded, ports: Sequence[Port], scale: Scale, why: str, progress: Progress) -> None:
+    if takes_an_image(loaded.graph):
+        progress.say(f"The model has no sidecar: pixels are scaled to {_text(scale)}, since {why}.")
+    else:
+        names = " and ".join(f"'{port.label}'" for port in ports)
+        progress.say(f"The pixels of {names} are scaled to {_text(scale)}, since {why}.")
+
+
+def _tried(loaded: Loaded, inputs: Inputs, images: ImageSet, ports: Sequence[Port]) -> ScaleChoice | None:
     """How often the model is right with each scale. None if the images cannot tell."""
     classes = outputs_of(loaded.graph)
-    if classes is None or images.labels is None or len(images) < _FEWEST or not are_pixels(images):
+    if classes is None or images.labels is None or len(images) < _FEWEST:
         return None
     if not class_names(loaded, inputs) and len(images.classes) != classes:
         return None
@@ -181,7 +224,7 @@ def _tried(loaded: Loaded, inputs: Inputs, images: ImageSet) -> ScaleChoice | No
     model = Model(loaded.graph)
     correct = {}
     for scale in CANDIDATES:
-        outputs = model.run(Feed(chosen, preprocess_for(loaded, replace(inputs, scale=scale)), model.inputs))
+        outputs = model.run(Feed(chosen, _scaled(loaded, inputs, ports, scale), model.inputs))
         correct[scale] = np.asarray(classes_of(loaded.graph, outputs.reshape(len(outputs), -1)) == chosen.labels)
     # The most common class, which a model often gives for every image of a wrong scale.
     common = float(np.bincount(chosen.labels).max()) / len(chosen)
@@ -193,7 +236,7 @@ def _tried(loaded: Loaded, inputs: Inputs, images: ImageSet) -> ScaleChoice | No
     return ScaleChoice(None, tried, len(chosen), classes, best if sure else None)
 
 
-def _scored(loaded: Loaded, inputs: Inputs, images: ImageSet) -> tuple[Scale, str] | None:
+def _scored(loaded: Loaded, inputs: Inputs, images: ImageSet, ports: Sequence[Port]) -> tuple[Scale, str] | None:
     """The scale whose score is clearly the best, with the figures, for a task other than one class per image.
 
     Returns:
@@ -204,8 +247,7 @@ def _scored(loaded: Loaded, inputs: Inputs, images: ImageSet) -> tuple[Scale, st
     images, task = understood(loaded, images, inputs, Silent(), calibrate=True)
     chosen = images.take(evenly(len(images), _MOST))
     scores: dict[Scale, Scores] = {
-        scale: evaluate(loaded.graph, chosen, preprocess_for(loaded, replace(inputs, scale=scale)), task=task)
-        for scale in CANDIDATES
+        scale: evaluate(loaded.graph, chosen, _scaled(loaded, inputs, ports, scale), task=task) for scale in CANDIDATES
     }
     metric = task.scores.metric
     if not all(one.known for one in scores.values()):
@@ -225,9 +267,9 @@ def _better(one: Correct, other: Correct) -> bool:
     return paired_difference(int((other & ~one).sum()), int((one & ~other).sum()), len(one)).low > 0
 
 
-def _of_input(graph: Graph) -> Scale | None:
+def _of_input(port: Port) -> Scale | None:
     """The scale whose ends are those of a quantized input."""
-    params = graph.tensors[graph.inputs[0]].qparams
+    params = port.qparams
     if params is None or params.scale.size != 1:
         return None
     step, zero = float(params.scale[0]), int(params.zero_point[0])
@@ -242,9 +284,13 @@ def _of_input(graph: Graph) -> Scale | None:
     )
 
 
-def _rescales(graph: Graph) -> bool:
-    """Whether the first op multiplies the input by 1/255 or 1/127.5, as Keras' Rescaling does."""
-    entry = graph.inputs[0]
+def _rescaled(graph: Graph, port: Port) -> Scale | None:
+    """The scale of unchanged pixels, if the input's first op multiplies by 1/255 or 1/127.5, as Rescaling does."""
+    entry = next(index for index in graph.inputs if graph.tensors[index].name == port.name)
+    return CANDIDATES[-1] if _rescales(graph, entry) else None
+
+
+def _rescales(graph: Graph, entry: int) -> bool:
     readers = [op for op in graph.ops if entry in op.inputs]
     if len(readers) != 1 or readers[0].kind not in ("MUL", "DIV"):
         return False
@@ -261,6 +307,13 @@ def _figures(tried: tuple[tuple[Scale, int], ...]) -> str:
     """How often the model is right with each scale, the best first."""
     ordered = sorted(tried, key=lambda item: -item[1])
     return ", ".join(f"{right} with {_text(scale)}" for scale, right in ordered)
+
+
+def _scales(preprocess: Preprocessing) -> str:
+    """The scales of pixels, in words."""
+    if preprocess is None or isinstance(preprocess, Preprocess):
+        return "" if preprocess is None else _text(preprocess.scale)
+    return ", ".join(f"{_text(one.scale)} for '{name}'" for name, one in preprocess.items())
 
 
 def _text(scale: Scale) -> str:

@@ -36,7 +36,7 @@ from octavo.base.stats import Interval
 from octavo.base.units import milliseconds
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocessing
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import Precision, name_of, possible
 from octavo.quantization.proof import prove
@@ -337,7 +337,7 @@ def search(
     graph: Graph,
     images: ImageSet,
     validation: ImageSet,
-    preprocess: Preprocess | None,
+    preprocess: Preprocessing,
     goal: Goal,
     *,
     task: Task | None = None,
@@ -389,7 +389,7 @@ class _Seeker:
         graph: Graph,
         images: ImageSet,
         validation: ImageSet,
-        preprocess: Preprocess | None,
+        preprocess: Preprocessing,
         goal: Goal,
         task: Task,
         allow_float: bool,

@@ -19,7 +19,7 @@ from octavo.api.samples import draw_samples
 from octavo.base.errors import DataError, ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import Dataset, ImageSet
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.data.split import draw_test
 from octavo.deployment import gate
 from octavo.deployment.gate import Checked, Judgement
@@ -181,14 +181,14 @@ class _Asked:
         preprocess = self._preprocess(loaded, before, source)
         samples = draw_samples(loaded.graph, preprocess, replace(self.inputs, images=None), source)
         raw = samples.inputs
-        if preprocess is not None:
+        if isinstance(preprocess, Preprocess):
             raw = encoded(ports_of(loaded.graph)[0], preprocess, np.asarray(raw))
         assert self.policy.bit_equal is not None
         return gate.bit_equal(loaded.graph, raw, samples.about, self.policy.bit_equal)
 
     def _preprocess(
         self, own: Loaded, other: Loaded | None, source: Dataset | None, scored: ImageSet | None = None
-    ) -> Preprocess | None:
+    ) -> Preprocessing:
         """The preprocessing of a model. One that does not say its scale has that of the other, if that one says it."""
         known = other is None or scale_is_known(own, self.inputs) or not scale_is_known(other, self.inputs)
         chosen = own if known or other is None else other

@@ -13,7 +13,7 @@ from octavo.api.opened import opened, scale_of
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocessing
 from octavo.data.split import draw_test
 from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.runtime.litert import Kernels
@@ -62,7 +62,7 @@ def evaluate(
 
 
 def measured(
-    graph: Graph, test: ImageSet, task: Task, preprocess: Preprocess | None, kernels: Kernels, progress: Progress
+    graph: Graph, test: ImageSet, task: Task, preprocess: Preprocessing, kernels: Kernels, progress: Progress
 ) -> Scores:
     """The scores of a model on samples that tell what is right.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocessing
 from octavo.source.jax_function import to_float_tflite
 from octavo.source.sidecar import Sidecar, check_model, write_model
 from octavo.tflite.graph import Graph
@@ -16,7 +16,7 @@ def from_jax(
     function: Callable[..., Any],
     *examples: Any,
     out: Path | str,
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocessing = None,
     classes: Sequence[str] = (),
 ) -> Graph:
     """Writes a float `.tflite` of a JAX function, after comparing the two on a few inputs.

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocessing
 from octavo.source.sidecar import Sidecar, check_model, write_model
 from octavo.source.torch_module import to_float_tflite
 from octavo.tflite.graph import Graph
 
 
 def from_torch(
-    module: Any, *examples: Any, out: Path | str, preprocess: Preprocess | None = None, classes: Sequence[str] = ()
+    module: Any, *examples: Any, out: Path | str, preprocess: Preprocessing = None, classes: Sequence[str] = ()
 ) -> Graph:
     """Writes a float `.tflite` of a PyTorch module, after comparing the two on a few inputs.
 

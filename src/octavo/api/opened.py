@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from octavo.analysis.scale_choice import ScaleChoice, are_pixels, choose_scale
+from octavo.analysis.scale_choice import ScaleChoice, choose_scale, pictured
 from octavo.base.errors import DataError
 from octavo.base.progress import Progress
 from octavo.data.dataset import Dataset, ImageSet
@@ -12,7 +12,7 @@ from octavo.data.open import open_data
 from octavo.data.split import CALIBRATION_IMAGES, draw_calibration, held_out, training_images
 from octavo.recipe.options import Inputs
 from octavo.runtime.litert import inputs_of
-from octavo.source.load import Loaded
+from octavo.source.load import Loaded, images_of
 from octavo.source.recordings import cut
 
 
@@ -48,10 +48,12 @@ def scale_of(
         progress: Is told what was found.
         scored: The images that are scored, if there are any. They choose no scale, but arrays need none.
     """
-    return choose_scale(loaded, inputs, _others(source, inputs, scored), progress)
+    return choose_scale(loaded, inputs, _others(loaded, source, inputs, scored), progress)
 
 
-def _others(source: Dataset | None, inputs: Inputs, scored: ImageSet | None) -> Callable[[], ImageSet | None]:
+def _others(
+    loaded: Loaded, source: Dataset | None, inputs: Inputs, scored: ImageSet | None
+) -> Callable[[], ImageSet | None]:
     """Reads a few images that are not held out. None if there are none, unless those that are held out are arrays."""
 
     def read() -> ImageSet | None:
@@ -60,7 +62,8 @@ def _others(source: Dataset | None, inputs: Inputs, scored: ImageSet | None) -> 
         try:
             count = min(CALIBRATION_IMAGES, training_images(source, inputs.seed))
         except DataError:
-            return scored if scored is not None and len(scored) and not are_pixels(scored) else None
+            arrays = scored is not None and len(scored) and not pictured(scored, images_of(loaded.graph))
+            return scored if arrays else None
         return draw_calibration(source, count, inputs.seed)
 
     return read

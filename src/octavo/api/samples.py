@@ -10,7 +10,7 @@ from octavo.base.affine import IntArray
 from octavo.data.columns import Columns
 from octavo.data.dataset import Dataset
 from octavo.data.encoded_inputs import Feed
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.data.split import draw_any
 from octavo.recipe.options import Inputs
 from octavo.rewrite import equality
@@ -36,12 +36,12 @@ class Samples:
     about: str
 
 
-def draw_samples(graph: Graph, preprocess: Preprocess | None, inputs: Inputs, source: Dataset | None) -> Samples:
+def draw_samples(graph: Graph, preprocess: Preprocessing, inputs: Inputs, source: Dataset | None) -> Samples:
     """Draws samples from the given data, or makes synthetic ones if there is none.
 
     Args:
         graph: The model.
-        preprocess: The preprocessing of an image. None if the model takes no image.
+        preprocess: The preprocessing of its images. None if the model takes none.
         inputs: The number of samples. By default 16, or all if there are fewer.
         source: The data, if there are any.
 
@@ -50,12 +50,12 @@ def draw_samples(graph: Graph, preprocess: Preprocess | None, inputs: Inputs, so
     """
     if source is None:
         count = equality.IMAGES if inputs.images is None else inputs.images
-        if preprocess is None:
+        if not isinstance(preprocess, Preprocess):
             return Samples(equality.samples(inputs_of(graph), count), None, f"{count} synthetic samples")
         return Samples(equality.pictures(preprocess.shape, count), None, f"{count} synthetic images")
     chosen = draw_any(source, inputs.images, inputs.seed, equality.IMAGES)
-    if preprocess is None:
-        feed = Feed(chosen, None, inputs_of(graph))
+    if not isinstance(preprocess, Preprocess):
+        feed = Feed(chosen, preprocess, inputs_of(graph))
         return Samples(feed[:], chosen.labels, f"{len(chosen)} samples of {source.source}")
     if isinstance(chosen.images, Columns) or chosen.images[0].dtype != np.uint8:
         own = Feed(chosen, preprocess, [port.real for port in inputs_of(graph)])

@@ -11,7 +11,7 @@ from octavo.api.opened import opened, scale_of
 from octavo.api.samples import draw_samples
 from octavo.api.written import check_output
 from octavo.base.progress import Progress, Silent
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocessing, preprocessing_to_json
 from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.rewrite import slim as slimming
 from octavo.rewrite.slim import Pixels, Step
@@ -30,7 +30,7 @@ class Slimmed:
         path: The file.
         before: Bytes of the model that was read.
         content: The file's bytes.
-        preprocess: The preprocessing of an image. None if the model takes no image.
+        preprocess: As in the file's sidecar.
         images: A description of the images that the proof ran on.
         steps: Every change, with its proof.
         not_fused: What could not be fused, and why.
@@ -40,7 +40,7 @@ class Slimmed:
     path: Path
     before: int
     content: bytes
-    preprocess: Preprocess | None
+    preprocess: Preprocessing
     images: str
     steps: list[Step]
     not_fused: tuple[str, ...]
@@ -57,7 +57,7 @@ class Slimmed:
             "bytes_before": self.before,
             "bytes": len(self.content),
             "breakdown": vars(breakdown(self.content)),
-            "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
+            "preprocess": preprocessing_to_json(self.preprocess),
             "images": self.images,
             "not_fused": list(self.not_fused),
             "steps": [

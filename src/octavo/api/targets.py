@@ -13,6 +13,7 @@ from octavo.api.opened import opened, scale_of
 from octavo.api.samples import draw_samples
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.progress import Progress, Silent
+from octavo.data.preprocess import Preprocess
 from octavo.deployment.targets.ask import ask, every
 from octavo.deployment.targets.survey import Survey
 from octavo.deployment.targets.target import Target, trial_of
@@ -63,7 +64,7 @@ def targets(
     preprocess = scale_of(loaded, inputs, source, progress).preprocess
     samples = draw_samples(loaded.graph, preprocess, inputs, source)
     encoded = samples.inputs
-    if preprocess is not None:
+    if isinstance(preprocess, Preprocess):
         encoded = raw_of(ports_of(loaded.graph)[0], preprocess, np.asarray(samples.inputs))
     output = output_of(loaded, inputs)
     place = None if output is None else place_of(loaded.graph, output)

@@ -21,7 +21,7 @@ from octavo import __version__
 from octavo.base.border import cause
 from octavo.base.causes import has_too_many_files, is_interruption
 from octavo.base.errors import OctavoError
-from octavo.cli.options import flags_of_records, pairs_apart
+from octavo.cli.options import PAIR, flags_of_records, pairs_apart, pairs_together
 from octavo.cli.output import in_flags, say, talk, talking
 
 # An environment variable: with it, an error that nothing foresaw ends in its traceback.
@@ -63,7 +63,8 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses the arguments. The two values of a flag may be one word, as in ``--scale 0,255``."""
         flags = {flag for option in self.params if option.nargs == 2 for flag in option.opts}
-        return super().parse_args(ctx, pairs_apart(args, flags))
+        named = {flag for option in self.params if option.metavar == PAIR for flag in option.opts}
+        return super().parse_args(ctx, pairs_together(pairs_apart(args, flags), named))
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command. Its warnings and errors name flags instead of arguments."""

@@ -17,7 +17,7 @@ import typer
 from octavo.base.errors import OctavoError
 from octavo.base.formats import named
 from octavo.recipe.choices import PASSES, TRACKERS, explained
-from octavo.recipe.options import Inputs, Quantization, meaning
+from octavo.recipe.options import Inputs, Quantization, Scale, Scales, meaning
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Also replace an output that Octavo did not write.")]
@@ -32,6 +32,10 @@ DeterministicFlag = Annotated[
 KernelsFlag = Annotated[
     Literal["xnnpack", "builtin", "reference"], typer.Option("--kernels", help="LiteRT's kernel family.")
 ]
+
+
+# How help shows a pair of numbers that may have an input's name before it.
+PAIR = "[NAME=]LOW,HIGH"
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,39 @@ def pairs_apart(arguments: Sequence[str], flags: Container[str]) -> list[str]:
     return made
 
 
+def pairs_together(arguments: Sequence[str], flags: Container[str]) -> list[str]:
+    """Command line arguments in which a pair of numbers is one word: ``--scale 0 255`` becomes ``--scale 0,255``.
+
+    Args:
+        arguments: The arguments, without the command's name.
+        flags: The flags that take a pair, which may have a name before it.
+
+    Example:
+        >>> pairs_together(["--scale", "-1", "1", "--images", "20"], {"--scale"})
+        ['--scale', '-1,1', '--images', '20']
+        >>> pairs_together(["--scale=image=0,255"], {"--scale"})
+        ['--scale', 'image=0,255']
+    """
+    made: list[str] = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if equals and flag in flags:
+            made += [flag, value]
+        elif made[-2:-1] and made[-2] in flags and _is_number(argument) and _is_number(made[-1].rpartition("=")[2]):
+            made[-1] += f",{argument}"
+        else:
+            made.append(argument)
+    return made
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def check_out(out: Path | None, *names: str) -> None:
     """Refuses a folder that results of these names cannot be written into, before any work begins."""
     if out is not None:
@@ -171,6 +208,24 @@ def _precisions(given: list[str] | None) -> dict[str, str]:
         if not name:
             raise OctavoError(f"--precision {text}: expected OP=PRECISION, for example 'CONV_2D #0=float'.")
     return {name: precision for name, _, precision in pairs}
+
+
+def _scales(given: list[str] | None) -> Scales | None:
+    found: dict[str, Scale] = {}
+    for text in given or []:
+        name, _, pair = text.rpartition("=")
+        ends = pair.replace(",", " ").split()
+        if len(ends) != 2 or not all(map(_is_number, ends)):
+            raise OctavoError(
+                f"`scale`: expected two numbers, and '{text}' was given.",
+                "Give the input values of pixels 0 and 255, such as 0,255; of one of several inputs, image=0,255.",
+            )
+        found[name] = (float(ends[0]), float(ends[1]))
+    if "" in found and len(given or []) > 1:
+        raise OctavoError(
+            "`scale` was given for all images, and given again.", "Give one for all, or one for each input's name."
+        )
+    return found.get("", found or None)
 
 
 @dataclass(frozen=True)
@@ -195,6 +250,7 @@ class _Flag:
 _FLAGS = {
     "data": _Flag(Path | None, meaning(Inputs, "data")),
     "labels": _Flag(Path | None, meaning(Inputs, "labels")),
+    "scale": _Flag(list[str] | None, meaning(Inputs, "scale"), metavar=PAIR, read=_scales),
     "tune": _Flag(
         str,
         f"Tuning passes to apply, in order, separated by commas; '' for none. {explained(PASSES)}.",

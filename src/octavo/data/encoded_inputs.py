@@ -4,40 +4,58 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import DataError
-from octavo.data.columns import Columns, Sample
+from octavo.data.columns import Columns
 from octavo.data.dataset import ImageSet
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Pixels, Preprocess, Preprocessing
 from octavo.runtime.litert import Port
 
 Array = npt.NDArray[Any]
 Inputs = Array | tuple[Array, ...]
 
 
-class Feed(Sequence[Inputs]):
-    """The samples of a set, encoded for the inputs of a model.
+@dataclass(frozen=True)
+class _Encoder:
+    """Encodes pictures for an input.
 
     Pixels take 256 values, so what preprocessing and quantization make of them is looked up in a table of 256
     entries: the same result as the formulas, without their arithmetic for every pixel.
 
     Args:
+        preprocess: The input's.
+        codes: The input's value for each pixel value.
+    """
+
+    preprocess: Preprocess
+    codes: Array
+
+    def encode(self, picture: Pixels) -> Array:
+        """The raw input of a picture of any size."""
+        return np.asarray(np.take(self.codes, self.preprocess.resize([picture])[0]))
+
+
+class Feed(Sequence[Inputs]):
+    """The samples of a set, encoded for the inputs of a model.
+
+    Args:
         images: The samples; arrays that are no uint8 images are taken as the model's own input.
-        preprocess: How images become the model's input; None where it takes no images.
+        preprocess: How images become the model's inputs; None where it takes no images.
         ports: The inputs of the model.
 
     Raises:
         DataError: The samples do not have the shapes and types that the inputs want.
     """
 
-    def __init__(self, images: ImageSet, preprocess: Preprocess | None, ports: Sequence[Port]) -> None:
+    def __init__(self, images: ImageSet, preprocess: Preprocessing, ports: Sequence[Port]) -> None:
         self._images = images
-        self._preprocess = preprocess
         self._ports = tuple(ports)
+        self._encoders = [_encoder(port, preprocess) for port in self._ports]
         if isinstance(images.images, Columns):
             self._names = _names(images.images, self._ports)
         elif len(self._ports) > 1:
@@ -45,8 +63,6 @@ class Feed(Sequence[Inputs]):
                 f"The model has {len(self._ports)} inputs, but the data hold one array.",
                 f"Save an .npz with one array per input, or give a dict of them in Python: {_listed(self._ports)}.",
             )
-        if preprocess is not None:
-            self._codes = self._ports[0].encode(preprocess.normalize(np.arange(256, dtype=np.uint8)))
         if len(images):
             self._check(self[0])
 
@@ -65,24 +81,29 @@ class Feed(Sequence[Inputs]):
         if isinstance(place, slice):
             return [self[index] for index in range(*place.indices(len(self)))]
         sample = self._images.images[place]
-        if isinstance(sample, dict):
-            made = self._encoded(sample)
-            return made if len(made) > 1 else made[0]
-        if sample.dtype == np.uint8 and self._preprocess is not None:
-            return np.asarray(np.take(self._codes, self._preprocess.resize([sample])[0]))
-        return self._own(self._ports[0], sample)
+        parts = [sample[name] for name in self._names] if isinstance(sample, dict) else [sample]
+        made = tuple(map(self._encoded, self._ports, self._encoders, parts))
+        return made if len(made) > 1 else made[0]
 
-    def _encoded(self, sample: Sample) -> tuple[Array, ...]:
-        return tuple(self._own(port, sample[name]) for port, name in zip(self._ports, self._names, strict=True))
-
-    def _own(self, port: Port, values: Array) -> Array:
-        """An array that already is the model's input."""
-        if self._preprocess is not None and values.dtype.kind != "f":
+    def _encoded(self, port: Port, encoder: _Encoder | None, values: Array) -> Array:
+        if encoder is not None and values.dtype == np.uint8:
+            return encoder.encode(values)
+        if encoder is not None and len(self._ports) == 1 and values.dtype.kind != "f":
             raise DataError(
                 f"The images have the type {values.dtype}.",
                 "Give uint8 images (0 to 255), or float arrays in the form of the model's input.",
             )
+        return self._own(port, values)
+
+    def _own(self, port: Port, values: Array) -> Array:
+        """An array that already is the model's input."""
         whole = np.issubdtype(np.dtype(port.dtype), np.integer) and port.qparams is None
+        if values.dtype == np.uint8 and port.is_image and not whole:
+            raise DataError(
+                f"The data hold pictures for the input '{port.label}', and nothing says how their pixels are scaled.",
+                f"Set `scale` to the input values of pixels 0 and 255 in the model's training, such as "
+                f"`{port.label}=0,255`, or give float arrays in the form of the input.",
+            )
         if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
             raise DataError(
                 f"The data hold NaN or infinite values for input '{port.label}'.",
@@ -126,16 +147,24 @@ class Feed(Sequence[Inputs]):
         )
 
 
+def _encoder(port: Port, preprocess: Preprocessing) -> _Encoder | None:
+    """What encodes pictures for an input; None if it takes none."""
+    if preprocess is None or isinstance(preprocess, Preprocess):
+        found = preprocess
+    else:
+        found = next((preprocess[name] for name in port.names if name in preprocess), None)
+    if found is None:
+        return None
+    return _Encoder(found, port.encode(found.normalize(np.arange(256, dtype=np.uint8))))
+
+
 def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
     return len(wanted) == len(shape) and all(n in (-1, m) for n, m in zip(wanted, shape, strict=True))
 
 
 def _names(columns: Columns, ports: Sequence[Port]) -> list[str]:
     """The array of each input: the one that has its name, as the signature, the tensor, or people say it."""
-    found = [
-        next((name for name in (port.argument, port.name, port.label) if name in columns.arrays), None)
-        for port in ports
-    ]
+    found = [next((name for name in port.names if name in columns.arrays), None) for port in ports]
     missing = [port for port, name in zip(ports, found, strict=True) if name is None]
     if missing:
         raise DataError(

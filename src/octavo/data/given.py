@@ -150,7 +150,7 @@ def _each(element: Any, ports: Sequence[Port], what: str) -> Iterator[tuple[_Par
 def _port(name: str, ports: Sequence[Port]) -> Port | None:
     if not name:
         return ports[0] if ports else None
-    return next((port for port in ports if name in (port.argument, port.name, port.label)), None)
+    return next((port for port in ports if name in port.names), None)
 
 
 def _is_batch(values: Array, port: Port | None) -> bool:

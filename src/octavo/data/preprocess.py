@@ -6,9 +6,9 @@ and no other code in Octavo resizes or scales images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,13 @@ class Preprocess:
 
     @classmethod
     def from_recipe(cls, recipe: PreprocessRecipe) -> Self:
-        """The preprocessing that a recipe asks for."""
+        """The preprocessing that a recipe asks for.
+
+        Raises:
+            ValueError: It names several inputs, which no network has that a recipe trains.
+        """
+        if isinstance(recipe.scale, Mapping):
+            raise ValueError(f"scale must be two numbers, not {recipe.scale}")
         return cls((recipe.size, recipe.size), recipe.interpolation, recipe.scale, recipe.channels)
 
     @property
@@ -201,3 +207,48 @@ class Preprocess:
                 f"The stored preprocessing cannot be read: {type(error).__name__}: {error}.",
                 "It should hold size, interpolation, scale and channels, as Octavo wrote them.",
             ) from error
+
+
+# Of a model that takes one image; of one with several inputs, by the name of each that is an image; None of one that
+# takes no images.
+Preprocessing: TypeAlias = Preprocess | Mapping[str, Preprocess] | None
+
+
+def preprocessing_to_json(value: Preprocessing) -> dict[str, Any] | None:
+    """A JSON value from which `stored_preprocessing` makes an equal preprocessing."""
+    if value is None or isinstance(value, Preprocess):
+        return None if value is None else value.to_json()
+    return {name: one.to_json() for name, one in value.items()}
+
+
+def described(value: Preprocessing) -> str:
+    """One line of text.
+
+    Example:
+        >>> described({"left": Preprocess((8, 8)), "right": Preprocess((4, 4), channels="gray")})
+        "'left' 8×8 RGB, bicubic, pixels 0..255 to -1..1; 'right' 4×4 GRAY, bicubic, pixels 0..255 to -1..1"
+    """
+    if value is None or isinstance(value, Preprocess):
+        return "no preprocessing" if value is None else value.describe()
+    return "; ".join(f"'{name}' {one.describe()}" for name, one in value.items())
+
+
+def stored_preprocessing(value: Any) -> Preprocessing:
+    """The inverse of `preprocessing_to_json`.
+
+    All fields are required: a default could differ from the training of the model.
+
+    Raises:
+        DataError: The value is not one that `preprocessing_to_json` writes.
+
+    Example:
+        >>> one = Preprocess((8, 8), scale=(0.0, 1.0))
+        >>> stored_preprocessing(preprocessing_to_json({"left": one, "right": one})) == {"left": one, "right": one}
+        True
+    """
+    if value is None or isinstance(value, Preprocess):
+        return value
+    several = isinstance(value, Mapping) and all(isinstance(one, Mapping | Preprocess) for one in value.values())
+    if not several or not value:
+        return Preprocess.from_json(value)
+    return {str(name): one if isinstance(one, Preprocess) else Preprocess.from_json(one) for name, one in value.items()}

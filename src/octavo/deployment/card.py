@@ -12,6 +12,7 @@ from octavo.analysis.evaluation import ClassScore, Evaluation, ModelScore
 from octavo.analysis.tasks.choose import task_named
 from octavo.base.metric import Metric
 from octavo.base.units import milliseconds
+from octavo.data.preprocess import Preprocess, described
 from octavo.data.summary import DataSummary
 from octavo.deployment.evaluated import Evaluated
 from octavo.deployment.words import filled, title, words_of
@@ -55,7 +56,7 @@ def model_card(
 
 def _what(graph: Graph, sidecar: Sidecar, digest: str, bare: str) -> list[str]:
     preprocess, classes = sidecar.preprocess, sidecar.classes
-    sample = filled("an {sample}" if preprocess is not None else "a {sample}", sidecar)
+    sample = filled("a {sample}", sidecar)
     rows = [
         f"- `model.tflite`: {len(graph.content):,} bytes, {macs(graph):,} multiply-accumulates {sample}, for LiteRT",
         f"- SHA-256 `{digest}`; without its metadata, as `model_data.cc` has it, `{bare}`",
@@ -66,7 +67,11 @@ def _what(graph: Graph, sidecar: Sidecar, digest: str, bare: str) -> list[str]:
         if sidecar.windows is not None:
             rows.append(f"- longer recordings are cut into {sidecar.windows.describe()}, and each window is answered")
     else:
-        rows.append(f"- images: {preprocess.describe()}; the proportions of an image are not kept")
+        rows.append(f"- images: {described(preprocess)}; the proportions of an image are not kept")
+    if preprocess is not None and not isinstance(preprocess, Preprocess):
+        rows.append(
+            "- other inputs: the model's own numbers; `predict.py` takes the inputs of a sample in one .npz file"
+        )
     if classes:
         what = "labels" if sidecar.task == "multi-label" else "classes"
         rows.append(f"- {len(classes)} {what}: {', '.join(classes)}")

@@ -80,7 +80,7 @@ def contents(graph: Graph, sidecar: Sidecar) -> dict[str, Any]:
     """The metadata as JSON, in the schema's names."""
     ways_in, ways_out = inputs_of(graph), outputs_of(graph)
     inputs = [_tensor(port.label, "The model's own input.") for port in ways_in]
-    if sidecar.preprocess is not None:
+    if isinstance(sidecar.preprocess, Preprocess):
         inputs = [_image(sidecar.preprocess)]
     outputs = [_tensor(port.label, "") for port in ways_out]
     place = scored(graph, sidecar.output)

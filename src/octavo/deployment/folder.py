@@ -19,6 +19,7 @@ from octavo.base.errors import ModelError, OctavoError
 from octavo.base.files import check_file, check_new_folder, making_folder, replacing, sha256
 from octavo.base.progress import Progress, Silent
 from octavo.base.provenance import Provenance
+from octavo.data.preprocess import Preprocess
 from octavo.data.summary import DataSummary
 from octavo.deployment import carray, cfacts, litertjs
 from octavo.deployment.card import model_card
@@ -31,7 +32,16 @@ from octavo.recipe.choices import TaskName
 from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.runtime.litert import Kernels
 from octavo.source.classes import class_names, outputs_of
-from octavo.source.load import Loaded, load_model, output_of, preprocess_for, scale_is_known, task_of, windows_of
+from octavo.source.load import (
+    Loaded,
+    known_preprocess_for,
+    load_model,
+    output_of,
+    scale_is_known,
+    takes_an_image,
+    task_of,
+    windows_of,
+)
 from octavo.source.own_model import OwnModel
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import WHOLE, Graph
@@ -137,7 +147,7 @@ def deploy(
     loaded = replace(loaded, sidecar=sidecar)
     _check_classes(loaded.graph, sidecar)
     first = scored(loaded.graph, sidecar.output) == 0
-    classifies_images = sidecar.preprocess is not None and sidecar.task == "single-label" and first
+    classifies_images = isinstance(sidecar.preprocess, Preprocess) and sidecar.task == "single-label" and first
     if not classifies_images:
         _refuse(loaded.graph, {"web": web is not None, "mediapipe": mediapipe})
         progress.say("Left out: classify.c and model_facts.h, which are for image classifiers.")
@@ -166,7 +176,7 @@ def deploy(
         files = {path.relative_to(made).as_posix(): path.stat().st_size for path in _files(made)}
         zipped = _zip(made, out) if archive else None
     arrays = "FILE.npy" if len(loaded.graph.inputs) == 1 else "FILE.npz"
-    return Deployed(out, zipped, files, arrays if sidecar.preprocess is None else "PICTURE")
+    return Deployed(out, zipped, files, "PICTURE" if isinstance(sidecar.preprocess, Preprocess) else arrays)
 
 
 def _check_file(model: Path) -> None:
@@ -175,7 +185,7 @@ def _check_file(model: Path) -> None:
 
 
 def _check_scale(loaded: Loaded, inputs: Inputs) -> None:
-    if not scale_is_known(loaded, inputs):
+    if takes_an_image(loaded.graph) and not scale_is_known(loaded, inputs):
         raise ModelError(
             f"{loaded.graph.name} has no sidecar, so its preprocessing is unknown.",
             "Set `scale` to the input values of pixels 0 and 255 that it was trained with, such as 0,1. Or deploy the "
@@ -208,7 +218,7 @@ def _belongs(loaded: Loaded, inputs: Inputs, measured: TaskName | None, progress
         # Without names they are numbers, as everywhere.
         classes = tuple(map(str, range(_count(graph, task, place))))
     named = classes if task in (*NAMED, "detection") else ()
-    return Sidecar(preprocess_for(loaded, inputs), named, task, windows_of(loaded), output)
+    return Sidecar(known_preprocess_for(loaded, inputs), named, task, windows_of(loaded), output)
 
 
 def _gives_the_class(graph: Graph, place: int) -> bool:

@@ -3,9 +3,10 @@
     python predict.py FILE [FILE ...] [--top 3] [--out FOLDER] [--json]
 
 preprocess.json says what the model takes and what it answers. A FILE is a picture, or, for a model that takes no
-picture, one sample as an array: a .npy file, or an .npz file with one array for each input. If preprocess.json has a
-window_step, an array may be a recording that is longer than the input: each of its windows is answered. Masks of a
-segmentation model are written as PNG files, whose pixels are class numbers, into FOLDER.
+picture, one sample as an array: a .npy file, or an .npz file with one array for each input. Of several inputs, those
+that are images take uint8 pictures of any size; a file for each input can be given too, as image=PICTURE,other=X.npy.
+If preprocess.json has a window_step, an array may be a recording that is longer than the input: each of its windows is
+answered. Masks of a segmentation model are written as PNG files, whose pixels are class numbers, into FOLDER.
 
 Needs Python 3.10 or newer with `pip install ai-edge-litert numpy pillow`, and nothing else. All files are checked
 against SHA256SUMS first, because most randomly damaged models still load and run, but give wrong results. An error is
@@ -95,13 +96,10 @@ def _facts(folder: Path) -> dict[str, Any]:
             given = [wanted["boxes"], wanted["scores"], *(wanted[name] or 0 for name in ("classes", "count"))]
             right["boxes"] = all(type(place) is int and 0 <= place < most for place in given)
         if "size" in facts:
-            low, high = facts["scale"]
-            right |= {
-                "size": len(facts["size"]) == 2 and all(type(side) is int and side > 0 for side in facts["size"]),
-                "scale": math.isfinite(low) and math.isfinite(high) and low < high,
-                "channels": facts["channels"] in ("rgb", "bgr", "gray"),
-                "interpolation": facts["interpolation"] in ("nearest", "bilinear", "bicubic", "lanczos"),
-            }
+            right |= _image(facts)
+        right["inputs"] = right["inputs"] and all(
+            all(_image(port["image"]).values()) for port in facts["inputs"] if "image" in port
+        )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RefusedError(
             f"preprocess.json is damaged ({type(error).__name__}): copy the whole folder again."
@@ -109,6 +107,17 @@ def _facts(folder: Path) -> dict[str, Any]:
     if wrong := [name for name, fine in right.items() if not fine]:
         raise RefusedError(f"preprocess.json is damaged: '{wrong[0]}' is {facts[wrong[0]]!r}.")
     return dict(facts)
+
+
+def _image(fact: dict[str, Any]) -> dict[str, bool]:
+    """Whether each part of what makes an input of a picture is what Octavo writes."""
+    low, high = fact["scale"]
+    return {
+        "size": len(fact["size"]) == 2 and all(type(side) is int and side > 0 for side in fact["size"]),
+        "scale": math.isfinite(low) and math.isfinite(high) and low < high,
+        "channels": fact["channels"] in ("rgb", "bgr", "gray"),
+        "interpolation": fact["interpolation"] in ("nearest", "bilinear", "bicubic", "lanczos"),
+    }
 
 
 def _is_port(port: dict[str, Any]) -> bool:
@@ -194,28 +203,81 @@ class Sample:
     rows: tuple[int, int] | None = None
 
 
+class ImageInput:
+    """Makes an input of a picture.
+
+    Args:
+        fact: What preprocess.json says of it: size, scale, channels and interpolation.
+        shape: The shape of the input.
+
+    Raises:
+        RefusedError: The input has another shape.
+    """
+
+    def __init__(self, fact: dict[str, Any], shape: list[int]) -> None:
+        import numpy as np
+
+        self.fact = fact
+        height, width = fact["size"]
+        wanted = [1, height, width, 1 if fact["channels"] == "gray" else 3]
+        if shape != wanted:
+            raise RefusedError(f"model.tflite takes {shape}, and preprocess.json says {wanted}.")
+        low, high = fact["scale"]
+        # The real of each of the 256 pixel values, in float32.
+        self._reals = np.arange(256, dtype=np.float32) / np.float32(255.0 / (high - low)) + np.float32(low)
+
+    def of(self, pixels: Any) -> Any:
+        """A picture, uint8 ``(H, W, 3)``, ``(H, W, 1)`` or ``(H, W)``, as float32 ``(height, width, channels)``."""
+        import numpy as np
+        from PIL import Image
+
+        gray = pixels.ndim == 3 and pixels.shape[-1] == 1
+        picture = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if gray else pixels))
+        picture = picture.convert("L" if self.fact["channels"] == "gray" else "RGB")
+        height, width = self.fact["size"]
+        if picture.size != (width, height):
+            picture = picture.resize((width, height), Image.Resampling[self.fact["interpolation"].upper()])
+        made = np.asarray(picture).reshape(height, width, -1)
+        return self._reals[made[..., ::-1] if self.fact["channels"] == "bgr" else made]
+
+
+def _pixels(path: Path) -> Any:
+    """The pixels of a picture file, uint8 ``(H, W, 3)``.
+
+    Raises:
+        RefusedError: The file is not a readable picture.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    try:
+        _check_regular(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as opened:
+                if opened.width * opened.height > MOST_PIXELS:
+                    raise RefusedError(f"'{path}' has more than {MOST_PIXELS:,} pixels.")
+                turned = ImageOps.exif_transpose(opened)
+                if turned.mode in ("I", "F"):
+                    raise RefusedError(f"'{path}' has 32-bit pixels, whose range is unknown.")
+                if turned.mode.startswith("I;16"):
+                    turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+                return np.asarray(turned.convert("RGB"))
+    except RefusedError:
+        raise
+    except Exception as error:
+        raise RefusedError(f"'{path}' is not a picture that can be read ({type(error).__name__}).") from error
+
+
 class Pictures:
     """Reads pictures as the model's one input.
 
     Args:
-        facts: What preprocess.json says.
-
-    Raises:
-        RefusedError: The model takes something else.
+        image: Makes the input.
     """
 
-    def __init__(self, facts: dict[str, Any]) -> None:
-        import numpy as np
-
-        self.facts = facts
-        height, width = facts["size"]
-        wanted = [1, height, width, 1 if facts["channels"] == "gray" else 3]
-        shapes = [port["shape"] for port in facts["inputs"]]
-        if shapes != [wanted]:
-            raise RefusedError(f"model.tflite takes {', '.join(map(str, shapes))}, and preprocess.json says {wanted}.")
-        low, high = facts["scale"]
-        # The real of each of the 256 pixel values, in float32.
-        self._reals = np.arange(256, dtype=np.float32) / np.float32(255.0 / (high - low)) + np.float32(low)
+    def __init__(self, image: ImageInput) -> None:
+        self.image = image
 
     def read(self, path: Path) -> Iterable[Sample]:
         """A picture as the model's input, float32 ``(height, width, channels)``.
@@ -223,51 +285,22 @@ class Pictures:
         Raises:
             RefusedError: The file is not a readable picture.
         """
-        return [Sample([self._reals[self._pixels(path)]])]
-
-    def _pixels(self, path: Path) -> Any:
-        """A picture in the model's size and channels, uint8 ``(height, width, channels)``."""
-        import numpy as np
-        from PIL import Image, ImageOps
-
-        try:
-            _check_regular(path)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with Image.open(path, formats=FORMATS) as opened:
-                    if opened.width * opened.height > MOST_PIXELS:
-                        raise RefusedError(f"'{path}' has more than {MOST_PIXELS:,} pixels.")
-                    turned = ImageOps.exif_transpose(opened)
-                    if turned.mode in ("I", "F"):
-                        raise RefusedError(f"'{path}' has 32-bit pixels, whose range is unknown.")
-                    if turned.mode.startswith("I;16"):
-                        picture = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8)).convert("RGB")
-                    else:
-                        picture = turned.convert("RGB")
-        except RefusedError:
-            raise
-        except Exception as error:
-            raise RefusedError(f"'{path}' is not a picture that can be read ({type(error).__name__}).") from error
-        if self.facts["channels"] == "gray":
-            picture = picture.convert("L")
-        height, width = self.facts["size"]
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling[self.facts["interpolation"].upper()])
-        pixels = np.asarray(picture).reshape(height, width, -1)
-        return pixels[..., ::-1] if self.facts["channels"] == "bgr" else pixels
+        return [Sample([self.image.of(_pixels(path))])]
 
 
 class Arrays:
-    """Reads arrays as the model's inputs, without any preprocessing.
+    """Reads arrays as the model's inputs: pictures of those that are images, and the numbers of the others as they are.
 
     Args:
         ports: The model's inputs.
         step: Rows from window to window of a recording; None where the model takes none.
+        images: By the input's name, what makes an input of a picture.
     """
 
-    def __init__(self, ports: list[Port], step: int | None) -> None:
+    def __init__(self, ports: list[Port], step: int | None, images: dict[str, ImageInput]) -> None:
         self.ports = ports
         self.step = step if len(ports) == 1 else None
+        self.images = images
 
     def read(self, path: Path) -> Iterable[Sample]:
         """The sample of a file, or those of all windows of a recording.
@@ -275,21 +308,16 @@ class Arrays:
         Raises:
             RefusedError: The file holds no arrays, or others than the model takes.
         """
-        import numpy as np
-
-        try:
-            _check_regular(path)
-            if zipfile.is_zipfile(path):
-                self._check_members(path)
-                with np.load(path, allow_pickle=False) as archive:
-                    found = {name: archive[name] for name in archive.files}
-            else:
-                # Mapped, so that nothing is read for what a header claims.
-                found = {"": np.load(path, mmap_mode="r", allow_pickle=False)}
-        except RefusedError:
-            raise
-        except Exception as error:
-            raise RefusedError(f"'{path}' is not a .npy or .npz file ({type(error).__name__}).") from error
+        if len(self.ports) > 1 and "=" in str(path) and not path.exists():
+            found: dict[str, Any] = {}
+            for part in str(path).split(","):
+                name, _, file = part.partition("=")
+                if name in self.images and not file.endswith((".npy", ".npz")):
+                    found[name] = _pixels(Path(file))
+                else:
+                    found |= {name: array for array in self._load(Path(file)).values()}
+        else:
+            found = self._load(path)
         if len(self.ports) == len(found) == 1:
             array = next(iter(found.values()))
             if self._is_longer(array):
@@ -299,6 +327,23 @@ class Arrays:
             names = ", ".join(f"'{port.name}' {port.shape}" for port in self.ports)
             raise RefusedError(f"'{path}' has no array '{missing[0]}': give an .npz file with {names}.")
         return [Sample([self._fit(port, found[port.name], path) for port in self.ports])]
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        """The arrays of a file by their names; that of a .npy file has none."""
+        import numpy as np
+
+        try:
+            _check_regular(path)
+            if zipfile.is_zipfile(path):
+                self._check_members(path)
+                with np.load(path, allow_pickle=False) as archive:
+                    return {name: archive[name] for name in archive.files}
+            # Mapped, so that nothing is read for what a header claims.
+            return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
+        except RefusedError:
+            raise
+        except Exception as error:
+            raise RefusedError(f"'{path}' is not a .npy or .npz file ({type(error).__name__}).") from error
 
     def _is_longer(self, array: Any) -> bool:
         """Whether an array is a recording that is longer than the input."""
@@ -316,16 +361,22 @@ class Arrays:
     def _check_members(self, path: Path) -> None:
         """Refuses an archive that unpacks to far more than the model takes, or than a recording has."""
         most = MOST_RECORDING if self.step else 4096 + 16 * max(math.prod(port.shape) for port in self.ports)
+        if self.images:
+            most = max(most, 4096 + 3 * MOST_PIXELS)
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 if member.file_size > most:
                     what = f"{MOST_RECORDING:,} bytes" if self.step else "one sample of the model"
                     raise RefusedError(f"'{member.filename}' in '{path}' is larger than {what}.")
 
-    @staticmethod
-    def _fit(port: Port, array: Any, path: Path) -> Any:
+    def _fit(self, port: Port, array: Any, path: Path) -> Any:
         import numpy as np
 
+        if port.name in self.images and array.dtype == np.uint8:
+            picture = array[0] if array.ndim == 4 and len(array) == 1 else array
+            if not picture.size or (picture.ndim != 2 and (picture.ndim != 3 or picture.shape[-1] not in (1, 3))):
+                raise RefusedError(f"'{path}' holds a picture of {array.shape} for '{port.name}', not (H, W, 3).")
+            return self.images[port.name].of(picture)
         if array.dtype.kind not in "fiub":
             raise RefusedError(f"'{path}' holds {array.dtype}, and numbers were expected.")
         if array.shape not in (port.shape, (1, *port.shape)):
@@ -366,10 +417,14 @@ class Model:
             ways_out = {detail["index"]: detail for detail in self._runtime.get_output_details()}
         except (ValueError, RuntimeError, MemoryError) as error:
             raise RefusedError(f"model.tflite is damaged: {_first_line(error)}") from None
-        pictures = Pictures(self.facts) if "size" in self.facts else None
-        self.inputs = _ports(self.facts["inputs"], ways_in)
+        facts = self.facts["inputs"]
+        if "size" in self.facts and len(facts) != 1:
+            raise RefusedError(f"model.tflite takes {len(facts)} inputs, and preprocess.json says one picture.")
+        pictures = Pictures(ImageInput(self.facts, facts[0]["shape"])) if "size" in self.facts else None
+        images = {fact["name"]: ImageInput(fact["image"], fact["shape"]) for fact in facts if "image" in fact}
+        self.inputs = _ports(facts, ways_in)
         self.outputs = _ports(self.facts["outputs"], ways_out)
-        self.reader = pictures or Arrays(self.inputs, self.facts.get("window_step"))
+        self.reader = pictures or Arrays(self.inputs, self.facts.get("window_step"), images)
         count = _classes(self.facts, self.outputs[0].shape)
         if self.facts["task"] in NAMED and count not in (None, len(self.labels)):
             outputs = math.prod(self.outputs[0].shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from octavo.data.preprocess import Preprocess
 from octavo.recipe.choices import TaskName
 from octavo.source.sidecar import Sidecar
 
@@ -106,7 +107,7 @@ def title(sidecar: Sidecar) -> str:
         'Regression network'
     """
     name, count = words_of(sidecar).title, len(sidecar.classes)
-    if sidecar.preprocess is not None and _task(sidecar) == "single-label":
+    if isinstance(sidecar.preprocess, Preprocess) and _task(sidecar) == "single-label":
         name = "Image classifier"
     return f"{name} of {count} {'labels' if sidecar.task == 'multi-label' else 'classes'}" if count else name
 
@@ -122,6 +123,6 @@ def filled(text: str, sidecar: Sidecar) -> str:
         >>> filled("Names the class of a {sample}.", Sidecar(None, (), "single-label"))
         'Names the class of a sample.'
     """
-    if sidecar.preprocess is None:
+    if not isinstance(sidecar.preprocess, Preprocess):
         return text.format(sample="sample", classes=len(sidecar.classes))
     return text.replace(" a {sample}", " an {sample}").format(sample="image", classes=len(sidecar.classes))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from octavo.base.stats import proportion
 from octavo.data.dataset import ImageSet, OctavoWarning
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.quantization.calibrate import Survey
 from octavo.tflite.graph import Graph
 
@@ -117,18 +117,18 @@ def of_ranges(seen: Survey) -> list[str]:
     ]
 
 
-def warn_of_images(images: ImageSet, preprocess: Preprocess | None) -> None:
+def warn_of_images(images: ImageSet, preprocess: Preprocessing) -> None:
     """Issues a warning for each finding about calibration images, before they are run.
 
     Args:
         images: The images, or the arrays of a model whose input is no image.
-        preprocess: Turns an image into an input. None for a model whose input is no image; its arrays are not checked.
+        preprocess: Turns an image into an input. Only the samples of a model whose one input is an image are checked.
     """
-    if preprocess is not None:
+    if isinstance(preprocess, Preprocess):
         _warn(of_images(images))
 
 
-def warn_of_survey(graph: Graph, images: ImageSet, preprocess: Preprocess | None, seen: Survey) -> None:
+def warn_of_survey(graph: Graph, images: ImageSet, preprocess: Preprocessing, seen: Survey) -> None:
     """Issues a warning for each finding about what calibration saw.
 
     Args:
@@ -138,7 +138,7 @@ def warn_of_survey(graph: Graph, images: ImageSet, preprocess: Preprocess | None
         seen: What calibration saw.
     """
     findings = of_ranges(seen)
-    if preprocess is not None:
+    if isinstance(preprocess, Preprocess):
         # The labels are used only if the data set has as many classes as the model's output.
         classes = math.prod(graph.tensors[graph.outputs[0]].shape[1:])
         labels = images.labels if len(images.classes) == classes else None

@@ -86,10 +86,23 @@ def mistakes(error: ValidationError, kind: type[BaseModel], where: str, lines: L
         where: What the file is, for messages.
         lines: Where each key stands.
     """
+    found = plain(error)
     return RecipeError(
-        f"{where} has {error.error_count()} mistake{'s' if error.error_count() > 1 else ''}:",
-        details=[_explain(item, kind, lines) for item in error.errors()],
+        f"{where} has {len(found)} mistake{'s' if len(found) > 1 else ''}:",
+        details=[_explain(item, kind, lines) for item in found],
     )
+
+
+def plain(error: ValidationError) -> list[Any]:
+    """What pydantic found, without its names of types; of a key that has two forms, of the one that fits better."""
+    found: dict[tuple[Any, ...], Any] = {}
+    for number, item in enumerate(error.errors(include_url=False)):
+        # Pydantic tells the forms apart by a part such as 'tuple[float, float]'.
+        place = next((place for place, part in enumerate(item["loc"]) if "[" in str(part)), None)
+        key = (number,) if place is None else item["loc"][:place]
+        if key not in found or len(item["loc"]) > len(found[key]["loc"]):
+            found[key] = item
+    return [{**item, "loc": tuple(part for part in item["loc"] if "[" not in str(part))} for item in found.values()]
 
 
 def _explain(item: Any, kind: type[BaseModel], lines: Lines) -> str:

@@ -18,6 +18,9 @@ from octavo.recipe.choices import OBSERVERS, TASKS, ObserverName, PassName, Task
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr", "gray"]
+# The input values of pixels 0 and 255; for all images that a model takes, or by the input's name.
+Scale = tuple[float, float]
+Scales = Scale | Mapping[str, Scale]
 # A path; or samples that Python code gives, arrays or an iterable: see `octavo.data.given`.
 Source = Path | str | Iterable[Any] | Callable[[], Iterable[Any]]
 
@@ -33,8 +36,9 @@ class Inputs:
         seed: Seed of the choice of images.
         signature: Which graph of a `.tflite` file with several signatures.
         size: Height and width of the images, where a `.tflite` file leaves them open.
-        scale: The input values of pixels 0 and 255. This field and the two below come from the model's sidecar where
-            they are None.
+        scale: The input values of pixels 0 and 255; of a model with several inputs, of all its images, or by the
+            input's name, as in ``{"image": (0, 255)}``. This field and the two below come from the model's sidecar
+            where they are None.
         interpolation: How images are resized.
         channels: Channel order.
         task: How outputs are scored. It comes from the model's sidecar, or from its outputs and the labels, if it is
@@ -63,9 +67,12 @@ class Inputs:
     size: tuple[int, int] | None = field(
         default=None, metadata={"help": "Height and width of the images, if the .tflite file leaves them open."}
     )
-    scale: tuple[float, float] | None = field(
+    scale: Scales | None = field(
         default=None,
-        metadata={"help": "The input values of pixels 0 and 255, as in 0,255; from the model's sidecar if it has one."},
+        metadata={
+            "help": "The input values of pixels 0 and 255, as in 0,255; of one of several inputs, by its name, as in "
+            "image=0,255 (repeatable). From the model's sidecar if it has one."
+        },
     )
     interpolation: Interpolation | None = field(
         default=None, metadata={"help": "How images are resized; by default from the model's sidecar."}
@@ -159,7 +166,7 @@ class InputFields(TypedDict, total=False):
     seed: int
     signature: str | None
     size: tuple[int, int] | None
-    scale: tuple[float, float] | None
+    scale: Scales | None
     interpolation: Interpolation | None
     channels: Channels | None
     task: TaskName | None
@@ -244,7 +251,9 @@ def _adapter(record: Any) -> Any:
 
 def _mistake(error: Any) -> str:
     """The first mistake, with the argument's name in backticks; the shell makes a flag of it."""
-    item = error.errors(include_url=False)[0]
+    from octavo.recipe.keyed import plain
+
+    item = plain(error)[0]
     name, *inner = (part for part in item["loc"])
     place = "".join(f" of '{part}'" if isinstance(part, str) else f", item {part + 1}" for part in inner)
     if item["type"] == "literal_error":

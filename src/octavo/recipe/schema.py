@@ -8,7 +8,7 @@ names the line of every key it does not know or cannot read. It also makes the r
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,7 +30,7 @@ from octavo.recipe.choices import (
     explained,
 )
 from octavo.recipe.keyed import Lines, Section, mistakes, parsed, text_of
-from octavo.recipe.options import Inputs, Quantization
+from octavo.recipe.options import Inputs, Quantization, Scales
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -59,7 +59,11 @@ class PreprocessRecipe(Section):
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field(
         "bicubic", description="Pillow's filter for resizing."
     )
-    scale: tuple[float, float] = Field((-1.0, 1.0), description="The input values of pixels 0 and 255.")
+    scale: Scales = Field(
+        (-1.0, 1.0),
+        description="The input values of pixels 0 and 255. Of a model of your own with several inputs, of all its "
+        "images, or by the input's name: `{image: [0, 255]}`.",
+    )
     channels: Literal["rgb", "bgr", "gray"] = Field("rgb", description="Channel order of the input.")
     window_step: int | None = Field(
         None,
@@ -70,8 +74,9 @@ class PreprocessRecipe(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> PreprocessRecipe:
-        if self.scale[0] >= self.scale[1]:
-            raise ValueError(f"the first number must be below the second, not {list(self.scale)}")
+        for low, high in self.scale.values() if isinstance(self.scale, Mapping) else (self.scale,):
+            if low >= high:
+                raise ValueError(f"the first number must be below the second, not {[low, high]}")
         return self
 
 
@@ -388,6 +393,8 @@ class Recipe(Section):
                 raise ValueError("model.signature chooses a graph of model.path, which is missing")
             if self.quantize.path is not None:
                 raise ValueError("quantize.path needs the float model that it was made from: set model.path")
+            if isinstance(self.preprocess.scale, Mapping):
+                raise ValueError("preprocess.scale names inputs of model.path, which is missing: set two numbers")
             return self
         unused = [f"model.{name}" for name in ModelRecipe.model_fields if name in given - {"path", "signature"}]
         unused += ["train"] if "train" in self.model_fields_set else []

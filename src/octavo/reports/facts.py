@@ -16,7 +16,7 @@ from octavo.base.border import border, parse_yaml
 from octavo.base.errors import OctavoError
 from octavo.base.provenance import Provenance
 from octavo.base.stats import Interval
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.data.summary import DataSummary
 from octavo.deployment.measured import Deployment
 from octavo.quantization.proof import Proof
@@ -128,7 +128,7 @@ class Facts(Part):
         return None if before is None or after is None else (before, after)
 
     @property
-    def preprocess(self) -> Preprocess | None:
+    def preprocess(self) -> Preprocessing:
         """From an image to the model's input; None for a model that takes no image."""
         return Preprocess.from_recipe(self.recipe.preprocess) if self.model is None else self.model.preprocess
 

@@ -13,6 +13,7 @@ from octavo.analysis.distributions import Activation, Weight
 from octavo.analysis.evaluation import ClassScore, ClassTable
 from octavo.base.affine import QParams
 from octavo.base.units import milliseconds
+from octavo.data.preprocess import Preprocess
 from octavo.reports import deployment
 from octavo.reports.facts import Facts, gap_of, score_of
 from octavo.reports.finding import Finding, Tone, Topic
@@ -468,7 +469,7 @@ def _recommendations(facts: Facts) -> Iterator[Finding]:
     yield from deployment.recommended(facts)
     preprocess = facts.preprocess
     scale, zero = proof.input.scale, proof.input.zero_point
-    if preprocess is not None:
+    if isinstance(preprocess, Preprocess):
         codes = ""
         if scale is not None and zero is not None:
             ends = QParams(np.array([scale]), np.array([zero])).quantize(np.array(preprocess.scale)).tolist()

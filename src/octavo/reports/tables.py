@@ -10,6 +10,7 @@ from pathlib import Path
 from octavo.analysis.answers import LEAST_SQNR
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.base.units import milliseconds
+from octavo.data.preprocess import Preprocess
 from octavo.deployment.targets.survey import MEASURED, YES_OR_NO
 from octavo.deployment.targets.target import Answer
 from octavo.quantization.proof import Port
@@ -238,6 +239,18 @@ def preprocessing(facts: Facts) -> str:
     chosen = facts.preprocess
     if chosen is None:
         return "none: the samples are the model's inputs"
+    if not isinstance(chosen, Preprocess):
+        return "; ".join(f"'{name}': {_image(one)}" for name, one in chosen.items())
+    return _image(chosen)
+
+
+def _image(chosen: Preprocess) -> str:
+    """How an image becomes an input, in words.
+
+    Example:
+        >>> _image(Preprocess((8, 8)))
+        'bicubic resize to 8 × 8, pixels scaled to [−1, 1], rgb order'
+    """
     (height, width), (low, high) = chosen.size, (number(value) for value in chosen.scale)
     return (
         f"{chosen.interpolation} resize to {height} × {width}, pixels scaled to [{low}, {high}], "

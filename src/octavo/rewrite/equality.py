@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import ProofError
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.runtime.litert import Kernels, Model, Port, inputs_of
 from octavo.tflite.graph import Graph
 
@@ -102,7 +102,7 @@ def samples(ports: Sequence[Port], count: int, seed: int = 0) -> list[tuple[Arra
     return [tuple(one(port) for port in ports) for _ in range(count)]
 
 
-def prove(before: Graph, after: Graph, preprocess: Preprocess | None, name: str, images: int = 8) -> None:
+def prove(before: Graph, after: Graph, preprocess: Preprocessing, name: str, images: int = 8) -> None:
     """Runs two models on synthetic inputs, on every kernel family, and requires bit-equal outputs.
 
     The outputs of models that take an image are dequantized first. A uint8 value and its int8 code represent the same
@@ -111,8 +111,8 @@ def prove(before: Graph, after: Graph, preprocess: Preprocess | None, name: str,
     Args:
         before: The original model.
         after: The rewritten model.
-        preprocess: The preprocessing of both models. None if they do not take one image; then their raw inputs, and all
-            of their raw outputs, are the same.
+        preprocess: The preprocessing of both models. Of models that do not take one image, their raw inputs, and all of
+            their raw outputs, are the same.
         name: The name of the rewritten model in error messages.
         images: The number of inputs.
 
@@ -120,12 +120,12 @@ def prove(before: Graph, after: Graph, preprocess: Preprocess | None, name: str,
         ProofError: The outputs differ.
     """
     for family in get_args(Kernels):
-        if preprocess is None:
-            raw = samples(inputs_of(before), images)
-            wanted, found = (_raw(one, raw, family) for one in (before, after))
-        else:
+        if isinstance(preprocess, Preprocess):
             inputs = preprocess.normalize(pictures(preprocess.shape, images))
             wanted, found = (Model(one, family, workers=1).predict(inputs) for one in (before, after))
+        else:
+            raw = samples(inputs_of(before), images)
+            wanted, found = (_raw(one, raw, family) for one in (before, after))
         if not np.array_equal(wanted, found):
             raise ProofError(f"The outputs of {name} differ from its model's on the {family} kernels.")
 

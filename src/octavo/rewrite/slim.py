@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import ModelError, ProofError
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.rewrite import equality
 from octavo.rewrite import strip as strips
 from octavo.rewrite.equality import Equality, Raw
@@ -54,14 +54,14 @@ class Slim:
     """
 
     graph: Graph
-    preprocess: Preprocess | None
+    preprocess: Preprocessing
     steps: list[Step]
     not_fused: tuple[str, ...]
 
 
 def slim(
     graph: Graph,
-    preprocess: Preprocess | None,
+    preprocess: Preprocessing,
     images: Raw,
     *,
     pixels: Pixels | None = None,
@@ -98,7 +98,7 @@ def slim(
             steps.append(Step("fuse", f"fused into other ops: {kinds}", True, same, loose))
             at = found.graph
     if pixels is not None:
-        if preprocess is None:
+        if not isinstance(preprocess, Preprocess):
             raise ModelError(
                 f"{graph.name} does not take one image: its input cannot be pixels.", "Leave out `pixels`."
             )
@@ -141,9 +141,11 @@ def _pixels(
     return bytes_in, made.preprocess, [*steps, Step("uint8", "one QUANTIZE op converts uint8 to int8", True, same)]
 
 
-def _encoded(graph: Graph, preprocess: Preprocess | None, images: Raw) -> Raw:
+def _encoded(graph: Graph, preprocess: Preprocessing, images: Raw) -> Raw:
     """The raw inputs of the model. Images are in the model's channel order already."""
-    return images if preprocess is None else encoded(inputs_of(graph)[0], preprocess, np.asarray(images))
+    if not isinstance(preprocess, Preprocess):
+        return images
+    return encoded(inputs_of(graph)[0], preprocess, np.asarray(images))
 
 
 def encoded(port: Port, preprocess: Preprocess, images: Array) -> Array:

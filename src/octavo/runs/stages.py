@@ -35,7 +35,7 @@ from octavo.base.provenance import Provenance, versions
 from octavo.data.dataset import ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.data.split import Splits, calibration, check_trainable, draw
 from octavo.data.summary import DataSummary, SplitSummary
 from octavo.deployment import measure
@@ -368,7 +368,7 @@ class _Run:
         return found
 
     @property
-    def preprocess(self) -> Preprocess | None:
+    def preprocess(self) -> Preprocessing:
         """From a sample to the input of every model; None where samples are not images."""
         return self.known.preprocess
 

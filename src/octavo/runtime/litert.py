@@ -101,6 +101,16 @@ class Port:
         return self.argument or re.sub(r"^serving_default_|:\d+$", "", self.name)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What it may be called: as the signature, the tensor, or people say it."""
+        return tuple(name for name in (self.argument, self.name, self.label) if name is not None)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether its shape is that of images, ``(N, height, width, 1 or 3)``."""
+        return len(self.shape) == 4 and self.shape[3] in (1, 3)
+
+    @property
     def real(self) -> Port:
         """The same port of a float model, before any encoding."""
         return self if self.qparams is None else replace(self, dtype="float32", qparams=None)

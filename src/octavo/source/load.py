@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from octavo.base.errors import ModelError
 from octavo.base.progress import Progress
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.data.windows import Windows
 from octavo.recipe.choices import TaskName
-from octavo.recipe.options import Channels, Inputs
+from octavo.recipe.options import Channels, Inputs, Scale, Scales
 from octavo.rewrite.canonical.signature import choose
 from octavo.rewrite.canonical.sizes import Size, Sizes
-from octavo.runtime.litert import Kernels
+from octavo.runtime.litert import Kernels, Port, inputs_of
 from octavo.source import exported, sidecar
 from octavo.source.forms import formed
 from octavo.source.notes import Notes, notes_of
 from octavo.source.sidecar import Sidecar
 from octavo.source.tried import Use, try_out
-from octavo.tflite.graph import Graph, Tensor, read_bytes
+from octavo.tflite.graph import Graph, read_bytes
 
 # The scale of a model that takes unscaled pixels.
 _PIXELS = (0.0, 255.0)
@@ -146,76 +146,139 @@ def takes_an_image(graph: Graph) -> bool:
     return len(graph.inputs) == 1 and graph.tensors[graph.inputs[0]].is_image
 
 
+def images_of(graph: Graph) -> tuple[Port, ...]:
+    """The inputs that are images, of shape (N, height, width, 1 or 3)."""
+    return tuple(port for port in inputs_of(graph) if port.is_image)
+
+
+def unscaled(model: Loaded, inputs: Inputs | None = None) -> tuple[Port, ...]:
+    """The inputs that are images whose scale nothing says: no option, sidecar, or TFLite metadata, nor the input."""
+    given = None if inputs is None else inputs.scale
+    return tuple(
+        port
+        for port in images_of(model.graph)
+        if _of(port, given) is None
+        and _stored(model, port) is None
+        and _noted(model) is None
+        and not _takes_pixels(port)
+    )
+
+
 def scale_is_known(model: Loaded, inputs: Inputs | None = None) -> bool:
     """Whether the scale of pixels is given by an option, the sidecar, the TFLite metadata, or the input itself.
 
-    True too for a model that does not take one image, since its data are used as they are.
+    True too for a model that takes no images, since its data are used as they are.
     """
-    if not takes_an_image(model.graph):
-        return True
-    stored = model.sidecar is not None and model.sidecar.preprocess is not None
-    given = inputs is not None and inputs.scale is not None
-    return given or stored or model.notes.scale is not None or _takes_pixels(model.graph.tensors[model.graph.inputs[0]])
+    return not unscaled(model, inputs)
 
 
-def _takes_pixels(entry: Tensor) -> bool:
+def _of(port: Port, scale: Scales | None) -> Scale | None:
+    """The scale that a caller gives for an input."""
+    if scale is None or not isinstance(scale, Mapping):
+        return scale
+    return next((scale[name] for name in port.names if name in scale), None)
+
+
+def _stored(model: Loaded, port: Port) -> Preprocess | None:
+    """The preprocessing of an input in the model's sidecar."""
+    found = None if model.sidecar is None else model.sidecar.preprocess
+    if found is None or isinstance(found, Preprocess):
+        return found if takes_an_image(model.graph) else None
+    return next((found[name] for name in port.names if name in found), None)
+
+
+def _noted(model: Loaded) -> Scale | None:
+    """The scale in the TFLite metadata, which Octavo reads of models with one input only."""
+    return model.notes.scale if takes_an_image(model.graph) else None
+
+
+def _takes_pixels(port: Port) -> bool:
     """Whether an input takes the unscaled pixels of an image."""
-    params = entry.qparams
-    if entry.dtype in ("int16", "int32", "int64"):
+    params = port.qparams
+    if port.dtype in ("int16", "int32", "int64"):
         return params is None
-    if entry.dtype != "uint8":
+    if port.dtype != "uint8":
         return False
     return params is None or (float(params.scale[0]) == 1.0 and int(params.zero_point[0]) == -128)
 
 
-def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progress | None = None) -> Preprocess | None:
+def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progress | None = None) -> Preprocessing:
     """The preprocessing of a model's images.
 
-    Options in `inputs` come first, then the sidecar, then the file's TFLite metadata, then a default. Unless `scale` is
-    given or the model takes unscaled pixels, a scale that is not from a sidecar is reported to `progress`.
-    `octavo.analysis.scale_choice` chooses the scale by images where it is not known.
+    Options in `inputs` come first, then the sidecar, then the file's TFLite metadata, then a default. Of a model with
+    one input, a scale that is not from a sidecar is reported to `progress`, unless `scale` is given or the model takes
+    unscaled pixels. `octavo.analysis.scale_choice` chooses the scale by images where it is not known.
 
     Returns:
-        The preprocessing. None for a model that does not take one image: its data are arrays, used unchanged.
+        The preprocessing. Of a model with several inputs, that of each image, by the input's name. None for a model
+        that takes no images: its data are arrays, used unchanged.
 
     Raises:
-        ModelError: Image options were given for a model that does not take one image, or another scale was given for a
-            model that takes unscaled pixels.
+        ModelError: Options were given for images that the model does not take, or another scale was given for an
+            input that takes unscaled pixels.
     """
     wanted = inputs or Inputs()
-    given = {
-        name: value for name in ("scale", "interpolation", "channels") if (value := getattr(wanted, name)) is not None
-    }
-    if not takes_an_image(model.graph):
-        if given:
-            raise ModelError(
-                f"{model.graph.name} does not take one image, of shape (1, height, width, 1 or 3), so its data are "
-                "used as they are, without preprocessing.",
-                f"Leave out {' and '.join(f'`{name}`' for name in given)}.",
-            )
-        return None
-    entry = model.graph.tensors[model.graph.inputs[0]]
-    if entry.dtype == "uint8" and entry.qparams is None and wanted.scale not in (None, _PIXELS):
+    ports = images_of(model.graph)
+    _check_options(model.graph, ports, wanted)
+    made = {port.label: _preprocess(model, port, wanted, progress) for port in ports}
+    return made[ports[0].label] if takes_an_image(model.graph) else made or None
+
+
+def known_preprocess_for(model: Loaded, inputs: Inputs) -> Preprocessing:
+    """Like `preprocess_for`, without the images of which nothing says the scale."""
+    guessed = {port.label for port in unscaled(model, inputs)}
+    found = preprocess_for(model, inputs)
+    if found is None or isinstance(found, Preprocess):
+        return None if guessed else found
+    return {name: one for name, one in found.items() if name not in guessed} or None
+
+
+def _check_options(graph: Graph, ports: Sequence[Port], wanted: Inputs) -> None:
+    """Refuses options of images that the model does not take."""
+    given = [name for name in ("scale", "interpolation", "channels") if getattr(wanted, name) is not None]
+    if given and not ports:
         raise ModelError(
-            f"{model.graph.name} takes unscaled pixels (uint8, 0 to 255), and `scale` is {wanted.scale}.",
+            f"{graph.name} takes no images, of shape (1, height, width, 1 or 3), so its data are used as they are, "
+            "without preprocessing.",
+            f"Leave out {' and '.join(f'`{name}`' for name in given)}.",
+        )
+    named = wanted.scale if isinstance(wanted.scale, Mapping) else {}
+    if unknown := [name for name in named if not any(name in port.names for port in ports)]:
+        raise ModelError(
+            f"`scale` names the input '{unknown[0]}', but the images that {graph.name} takes are "
+            f"{', '.join(repr(port.label) for port in ports)}.",
+        )
+
+
+def _preprocess(model: Loaded, port: Port, wanted: Inputs, progress: Progress | None) -> Preprocess:
+    """The preprocessing of one input, as `preprocess_for` has it."""
+    scale, alone = _of(port, wanted.scale), takes_an_image(model.graph)
+    if port.dtype == "uint8" and port.qparams is None and scale not in (None, _PIXELS):
+        which = "" if alone else f" for '{port.label}'"
+        raise ModelError(
+            f"{model.graph.name} takes unscaled pixels (uint8, 0 to 255){which}, and `scale` is {scale}.",
             "Leave out `scale`: the network scales pixels itself.",
         )
-    base = model.sidecar.preprocess if model.sidecar is not None else None
+    base = _stored(model, port)
     if base is None:
-        channels: Channels = "gray" if entry.shape[3] == 1 else "rgb"
-        base = Preprocess((entry.shape[1], entry.shape[2]), channels=channels)
+        channels: Channels = "gray" if port.shape[3] == 1 else "rgb"
+        base = Preprocess((port.shape[1], port.shape[2]), channels=channels)
         source, doubt = "The model has no sidecar", "This is a guess: set `scale` to what it was trained with."
-        if by_itself := _takes_pixels(entry):
+        if by_itself := _takes_pixels(port):
             base = replace(base, scale=_PIXELS)
-        elif (noted := model.notes.scale) is not None:
+        elif (noted := _noted(model)) is not None:
             base = replace(base, scale=noted)
             source, doubt = "From the file's TFLite metadata", "Set `scale` if it was trained otherwise."
-        if not by_itself and wanted.scale is None and progress is not None:
+        if alone and not by_itself and scale is None and progress is not None:
             progress.say(
                 f"{source}: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with {base.interpolation} "
                 f"resizing. {doubt}"
             )
-    return Preprocess.from_json(base.to_json() | given)
+    given = {"scale": scale, "interpolation": wanted.interpolation, "channels": wanted.channels}
+    if not alone and (wanted.channels == "gray") != (base.channels == "gray"):
+        # Of several inputs, those that have another number of channels keep theirs.
+        del given["channels"]
+    return Preprocess.from_json(base.to_json() | {name: value for name, value in given.items() if value is not None})
 
 
 def task_of(loaded: Loaded) -> TaskName | None:

@@ -14,8 +14,7 @@ from pydantic import BeforeValidator
 from octavo.base.artefact import Artefact
 from octavo.base.files import sha256
 from octavo.base.progress import Advance, Progress
-from octavo.data.preprocess import Preprocess
-from octavo.source.sidecar import stored_preprocess
+from octavo.data.preprocess import Preprocessing, stored_preprocessing
 
 
 def content_hash(path: Path) -> str:
@@ -38,17 +37,18 @@ class OwnModel(Artefact):
         sha256: The SHA-256 of the file; of a folder, that of its files and their names.
         bytes: The size of all its files.
         notes: What was assumed about it, or changed without changing what it computes, one sentence each.
-        preprocess: The preprocessing of an image. None for a model that does not take one image.
+        preprocess: As in the model's sidecar.
     """
 
     file = "model.json"
     what = "the record of the model that a run started from"
+    version = 2
 
     name: str
     sha256: str
     bytes: int
     notes: list[str]
-    preprocess: Annotated[Preprocess | None, BeforeValidator(stored_preprocess)]
+    preprocess: Annotated[Preprocessing, BeforeValidator(stored_preprocessing)]
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ class Noted:
             yield advance
 
 
-def record_of(path: Path, notes: list[str], preprocess: Preprocess | None) -> OwnModel:
+def record_of(path: Path, notes: list[str], preprocess: Preprocessing) -> OwnModel:
     """What is recorded of a model.
 
     Args:
         path: The file, or the folder of a SavedModel.
         notes: What was assumed about it, or changed.
-        preprocess: The preprocessing of an image. None for a model that does not take one image.
+        preprocess: As in the model's sidecar.
     """
     return OwnModel(
         name=path.resolve().name,

@@ -27,7 +27,7 @@ from pydantic import BeforeValidator
 from octavo.base.artefact import Artefact
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.files import check_file, replacing, sha256
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocess, Preprocessing, preprocessing_to_json, stored_preprocessing
 from octavo.data.windows import Windows
 from octavo.recipe.choices import TaskName
 
@@ -39,14 +39,15 @@ class Sidecar:
     """The preprocessing and class names of a model.
 
     Args:
-        preprocess: The preprocessing of an image. None for a model that does not take one image.
+        preprocess: The preprocessing of an image; of a model with several inputs, that of each image, by the input's
+            name. None for a model that takes no images.
         classes: Class names in the order of the outputs. Empty if they are not known.
         task: How the outputs are scored. None if it is not known.
         windows: How recordings that are longer than the input are cut. None for a model that takes no recordings.
         output: The output that is scored, of a model with several. None for the first.
     """
 
-    preprocess: Preprocess | None
+    preprocess: Preprocessing
     classes: tuple[str, ...] = ()
     task: TaskName | None = None
     windows: Windows | None = None
@@ -59,7 +60,7 @@ class Sidecar:
         Raises:
             ModelError: The model does not take one image.
         """
-        if self.preprocess is None:
+        if not isinstance(self.preprocess, Preprocess):
             raise ModelError("The model does not take one image. A model whose one input is an image was expected.")
         return self.preprocess
 
@@ -67,7 +68,7 @@ class Sidecar:
         """A JSON value that `from_json` turns back into an equal object."""
         return {
             "classes": list(self.classes),
-            "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
+            "preprocess": preprocessing_to_json(self.preprocess),
             "task": self.task,
             "windows": None if self.windows is None else self.windows.to_json(),
             "output": self.output,
@@ -77,7 +78,7 @@ class Sidecar:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
         return cls(
-            stored_preprocess(value["preprocess"]),
+            stored_preprocessing(value["preprocess"]),
             tuple(str(name) for name in value["classes"]),
             value.get("task"),
             _stored_windows(value.get("windows")),
@@ -100,11 +101,6 @@ class Sidecar:
         self.record(model).write(path_of(model))
 
 
-def stored_preprocess(value: Any) -> Preprocess | None:
-    """Parses the preprocessing. All fields are required: a default could differ from the training of the model."""
-    return value if value is None or isinstance(value, Preprocess) else Preprocess.from_json(value)
-
-
 def _stored_windows(value: Any) -> Windows | None:
     return value if value is None or isinstance(value, Windows) else Windows.from_json(value)
 
@@ -115,7 +111,8 @@ class SidecarRecord(Artefact):
     Args:
         sha256: The SHA-256 of the model file.
         classes: Class names in the order of the outputs. Empty if they are not known.
-        preprocess: The preprocessing of an image. None for a model that does not take one image.
+        preprocess: The preprocessing of an image; of a model with several inputs, that of each image, by the input's
+            name. None for a model that takes no images.
         task: How the outputs are scored. None if it is not known.
         windows: How recordings that are longer than the input are cut. None for a model that takes no recordings.
         output: The output that is scored, of a model with several. None for the first.
@@ -123,12 +120,12 @@ class SidecarRecord(Artefact):
 
     file = ".json"
     what = "a model's sidecar"
-    version = 3
+    version = 4
     remedy = "Delete it and set `scale`, `interpolation` and `channels` instead, or write the model again."
 
     sha256: str
     classes: tuple[str, ...]
-    preprocess: Annotated[Preprocess | None, BeforeValidator(stored_preprocess)]
+    preprocess: Annotated[Preprocessing, BeforeValidator(stored_preprocessing)]
     task: TaskName | None = None
     windows: Annotated[Windows | None, BeforeValidator(_stored_windows)] = None
     output: str | None = None

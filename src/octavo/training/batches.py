@@ -13,7 +13,7 @@ from octavo.base.errors import RecipeError
 from octavo.data.columns import Columns
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.recipe.schema import AugmentRecipe
 from octavo.runtime.litert import Port
 from octavo.training.augment import Augment
@@ -83,7 +83,7 @@ class Arrays:
         return values
 
 
-def samples_of(images: ImageSet, preprocess: Preprocess | None, ports: Sequence[Port]) -> Samples:
+def samples_of(images: ImageSet, preprocess: Preprocessing, ports: Sequence[Port]) -> Samples:
     """The samples of a set for training.
 
     Args:
@@ -94,7 +94,7 @@ def samples_of(images: ImageSet, preprocess: Preprocess | None, ports: Sequence[
     Raises:
         DataError: The samples do not have the shapes and types that the inputs want.
     """
-    if preprocess is not None and _are_pixels(images):
+    if isinstance(preprocess, Preprocess) and _are_pixels(images):
         return Pixels(images, preprocess)
     return Arrays(Feed(images, preprocess, ports))
 

@@ -24,7 +24,7 @@ from octavo.base.errors import DataError, ModelError, RecipeError
 from octavo.base.optimizer import keep_weights
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocessing
 from octavo.recipe.schema import AugmentRecipe, QatRecipe
 from octavo.runtime.litert import inputs_of, outputs_of
 from octavo.tflite.graph import WHOLE
@@ -50,7 +50,7 @@ def fit(
     model: GraphModel,
     train: ImageSet,
     validation: ImageSet | None,
-    preprocess: Preprocess | None,
+    preprocess: Preprocessing,
     recipe: QatRecipe,
     seed: int,
     workdir: Path,
@@ -166,7 +166,7 @@ class _Judge:
         model: GraphModel,
         task: Task,
         validation: ImageSet,
-        preprocess: Preprocess | None,
+        preprocess: Preprocessing,
         batch: int,
         labelled: bool,
     ) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from octavo.base.errors import DataError, ModelError
 from octavo.data.dataset import OctavoWarning
-from octavo.data.preprocess import Preprocess
+from octavo.data.preprocess import Preprocessing
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import survey
 from octavo.quantization.precision import Precision
@@ -128,7 +128,7 @@ class QuantModel(RoundedModel):
         return [np.concatenate(parts)[:limit] for parts in zip(*batches, strict=True)]
 
     def to_int8(
-        self, path: Path | str, preprocess: Preprocess | None = None, classes: Sequence[str] | None = None
+        self, path: Path | str, preprocess: Preprocessing = None, classes: Sequence[str] | None = None
     ) -> Proof:
         """Writes the model as full-integer int8, reads it back and proves that it holds the trained integers.
 
@@ -150,7 +150,7 @@ class QuantModel(RoundedModel):
         write_model(Path(path), made.quantized.content, self._known(preprocess, classes))
         return made.proof
 
-    def _known(self, preprocess: Preprocess | None, classes: Sequence[str] | None) -> Sidecar | None:
+    def _known(self, preprocess: Preprocessing, classes: Sequence[str] | None) -> Sidecar | None:
         known = self._sidecar or Sidecar(None)
         names = known.classes if classes is None else tuple(classes)
         made = Sidecar(preprocess or known.preprocess, names, known.task, known.windows, known.output)

@@ -40,6 +40,7 @@ def slim(
 ) -> None:
     """Write the same model in fewer bytes, and prove that its outputs are the same on every kernel family."""
     from octavo.api.slim import slim as write_slim
+    from octavo.data.preprocess import described
 
     made = write_slim(
         model,
@@ -67,7 +68,7 @@ def slim(
         say(f"kept    {len(made.not_fused) - 5} more like these; --json lists them")
     say(f"proof   on {made.images}")
     if made.preprocess is not None:
-        say(f"input   {made.preprocess.describe()}")
+        say(f"input   {described(made.preprocess)}")
     say(f"size    {made.before:,} -> {len(made.content):,} bytes")
     say(f"wrote   {made.path} and its sidecar")
 
