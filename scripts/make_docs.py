@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from graphlib import TopologicalSorter
 from importlib import resources
 from pathlib import Path
@@ -191,7 +192,7 @@ def _value(hint: Any, shown: list[type]) -> str:
     if origin is tuple:
         count = "list of" if inner[-1] is ... else f"{len(inner)} ×"
         return f"{count} {_value(inner[0], shown)}"
-    if origin is dict:
+    if origin in (dict, Mapping):
         return f"{_value(inner[1], shown)} by name" if inner[1] is not Any else "object"
     if origin is Literal:
         return " or ".join(f"`{item}`" for item in inner)

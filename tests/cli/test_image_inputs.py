@@ -1,4 +1,4 @@
-"""Models of several inputs of which some are images: pictures are resized and scaled, the other arrays are as they are."""
+"""Models of several inputs of which some are images: pictures are resized and scaled, other arrays are as they are."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_the_commands_read_the_sidecar_and_agree_with_arrays_scaled_by_hand(fold
     assert done.returncode == 0 and "same class as XNNPACK on 16 of 16 images, right on 16" in done.stdout, done.stderr
     for call in (
         ("sensitivity", folder / "float.tflite", "--calibration", "20"),
-        ("calibrate", folder / "float.tflite", "--sizes", "8,16", "--repeats", "1"),
+        ("calibrate", folder / "float.tflite", "--sizes", "8,16", "--draws", "1"),
     ):
         done = octavo(*call, "--data", data, "--scale", "0,1")
         assert done.returncode == 0, done.stderr

@@ -40,6 +40,7 @@ from octavo.source.load import (
     scale_is_known,
     takes_an_image,
     task_of,
+    unscaled,
     windows_of,
 )
 from octavo.source.own_model import OwnModel
@@ -218,6 +219,11 @@ def _belongs(loaded: Loaded, inputs: Inputs, measured: TaskName | None, progress
         # Without names they are numbers, as everywhere.
         classes = tuple(map(str, range(_count(graph, task, place))))
     named = classes if task in (*NAMED, "detection") else ()
+    for port in unscaled(loaded, inputs):
+        progress.say(
+            f"Nothing says how pixels of '{port.label}' are scaled, so `predict.py` takes its numbers as they are. "
+            f"`scale={port.label}=0,255` would say it."
+        )
     return Sidecar(known_preprocess_for(loaded, inputs), named, task, windows_of(loaded), output)
 
 

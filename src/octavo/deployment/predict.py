@@ -315,7 +315,8 @@ class Arrays:
                 if name in self.images and not file.endswith((".npy", ".npz")):
                     found[name] = _pixels(Path(file))
                 else:
-                    found |= {name: array for array in self._load(Path(file)).values()}
+                    for array in self._load(Path(file)).values():
+                        found[name] = array
         else:
             found = self._load(path)
         if len(self.ports) == len(found) == 1:
