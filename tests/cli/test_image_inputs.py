@@ -20,6 +20,8 @@ from octavo.base.errors import DataError, ModelError, OctavoError
 from octavo.data.columns import Columns
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
+from octavo.deployment.targets.litert import LiteRT
+from octavo.recipe.schema import QatRecipe
 from octavo.runtime.litert import Model, inputs_of
 from octavo.source import sidecar
 from octavo.source.load import load_model, preprocess_for
@@ -131,8 +133,14 @@ def test_the_commands_read_the_sidecar_and_agree_with_arrays_scaled_by_hand(fold
         assert found.returncode == wanted.returncode == 0, found.stderr + wanted.stderr
         assert _same(json.loads(found.stdout)) == _same(json.loads(wanted.stdout)), call[0]
     assert package.evaluate(made, data).score().value == 1
-    done = octavo("targets", made, "--data", data)
-    assert done.returncode == 0 and "same class as XNNPACK on 16 of 16 images, right on 16" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_the_other_commands_take_pictures_too(folder: Path) -> None:
+    made, data = folder / "int8.tflite", folder / "pictures.npz"
+    package.quantize(folder / "float.tflite", data, made, images=40, scale=(0, 1))
+    survey = package.targets(made, data, targets=[LiteRT("reference")])
+    assert survey[0].runs.about == "same class as XNNPACK on 16 of 16 images, right on 16"
     for call in (
         ("sensitivity", folder / "float.tflite", "--calibration", "20"),
         ("calibrate", folder / "float.tflite", "--sizes", "8,16", "--draws", "1"),
@@ -301,3 +309,14 @@ def test_a_run_from_such_a_model(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert stored(folder / "run" / "int8.tflite") == WANTED
     assert "image&#39;: bicubic resize to 8 × 8" in (folder / "run" / "report.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_training_gives_the_bytes_of_arrays_scaled_by_hand(folder: Path) -> None:
+    recipe = QatRecipe(epochs=1, learning_rate=1e-4, batch=8)
+    options: dict[str, Any] = {"pictures": {"scale": {"image": (0, 1)}}, "scaled": {}}
+    for name, more in options.items():
+        out = folder / f"{name}.tflite"
+        package.qat(folder / "float.tflite", folder / f"{name}.npz", out, recipe=recipe, images=20, **more)
+    assert (folder / "pictures.tflite").read_bytes() == (folder / "scaled.tflite").read_bytes()
+    assert stored(folder / "pictures.tflite") == WANTED and stored(folder / "scaled.tflite") is None

@@ -222,7 +222,7 @@ def _belongs(loaded: Loaded, inputs: Inputs, measured: TaskName | None, progress
     for port in unscaled(loaded, inputs):
         progress.say(
             f"Nothing says how pixels of '{port.label}' are scaled, so `predict.py` takes its numbers as they are. "
-            f"`scale={port.label}=0,255` would say it."
+            f"Set `scale` to say it, such as {port.label}=0,255."
         )
     return Sidecar(known_preprocess_for(loaded, inputs), named, task, windows_of(loaded), output)
 
