@@ -331,7 +331,7 @@ Where a function takes `data`, it takes a path, or the samples themselves:
 | `data` | what it is |
 |---|---|
 | `x` | a NumPy array `(N, ...)`, or what NumPy makes one of |
-| `{"image": x1, "speed": x2}` | one array per input of the model, under the input's name |
+| `{"image": x1, "speed": x2}` | one array per input of the model, under the input's name, uint8 pictures for an image |
 | `(x, y)` | one of these and the labels: classes `(N,)`, one-hot rows, or what else the [task](tasks.md) has |
 | a list, a generator, a function that makes one | samples: arrays, dicts of arrays, or `(x, y)` of these and a label |
 | a `tf.data.Dataset`, a Keras `PyDataset`, a torch `DataLoader` | the same; TensorFlow is not imported for it |

@@ -234,6 +234,9 @@ def test_options_of_images_go_to_the_inputs_that_they_fit(tmp_path: Path) -> Non
         "left": Preprocess((8, 8), "nearest", (0, 1), "bgr"),
         "right": Preprocess((4, 4), "nearest", (0, 1), "gray"),
     }
+    (tmp_path / "float.tflite").write_bytes(network((0, 1)))
+    with pytest.raises(ModelError, match=r"no image that .* takes has as many channels"):
+        preprocess_for(load_model(tmp_path / "float.tflite"), package.Inputs(channels="gray"))
     vectors = File()
     a, b, c = (vectors.tensor(name, (1, 3)) for name in "abc")
     vectors.op("ADD", [a, b], [c], "Add")

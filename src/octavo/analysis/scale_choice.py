@@ -291,6 +291,7 @@ def _rescaled(graph: Graph, port: Port) -> Scale | None:
 
 
 def _rescales(graph: Graph, entry: int) -> bool:
+    """Whether the only op that reads a tensor does so."""
     readers = [op for op in graph.ops if entry in op.inputs]
     if len(readers) != 1 or readers[0].kind not in ("MUL", "DIV"):
         return False

@@ -101,9 +101,8 @@ class Feed(Sequence[Inputs]):
         if values.dtype == np.uint8 and port.is_image and not whole:
             raise DataError(
                 f"The data hold pictures for the input '{port.label}', and nothing says how their pixels are scaled.",
-                f"Set `scale` to the input values of pixels 0 and 255 in the model's training, such as "
-                f"{port.label}=0,255 (in Python, {{'{port.label}': (0, 255)}}), or give float arrays in the form of the "
-                "input.",
+                "Set `scale` to the input values of pixels 0 and 255 in the model's training, such as "
+                f"{port.label}=0,255 (in Python, {{'{port.label}': (0, 255)}}), or give float arrays.",
             )
         if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
             raise DataError(

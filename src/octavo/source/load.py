@@ -221,6 +221,11 @@ def preprocess_for(model: Loaded, inputs: Inputs | None = None, progress: Progre
     ports = images_of(model.graph)
     _check_options(model.graph, ports, wanted)
     made = {port.label: _preprocess(model, port, wanted, progress) for port in ports}
+    if wanted.channels is not None and made and not any(one.channels == wanted.channels for one in made.values()):
+        raise ModelError(
+            f"`channels` is {wanted.channels}, and no image that {model.graph.name} takes has as many channels.",
+            "Leave out `channels`.",
+        )
     return made[ports[0].label] if takes_an_image(model.graph) else made or None
 
 
