@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(item, pytest.DoctestItem) and item.name in SLOW:
             item.add_marker(pytest.mark.slow)
         if isinstance(item, pytest.DoctestItem) and item.name in SWEEPS and no_optuna:
-            item.add_marker(pytest.mark.skip(reason="Optuna is not installed: pip install -e '.[distributed]'"))
+            item.add_marker(pytest.mark.skip(reason="Optuna is not installed: pip install -e '.[sweeps]'"))
 
 
 @pytest.fixture(scope="session", autouse=True)

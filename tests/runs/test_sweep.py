@@ -31,7 +31,7 @@ from octavo.runs.sweep import prepare
 from octavo.runs.trials import Trials, quiet_optuna
 from octavo.training.history import Watch
 
-optuna = pytest.importorskip("optuna", reason="Optuna is not installed: pip install -e '.[distributed]'")
+optuna = pytest.importorskip("optuna", reason="Optuna is not installed: pip install -e '.[sweeps]'")
 QUICK = ["data.validation=30", "deployment.seconds=0.05", "deployment.targets=false", "calibrate.images=30"]
 GRID = ["quantize.observer=minmax,mse"]
 
@@ -348,7 +348,7 @@ def test_a_password_is_kept_nowhere(tmp_path: Path) -> None:
 def test_without_optuna_one_message_says_what_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     said = refused(shell("sweep", "digits", "--set", "seed=0,1", cwd=tmp_path))
-    assert "This needs optuna, for sweeps" in said and "pip install -e '.[distributed]'" in said
+    assert "This needs optuna, for sweeps" in said and "pip install -e '.[sweeps]'" in said
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,11 +15,13 @@ from octavo.analysis.tasks.choose import task_for
 from octavo.analysis.tasks.single_label import SingleLabelScores
 from octavo.analysis.tasks.task import Run, Scores, Task
 from octavo.base.errors import DataError, OctavoError
+from octavo.base.progress import Advance
 from octavo.base.stats import CONFIDENCE, Interval, items_needed, wider_needed
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
+from octavo.data.pass_over import pass_over
 from octavo.data.preprocess import Preprocessing
-from octavo.runtime.litert import KERNEL_NAMES, Kernels, Model
+from octavo.runtime.litert import KERNEL_NAMES, Kernels, Model, inputs_of
 from octavo.tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -32,7 +35,7 @@ def evaluate(
     progress: Callable[[int], None] = lambda done: None,
     task: Task | None = None,
 ) -> Scores:
-    """Runs a model over samples on all cores, and scores its answers.
+    """Runs a model over samples, and scores its answers.
 
     Args:
         graph: A float or int8 model. A classifier's first output holds the classes' scores, or the class itself as a
@@ -49,11 +52,9 @@ def evaluate(
     if len(test) == 0:
         raise DataError("Evaluation needs samples, and got none.", "Give a folder of images, or an .npz.")
     task = task or task_for(None, graph, test)
-    model = Model(graph, kernels)
-    feed = Feed(test, preprocess, model.inputs)
-    reals = Feed(test, preprocess, [port.real for port in model.inputs])
-    answers = answers_of(task, model, feed, partial(_first, reals), progress)
-    return task.score(graph, answers, test, KERNEL_NAMES[kernels])
+    feed = Feed(test, preprocess, inputs_of(graph))
+    answers = pass_over(graph, feed, partial(_answers, task), operator.add, progress, kernels)
+    return task.score(graph, np.stack(answers), test, KERNEL_NAMES[kernels])
 
 
 def each_run(
@@ -75,30 +76,16 @@ def each_run(
     model.each(encoded, decode)
 
 
-def answers_of(
-    task: Task,
-    model: Model,
-    encoded: Sequence[Any],
-    real: Callable[[int], Array],
-    progress: Callable[[int], None] = lambda done: None,
-) -> Array:
-    """A model's answers, ``(N, ...)``, each read as soon as its sample has run.
-
-    Args:
-        task: How to read them.
-        model: The model.
-        encoded: As for `each_run`.
-        real: As for `each_run`.
-        progress: Called after each sample with 1.
-    """
+def _answers(task: Task, model: Model, samples: Any, first: int, progress: Advance) -> list[Array]:
+    """A model's answers to samples, each read as soon as its sample has run."""
     found: dict[int, Array] = {}
 
     def keep(place: int, run: Run) -> None:
         found[place] = task.answer(model.graph, run)
         progress(1)
 
-    each_run(model, encoded, real, keep)
-    return np.stack([found[place] for place in range(len(encoded))])
+    each_run(model, samples, partial(_first, samples.reals), keep)
+    return [found[place] for place in range(len(samples))]
 
 
 def _first(samples: Feed, place: int) -> Array:

@@ -103,7 +103,7 @@ def doctor() -> Diagnosis:
         ways_in=tuple(_ways_in()),
         training=_extra("quantization-aware training", "train"),
         trackers=tuple(_extra(choice.title, name) for name, choice in TRACKERS.items()),
-        sweeps=_extra("sweeps and searches", "distributed"),
+        sweeps=_extra("sweeps and searches", "sweeps"),
         targets=tuple(Ability(target.name, target.lacks()) for target in every()),
     )
 

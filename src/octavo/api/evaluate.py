@@ -11,9 +11,11 @@ from octavo.analysis.tasks.task import Scores, Task
 from octavo.analysis.understood import understood
 from octavo.api.opened import opened, scale_of
 from octavo.base.errors import DataError
+from octavo.base.jobs import Backend, Jobs
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocessing
+from octavo.data.reading import reader
 from octavo.data.split import draw_test
 from octavo.recipe.options import InputFields, Inputs, Source, inputs_of
 from octavo.runtime.litert import Kernels
@@ -26,6 +28,8 @@ def evaluate(
     data: Source | Inputs,
     *,
     kernels: Kernels = "xnnpack",
+    jobs: int | None = None,
+    backend: Backend = "loky",
     progress: Progress | None = None,
     **fields: Unpack[InputFields],
 ) -> Scores:
@@ -38,6 +42,9 @@ def evaluate(
             some of the model's classes only, where its class names are known. Or samples ``(x, y)`` from Python code,
             of which all are evaluated: see docs/api.md.
         kernels: Which of LiteRT's kernel families runs it.
+        jobs: How many processes share the images, which are then read as they are needed and not held in memory
+            (docs/scaling.md). All are read into memory when left out.
+        backend: The engine that runs these processes.
         progress: Receives progress messages.
         **fields: Fields of `Inputs`, given one by one.
 
@@ -50,10 +57,10 @@ def evaluate(
         SingleLabelScores(accuracy 100.00% (95% interval 88.65% to 100.00%), 30 samples, LiteRT with XNNPACK)
     """
     progress = progress or Silent()
-    inputs = inputs_of(data, fields)
+    inputs, shared = inputs_of(data, fields), None if jobs is None else Jobs(jobs, backend)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
     source = opened(inputs, progress, loaded, tests=True)
-    drawn = draw_test(source, inputs.images, inputs.seed)
+    drawn = draw_test(source, inputs.images, inputs.seed, read=reader(shared, inputs.data, source))
     preprocess = scale_of(loaded, inputs, source, progress, drawn).preprocess
     test, task = understood(loaded, drawn, inputs, progress)
     scores = measured(loaded.graph, test, task, preprocess, kernels, progress)

@@ -14,9 +14,11 @@ from octavo.analysis.understood import understood
 from octavo.api.opened import opened
 from octavo.api.written import AnswersWarning, Written, check_output, slowdown
 from octavo.base.errors import QuantizationError
+from octavo.base.jobs import Backend, Jobs
 from octavo.base.progress import Progress, Silent
 from octavo.data.dataset import ImageSet
 from octavo.data.encoded_inputs import Feed
+from octavo.data.reading import reader
 from octavo.data.split import draw_calibration
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import survey
@@ -45,6 +47,8 @@ def quantize(
     strict: bool = False,
     split_outputs: bool = False,
     force: bool = False,
+    jobs: int | None = None,
+    backend: Backend = "loky",
     progress: Progress | None = None,
     **fields: Unpack[Fields],
 ) -> Written:
@@ -59,6 +63,9 @@ def quantize(
         strict: Raise an error, instead of a warning, if the outputs differ from those of the float model.
         split_outputs: Split every output that is a concatenation into one output per part, each with its own scale.
         force: Also replace an `out` that Octavo did not write.
+        jobs: How many processes share the calibration images, which are then read as they are needed and not held in
+            memory (docs/scaling.md). All are read into memory when left out.
+        backend: The engine that runs these processes.
         progress: Receives progress messages.
         **fields: Fields of `Inputs` and `Quantization`, given one by one.
 
@@ -74,6 +81,7 @@ def quantize(
     """
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
+    shared = None if jobs is None else Jobs(jobs, backend)
     out = Path(out)
     check_output(out, model, force=force)
 
@@ -82,7 +90,9 @@ def quantize(
     def draw(known: Loaded | None = None) -> ImageSet:
         # Once: samples may come from a generator.
         if not drawn:
-            drawn.append(draw_calibration(opened(inputs, progress, known), inputs.images, inputs.seed))
+            source = opened(inputs, progress, known)
+            read = reader(shared, inputs.data, source)
+            drawn.append(draw_calibration(source, inputs.images, inputs.seed, read=read))
         return drawn[0]
 
     loaded = load_float(model, inputs.signature, inputs.size, lambda: draw().size, progress)

@@ -16,6 +16,7 @@ import typer
 
 from octavo.base.errors import OctavoError
 from octavo.base.formats import named
+from octavo.base.jobs import Backend
 from octavo.recipe.choices import PASSES, TRACKERS, explained
 from octavo.recipe.options import Inputs, Quantization, Scale, Scales, meaning
 
@@ -34,6 +35,17 @@ KernelsFlag = Annotated[
 ]
 
 
+JobsFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        min=1,
+        help="Processes that share the images, which are then read as they are needed and not held in memory.",
+    ),
+]
+BackendFlag = Annotated[
+    Backend, typer.Option("--backend", help="The engine that runs the processes of --jobs: see docs/scaling.md.")
+]
 # How help shows a pair of numbers that may have an input's name before it.
 PAIR = "[NAME=]LOW,HIGH"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
@@ -20,6 +20,7 @@ from octavo.base.errors import DataError
 from octavo.base.evenly import evenly
 from octavo.data.columns import Columns, Sample
 from octavo.data.preprocess import Pixels
+from octavo.data.streamed import Glance, Store, Streamed
 from octavo.data.windows import Windows
 
 Labels = npt.NDArray[np.int64]
@@ -40,7 +41,8 @@ class ImageSet:
 
     Args:
         images: uint8 ``(N, H, W, 3)`` RGB; or a list of uint8 ``(H, W, 3)`` when sizes differ; or float32 or whole
-            numbers ``(N, ...)`` that already are the model's input; or, for a model of several inputs, `Columns`.
+            numbers ``(N, ...)`` that already are the model's input; or, for a model of several inputs, `Columns`; or
+            any of these as `Streamed`, which are not in memory.
         labels: int64 ``(N,)``, positions in `classes`; None when the images are unlabelled.
         classes: Names of the classes.
         ids: One stable name per image, such as ``train/cat/0001.jpg`` or ``x_train[17]``.
@@ -58,7 +60,7 @@ class ImageSet:
         ('c', 'a')
     """
 
-    images: Images
+    images: Images | Streamed
     labels: Labels | None
     classes: tuple[str, ...]
     ids: tuple[str, ...]
@@ -91,12 +93,13 @@ class ImageSet:
                 f"Images were expected, but the data hold the arrays {', '.join(map(repr, self.images.arrays))}.",
                 "Save images, or the values of a model's only input, as x_train and x_test.",
             )
-        return self.images
+        return list(self.images) if isinstance(self.images, Streamed) else self.images
 
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width of the images; None where they differ, or where there are none."""
-        sizes = {(int(image.shape[0]), int(image.shape[1])) for image in self.pictures if image.ndim > 1}
+        shown = self.images if isinstance(self.images, Streamed) else self.pictures
+        sizes = {(int(image.shape[0]), int(image.shape[1])) for image in shown if image.ndim > 1}
         return sizes.pop() if len(sizes) == 1 else None
 
     def take(self, indices: Sequence[int] | IntArray) -> Self:
@@ -104,7 +107,7 @@ class ImageSet:
         chosen = np.asarray(indices, np.int64)
         return replace(
             self,
-            images=_taken(self.images, chosen),
+            images=self.images[chosen] if isinstance(self.images, Streamed) else _taken(self.images, chosen),
             labels=None if self.labels is None else self.labels[chosen],
             ids=tuple(self.ids[index] for index in chosen),
             truth=None if self.truth is None else self.truth[chosen],
@@ -147,6 +150,10 @@ class ImageSet:
             _update(digest, image)
         return digest.hexdigest()
 
+    def glances(self) -> Sequence[Glance]:
+        """What is to be kept of each image after one look at it."""
+        return self.images.glances if isinstance(self.images, Streamed) else [Glance.of(one) for one in self.images]
+
     def fingerprints(self) -> list[bytes]:
         """A hash of each image's pixels and shape: equal for equal images, whatever their names."""
         prints = []
@@ -177,14 +184,6 @@ def _update(digest: hashlib._Hash, image: Pixels | FloatArray | Sample) -> None:
 
 def _taken(images: Images, places: IntArray) -> Images:
     return images[places] if isinstance(images, np.ndarray | Columns) else [images[place] for place in places]
-
-
-class Store(Protocol):
-    """Where a split's pixels are."""
-
-    def fetch(self, positions: IntArray) -> Images | list[Pixels | str]:
-        """The image at each position; a list may hold a reason, as text, in place of an unreadable one."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,19 +306,37 @@ def read_together(parts: Sequence[tuple[Split, IntArray]]) -> list[ImageSet]:
     Warns:
         OctavoWarning: Names images that could not be decoded and were left out, and files ignored.
     """
+    return without_broken(parts, _fetch(parts), _in_memory)
+
+
+def without_broken(
+    parts: Sequence[tuple[Split, IntArray]],
+    found: Sequence[Any],
+    images_of: Callable[[Any, IntArray], Images | Streamed],
+) -> list[ImageSet]:
+    """The images of some parts that can be read, with one warning about all others.
+
+    Args:
+        parts: As for `read_together`.
+        found: For each part what was found of each of its images; the reason, as text, for one that cannot be read.
+        images_of: Makes of what was found in a part the images at some of its places.
+
+    Raises:
+        DataError: As for `read_together`.
+
+    Warns:
+        OctavoWarning: As for `read_together`.
+    """
     results: list[ImageSet] = []
-    fetched = _fetch(parts)
     broken: dict[str, str] = {}
-    for (split, indices), images in zip(parts, fetched, strict=True):
+    for (split, indices), images in zip(parts, found, strict=True):
         reasons = {k: image for k, image in enumerate(images) if isinstance(image, str)}
         good = np.array([k for k in range(len(indices)) if k not in reasons], np.int64)
         broken |= {split.ids[indices[k]]: reason for k, reason in reasons.items()}
         kept = indices[good]
         results.append(
             ImageSet(
-                images=images
-                if isinstance(images, np.ndarray | Columns)
-                else _stacked([i for i in images if not isinstance(i, str)]),
+                images=images_of(images, good),
                 labels=None if split.labels is None else split.labels[kept],
                 classes=split.classes,
                 ids=tuple(split.ids[index] for index in kept),
@@ -347,6 +364,12 @@ def _fetch(parts: Sequence[tuple[Split, IntArray]]) -> list[Images | list[Pixels
             fetched[number] = images[start : start + len(positions)]
             start += len(positions)
     return [fetched[number] for number in range(len(parts))]
+
+
+def _in_memory(found: Images | list[Pixels | str], good: IntArray) -> Images:
+    if isinstance(found, list):
+        return _stacked([image for image in found if not isinstance(image, str)])
+    return found
 
 
 def _stacked(images: list[Pixels]) -> Images:
@@ -386,4 +409,4 @@ def _warn(broken: dict[str, str], ignored: Sequence[str]) -> None:
             more = [f"and {len(lines) - MOST_LISTED} more"] if len(lines) > MOST_LISTED else []
             parts.append("\n  ".join([f"{title} ({len(lines)}):", *lines[:MOST_LISTED], *more]))
     if parts:
-        warnings.warn("\n".join(parts), OctavoWarning, stacklevel=4)
+        warnings.warn("\n".join(parts), OctavoWarning, stacklevel=5)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, overload
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from octavo.base.errors import DataError
 from octavo.data.columns import Columns
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Pixels, Preprocess, Preprocessing
+from octavo.data.streamed import HELD, Streamed
 from octavo.runtime.litert import Port
 
 Array = npt.NDArray[Any]
@@ -53,7 +55,7 @@ class Feed(Sequence[Inputs]):
     """
 
     def __init__(self, images: ImageSet, preprocess: Preprocessing, ports: Sequence[Port]) -> None:
-        self._images = images
+        self._images, self._preprocess = images, preprocess
         self._ports = tuple(ports)
         self._encoders = [_encoder(port, preprocess) for port in self._ports]
         if isinstance(images.images, Columns):
@@ -84,6 +86,35 @@ class Feed(Sequence[Inputs]):
         parts = [sample[name] for name in self._names] if isinstance(sample, dict) else [sample]
         made = tuple(map(self._encoded, self._ports, self._encoders, parts))
         return made if len(made) > 1 else made[0]
+
+    @property
+    def streamed(self) -> Streamed | None:
+        """The images, if they are not in memory."""
+        return self._images.images if isinstance(self._images.images, Streamed) else None
+
+    @property
+    def reals(self) -> Feed:
+        """The same samples before any encoding."""
+        return Feed(self._images, self._preprocess, [port.real for port in self._ports])
+
+    def part(self, start: int, end: int) -> Self:
+        """The samples from one place to before another, with nothing but their inputs: small if they are streamed."""
+        cut = replace(self._images, labels=None, truth=None).take(np.arange(start, end))
+        return self._with(cut)
+
+    def held(self) -> Iterator[Self]:
+        """The samples a few at a time, in memory; all at once if they already are."""
+        if self.streamed is None:
+            yield self
+            return
+        for start in range(0, len(self), HELD):
+            few = range(start, min(start + HELD, len(self)))
+            yield self._with(replace(self._images.take(few), images=self.streamed.read(few), labels=None, truth=None))
+
+    def _with(self, images: ImageSet) -> Self:
+        made = copy.copy(self)
+        made._images = images
+        return made
 
     def _encoded(self, port: Port, encoder: _Encoder | None, values: Array) -> Array:
         if encoder is not None and values.dtype == np.uint8:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from octavo.base.affine import IntArray
 from octavo.base.errors import DataError
 from octavo.data.dataset import Dataset, ImageSet, Labels, OctavoWarning, Split, read_together
+from octavo.data.reading import Read
 from octavo.recipe.schema import DataRecipe
 
 # The share of test images from a source without a test split, if no number is given.
@@ -221,6 +222,7 @@ def draw_calibration(
     usual: int = CALIBRATION_IMAGES,
     argument: str = "images",
     choice: int = 0,
+    read: Read = Split.read,
 ) -> ImageSet:
     """Reads `count` calibration images of a source, and decodes no others; never those that are held out.
 
@@ -233,6 +235,7 @@ def draw_calibration(
         usual: How many where no number is asked for.
         argument: What the caller calls `count`, for messages.
         choice: Draws with the same seed and another number choose other images.
+        read: Reads the images that were chosen; into memory when left out.
 
     Raises:
         DataError: The source has test images only, or as for `calibration`.
@@ -245,7 +248,7 @@ def draw_calibration(
     if pool.windows is not None:
         return _draw_windows(pool, places, count, usual, seed + choice, argument)
     wanted = _enough(count, usual, len(places), argument)
-    return pool.read(places[_calibration_indices(labels, len(places), wanted, seed + choice, argument)])
+    return read(pool, places[_calibration_indices(labels, len(places), wanted, seed + choice, argument)])
 
 
 def draw_training(dataset: Dataset, validation: int | None, seed: int) -> tuple[ImageSet, ImageSet | None]:
@@ -301,7 +304,9 @@ def usual_validation(dataset: Dataset, seed: int) -> int:
     return min(len(places) // 10, VALIDATION_IMAGES) if _is_known(pool) else 0
 
 
-def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None = None) -> ImageSet:
+def draw_test(
+    dataset: Dataset, count: int | None, seed: int, usual: int | None = None, read: Read = Split.read
+) -> ImageSet:
     """Reads the test images of a source, or `count` of them, stratified.
 
     Of a source without test images, these are its validation images, or those that are held out: see `held_out`.
@@ -311,6 +316,7 @@ def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None 
         count: How many; `usual`, or all where there are fewer, when None.
         seed: Of what is held out, and of the choice.
         usual: How many where no number is asked for; None for all.
+        read: As for `draw_calibration`.
 
     Raises:
         DataError: There are no test images, no labels, or too few.
@@ -325,7 +331,7 @@ def draw_test(dataset: Dataset, count: int | None, seed: int, usual: int | None 
             "Evaluation needs class folders, masks, annotations.json, or y_test; `octavo compare` needs no labels.",
         )
     wanted = _enough(count, len(places) if usual is None else usual, len(places), "images")
-    return pool.read(_choose(pool, places, wanted, seed, "test", dataset))
+    return read(pool, _choose(pool, places, wanted, seed, "test", dataset))
 
 
 def draw_any(dataset: Dataset, count: int | None, seed: int, usual: int) -> ImageSet:

@@ -1,9 +1,10 @@
-"""Calibration: runs images through the float graph, in one pass on all cores, and finds the range of each tensor."""
+"""Calibration: runs images through the float graph, in one pass, and finds the range of each tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from octavo.base.errors import DataError
 from octavo.quantization.minmax import MINMAX, Extremes
 from octavo.quantization.observer import both
-from octavo.quantization.observers import Images, Progress, rules_for, run_observers
+from octavo.quantization.observers import Images, Progress, observed, rules_for
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.saturation import saturate
 from octavo.tflite.graph import Graph
@@ -65,18 +66,9 @@ def survey(
         raise DataError("Calibration needs at least one image, and got none.", "Give about 100, from the training set.")
     tensors, wanted = graph.activations, frozenset(kept)
     rules = rules_for(graph, tensors, observer)
-    classes = np.full(len(images), -1)
-    outputs: dict[int, list[Array]] = {}
-
-    def look(place: int, made: list[Array]) -> None:
-        if made[0].size and np.all(np.isfinite(made[0])):
-            classes[place] = made[0].argmax()
-        if place in wanted:
-            outputs[place] = [one[0].copy() for one in made]
-
     # Min-max tells the extremes too; other observers need it beside them.
     joined = [rule if rule is MINMAX else both(rule, MINMAX) for rule in rules]
-    states = run_observers(graph, tensors, images, joined, progress, look)
+    states, notes = observed(graph, tensors, images, joined, progress, partial(_note, wanted))
     found = {tensor.name: rule.finish(state) for tensor, rule, state in zip(tensors, joined, states, strict=True)}
     extremes = {
         tensor.name: state if rule is MINMAX else state[1]
@@ -84,7 +76,14 @@ def survey(
         if tensor.index not in graph.inputs
     }
     ranges = saturate(graph, Ranges(observer, len(images), found), images).finite(graph.name)
-    return Survey(len(images), ranges, extremes, classes, outputs)
+    outputs = {place: outputs for place, (_, outputs) in enumerate(notes) if outputs is not None}
+    return Survey(len(images), ranges, extremes, np.array([largest for largest, _ in notes]), outputs)
+
+
+def _note(wanted: Collection[int], place: int, made: list[Array]) -> tuple[int, list[Array] | None]:
+    """The place of the largest value of an image's first output, as in `Survey`; and its outputs, if they are kept."""
+    finite = made[0].size and np.all(np.isfinite(made[0]))
+    return int(made[0].argmax()) if finite else -1, [one[0].copy() for one in made] if place in wanted else None
 
 
 def calibrate(

@@ -51,7 +51,8 @@ def of_images(images: ImageSet) -> list[str]:
             f"All {count} calibration images are of one class, '{name}', of {len(images.classes)}: images of other "
             "classes may exceed the ranges. Draw them from all classes."
         )
-    constant = [name for image, name in zip(images.images, images.ids, strict=True) if image.min() == image.max()]
+    glances = images.glances()
+    constant = [name for seen, name in zip(glances, images.ids, strict=True) if seen.constant]
     if constant:
         found.append(
             f"{len(constant)} of {count} calibration images are of one colour, such as '{constant[0]}'. Check "
@@ -59,11 +60,10 @@ def of_images(images: ImageSet) -> list[str]:
         )
     known: set[bytes] = set()
     again = []
-    for image, name in zip(images.images, images.ids, strict=True):
-        content = image.tobytes()
-        if content in known:
+    for seen, name in zip(glances, images.ids, strict=True):
+        if seen.content in known:
             again.append(name)
-        known.add(content)
+        known.add(seen.content)
     if len(again) > count // 10:
         found.append(
             f"{len(again)} of {count} calibration images are repeated, such as '{again[0]}'. A repeated image "

@@ -1,4 +1,4 @@
-"""Runs observers, chosen by name, over images, in one pass on all cores. `octavo.quantization.observer` defines them.
+"""Runs observers, chosen by name, over images, in one pass. `octavo.quantization.observer` defines them.
 
 `minmax` keeps every value inside the range. The others clip outliers for a finer step, and differ in how they weigh
 the clipping error against the rounding error. `octavo.recipe.choices` lists them.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import QuantizationError
+from octavo.data.pass_over import Samples, pass_over
 from octavo.quantization.minmax import MINMAX
 from octavo.quantization.observer import Observer
-from octavo.quantization.ranges import Ranges
+from octavo.quantization.ranges import Range, Ranges
 from octavo.recipe import choices
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Tensor
@@ -24,8 +26,7 @@ from octavo.tflite.op_table import clips
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int], None]
-# Raw inputs of a model: each item is an array, or a tuple of arrays if the model has several inputs.
-Images = Sequence[Array | tuple[Array, ...]] | Array
+Images = Samples
 
 OBSERVERS: Mapping[str, Observer] = choices.Loaded(choices.OBSERVERS)
 
@@ -36,42 +37,85 @@ def run_observers(
     images: Images,
     rules: Sequence[Observer],
     progress: Progress = lambda done: None,
-    look: Callable[[int, list[Array]], None] = lambda place, outputs: None,
 ) -> list[Any]:
-    """Runs an observer for each tensor over the images, in one pass on all cores, and returns their states.
+    """Runs an observer for each tensor over the images, and returns their states: see `observed`."""
+    return observed(graph, tensors, images, rules, progress)[0]
+
+
+def observed(
+    graph: Graph,
+    tensors: Sequence[Tensor],
+    images: Images,
+    rules: Sequence[Observer],
+    progress: Progress = lambda done: None,
+    note: Callable[[int, list[Array]], Any] = lambda place, outputs: None,
+) -> tuple[list[Any], list[Any]]:
+    """Runs an observer for each tensor over the images, in one pass, and notes something of each image.
 
     The tensors become outputs of a copy of the graph, so that the runtime's own fast kernels compute them. Only the
-    states are kept of an image. A tensor that an activation function clips is skipped once both of its bounds were
-    reached: these tensors hold seven of eight values of MobileNetV2.
+    states and the notes are kept of an image. A tensor that an activation function clips is skipped once both of its
+    bounds were reached: these tensors hold seven of eight values of MobileNetV2.
 
     Args:
         graph: A float graph.
         tensors: The activations to observe.
         images: Raw inputs, float32, each ``(height, width, channels)``.
         rules: The observer of each tensor.
-        progress: Called with 1 after each image.
-        look: Called with the place of each image and the graph's own outputs, as `Model.each` does.
+        progress: Called with the number of images done.
+        note: Called with the place of each image and the graph's own outputs, as `Model.each` does.
+
+    Returns:
+        The state of each observer, and the note of each image.
     """
     exposed = list(dict.fromkeys((*(tensor.index for tensor in tensors), *graph.outputs)))
-    exits = [exposed.index(index) for index in graph.outputs]
-    # One list of states for each thread: the loop needs no lock, and the order of merging does not matter.
-    local: dict[int, list[Any]] = {}
     makers = [graph.producers.get(tensor.index) for tensor in tensors]
     bounds = [(-np.inf, np.inf) if maker is None else clips(maker) for maker in makers]
+    exits = [exposed.index(index) for index in graph.outputs]
+    found: tuple[list[Any], list[Any]] = pass_over(
+        graph.exposed([graph.tensors[index] for index in exposed]),
+        images,
+        partial(_observe, rules, bounds, exits, note),
+        partial(_joined, rules),
+        progress,
+    )
+    return found
+
+
+def _observe(
+    rules: Sequence[Observer],
+    bounds: Sequence[Range],
+    exits: Sequence[int],
+    note: Callable[[int, list[Array]], Any],
+    model: Model,
+    images: Images,
+    first: int,
+    progress: Progress,
+) -> tuple[list[Any], list[Any]]:
+    # One list of states for each thread: the loop needs no lock, and the order of merging does not matter.
+    local: dict[int, list[Any]] = {}
+    notes: list[Any] = [None] * len(images)
 
     def observe_image(place: int, outputs: list[Array]) -> None:
         states = local.setdefault(threading.get_ident(), [rule.init() for rule in rules])
         for index, (rule, within, values) in enumerate(zip(rules, bounds, outputs, strict=False)):
             if not rule.settled(states[index], within):
                 states[index] = rule.update(states[index], values)
-        look(place, [outputs[at] for at in exits])
+        notes[place] = note(first + place, [outputs[at] for at in exits])
         progress(1)
 
-    Model(graph.exposed([graph.tensors[index] for index in exposed])).each(images, observe_image)
+    model.each(images, observe_image)
     merged = [rule.init() for rule in rules]
     for states in local.values():
         merged = [rule.merge(a, b) for rule, a, b in zip(rules, merged, states, strict=True)]
-    return merged
+    return merged, notes
+
+
+def _joined(
+    rules: Sequence[Observer], one: tuple[list[Any], list[Any]], other: tuple[list[Any], list[Any]]
+) -> tuple[list[Any], list[Any]]:
+    """The states of both, merged, and the notes of both."""
+    states = [rule.merge(a, b) for rule, a, b in zip(rules, one[0], other[0], strict=True)]
+    return states, [*one[1], *other[1]]
 
 
 def rules_for(graph: Graph, tensors: Sequence[Tensor], observer: str) -> list[Observer]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial, reduce
 
 import numpy as np
 import numpy.typing as npt
 
-from octavo.quantization.observers import Images
+from octavo.data.pass_over import pass_over
+from octavo.quantization.observers import Images, Progress
 from octavo.quantization.ranges import Range, Ranges
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Op, Tensor
@@ -104,17 +106,24 @@ def _masks(graph: Graph, of: dict[str, Range], images: Images) -> None:
 
 def _maxima(graph: Graph, tensors: list[Tensor], images: Images) -> list[Range]:
     """The minimum and maximum, over samples and rows, of each row's largest value, for each tensor."""
+    return pass_over(graph.exposed(tensors), images, partial(_largest, len(tensors)), _wider)
+
+
+def _largest(count: int, model: Model, images: Images, first: int, progress: Progress) -> list[Range]:
     local: dict[int, list[Range]] = {}
 
     def look(place: int, outputs: list[npt.NDArray[np.float32]]) -> None:
-        known = local.setdefault(threading.get_ident(), [(np.inf, -np.inf)] * len(tensors))
+        known = local.setdefault(threading.get_ident(), [(np.inf, -np.inf)] * count)
         for at, values in enumerate(outputs):
             rows = values.max(axis=-1)
             known[at] = min(known[at][0], float(rows.min())), max(known[at][1], float(rows.max()))
 
-    Model(graph.exposed(tensors)).each(images, look)
-    each = zip(*local.values(), strict=True)
-    return [(min(low for low, _ in ends), max(high for _, high in ends)) for ends in each]
+    model.each(images, look)
+    return reduce(_wider, local.values())
+
+
+def _wider(one: list[Range], other: list[Range]) -> list[Range]:
+    return [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(one, other, strict=True)]
 
 
 def _raise(graph: Graph, tensor: Tensor, floor: float, high: float, of: dict[str, Range]) -> None:

@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 from octavo.cli.app import command
-from octavo.cli.options import Flags, ForceFlag, JsonFlag, KernelsFlag, check_out, images, numbers
+from octavo.cli.options import (
+    BackendFlag,
+    Flags,
+    ForceFlag,
+    JobsFlag,
+    JsonFlag,
+    KernelsFlag,
+    check_out,
+    images,
+    numbers,
+)
 from octavo.cli.output import Shown, print_json, say
 from octavo.recipe.options import Inputs, Quantization, meaning
 
@@ -62,6 +72,8 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A .tflite or .keras model.")],
     inputs: Annotated[Inputs, images(images="Number of test images; all by default.")],
     kernels: KernelsFlag = "xnnpack",
+    jobs: JobsFlag = None,
+    backend: BackendFlag = "loky",
     json_: JsonFlag = False,
 ) -> None:
     """Score a model on held-out images, on LiteRT: accuracy, or what its task is scored by."""
@@ -72,6 +84,8 @@ def evaluate(
         model,
         inputs,
         kernels=kernels,
+        jobs=jobs,
+        backend=backend,
         progress=Shown(),
     )
     from octavo.analysis.evaluate import model_score

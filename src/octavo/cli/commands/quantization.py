@@ -14,7 +14,17 @@ import typer
 
 from octavo.base.errors import OctavoError
 from octavo.cli.app import command
-from octavo.cli.options import DeterministicFlag, Flags, ForceFlag, JsonFlag, LogFlag, images, trackers
+from octavo.cli.options import (
+    BackendFlag,
+    DeterministicFlag,
+    Flags,
+    ForceFlag,
+    JobsFlag,
+    JsonFlag,
+    LogFlag,
+    images,
+    trackers,
+)
 from octavo.cli.output import Shown, print_run, print_search, print_written, say
 from octavo.recipe.options import Inputs, Quantization
 
@@ -74,11 +84,15 @@ def quantize(
         typer.Option("--split-outputs", help="Split an output that is a concatenation into one output for each part."),
     ] = False,
     report: ReportFlag = None,
+    jobs: JobsFlag = None,
+    backend: BackendFlag = "loky",
     force: ForceFlag = False,
     json_: JsonFlag = False,
 ) -> None:
     """Quantize a model to full-integer int8 with calibration images, and prove the file."""
     searches = any(limit is not None for limit in (max_drop, max_size, max_latency))
+    if jobs is not None and (searches or report is not None):
+        raise OctavoError("A search, or a run with a report, is done by one process.", "Leave out `jobs`.")
     if report is not None:
         if searches or strict or split_outputs:
             raise OctavoError(
@@ -120,6 +134,8 @@ def quantize(
             strict=strict,
             split_outputs=split_outputs,
             force=force,
+            jobs=jobs,
+            backend=backend,
             progress=Shown(),
         )
     print_written(result, json_)

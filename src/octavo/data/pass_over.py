@@ -1,0 +1,102 @@
+"""One pass of a model over samples: in this process, or in parts by several processes, with the same result.
+
+Samples in memory are run as they are. Of samples that are not, each process gets the places of a part and the path of
+the model's file, reads a few samples at a time, and keeps its interpreter for the next part.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.progress import Advance
+from octavo.data.encoded_inputs import Feed
+from octavo.data.streamed import HELD
+from octavo.runtime.litert import Kernels, Model
+from octavo.tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+# Raw inputs of a model: each item is an array, or a tuple of arrays if the model has several inputs.
+Samples = Sequence[Array | tuple[Array, ...]] | Array
+Found = TypeVar("Found")
+# (the model, samples, the place of the first, a function to call with 1 after each) -> what was found
+Work = Callable[[Model, Samples, int, Advance], Found]
+
+# Each thread of a process keeps the model that it ran last: a part of the samples follows another.
+_KEPT = threading.local()
+
+
+def pass_over(
+    graph: Graph,
+    samples: Samples,
+    work: Work[Found],
+    merge: Callable[[Found, Found], Found],
+    progress: Advance = lambda done: None,
+    kernels: Kernels = "xnnpack",
+) -> Found:
+    """Runs a model over samples once.
+
+    Args:
+        graph: The model.
+        samples: Its raw inputs, one or more.
+        work: Runs the model over some of them. It goes to other processes by value, so it holds no large object.
+        merge: Joins what was found in some samples with what was found in those that follow them; associative.
+        progress: Called with the number of samples done.
+        kernels: Which of LiteRT's kernel families runs the model.
+    """
+    stream = samples.streamed if isinstance(samples, Feed) else None
+    if stream is None:
+        return work(Model(graph, kernels), samples, 0, progress)
+    assert isinstance(samples, Feed)
+    jobs = stream.jobs
+    count = -(-len(samples) // HELD)
+    ends = np.linspace(0, len(samples), (count if jobs.alone else min(count, jobs.tasks)) + 1).astype(int).tolist()
+    parts = [(start, samples.part(start, end)) for start, end in pairwise(ends)]
+    with tempfile.TemporaryDirectory(prefix="octavo-") as folder:
+        file = Path(folder) / "model.tflite"
+        file.write_bytes(graph.content)
+        # A process of several runs one sample at a time; alone it uses all cores.
+        task = partial(_of_part, str(file), graph.name, kernels, None if jobs.alone else 1, work, merge)
+        made: list[Found] = []
+        for (_, part), found in zip(parts, jobs.map(task, parts), strict=True):
+            made = [found] if not made else [merge(made[0], found)]
+            progress(len(part))
+    return made[0]
+
+
+def _of_part(
+    file: str,
+    name: str,
+    kernels: Kernels,
+    workers: int | None,
+    work: Work[Found],
+    merge: Callable[[Found, Found], Found],
+    part: tuple[int, Feed],
+) -> Found:
+    """What a process finds in its part of the samples, of which it holds a few at a time."""
+    model = _model(file, name, kernels, workers)
+    start, samples = part
+    made: list[Found] = []
+    for few in samples.held():
+        found = work(model, few, start, lambda done: None)
+        made = [found] if not made else [merge(made[0], found)]
+        start += len(few)
+    return made[0]
+
+
+def _model(file: str, name: str, kernels: Kernels, workers: int | None) -> Model:
+    key = (file, kernels)
+    if getattr(_KEPT, "key", None) != key:
+        _KEPT.key, _KEPT.model = None, None
+        _KEPT.model = Model(Graph(Path(file).read_bytes(), name), kernels, workers)
+        _KEPT.key = key
+    model: Model = _KEPT.model
+    return model

@@ -1,0 +1,116 @@
+"""Reads chosen images of a source: into memory, or only looked at once and left where they are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from octavo.base.affine import IntArray
+from octavo.base.errors import DataError
+from octavo.base.jobs import Jobs
+from octavo.data.columns import Columns
+from octavo.data.dataset import ArrayStore, Dataset, ImageSet, Split, without_broken
+from octavo.data.open import open_dataset
+from octavo.data.streamed import HELD, Glance, Store, Streamed
+
+# Reads the images at some places of a split.
+Read = Callable[[Split, IntArray], ImageSet]
+
+
+def reader(jobs: Jobs | None, data: Any, source: Dataset) -> Read:
+    """How the images of a source are read.
+
+    Args:
+        jobs: The processes that share work on the images, which are then not held in memory. None if they are.
+        data: The path of the source.
+        source: The source.
+
+    Raises:
+        DataError: They are samples from Python code or of several arrays, or recordings that are cut into windows.
+    """
+    if jobs is None:
+        return Split.read
+    if not isinstance(data, Path | str):
+        raise DataError("Samples from Python code cannot be shared by `jobs`.", "Leave out `jobs`, or give a path.")
+    stores = [split.store for split in source.splits.values()]
+    if any(isinstance(store, ArrayStore) and isinstance(store.images, Columns) for store in stores):
+        raise DataError("Samples of several arrays cannot be shared by `jobs`.", "Leave out `jobs`.")
+    if any(split.windows is not None for split in source.splits.values()):
+        raise DataError("Recordings that are cut into windows cannot be shared by `jobs`.", "Leave out `jobs`.")
+    return partial(_looked_through, jobs, str(Path(data).expanduser().resolve()), source)
+
+
+def _looked_through(jobs: Jobs, path: str, source: Dataset, split: Split, places: IntArray) -> ImageSet:
+    """The images at some places of a split, each looked at once and not kept: what is broken is left out."""
+    name = next(name for name, one in source.splits.items() if one is split)
+    store = Reopened(path, name, _mark(split), split.store)
+    positions = split.positions[places]
+    parts = np.array_split(positions, max(1, min(jobs.tasks, -(-len(positions) // HELD))))
+    glances = [one for part in jobs.map(partial(_glances, store), parts) for one in part]
+
+    def kept(found: list[Glance], good: IntArray) -> Streamed:
+        return Streamed(store, positions[good], tuple(found[int(place)] for place in good), jobs)
+
+    return without_broken([(split, places)], [glances], kept)[0]
+
+
+def _glances(store: Store, positions: IntArray) -> list[Glance | str]:
+    """One look at each image, or the reason why it cannot be read."""
+    found: list[Glance | str] = []
+    for start in range(0, len(positions), HELD):
+        found += [
+            one if isinstance(one, str) else Glance.of(one) for one in store.fetch(positions[start : start + HELD])
+        ]
+    return found
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """The store of a split, which goes to another process as the path of its source, and is opened there once.
+
+    Args:
+        path: The source.
+        split: The split.
+        mark: A hash of the names in it.
+        own: The store itself, in the process that opened it first.
+    """
+
+    path: str
+    split: str
+    mark: bytes
+    own: Store | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Reopened, (self.path, self.split, self.mark)
+
+    def fetch(self, positions: IntArray) -> Any:
+        """As for `Store.fetch`.
+
+        Raises:
+            DataError: The source holds other files than when it was opened first.
+        """
+        return (self.own or _opened(self.path, self.split, self.mark)).fetch(positions)
+
+
+@lru_cache(maxsize=2)
+def _opened(path: str, split: str, mark: bytes) -> Store:
+    found = open_dataset("path", path).splits.get(split)
+    if found is None or _mark(found) != mark:
+        raise DataError(
+            f"'{path}' does not hold the files here that it held when it was opened.",
+            "Leave the data as they are meanwhile; every host must see the same data at the same path.",
+        )
+    return found.store
+
+
+def _mark(split: Split) -> bytes:
+    digest = hashlib.sha256()
+    for name in split.ids:
+        digest.update(name.encode("utf-8", "surrogatepass") + b"\n")
+    return digest.digest()
