@@ -65,6 +65,8 @@ class Diagnosis:
         training: Training for int8, and of float baselines.
         trackers: Where runs can be logged.
         sweeps: Many runs of one recipe, and searches.
+        engines: What else can share the images of `jobs`.
+        scores: Scores that need a package of their own.
         targets: The deployment targets.
     """
 
@@ -76,6 +78,8 @@ class Diagnosis:
     training: Ability
     trackers: tuple[Ability, ...]
     sweeps: Ability
+    engines: tuple[Ability, ...]
+    scores: tuple[Ability, ...]
     targets: tuple[Ability, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -104,6 +108,8 @@ def doctor() -> Diagnosis:
         training=_extra("quantization-aware training", "train"),
         trackers=tuple(_extra(choice.title, name) for name, choice in TRACKERS.items()),
         sweeps=_extra("sweeps and searches", "sweeps"),
+        engines=(_extra("Dask", "dask"), _extra("Ray", "ray")),
+        scores=(_extra("average precision of boxes", "detection"),),
         targets=tuple(Ability(target.name, target.lacks()) for target in every()),
     )
 

@@ -121,9 +121,7 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
     def build(self, input_shape: Any = None) -> None:
         """Does nothing: the graph knows its shapes."""
 
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
+    def labelled_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
         """Keras' loss; labels that are a single array belong to the first output."""
         return super().compute_loss(x, y, _labelled(y, y_pred), sample_weight, training)
 

@@ -60,6 +60,12 @@ class FloatModel(GraphModel):
         """
         super().compile(*self._fitted(optimizer, loss), **keywords)
 
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Keras' loss, of the outputs that the labels are for."""
+        return self.labelled_loss(x, y, y_pred, sample_weight, training)
+
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Called by Keras when a compiled model is loaded."""
         self._recompile(config)

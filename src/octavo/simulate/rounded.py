@@ -167,7 +167,7 @@ class RoundedModel(GraphModel):
     ) -> Any:
         """Keras' loss, the distance to the teacher, or both."""
         if self.teacher is None:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
+            return self.labelled_loss(x, y, y_pred, sample_weight, training)
         taught, made = (v if isinstance(v, list) else [v] for v in (self.teacher(x, training=False), y_pred))
         classes = self._extra["teacher_classes"]
         parts = [distillation(t, m, end, classes) for t, m, end in zip(taught, made, self.ends, strict=True)]
@@ -176,7 +176,7 @@ class RoundedModel(GraphModel):
         if y is None or self._compile_loss is None:
             return soft
         share = self._extra["teacher_share"]
-        return (1.0 - share) * super().compute_loss(x, y, y_pred, sample_weight, training) + share * soft
+        return (1.0 - share) * self.labelled_loss(x, y, y_pred, sample_weight, training) + share * soft
 
     def get_compile_config(self) -> dict[str, Any]:
         """Keras' own configuration, and what `compile` adds to it."""

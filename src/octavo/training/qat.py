@@ -89,8 +89,8 @@ def fit(
     progress = progress or Silent()
     keras = load("keras")
     task = task or task_for(None, model.source, train)
-    taught = task.taught(train)
-    targets = task.targets(model.source, taught)
+    targets = task.targets(model.source, train)
+    taught = _taught(train, targets)
     distill = _checked(model, task, taught, targets, recipe)
     if distill > recipe.distill:
         progress.say(
@@ -175,8 +175,8 @@ class _Judge:
         samples = samples_of(validation, preprocess, ports)
         self._scored = plain_batches(samples, None, batch)
         # The loss is that of samples to learn from: an autoencoder does not learn to reconstruct anomalies.
-        taught = task.taught(validation)
-        targets = task.targets(model.source, taught)
+        targets = task.targets(model.source, validation)
+        taught = _taught(validation, targets)
         fits = len(taught) > 0 and (targets is not None) == labelled
         learned = samples if taught is validation or not fits else samples_of(taught, preprocess, ports)
         self.batches = plain_batches(learned, _labels(targets, taught), batch) if fits else None
@@ -251,6 +251,11 @@ def _search(
     tried = ", ".join(f"{candidate:g}: {loss:.4f}" for candidate, loss in losses.items())
     progress.say(f"{title}: learning rate {best:g}, by the loss after {count} steps ({tried})")
     return best
+
+
+def _taught(samples: ImageSet, targets: Targets | None) -> ImageSet:
+    """The samples that the model learns from."""
+    return samples if targets is None or targets.places is None else samples.take(targets.places)
 
 
 def _labels(targets: Targets | None, samples: ImageSet) -> Array | None:

@@ -100,17 +100,13 @@ class Anomaly(OneOutputTask):
         """As for `Task.score`."""
         return AnomalyScores(self._anomalous(samples), answers.astype(np.float64), kernels)
 
-    def taught(self, samples: ImageSet) -> ImageSet:
-        """As for `Task.taught`: those without an anomaly."""
-        anomalous = self._anomalous(samples)
-        return samples if anomalous is None else samples.take(np.flatnonzero(~anomalous))
-
     def targets(self, graph: Graph, samples: ImageSet) -> Targets | None:
-        """As for `Task.targets`: the sample itself, so no labels are needed."""
+        """As for `Task.targets`: the sample itself, so no labels are needed. Anomalies are not learned from."""
         entry, made = (graph.tensors[index].shape for index in (graph.inputs[0], graph.outputs[self.place]))
         if math.prod(entry) != math.prod(made):
             raise misfit(self.name, "an output of as many numbers as the input", f"inputs {entry} and outputs {made}")
-        return Targets("squared", None)
+        anomalous = self._anomalous(samples)
+        return Targets("squared", None, None if anomalous is None else np.flatnonzero(~anomalous))
 
     def _anomalous(self, samples: ImageSet) -> Array | None:
         if samples.labels is None:

@@ -175,10 +175,13 @@ class Targets:
             (``binary``), the mean absolute or squared error, or the cross-entropy of each pixel's class (``pixels``).
         values: float32, ``(N, ...)`` in the shape of the output; for ``pixels`` the numbers of the classes, uint8
             ``(N, height, width, 1)``. None if it should be what the first input is.
+        places: The samples that a model learns from, by their places, where it does not learn from all. `values` are
+            of these.
     """
 
     loss: LossName
     values: Array | None
+    places: Array | None = None
 
 
 class Task(ABC):
@@ -228,17 +231,13 @@ class Task(ABC):
             DataError: The truth does not fit the outputs.
         """
 
-    def taught(self, samples: ImageSet) -> ImageSet:
-        """The samples that a model learns from: all, unless the task says otherwise."""
-        return samples
-
     @abstractmethod
     def targets(self, graph: Graph, samples: ImageSet) -> Targets | None:
         """What the first output should be for samples that a model learns from.
 
         Args:
             graph: The model.
-            samples: The samples, as `taught` gives them.
+            samples: The samples.
 
         Returns:
             The targets. None if they are not known.
