@@ -32,12 +32,13 @@ import numpy as np
 from octavo.base.errors import MissingDependencyError, ModelError, OctavoError
 from octavo.base.files import write_json
 from octavo.data.open import open_dataset
+from octavo.data.preprocess import Preprocess
 from octavo.data.split import draw_test
 from octavo.rewrite.equality import pictures
 from octavo.rewrite.strip import logits
 from octavo.runtime.benchmark import undelegated
 from octavo.runtime.litert import Model
-from octavo.source.load import Loaded, image_preprocess_for, load_model
+from octavo.source.load import Loaded, load_model, preprocess_for
 from octavo.tflite.graph import Graph
 
 PACKAGES = ("ai-edge-litert", "numpy")
@@ -179,7 +180,9 @@ def inputs_of(loaded: Loaded, data: Path | None, count: int) -> np.ndarray:
     model = Model(loaded.graph, workers=1)
     if model.input.dtype == "float32":
         raise ModelError(f"{loaded.graph.name} takes floats.", "Give an int8 model: `octavo quantize`.")
-    preprocess = image_preprocess_for(loaded)
+    preprocess = preprocess_for(loaded)
+    if not isinstance(preprocess, Preprocess):
+        raise ModelError(f"{loaded.graph.name} does not take one image.", "Give an image classifier.")
     if data is None:
         pixels = pictures(preprocess.shape, count)
     else:

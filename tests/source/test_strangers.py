@@ -179,8 +179,8 @@ def test_a_quantized_form_that_aborts_does_so_in_a_child(tmp_path: Path, monkeyp
         (
             lambda: octavo.quantize(*given, tmp_path / "out.tflite"),
             lambda: octavo.sensitivity(*given, calibration=6),
-            lambda: octavo.calibrate(*given, sizes=(4,), draws=1, judges=6),
-            lambda: octavo.search(*given, tmp_path / "out.tflite", octavo.Wish(drop=1.0)),
+            lambda: octavo.calibrate(*given, sizes=(4,), draws=1, validation=6),
+            lambda: octavo.search(*given, tmp_path / "out.tflite", octavo.Goal(drop=1.0)),
         ),
         1,
     ):
