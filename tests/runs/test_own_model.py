@@ -144,6 +144,22 @@ def test_a_sidecar_gives_preprocessing_and_classes(files: Path, tmp_path: Path) 
         octavo.run(load_recipe(model, settings), tmp_path / "other")
 
 
+def test_a_file_of_labels_names_the_classes(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("\n".join(CLASSES))
+    (tmp_path / "wrong.txt").write_text("cat\ndog\nfox\n")
+    (tmp_path / "bare.tflite").write_bytes(tiny_tflite())
+    settings = [f"data.path={files / 'photos'}", *QUICK, "preprocess.scale=[0, 1]"]
+    octavo.run(
+        load_recipe(tmp_path / "bare.tflite", [*settings, f"model.labels={tmp_path / 'labels.txt'}"]), tmp_path / "run"
+    )
+    assert sidecar.read(tmp_path / "run" / "float.tflite").classes == CLASSES
+    with pytest.raises(OctavoError, match="cat, dog, fox"):
+        octavo.run(
+            load_recipe(tmp_path / "bare.tflite", [*settings, f"model.labels={tmp_path / 'wrong.txt'}"]),
+            tmp_path / "other",
+        )
+
+
 def test_an_own_model_has_no_keys_of_training(files: Path) -> None:
     for setting, key in (("train.epochs=3", "train"), ("model.alpha=0.5", r"model\.alpha")):
         with pytest.raises(RecipeError, match=f"leave out {key}"):

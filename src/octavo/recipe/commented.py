@@ -18,9 +18,13 @@ _HEAD = """\
 # Paths are relative to the folder in which octavo runs. docs/recipes.md lists all keys and choices.
 """
 # Keys that no recipe of this kind may have, or that say nothing in it.
-_OF_TRAINING = {f"model.{name}" for name in ModelRecipe.model_fields} - {"model.path", "model.signature"}
+_OF_TRAINING = {f"model.{name}" for name in ModelRecipe.model_fields} - {
+    "model.path",
+    "model.signature",
+    "model.labels",
+}
 _OF_TRAINING |= {"train", "quantize.path"}
-_OF_OWN_MODELS = {"model.path", "model.signature", "quantize.path"}
+_OF_OWN_MODELS = {"model.path", "model.signature", "model.labels", "quantize.path"}
 # Sections that mean something else where the model is the user's.
 _ABOUT_OWN = {
     "preprocess": "How an image becomes the model's input. A key that is not set comes from the model's sidecar, else "

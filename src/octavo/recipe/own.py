@@ -42,7 +42,7 @@ def own_recipe(
         "name": source.resolve().name.split(".")[0] or "run",
         "seed": inputs.seed or None,
         "data": {"path": inputs.path},
-        "model": _set(path=model, signature=inputs.signature),
+        "model": _set(path=model, signature=inputs.signature, labels=inputs.labels),
         "preprocess": _set(
             size=None if inputs.size is None else inputs.size[0],
             scale=inputs.scale,

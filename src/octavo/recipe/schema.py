@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -91,10 +92,15 @@ class ModelRecipe(Section):
     path: Path | None = Field(
         None,
         description="A trained model of your own: a `.keras`, `.h5`, `.tflite` or `.onnx` file, or a SavedModel "
-        "folder. Nothing is trained before it is quantized, so `train` and the keys below `signature` are left out. "
+        "folder. Nothing is trained before it is quantized, so `train` and the keys below `labels` are left out. "
         "`preprocess` then has only what the model's sidecar and its TFLite metadata do not say.",
     )
     signature: str | None = Field(None, description="Which graph of a `.tflite` file with several; with `path` only.")
+    labels: Path | None = Field(
+        None,
+        description="A text file with the model's class names, one a line, in the order of its outputs; with `path` "
+        "only.",
+    )
     architecture: Annotated[str, Field(pattern=r"^(mobilenet_v2|keras\.applications\.\w+|\w+(\.\w+)*:\w+)$")] = Field(
         "mobilenet_v2",
         description="`mobilenet_v2`; any network of Keras, as `keras.applications.EfficientNetB0`; or a Python "
@@ -371,7 +377,8 @@ class Recipe(Section):
         said = self.preprocess.model_dump(include=self.preprocess.model_fields_set)
         side = said.pop("size", None)
         size = None if side is None else (side, side)
-        return Inputs(self.data.path, self.calibrate.images, self.seed, self.model.signature, size, **said)
+        made = Inputs(self.data.path, self.calibrate.images, self.seed, self.model.signature, size, **said)
+        return replace(made, labels=self.model.labels)
 
     def to_json(self) -> dict[str, Any]:
         """Every value, as a JSON value; of an own model's recipe, without what only training would read."""
@@ -391,12 +398,16 @@ class Recipe(Section):
         if self.model.path is None:
             if self.model.signature is not None:
                 raise ValueError("model.signature chooses a graph of model.path, which is missing")
+            if self.model.labels is not None:
+                raise ValueError("model.labels names the classes of model.path, which is missing")
             if self.quantize.path is not None:
                 raise ValueError("quantize.path needs the float model that it was made from: set model.path")
             if isinstance(self.preprocess.scale, Mapping):
                 raise ValueError("preprocess.scale names inputs of model.path, which is missing: set two numbers")
             return self
-        unused = [f"model.{name}" for name in ModelRecipe.model_fields if name in given - {"path", "signature"}]
+        unused = [
+            f"model.{name}" for name in ModelRecipe.model_fields if name in given - {"path", "signature", "labels"}
+        ]
         unused += ["train"] if "train" in self.model_fields_set else []
         if unused:
             raise ValueError(

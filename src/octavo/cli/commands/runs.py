@@ -24,6 +24,7 @@ _KEYS = {
     "images": "calibrate.images",
     "seed": "seed",
     "signature": "model.signature",
+    "labels": "model.labels",
     "scale": "preprocess.scale",
     "interpolation": "preprocess.interpolation",
     "channels": "preprocess.channels",
