@@ -156,6 +156,7 @@ def test_a_run_from_before_deployment_gets_it_and_redoes_nothing_else(done: Path
     assert json.loads((out / "deployment.json").read_text())["targets"] is None
 
 
+@pytest.mark.slow
 def test_keras_models_are_quantized_as_their_float_graph_is(done: Path, tmp_path: Path) -> None:
     images = write_folder(tmp_path / "photos", 20)
     # The folder's classes are colours, the models' are digits.
@@ -167,6 +168,7 @@ def test_keras_models_are_quantized_as_their_float_graph_is(done: Path, tmp_path
     assert sidecar.read(tmp_path / "a.tflite") == sidecar.read(done / "float.tflite")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     settings = [part for item in [*SMALL, NO_TARGETS, "train.epochs=3", "train.batch=8"] for part in ("--set", item)]
     command = [sys.executable, "-m", "octavo.cli", "run", "digits", "--out", str(tmp_path), *settings]

@@ -112,6 +112,7 @@ def test_a_grid_has_all_combinations_and_a_page(serial: Path) -> None:
     assert not re.search(r'(src|href)="(?!#|data:)', page), "nothing is loaded from elsewhere"
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_taken_up_where_it_stopped(files: Path, finished: tuple[Path, list[str]]) -> None:
     folder, lines = finished
     # A trial that is put back waits behind the others.

@@ -180,6 +180,7 @@ def test_smaller_is_better_for_an_error() -> None:
     assert best(error, None, None, None, losses=(None, None, None)) == [False, False, False]
 
 
+@pytest.mark.slow
 def test_a_resumed_training_of_masks_equals_an_unbroken_one(tmp_path: Path) -> None:
     graph, data = segmentation()
     train, held = data.take(range(48)), data.take(range(48, 72))
