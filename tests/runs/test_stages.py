@@ -142,6 +142,7 @@ def test_deployment_is_measured_of_the_runs_own_models(done: Path) -> None:
     assert str(done) not in (done / "deployment.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_from_before_deployment_gets_it_and_redoes_nothing_else(done: Path, tmp_path: Path) -> None:
     out = tmp_path / "digits"
     shutil.copytree(done, out)

@@ -126,6 +126,7 @@ def test_no_profile_of_a_file_that_is_no_model(tmp_path: Path) -> None:
         profile(tmp_path / "wrong.tflite", runs=1)
 
 
+@pytest.mark.slow
 def test_the_command(files: tuple[Path, Path], tmp_path: Path) -> None:
     done = octavo("benchmark", *files, "--seconds", 0.05, "--profile", "--json")
     assert done.returncode == 0, done.stderr

@@ -174,6 +174,7 @@ def test_images_of_integers_are_pixels_as_they_are(tmp_path: Path) -> None:
     assert loaded.canonical == ("Input 'x' takes bytes: int32 became uint8.",)
 
 
+@pytest.mark.slow
 def test_a_keras_model_that_loops_is_refused_with_the_line_that_cures_it(tmp_path: Path) -> None:
     import keras
 

@@ -96,7 +96,9 @@ def test_it_learns(tmp_path: Path) -> None:
     "settings",
     [
         pytest.param({}, id="adam"),
-        pytest.param({"weight_averaging": 0.9, "gradual_unfreezing": 2}, id="averaging gradual"),
+        pytest.param(
+            {"weight_averaging": 0.9, "gradual_unfreezing": 2}, id="averaging gradual", marks=pytest.mark.slow
+        ),
         pytest.param({"weight_averaging": 0.9}, id="averaging", marks=pytest.mark.slow),
         pytest.param({"early_stopping": 2}, id="early stopping", marks=pytest.mark.slow),
         pytest.param({"optimizer": "sgd"}, id="sgd", marks=pytest.mark.slow),
