@@ -53,8 +53,8 @@ def observed(
     """Runs an observer for each tensor over the images, in one pass, and notes something of each image.
 
     The tensors become outputs of a copy of the graph, so that the runtime's own fast kernels compute them. Only the
-    states and the notes are kept of an image. A tensor that an activation function clips is skipped once both of its
-    bounds were reached: these tensors hold seven of eight values of MobileNetV2.
+    states and the notes are kept of an image. A tensor that an activation function clips is skipped once
+    enough images have reached both of its bounds: these tensors hold seven of eight values of MobileNetV2.
 
     Args:
         graph: A float graph.

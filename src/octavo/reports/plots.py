@@ -574,10 +574,6 @@ def _family(name: str) -> str:
     return FAMILIES[name].removeprefix("LiteRT's ")
 
 
-def _hundred(share: float | None) -> float | None:
-    return None if share is None else share * 100
-
-
 def _clean(axes: Any, left: bool = True) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines["left"].set_visible(left)

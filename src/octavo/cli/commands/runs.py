@@ -34,6 +34,22 @@ _KEYS = {
 }
 
 
+WeightsFlag = Annotated[str | None, typer.Option("--weights", help="Sets model.weights: a .weights.h5 file.")]
+
+
+def _flags(seed: str) -> Flags:
+    """The flags of the inputs of a run, and of a sweep of runs; `seed` is the help of --seed."""
+    return Flags(
+        help={
+            "data": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files; or an .npz.",
+            "images": "Calibration images, of the training images.",
+            "seed": seed,
+        },
+        without=("size",),
+        default={"seed": None},
+    )
+
+
 @command("octavo run model.keras --data photos/ --out runs/mine")
 def run(
     recipe: Annotated[
@@ -46,18 +62,10 @@ def run(
     ],
     inputs: Annotated[
         Inputs,
-        Flags(
-            help={
-                "data": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files; or an .npz.",
-                "images": "Calibration images, of the training images.",
-                "seed": "Seed of the choice of images, and of training.",
-            },
-            without=("size",),
-            default={"seed": None},
-        ),
+        _flags("Seed of the choice of images, and of training."),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/NAME when left out.")] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="Sets model.weights: a .weights.h5 file.")] = None,
+    weights: WeightsFlag = None,
     deterministic: DeterministicFlag = False,
     settings: Annotated[
         list[str] | None,
@@ -116,20 +124,12 @@ def sweep(
     ],
     inputs: Annotated[
         Inputs,
-        Flags(
-            help={
-                "data": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files; or an .npz.",
-                "images": "Calibration images, of the training images.",
-                "seed": "Seed of the choice of images, of training, and of a search.",
-            },
-            without=("size",),
-            default={"seed": None},
-        ),
+        _flags("Seed of the choice of images, of training, and of a search."),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="The folder of the sweep; runs/NAME-sweep when left out.")
     ] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="Sets model.weights: a .weights.h5 file.")] = None,
+    weights: WeightsFlag = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
