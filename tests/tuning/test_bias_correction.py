@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+from handmade import File
 from oneop import convert, weights
 from smallnet import SHAPE, batch, small_tflite
 
@@ -63,3 +64,28 @@ def test_no_bias_to_correct_is_said() -> None:
     images = np.random.default_rng(0).uniform(-1, 1, (8, 16)).astype(np.float32)
     tuned = correct_biases(graph, calibrate(graph, images), images, build, Silent())
     assert tuned.unchanged == ("FULLY_CONNECTED #0 has no bias to correct",) or tuned.figures
+
+
+def test_ops_that_read_one_input_are_each_corrected() -> None:
+    """Equation 17 for two dense layers side by side, and for the one after them."""
+    file = File()
+    x, one, two = file.tensor("x", (1, 16)), file.tensor("one", (1, 5)), file.tensor("two", (1, 5))
+    both, y = file.tensor("both", (1, 5)), file.tensor("y", (1, 3))
+    shapes = {one: (5, 16), two: (5, 16), y: (3, 5)}
+    kernels = {out: weights(*shape, seed=out) for out, shape in shapes.items()}
+    for source, out in ((x, one), (x, two)):
+        place = file.constant(f"w{out}", kernels[out])
+        file.dense(source, place, out, file.constant(f"b{out}", np.zeros(shapes[out][0], np.float32)))
+    file.op("ADD", [one, two], [both], "Add")
+    file.dense(both, file.constant("w", kernels[y]), y, file.constant("b", np.zeros(3, np.float32)))
+    graph = file.ports([x], [y]).graph()
+    images = np.random.default_rng(0).uniform(0, 1, (9, 16)).astype(np.float32)
+    tuned = correct_biases(graph, calibrate(graph, images), images, build, Silent())
+    means = {one: images.mean(axis=0, dtype=np.float64)}
+    means[two], means[y] = means[one], (kernels[one] + kernels[two]).astype(np.float64) @ means[one]
+    for op in (op for op in graph.ops if op.kind == "FULLY_CONNECTED"):
+        kernel, new = kernels[op.outputs[0]], tuned.graph.tensors[op.inputs[2]].constant
+        scale = np.abs(kernel).max(axis=1, keepdims=True) / 127
+        shift = (np.rint(kernel / scale) * scale - kernel).astype(np.float64) @ means[op.outputs[0]]
+        assert new is not None and np.abs(shift).max() > 1e-4
+        np.testing.assert_allclose(-new, shift, atol=1e-6)

@@ -70,11 +70,13 @@ def observed(
     exposed = list(dict.fromkeys((*(tensor.index for tensor in tensors), *graph.outputs)))
     makers = [graph.producers.get(tensor.index) for tensor in tensors]
     bounds = [(-np.inf, np.inf) if maker is None else clips(maker) for maker in makers]
+    # Several rules may watch one tensor: ops that read the same input.
+    places = [exposed.index(tensor.index) for tensor in tensors]
     exits = [exposed.index(index) for index in graph.outputs]
     found: tuple[list[Any], list[Any]] = pass_over(
         graph.exposed([graph.tensors[index] for index in exposed]),
         images,
-        partial(_observe, rules, bounds, exits, note),
+        partial(_observe, rules, bounds, places, exits, note),
         partial(_joined, rules),
         progress,
     )
@@ -84,6 +86,7 @@ def observed(
 def _observe(
     rules: Sequence[Observer],
     bounds: Sequence[Range],
+    places: Sequence[int],
     exits: Sequence[int],
     note: Callable[[int, list[Array]], Any],
     model: Model,
@@ -97,9 +100,9 @@ def _observe(
 
     def observe_image(place: int, outputs: list[Array]) -> None:
         states = local.setdefault(threading.get_ident(), [rule.init() for rule in rules])
-        for index, (rule, within, values) in enumerate(zip(rules, bounds, outputs, strict=False)):
+        for index, (rule, within, at) in enumerate(zip(rules, bounds, places, strict=True)):
             if not rule.settled(states[index], within):
-                states[index] = rule.update(states[index], values)
+                states[index] = rule.update(states[index], outputs[at])
         notes[place] = note(first + place, [outputs[at] for at in exits])
         progress(1)
 
