@@ -173,6 +173,17 @@ def test_damage_and_bombs_are_errors(save, tmp_path):
         open_dataset("path", path)
 
 
+def test_a_later_version_of_the_zip_format_is_an_error(save, tmp_path):
+    save(x_train=IMAGES)
+    path = tmp_path / "photos.npz"
+    content = bytearray(path.read_bytes())
+    # The version that is needed to unpack, in the central directory.
+    content[content.index(b"PK\x01\x02") + 6] = 255
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read whole \(NotImplementedError: zip file version 25.5\)"):
+        open_dataset("path", path)
+
+
 def test_an_array_that_claims_more_than_there_is(tmp_path):
     import io
 
