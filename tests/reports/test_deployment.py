@@ -62,7 +62,7 @@ def test_latency_and_throughput_that_point_apart_are_explained(make_run: MakeRun
     def throughput(rate: float, ratio: float) -> Callable[[Any], None]:
         def change(deployment: Any) -> None:
             _ratio(ratio * 0.98, ratio, ratio * 1.02)(deployment)
-            # Float's is 500 images per second; int8 takes 1.5 ms.
+            # Float's is 500 inferences per second; int8 takes 1.5 ms.
             deployment["benchmark"]["timings"][1]["throughput"] = rate
 
         return change
@@ -71,7 +71,7 @@ def test_latency_and_throughput_that_point_apart_are_explained(make_run: MakeRun
     assert "point apart on XNNPACK" not in _said(make_run, "devices", throughput(510, 1.2))
     said = _said(make_run, "devices", throughput(1000, 1.2))
     assert (
-        "point apart on XNNPACK: alone on one thread int8 is slower, and with all cores at work it processes 2.000"
+        "point apart on XNNPACK: alone on one thread int8 is slower, and with all cores at work it makes 2.000"
         in said
     )
     assert "cores share caches and memory" in said
@@ -158,7 +158,7 @@ def test_an_ethos_is_recommended_by_what_vela_maps(make_run: MakeRun) -> None:
 
     said = _said(make_run, "recommendation", mapped(93, 0))
     assert "suited. Vela maps 93 of 93 ops (as Vela counts) to the accelerator" in said
-    assert "estimates 12.98 ms per image and 1.51 MB of SRAM" in said
+    assert "estimates 12.98 ms per inference and 1.51 MB of SRAM" in said
     assert "suited in part. Vela maps 60 of 93 ops" in _said(make_run, "recommendation", mapped(60, 33))
     assert "Arm" not in _said(make_run, "recommendation").partition("There is no recommendation")[0]
 

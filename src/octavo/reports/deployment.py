@@ -67,7 +67,7 @@ def _pace(family: str, before: Timing, after: Timing) -> Finding:
         )
     word = "faster" if share.high < 1 else "slower" if share.low > 1 else "not shown to be faster or slower"
     rates = (
-        f" On all cores, one image at a time on each, int8 processes {after.throughput:,.0f} images per second and "
+        f" On all cores, one at a time on each, int8 makes {after.throughput:,.0f} inferences per second and "
         f"float {before.throughput:,.0f}."
         if after.throughput and before.throughput
         else ""
@@ -99,7 +99,7 @@ def _apart(family: str, before: Timing, after: Timing) -> Iterator[Finding]:
         return
     # How many cores the model itself kept at work; the rest of the time went to calling it.
     if after.throughput * after.latency.median_ms / 1e3 < LEAST_AT_WORK:
-        why = "So small a model takes less time than the call of it: images per second are mostly those of calls."
+        why = "So small a model takes less time than the call of it: inferences per second are mostly those of calls."
     elif slower:
         why = (
             "The likely cause: cores share caches and memory, and int8 needs about a quarter of float's, so it loses "
@@ -113,8 +113,9 @@ def _apart(family: str, before: Timing, after: Timing) -> Iterator[Finding]:
     yield Finding(
         "devices",
         f"Latency and throughput point apart on {FAMILIES[family]}: alone on one thread int8 is "
-        f"{'slower' if slower else 'faster'}, and with all cores at work it processes {gain:.3f} times as many images "
-        f"as float. {why} Latency counts for one camera or microphone, throughput for a server with many requests.",
+        f"{'slower' if slower else 'faster'}, and with all cores at work it makes {gain:.3f} times as many "
+        f"inferences as float. {why} Latency counts for one camera or microphone, throughput for a server with "
+        "many requests.",
         {"ratio": after.ratio.value, "throughput_ratio": gain},
     )
 
@@ -194,7 +195,8 @@ def _processors(facts: Facts, found: Deployment) -> Iterator[Finding]:
     yield Finding(
         "recommendation",
         f"Mobile phones, single-board computers and servers: run the model on LiteRT with {own}, the fastest "
-        f"kernels here at {milliseconds(after.latency.median_ms)} per image on one thread{rest}. Measure again on the "
+        f"kernels here at {milliseconds(after.latency.median_ms)} per inference on one thread{rest}. Measure "
+        "again on the "
         f"device: these times are from {machine.cpu} ({machine.architecture}), and the ratio of int8 to float, "
         f"{ratio(after.ratio)}, may differ elsewhere.",
         {"int8_ms": after.latency.median_ms, "ratio": after.ratio.value},
@@ -234,8 +236,8 @@ def _openvino(facts: Facts, target: Verdict) -> Iterator[Finding]:
     if cost < lite:
         yield Finding(
             "recommendation",
-            f"Try OpenVINO on a CPU like this one: {milliseconds(cost)} per image against {milliseconds(lite)} with "
-            f"LiteRT; {target.runs.about if target.runs else ''}.",
+            f"Try OpenVINO on a CPU like this one: {milliseconds(cost)} per inference against "
+            f"{milliseconds(lite)} with LiteRT; {target.runs.about if target.runs else ''}.",
             {"openvino_ms": cost, "litert_ms": lite},
         )
 
@@ -268,7 +270,7 @@ def _ethos(facts: Facts, target: Verdict) -> Iterator[Finding]:
         "recommendation",
         f"{target.target}: {'suited' if not found['cpu'] else 'suited in part'}. Vela maps {found['npu']} of "
         f"{count(whole, 'op')} (as Vela counts) to the accelerator, and estimates "
-        f"{milliseconds(cost['estimated_ms'])} per image and {size(cost['sram'])} of SRAM. The model was not run.",
+        f"{milliseconds(cost['estimated_ms'])} per inference and {size(cost['sram'])} of SRAM. The model was not run.",
         {"npu": found["npu"], "cpu": found["cpu"], "estimated_ms": cost["estimated_ms"], "sram": cost["sram"]},
         "good" if not found["cpu"] else "plain",
     )

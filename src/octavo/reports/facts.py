@@ -94,6 +94,11 @@ class Facts(Part):
         return Figures(self.evaluation.metric)
 
     @property
+    def sample(self) -> str:
+        """What the model takes, as the report calls it: an image, or a sample of anything else."""
+        return "image" if isinstance(self.preprocess, Preprocess) else "sample"
+
+    @property
     def known(self) -> bool:
         """Whether the right answers are known, so that models are scored."""
         return self.compared.difference is not None

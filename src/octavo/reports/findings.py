@@ -116,8 +116,8 @@ def _answers(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "summary",
         f"The outputs of int8 are {'' if found.hold else 'not '}those of the float model on "
-        f"{count(found.samples, 'calibration image')}: {' and '.join(part for part in (said, same) if part)}{where}."
-        f"{first}",
+        f"{count(found.samples, f'calibration {facts.sample}')}: "
+        f"{' and '.join(part for part in (said, same) if part)}{where}.{first}",
         {name: value for name, value in figures.items() if value is not None},
         "good" if found.hold else "warn",
     )
@@ -219,7 +219,7 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
     if test is not None and test.b + test.c == 0:
         yield Finding(
             "accuracy",
-            f"None of {count(images, 'image')} changed between right and wrong.",
+            f"None of {count(images, facts.sample)} changed between right and wrong.",
             {"b": 0, "c": 0},
             "good",
         )
@@ -235,7 +235,8 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
     if shift is not None:
         yield Finding(
             "accuracy",
-            f"Both models give the same class, right or wrong, for {percent(compared.agreement)} of the images; "
+            f"Both models give the same class, right or wrong, for {percent(compared.agreement)} of the "
+            f"{facts.sample}s; "
             f"{count(facts.disagreeing, 'answer')} {'differs' if facts.disagreeing == 1 else 'differ'}."
             f" Quantization changes a probability by {shift.mean:.4f} on average and by {shift.max:.3f} at most.",
             {"agreement": compared.agreement, "mean": shift.mean, "max": shift.max},
@@ -243,8 +244,9 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
     if facts.model is not None:
         yield Finding(
             "accuracy",
-            f"{facts.model.name} was trained before this run, which cannot know on which images. If it saw test "
-            "images, both accuracies are too high; int8 and float are still compared on the same images.",
+            f"{facts.model.name} was trained before this run, which cannot know on which {facts.sample}s. If it saw "
+            f"test {facts.sample}s, both accuracies are too high; int8 and float are still compared on the same "
+            f"{facts.sample}s.",
         )
     losers = _losers(facts)
     if losers:
@@ -347,7 +349,7 @@ def _speed(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "speed",
         f"Int8 is {times(ratio)} {word} than float on this CPU: a median of {milliseconds(after.median_ms)} against "
-        f"{milliseconds(before.median_ms)} for one image on one thread, measured in turns. 90% of the int8 "
+        f"{milliseconds(before.median_ms)} for one inference on one thread, measured in turns. 90% of the int8 "
         f"runs take at most {milliseconds(after.p90_ms)}.",
         {"float_ms": before.median_ms, "int8_ms": after.median_ms},
         _speed_tone(facts),
@@ -431,8 +433,8 @@ def _deployment(facts: Facts) -> Iterator[Finding]:
     frames = 1000 / facts.latencies[1].median_ms
     yield Finding(
         "deployment",
-        f"One image takes {proof.macs / 1e6:,.1f} million multiply-accumulates. This CPU processes {frames:,.0f} "
-        f"images per second on one thread ({facts.evaluation.kernels}).",
+        f"One inference takes {proof.macs / 1e6:,.1f} million multiply-accumulates. This CPU makes {frames:,.0f} "
+        f"inferences per second on one thread ({facts.evaluation.kernels}).",
         {"macs": proof.macs, "images_per_second": frames},
     )
 
@@ -590,7 +592,7 @@ def _quantization_steps(facts: Facts) -> Iterator[Finding]:
         each = f", {number(images / classes)} per class" if classes else ""
         yield Finding(
             "next",
-            f"More calibration images: only {images} set the ranges{each}. A few hundred take seconds.",
+            f"More calibration {facts.sample}s: only {images} set the ranges{each}. A few hundred take seconds.",
             {"images": images},
         )
     losers = [(a, b) for a, b in _losers(facts) if a.correct - b.correct >= 2]
@@ -599,7 +601,7 @@ def _quantization_steps(facts: Facts) -> Iterator[Finding]:
         lost = facts.compared.mcnemar.b if facts.compared.mcnemar else a.correct - b.correct
         yield Finding(
             "next",
-            f"Add calibration images of '{a.name}': its right answers fell from {a.correct} to {b.correct} of "
+            f"Add calibration {facts.sample}s of '{a.name}': its right answers fell from {a.correct} to {b.correct} of "
             f"{a.images}, the largest part of the {count(lost, 'answer')} lost.",
             {"lost": a.correct - b.correct},
         )
@@ -616,9 +618,10 @@ def _training_steps(facts: Facts) -> Iterator[Finding]:
         if last.accuracy is not None and last.accuracy - accuracy.value > NOTABLE_GAP:
             yield Finding(
                 "next",
-                "More training images or stronger augmentation: the float model was right on "
-                f"{percent(last.accuracy)} of its training images in the last epoch but on "
-                f"{percent(accuracy.value)} of the test images, a gap of {points(last.accuracy - accuracy.value)} "
+                f"More training {facts.sample}s or stronger augmentation: the float model was right on "
+                f"{percent(last.accuracy)} of its training {facts.sample}s in the last epoch but on "
+                f"{percent(accuracy.value)} of the test {facts.sample}s, a gap of "
+                f"{points(last.accuracy - accuracy.value)} "
                 f"points. Quantization changed accuracy by {points(facts.gap.value)} points.",
                 {"training": last.accuracy, "test": accuracy.value},
             )
@@ -628,9 +631,10 @@ def _training_steps(facts: Facts) -> Iterator[Finding]:
     if worst.recall < accuracy.value - NOTABLE_GAP:
         yield Finding(
             "next",
-            f"Add training images of '{worst.name}': the float model recognizes {percent(worst.recall)} of its "
-            f"{count(worst.images, 'image')}, but {percent(accuracy.value)} ({interval(accuracy)}) of "
-            f"all images.{_confusion(facts.by_class[0], worst.name)}",
+            f"Add training {facts.sample}s of '{worst.name}': the float model recognizes "
+            f"{percent(worst.recall)} of its "
+            f"{count(worst.images, facts.sample)}, but {percent(accuracy.value)} ({interval(accuracy)}) of "
+            f"all {facts.sample}s.{_confusion(facts.by_class[0], worst.name)}",
             {"recall": worst.recall},
         )
 

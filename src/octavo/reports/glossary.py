@@ -163,7 +163,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "Throughput",
         "Samples per second with all cores at work, one sample on each.",
-        "throughput|images per second",
+        "throughput|inferences per second",
     ),
     Term(
         "Tuning pass",

@@ -268,7 +268,7 @@ def latency(facts: Facts) -> Plot | None:
         axes.plot([time.min_ms, time.p90_ms], [place, place], color=INK, lw=1.2)
         _beside(axes, milliseconds(time.median_ms) + note, end, place)
     axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
-    axes.set(xlabel="ms per image, one thread", xlim=(0, max(ends) * 1.55))
+    axes.set(xlabel="ms per inference, one thread", xlim=(0, max(ends) * 1.55))
     # Few, since the numbers of a small model have many digits.
     axes.locator_params(axis="x", nbins=4)
     _clean(axes)
@@ -277,8 +277,8 @@ def latency(facts: Facts) -> Plot | None:
         figure,
         f"Latency: {'; '.join(f'{name} {milliseconds(time.median_ms)}' for name, _, time, _ in rows)}. "
         f"{'; '.join(said)}.",
-        "Median time of one image; the line goes from the fastest run to the 90th percentile. The factor is the time "
-        "of int8 divided by that of float, the median over pairs of runs.",
+        "Median time of one inference; the line goes from the fastest run to the 90th percentile. The factor is "
+        "the time of int8 divided by that of float, the median over pairs of runs.",
     )
 
 
@@ -338,7 +338,7 @@ def confusion(facts: Facts) -> Plot | None:
     figure, (left, right) = _figure(WIDE, 4.3, 1, 2)
     left.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     right.imshow(change, cmap="PuOr_r", vmin=-most, vmax=most)
-    for axes, title in ((left, "float: images"), (right, "int8 minus float: images")):
+    for axes, title in ((left, f"float: {facts.sample}s"), (right, f"int8 minus float: {facts.sample}s")):
         axes.set_title(title, loc="left", fontsize=10, color=INK)
         axes.set_xlabel("predicted class", fontsize=9)
         axes.tick_params(length=0)
@@ -364,11 +364,13 @@ def confusion(facts: Facts) -> Plot | None:
     return drawn(
         "confusion",
         figure,
-        f"Confusion matrices of {count} classes: float has {sum(row[k] for k, row in enumerate(before))} images "
-        f"on the diagonal, int8 {sum(row[k] for k, row in enumerate(after))}; a net {moved} images "
+        f"Confusion matrices of {count} classes: float has {sum(row[k] for k, row in enumerate(before))} "
+        f"{facts.sample}s "
+        f"on the diagonal, int8 {sum(row[k] for k, row in enumerate(after))}; a net {moved} {facts.sample}s "
         "are in another cell.",
         "Left: the classes that float predicts (columns) for each true class (rows); more colour is a larger share "
-        "of the class. Right: the change in int8; orange cells gained images, violet cells lost images.",
+        f"of the class. Right: the change in int8; orange cells gained {facts.sample}s, violet cells lost "
+        f"{facts.sample}s.",
     )
 
 
@@ -390,7 +392,8 @@ def error(facts: Facts) -> Plot | None:
         figure,
         f"Error along {len(rows)} tensors. The ops that add most: {named or 'none'}.",
         f"SQNR (signal-to-quantization-noise ratio) of each int8 tensor against float, over {facts.compare.images} "
-        "validation images (training images if there are none); higher is better, and 6 dB are about one bit. The line "
+        f"validation {facts.sample}s (training {facts.sample}s if there are none); higher is better, and 6 dB "
+        "are about one bit. The line "
         "is the accumulated error. A dot is the error that the op alone adds if it gets float's values as inputs. "
         f"Rings mark the ops that add most: {named or 'none'}.",
     )
@@ -421,7 +424,7 @@ def activations(facts: Facts) -> Plot | None:
         f"Values of {len(rows)} activations within their ranges. In the widest range for its values, 99.8% of the "
         f"values lie in {percent(loosest.used)} of the range.",
         f"Each activation's values within its int8 range, over {facts.distributions.images} "  # type: ignore[union-attr]
-        "calibration images. A short bar of the middle half in a tall one means that outliers set the range.",
+        f"calibration {facts.sample}s. A short bar of the middle half in a tall one means that outliers set the range.",
     )
 
 

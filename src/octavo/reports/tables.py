@@ -185,7 +185,7 @@ def _side_by_side(facts: Facts) -> Table:
         ),
         f"All on the same {count(shown.images, 'held-out sample')}; differences{in_points} with paired "
         f"{facts.compared.confidence:.0%} intervals. The control is the float model, trained for the same epochs on "
-        "the same images in the same order: it shows the effect of longer training alone.",
+        f"the same {facts.sample}s in the same order: it shows the effect of longer training alone.",
         numbers=True,
     )
 
@@ -275,7 +275,7 @@ def _method(facts: Facts) -> Table:
             ],
             [
                 "Calibration samples",
-                f"{ranges.images:,} training images, {observer}, {count(len(ranges.tensors), 'tensor')}",
+                f"{ranges.images:,} training {facts.sample}s, {observer}, {count(len(ranges.tensors), 'tensor')}",
             ],
             *(["Calibration warning", text] for text in ranges.warnings),
             *_training(facts),
@@ -295,7 +295,7 @@ def _tuning(facts: Facts) -> Table:
         [[titled(PASSES, s.name), s.summary, "; ".join(s.unchanged) or "none", f"{s.seconds:.1f} s"] for s in steps],
         ("Tuning pass", "What it changed", "Not changed", "Time"),
         f"Tuning passes applied before post-training quantization, in this order, on the {images:,} "
-        "calibration images. None uses labels.",
+        f"calibration {facts.sample}s. None uses labels.",
     )
 
 
@@ -447,7 +447,8 @@ def _answers(facts: Facts) -> Table:
     return Table(
         rows,
         ("Output", "SQNR", "Same class or number", "As float"),
-        f"Outputs of int8 and float on {count(found.samples, 'calibration image')}: the check that the numbers in the "
+        f"Outputs of int8 and float on {count(found.samples, f'calibration {facts.sample}')}: the check that "
+        "the numbers in the "
         f"file are right for this network. Below {decibels(LEAST_SQNR)} an output counts as wrong.",
     )
 
@@ -493,8 +494,8 @@ def _implementation(facts: Facts) -> Table:
     rows += [
         [
             "Calibration",
-            f"{facts.ranges.images:,} training images, in one pass. Their order has no effect, and no test image is "
-            "used",
+            f"{facts.ranges.images:,} training {facts.sample}s, in one pass. Their order has no effect, and no test "
+            f"{facts.sample} is used",
         ],
         [
             "Optimization",
@@ -583,7 +584,7 @@ def _family(name: str, pair: tuple[Timing, Timing]) -> list[list[str]]:
     ]
     if before.throughput and after.throughput:
         many = [f"{rate:,.0f}" for rate in (before.throughput, after.throughput)]
-        rows.append([f"{name}: images per second, all cores", *many, f"{after.throughput / before.throughput:.3f}"])
+        rows.append([f"{name}: inferences per second, all cores", *many, f"{after.throughput / before.throughput:.3f}"])
     loads = [item.footprint.load_ms for item in pair]
     rows.append([f"{name}: time to load", *map(milliseconds, loads), f"{loads[1] / loads[0]:.3f}"])
     memory = [item.footprint.memory for item in pair]
@@ -605,8 +606,8 @@ def _targets(facts: Facts) -> Table:
             for item in (found.targets if found else None) or []
         ],
         ("Target", "Can it take the model?", "Did it run here?", "What does it cost?"),
-        f"The int8 model on each target, checked with {count(found.images if found else 0, 'image')} of the validation "
-        "split (of the training split if there is none).",
+        f"The int8 model on each target, checked with {count(found.images if found else 0, facts.sample)} of "
+        "the validation split (of the training split if there is none).",
     )
 
 
@@ -625,8 +626,12 @@ def _provenance(facts: Facts) -> Table:
             *([[facts.model.name, Code(facts.model.sha256)]] if facts.model else []),
             ["float.tflite", Code(facts.before.sha256)],
             ["int8.tflite", Code(facts.after.sha256)],
-            ["Test images", Code(facts.data.test.digest)],
-            *([["Calibration images", Code(facts.data.calibration.digest)]] if facts.data.calibration else []),
+            [f"Test {facts.sample}s", Code(facts.data.test.digest)],
+            *(
+                [[f"Calibration {facts.sample}s", Code(facts.data.calibration.digest)]]
+                if facts.data.calibration
+                else []
+            ),
         ]
     )
 
