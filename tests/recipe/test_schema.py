@@ -59,6 +59,13 @@ def test_mistakes_are_named_with_their_lines(tmp_path: Path) -> None:
     assert "line 7: 'train.batch'" in said
 
 
+def test_unknown_keys_may_look_like_a_type(tmp_path: Path) -> None:
+    """Pydantic names forms of a value so: 'tuple[float, float]'."""
+    said = _mistakes(tmp_path, "name: a\ndata: {source: digits}\ntr[a]in: 1\ntrain: {'list[int]': 2}\n")
+    assert "line 3: unknown key 'tr[a]in'; did you mean 'train'?" in said
+    assert "line 4: unknown key 'train.list[int]'" in said
+
+
 def test_missing_keys_twice_set_keys_and_no_yaml(tmp_path: Path) -> None:
     assert "'name' is missing" in _mistakes(tmp_path, "data: {source: digits}\n")
     said = _mistakes(tmp_path, "name: a\nname: b\ndata: {source: digits}\n")

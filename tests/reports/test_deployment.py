@@ -71,8 +71,7 @@ def test_latency_and_throughput_that_point_apart_are_explained(make_run: MakeRun
     assert "point apart on XNNPACK" not in _said(make_run, "devices", throughput(510, 1.2))
     said = _said(make_run, "devices", throughput(1000, 1.2))
     assert (
-        "point apart on XNNPACK: alone on one thread int8 is slower, and with all cores at work it makes 2.000"
-        in said
+        "point apart on XNNPACK: alone on one thread int8 is slower, and with all cores at work it makes 2.000" in said
     )
     assert "cores share caches and memory" in said
     assert "cores may lower their clock" in _said(make_run, "devices", throughput(400, 0.5))

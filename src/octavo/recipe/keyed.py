@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from octavo.base.errors import RecipeError
 
 # For each key's path the place where it stands, such as ``line 7``.
 Lines = dict[tuple[str, ...], str]
+
+_FORM = re.compile(r"[a-z-]+\[.*\]")
 
 
 class Section(BaseModel):
@@ -97,12 +100,20 @@ def plain(error: ValidationError) -> list[Any]:
     """What pydantic found, without its names of types; of a key that has two forms, of the one that fits better."""
     found: dict[tuple[Any, ...], Any] = {}
     for number, item in enumerate(error.errors(include_url=False)):
-        # Pydantic tells the forms apart by a part such as 'tuple[float, float]'.
-        place = next((place for place, part in enumerate(item["loc"]) if "[" in str(part)), None)
-        key = (number,) if place is None else item["loc"][:place]
+        forms = _forms(item)
+        key = item["loc"][: forms[0]] if forms else (number,)
         if key not in found or len(item["loc"]) > len(found[key]["loc"]):
-            found[key] = item
-    return [{**item, "loc": tuple(part for part in item["loc"] if "[" not in str(part))} for item in found.values()]
+            kept = tuple(part for place, part in enumerate(item["loc"]) if place not in forms)
+            found[key] = {**item, "path": kept}
+    return [{**item, "loc": item["path"]} for item in found.values()]
+
+
+def _forms(item: Any) -> list[int]:
+    """The places in the path of an error where pydantic tells forms apart, by a part such as 'tuple[float, float]'."""
+    path = item["loc"]
+    # What ends the path to an unknown key is that key, whatever it looks like.
+    mine = len(path) - (item["type"] == "extra_forbidden")
+    return [place for place in range(1, mine) if _FORM.fullmatch(str(path[place]))]
 
 
 def _explain(item: Any, kind: type[BaseModel], lines: Lines) -> str:
