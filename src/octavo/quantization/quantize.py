@@ -56,7 +56,7 @@ def quantize(
     Raises:
         QuantizationError: The model cannot become fully integer, or an op does not support its `precision`; every
             such op is listed.
-        ModelError: The graph is quantized already, or its weights hold NaN or infinity.
+        ModelError: As for `check_float`.
     """
     check_float(graph)
     source = graph.unshared()
@@ -68,7 +68,7 @@ def check_float(graph: Graph) -> None:
     """Refuses a graph that cannot be quantized.
 
     Raises:
-        ModelError: It is quantized already, or its weights hold NaN or infinity.
+        ModelError: It is quantized already, its weights hold NaN or infinity, or an output is a constant.
     """
     if any(t.qparams is not None for t in graph.tensors):
         raise ModelError(
@@ -86,6 +86,13 @@ def check_float(graph: Graph) -> None:
             "Its training diverged: train again with a lower learning rate. The constants are:",
             details=broken[:5],
         )
+    outputs = (graph.tensors[index] for index in graph.outputs)
+    fixed = [f"'{t.name}'" for t in outputs if t.constant is not None and t.dtype == "float32"]
+    if fixed:
+        raise ModelError(
+            f"{graph.name} has an output that is a constant, the same for every input: {', '.join(fixed)}.",
+            "Export the model without this output, and keep its values beside the file.",
+        )
 
 
 def _write(source: Graph, table: Table) -> bytes:
@@ -94,12 +101,17 @@ def _write(source: Graph, table: Table) -> bytes:
     instructions = {t.name: found for t in source.tensors if (found := _instruction(source, table, t)) is not None}
     # The writer keeps views into the model that it is given, so it gets a copy. It needs a list of signatures.
     given = source.copied()
+    # It also expects each output once.
+    once = list(dict.fromkeys(source.outputs))
+    given.subgraphs[0].outputs = once
     signed = given.signatureDefs is not None
     given.signatureDefs = given.signatureDefs or []
     written = bytes(ModelModifier(given).modify_model(instructions, enable_progress_bar=False))
     # The writer may put weights behind the flatbuffer. Reading and packing moves them into it: TFLite Micro and older
     # readers do not support external buffers.
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
+    made = model.subgraphs[0].outputs
+    model.subgraphs[0].outputs = [int(made[once.index(index)]) for index in source.outputs]
     _quantize_unread(model, source, table)
     _quantize_bytes(model)
     _look_up(model, source, table)

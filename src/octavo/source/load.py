@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from octavo.base.errors import ModelError
+from octavo.base.errors import DataError, ModelError
 from octavo.base.progress import Progress
 from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.data.windows import Windows
@@ -283,7 +283,14 @@ def _preprocess(model: Loaded, port: Port, wanted: Inputs, progress: Progress | 
     if not alone and (wanted.channels == "gray") != (base.channels == "gray"):
         # Of several inputs, those that have another number of channels keep theirs.
         del given["channels"]
-    return Preprocess.from_json(base.to_json() | {name: value for name, value in given.items() if value is not None})
+    try:
+        return replace(base, **{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        assert scale is not None
+        raise DataError(
+            f"`scale` should be two finite numbers, the smaller one first, and is {scale[0]:g},{scale[1]:g}.",
+            "Give the input values of pixels 0 and 255 in the model's training, such as 0,255 or -1,1.",
+        ) from error
 
 
 def task_of(loaded: Loaded) -> TaskName | None:

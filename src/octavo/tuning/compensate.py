@@ -102,6 +102,8 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
     ops, unchanged = known(graph, table)
     params = [table.at(op, graph.tensors[op.inputs[0]]) for op in ops]
     entries = [(op, at) for op, at in zip(ops, params, strict=True) if at is not None]
+    if not entries:
+        return Tuned(graph, ranges, "Nothing to compensate: no op has weights that it can round.", tuple(unchanged))
     rows = _input_rows(graph, entries, Ordered(images, _IMAGES), progress)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}

@@ -19,7 +19,8 @@ def unread(graph: Graph) -> Change | None:
         return None
     lost = sum(tensor.constant.nbytes for tensor in spare if tensor.constant is not None)
     count = len(graph.tensors) - len(made.tensors)
-    return Change(made, (f"{count} unused tensors were removed, with constants of {lost:,} bytes.",))
+    were = "tensor was" if count == 1 else "tensors were"
+    return Change(made, (f"{count} unused {were} removed, with constants of {lost:,} bytes.",))
 
 
 def unused(graph: Graph) -> list[Tensor]:
