@@ -34,7 +34,8 @@ def percentile(kept: float) -> Observer:
         most = (1 - kept) / 2 * seen.counts.sum()
         # How many values lie in a bin or beyond it. A bin is kept if that is more than may be clipped.
         beyond = (np.cumsum(side[::-1])[::-1] for side in (seen.below, seen.above))
-        below, above = (int(np.count_nonzero(count > most)) for count in beyond)
+        # The bin of 0 is on both sides: outwards, it ends one width from 0.
+        below, above = (max(int(np.count_nonzero(count > most)), 1) for count in beyond)
         return -below * seen.width, above * seen.width
 
     return of_histogram(choose)
