@@ -119,10 +119,11 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
     if get_origin(annotation) is tuple:
         item, *more = get_args(annotation)
         return f"list of {_type(item, [])}" if more == [...] else "two numbers"
-    choices = [arg for arg in get_args(annotation) if isinstance(arg, str | int)]
-    if choices:
-        return " or ".join(f"`{choice}`" for choice in choices)
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{choice}`" for choice in get_args(annotation))
     base = next((a for a in get_args(annotation) if a is not type(None)), annotation)
+    if get_origin(base) is Literal:
+        return _type(base, [])
     if get_origin(base) is tuple:
         return _type(base, [])
     base = getattr(base, "__origin__", base)

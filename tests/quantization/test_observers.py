@@ -12,7 +12,7 @@ from octavo.base.errors import QuantizationError
 from octavo.data.preprocess import Preprocess
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.minmax import MINMAX, Extremes
-from octavo.quantization.observer import Observer, both
+from octavo.quantization.observer import Observer, together
 from octavo.quantization.observers import OBSERVERS, run_observers
 from octavo.quantization.percentile import percentile
 from octavo.runtime import litert as runtime
@@ -207,12 +207,24 @@ def test_min_max_knows_how_far_its_range_depends_on_two_images() -> None:
     assert not np.any(np.isfinite(MINMAX.finish(broken))) and MINMAX.init().dependence == 1.0
 
 
-def test_two_observers_at_once_find_what_each_finds_alone() -> None:
-    joined, alone = both(OBSERVERS["percentile"], MINMAX), OBSERVERS["percentile"]
-    states = [joined.init(), alone.init(), MINMAX.init()]
-    for values in SAMPLES.values():
-        states = [
-            rule.update(state, values.astype(np.float32))
-            for rule, state in zip((joined, alone, MINMAX), states, strict=True)
-        ]
-    assert joined.finish(states[0]) == alone.finish(states[1]) and states[0][1] == states[2]
+def test_observers_at_once_find_what_each_finds_alone() -> None:
+    rules = [OBSERVERS["percentile"], MINMAX, OBSERVERS["mse"]]
+    joined = together(rules)
+    states, halves = [rule.init() for rule in rules], [joined.init(), joined.init()]
+    for place, values in enumerate(SAMPLES.values()):
+        states = [rule.update(state, values.astype(np.float32)) for rule, state in zip(rules, states, strict=True)]
+        halves[place % 2] = joined.update(halves[place % 2], values.astype(np.float32))
+    made = joined.merge(*halves)
+    assert [rule.finish(state) for rule, state in zip(rules, made, strict=True)] == [
+        rule.finish(state) for rule, state in zip(rules, states, strict=True)
+    ]
+    assert joined.finish(made) == rules[0].finish(states[0])
+    # The histograms of two observers are one.
+    assert made[0] is made[2]
+
+
+def test_a_percentile_beside_a_far_outlier_keeps_both_signs() -> None:
+    """Values below a bin's width lie in the bin of 0, which ends one width from 0 on either side."""
+    values = np.append(RNG.normal(0, 0.5, 50_000), 1e4).astype(np.float32)
+    low, high = OBSERVERS["percentile"].finish(OBSERVERS["percentile"].update(OBSERVERS["percentile"].init(), values))
+    assert low == values.min() and values[:-1].max() <= high < 10

@@ -45,7 +45,8 @@ def test_entries_stand_for_observers_and_passes() -> None:
 
 
 def test_recipes_accept_the_names_and_no_other() -> None:
-    assert get_args(QuantizeRecipe.model_fields["observer"].annotation) == tuple(OBSERVERS)
+    named, left_out = get_args(QuantizeRecipe.model_fields["observer"].annotation)
+    assert get_args(named) == tuple(OBSERVERS) and left_out is type(None)
     (items, _) = get_args(QuantizeRecipe.model_fields["tune"].annotation)
     assert get_args(items) == tuple(PASSES)
 

@@ -72,9 +72,44 @@ class OutputAnswer:
         return not self.frozen and self.sqnr >= LEAST_SQNR
 
     @property
+    def quality(self) -> tuple[bool, float, float]:
+        """What orders outputs from worse to better: whether it holds, SQNR in dB, and agreement."""
+        sqnr, agreement = np.inf if self.sqnr is None else self.sqnr, 1.0 if self.agreement is None else self.agreement
+        return self.holds, sqnr, agreement
+
+    @property
     def name(self) -> str:
         """Its name for people."""
         return f"'{self.output}'" if self.part is None else f"'{self.output}' [{self.part}]"
+
+    def figures(self, where: str = "") -> str:
+        """How far it is from the float model's, for people.
+
+        Args:
+            where: Text after the first figure, such as the output's name.
+        """
+        whole = self.sqnr is None and self.agreement not in (None, 1.0)
+        sqnr = "whole numbers" if whole else "equal" if self.sqnr is None else f"{self.sqnr:.1f} dB"
+        same = "the same" if whole else "same class"
+        return f"{sqnr}{where}" + ("" if self.agreement is None else f", {same} for {self.agreement:.0%}")
+
+
+@dataclass(frozen=True)
+class ObserverChoice:
+    """The choice of an observer, made because the answers with the first one did not match the float model's.
+
+    Args:
+        chosen: The observer of the int8 model; the first one if no other is better.
+        first: The observer that was used first.
+        before: The worst output with the first observer.
+        tried: The worst output's SQNR in dB with each observer, by its name: without tuning passes, and on calibration
+            samples that do not set the ranges, if there are enough. None for whole numbers.
+    """
+
+    chosen: str
+    first: str
+    before: OutputAnswer
+    tried: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -85,11 +120,13 @@ class Answers:
         samples: How many samples both models ran.
         outputs: Every output, and every part of one that is a concatenation.
         tensor: The first tensor whose op adds much of the error, and the op; None if the outputs are right.
+        choice: Which observer was chosen because of the answers. None if there was nothing to choose.
     """
 
     samples: int
     outputs: tuple[OutputAnswer, ...]
     tensor: tuple[str, str] | None = None
+    choice: ObserverChoice | None = None
 
     @property
     def hold(self) -> bool:
@@ -99,7 +136,17 @@ class Answers:
     @property
     def worst(self) -> OutputAnswer:
         """The output, or part, that is farthest from the float model's."""
-        return min(self.outputs, key=lambda item: (item.holds, np.inf if item.sqnr is None else item.sqnr))
+        return min(self.outputs, key=lambda item: item.quality)
+
+    @property
+    def quality(self) -> tuple[bool, float, float]:
+        """What orders int8 models from worse to better: that of the worst output."""
+        return self.worst.quality
+
+    @property
+    def of_ranges(self) -> bool:
+        """Whether outputs are wrong that other ranges may mend: not the small parts of a concatenation."""
+        return any(not item.holds and not self._beside_larger(item) for item in self.outputs)
 
     def _beside_larger(self, item: OutputAnswer) -> bool:
         """Whether a part of a concatenation is small beside another, with which it shares its scale."""
@@ -109,18 +156,14 @@ class Answers:
     def describe(self) -> list[str]:
         """The findings, and what to try if outputs are wrong; one sentence each."""
         worst = self.worst
-        whole = worst.sqnr is None and worst.agreement not in (None, 1.0)
-        sqnr = "whole numbers" if whole else "equal" if worst.sqnr is None else f"{worst.sqnr:.1f} dB"
         where = "" if len(self.outputs) == 1 else f" at {worst.name}, the worst of {len(self.outputs)}"
-        of = "the same" if whole else "same class"
-        same = "" if worst.agreement is None else f", {of} for {worst.agreement:.0%}"
-        found = f"{sqnr}{where}{same}; {self.samples} calibration samples"
+        found = f"{worst.figures(where)}; {self.samples} calibration samples"
         if self.hold:
-            return [f"the answers match the float model's: {found}"]
+            return [f"the answers match the float model's: {found}", *self.chosen()]
         lines = [f"the answers do NOT match the float model's (below {LEAST_SQNR:g} dB, or constant): {found}"]
-        poor = [item for item in self.outputs if not item.holds]
-        far = [item for item in poor if self._beside_larger(item)]
-        if self.tensor is not None and len(far) < len(poor):
+        lines += self.chosen()
+        far = any(self._beside_larger(item) for item in self.outputs if not item.holds)
+        if self.tensor is not None and self.of_ranges:
             kind, tensor = self.tensor
             lines.append(f"most error is first added by {kind} '{tensor}'")
         if far:
@@ -128,7 +171,7 @@ class Answers:
                 "parts of one output have very different ranges and share one scale: make them separate outputs "
                 "(`split_outputs`), or keep the concatenation in float (`precision`)"
             )
-        if len(far) == len(poor) or self.tensor is None:
+        if not self.of_ranges or self.tensor is None:
             return lines
         if self.tensor[0] in ("SOFTMAX", "LOGISTIC"):
             lines.append(
@@ -136,17 +179,30 @@ class Answers:
                 f"the logits instead (`octavo slim --logits`), or set `precision` int16x8 for '{self.tensor[1]}'"
             )
         else:
+            observer = "another `observer`, or " if self.choice is None else ""
             lines.append(
-                "check that calibration samples are like the training data; then try another `observer`, or "
+                f"check that calibration samples are like the training data; then try {observer}"
                 f"`precision` int16x8 or float for '{self.tensor[1]}'; `octavo sensitivity` ranks all ops"
             )
         return lines
+
+    def chosen(self) -> list[str]:
+        """Which observer was chosen, and why, in a sentence."""
+        if self.choice is None:
+            return []
+        chosen, first = self.choice.chosen, self.choice.first
+        if chosen == first:
+            return [f"no other observer gives clearly better answers than {first}; all were tried"]
+        return [
+            f"observer {chosen} was chosen: it gives {self.worst.figures()}, and {first} {self.choice.before.figures()}"
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value."""
         tensor = None if self.tensor is None else {"op": self.tensor[0], "name": self.tensor[1]}
         outputs = [asdict(item) | {"holds": item.holds} for item in self.outputs]
-        return {"samples": self.samples, "hold": self.hold, "outputs": outputs, "tensor": tensor}
+        choice = None if self.choice is None else asdict(self.choice)
+        return {"samples": self.samples, "hold": self.hold, "outputs": outputs, "tensor": tensor, "choice": choice}
 
 
 class AnswersRecord(Artefact):
@@ -158,6 +214,7 @@ class AnswersRecord(Artefact):
         least_sqnr: The SQNR in dB below which an output counts as wrong.
         outputs: Every output, and every part of one that is a concatenation.
         tensor: The first tensor whose op adds much of the error, after the op; null if the outputs are right.
+        choice: The observers that were tried because the answers did not match, and the chosen one; null if none were.
     """
 
     file = "answers.json"
@@ -168,6 +225,7 @@ class AnswersRecord(Artefact):
     least_sqnr: float
     outputs: Annotated[list[OutputAnswer], Field(min_length=1)]
     tensor: tuple[str, str] | None
+    choice: ObserverChoice | None = None
 
     @classmethod
     def of(cls, found: Answers) -> AnswersRecord:
@@ -178,12 +236,13 @@ class AnswersRecord(Artefact):
             least_sqnr=LEAST_SQNR,
             outputs=list(found.outputs),
             tensor=found.tensor,
+            choice=found.choice,
         )
 
     @property
     def answers(self) -> Answers:
         """The same data as `Answers`."""
-        return Answers(self.samples, tuple(self.outputs), self.tensor)
+        return Answers(self.samples, tuple(self.outputs), self.tensor, self.choice)
 
 
 def sampled(count: int) -> list[int]:
@@ -194,7 +253,7 @@ def sampled(count: int) -> list[int]:
 def answers(
     before: Graph, after: Graph, samples: Images, known: Mapping[int, Sequence[Array]] | None = None
 ) -> Answers:
-    """Compares all outputs of two forms of one model.
+    """Compares all outputs of two forms of one model, and names the first tensor with much error if they differ.
 
     Args:
         before: The float model.
@@ -205,6 +264,23 @@ def answers(
 
     Raises:
         ModelError: LiteRT refuses a model, or they are not two forms of one.
+    """
+    return traced(before, after, samples, compared(before, after, samples, known))
+
+
+def compared(
+    before: Graph, after: Graph, samples: Images, known: Mapping[int, Sequence[Array]] | None = None
+) -> Answers:
+    """Compares all outputs of two forms of one model, and looks for no cause.
+
+    Args:
+        before: As for `answers`.
+        after: As for `answers`.
+        samples: As for `answers`.
+        known: As for `answers`.
+
+    Raises:
+        ModelError: As for `answers`.
     """
     places = sampled(len(samples))
     chosen = [samples[place] for place in places]
@@ -220,8 +296,21 @@ def answers(
     for place, (index, name, real, int8) in enumerate(zip(before.outputs, names, wanted, given, strict=True)):
         if place not in boxes:
             found += _of_output(before, index, name, real, int8)
-    made = Answers(len(chosen), tuple(found))
-    return made if made.hold else replace(made, tensor=_first(before, after, chosen[:8]))
+    return Answers(len(chosen), tuple(found))
+
+
+def traced(before: Graph, after: Graph, samples: Images, found: Answers) -> Answers:
+    """Adds the first tensor with much error to a comparison, if outputs differ.
+
+    Args:
+        before: As for `answers`.
+        after: As for `answers`.
+        samples: As for `answers`; a few of them are run again.
+        found: The comparison.
+    """
+    if found.hold:
+        return found
+    return replace(found, tensor=_first(before, after, [samples[place] for place in sampled(len(samples))[:8]]))
 
 
 def _covered(graph: Graph, outputs: Sequence[Array]) -> Array:

@@ -166,7 +166,7 @@ def study(
         )
     points: list[Point] = []
     made_of: dict[int, list[Scores]] = {size: [] for size in sizes}
-    rules = rules_for(graph, graph.activations, quantization.observer)
+    rules = rules_for(graph, graph.activations, quantization.first_observer)
     plan = partial(build, allow_float=quantization.allow_float, precision=quantization.precision)
     with progress.track("study", draws * len(sizes)) as advance:
         for draw in range(draws):
@@ -178,7 +178,9 @@ def study(
                 states = [rule.merge(a, b) for rule, a, b in zip(rules, states, more, strict=True)]
                 done = size
                 found = zip(graph.activations, rules, states, strict=True)
-                observed = Ranges(quantization.observer, size, {t.name: rule.finish(state) for t, rule, state in found})
+                observed = Ranges(
+                    quantization.first_observer, size, {t.name: rule.finish(state) for t, rule, state in found}
+                )
                 ranges = saturate(graph, observed, images[:size])
                 tuned = tune(graph, ranges, images[:size], quantization.tune, plan)
                 made = Graph(
@@ -197,7 +199,7 @@ def study(
     margin = MARGIN if before.metric.percent else _SHARE * abs(before.value(before.metric))
     enough, undecided = _enough(losses, margin)
     return Study(
-        quantization.observer,
+        quantization.first_observer,
         quantization.tune,
         len(validation),
         before.metric,

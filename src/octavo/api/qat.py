@@ -104,7 +104,7 @@ def qat(
     chosen = None if chosen is None else understood(loaded, chosen, inputs, Silent())[0]
     feed = Feed(calibration(train, inputs.images, inputs.seed), preprocess, inputs_of(loaded.graph))
     with progress.track("calibrate", len(feed)) as advance:
-        ranges = calibrate(loaded.graph, feed, wanted.observer, advance)
+        ranges = calibrate(loaded.graph, feed, wanted.first_observer, advance)
     simulation = Simulation(loaded.graph, ranges, wanted.allow_float, wanted.precision)
     history = training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress, task=task)
     made = convert(simulation)

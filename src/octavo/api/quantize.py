@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Unpack
 
-from octavo.analysis.answers import answers, sampled
+from octavo.analysis.answers import sampled
+from octavo.analysis.observer_choice import quantized
 from octavo.analysis.scale_choice import choose_scale
 from octavo.analysis.understood import understood
 from octavo.api.opened import opened
@@ -24,8 +24,7 @@ from octavo.quantization import data_checks
 from octavo.quantization.calibrate import survey
 from octavo.quantization.precision import resolve
 from octavo.quantization.proof import prove
-from octavo.quantization.quantize import quantize as to_int8
-from octavo.quantization.table import build
+from octavo.quantization.quantize import check_float
 from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
 from octavo.rewrite.split_outputs import split_outputs as apart
 from octavo.runtime.benchmark import left_by_xnnpack
@@ -33,9 +32,7 @@ from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
 from octavo.source.load import Loaded, load_float, output_of, task_of
 from octavo.source.sidecar import Sidecar, write_model
-from octavo.source.tried import try_made
 from octavo.tflite.graph import Graph
-from octavo.tuning.tune import tune as run_passes
 
 
 def quantize(
@@ -98,21 +95,19 @@ def quantize(
     loaded = load_float(model, inputs.signature, inputs.size, lambda: draw().size, progress)
     if split_outputs:
         loaded = replace(loaded, graph=apart(loaded.graph))
+    check_float(loaded.graph)
     resolve(loaded.graph, wanted.precision)
     chosen, _ = understood(loaded, draw(loaded), inputs, Silent(), calibrate=True)
     preprocess = choose_scale(loaded, inputs, lambda: chosen, progress).checked()
     feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
     data_checks.warn_of_images(chosen, preprocess)
     with progress.track("calibrate", len(feed)) as advance:
-        seen = survey(loaded.graph, feed, wanted.observer, advance, sampled(len(feed)))
+        seen = survey(loaded.graph, feed, wanted.first_observer, advance, sampled(len(feed)))
     data_checks.warn_of_survey(loaded.graph, chosen, preprocess, seen)
-    plan = partial(build, allow_float=wanted.allow_float, precision=wanted.precision)
-    tuned = run_passes(loaded.graph, seen.ranges, feed, wanted.tune, plan, progress)
-    int8 = to_int8(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
-    try_made(int8.content, loaded.graph.name)
+    made = quantized(loaded.graph, seen.ranges, feed, wanted, seen.outputs, progress)
+    int8, found = made.int8, made.answers
     proof = prove(int8)
     written = Graph(int8.content)
-    found = answers(loaded.graph, written, feed, seen.outputs)
     if strict and not found.hold:
         first, *rest = found.describe()
         raise QuantizationError(
@@ -126,8 +121,9 @@ def quantize(
         inputs.task or task_of(loaded),
         chosen.windows,
         output_of(loaded, inputs),
+        made.ranges.observer,
     )
     write_model(out, int8.content, known)
     left, slow = left_by_xnnpack(written)
     slower = slowdown(loaded.graph, written, slow)
-    return Written(out, int8, proof, len(loaded.graph.content), left, slow, tuned.steps, found, slower)
+    return Written(out, int8, proof, len(loaded.graph.content), left, slow, made.tuned.steps, found, slower)

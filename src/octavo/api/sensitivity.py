@@ -75,7 +75,7 @@ def sensitivity(
     ports = inputs_of(graph)
     feed = Feed(draw_calibration(source, calibration, inputs.seed, argument="calibration"), preprocess, ports)
     with progress.track("calibrate", len(feed)) as advance:
-        ranges = calibrate(graph, feed, wanted.observer, advance)
+        ranges = calibrate(graph, feed, wanted.first_observer, advance)
     plan = partial(build, allow_float=wanted.allow_float)
     tuned = run_passes(graph, ranges, feed, wanted.tune, plan, progress)
     for step in tuned.steps:

@@ -118,8 +118,9 @@ def slim(
     made = slimming.slim(loaded.graph, preprocess, samples.inputs, pixels=pixels, logits=logits, fuse=fuse)
     content = made.graph.content
     classes, task = class_names(loaded, inputs), inputs.task or task_of(loaded)
-    output = output_of(loaded, inputs)
-    write_model(out, content, Sidecar(made.preprocess, classes, task, windows_of(loaded), output))
+    observer = None if loaded.sidecar is None else loaded.sidecar.observer
+    known = Sidecar(made.preprocess, classes, task, windows_of(loaded), output_of(loaded, inputs), observer)
+    write_model(out, content, known)
     return Slimmed(
         path=out,
         before=len(loaded.graph.content),

@@ -11,6 +11,7 @@ from typing import Any, Self, overload
 import numpy as np
 import numpy.typing as npt
 
+from octavo.base.affine import IntArray
 from octavo.base.errors import DataError
 from octavo.data.columns import Columns
 from octavo.data.dataset import ImageSet
@@ -99,8 +100,11 @@ class Feed(Sequence[Inputs]):
 
     def part(self, start: int, end: int) -> Self:
         """The samples from one place to before another, with nothing but their inputs: small if they are streamed."""
-        cut = replace(self._images, labels=None, truth=None).take(np.arange(start, end))
-        return self._with(cut)
+        return self.take(np.arange(start, end))
+
+    def take(self, places: IntArray) -> Self:
+        """The samples at some places, with nothing but their inputs."""
+        return self._with(replace(self._images, labels=None, truth=None).take(places))
 
     def held(self) -> Iterator[Self]:
         """The samples a few at a time, in memory; all at once if they already are."""

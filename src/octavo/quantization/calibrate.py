@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from octavo.base.errors import DataError
 from octavo.quantization.minmax import MINMAX, Extremes
-from octavo.quantization.observer import both
-from octavo.quantization.observers import Images, Progress, observed, rules_for
+from octavo.quantization.observer import together
+from octavo.quantization.observers import Images, Progress, observed, rules_for, run_observers
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.saturation import saturate
 from octavo.tflite.graph import Graph
@@ -67,7 +67,7 @@ def survey(
     tensors, wanted = graph.activations, frozenset(kept)
     rules = rules_for(graph, tensors, observer)
     # Min-max tells the extremes too; other observers need it beside them.
-    joined = [rule if rule is MINMAX else both(rule, MINMAX) for rule in rules]
+    joined = [rule if rule is MINMAX else together([rule, MINMAX]) for rule in rules]
     states, notes = observed(graph, tensors, images, joined, progress, partial(_note, wanted))
     found = {tensor.name: rule.finish(state) for tensor, rule, state in zip(tensors, joined, states, strict=True)}
     extremes = {
@@ -107,3 +107,30 @@ def calibrate(
         QuantizationError: There is no such observer.
     """
     return survey(graph, images, observer, progress).ranges
+
+
+def calibrations(
+    graph: Graph,
+    images: Images,
+    observers: Sequence[str],
+    progress: Progress = lambda done: None,
+) -> dict[str, Ranges]:
+    """Finds the ranges of several observers, in one pass.
+
+    Args:
+        graph: As for `calibrate`.
+        images: As for `calibrate`.
+        observers: Names in `octavo.quantization.observers.OBSERVERS`.
+        progress: Called with 1 after each image.
+
+    Returns:
+        What `calibrate` returns for each, by its name.
+    """
+    tensors = graph.activations
+    rules = {name: rules_for(graph, tensors, name) for name in observers}
+    states = run_observers(graph, tensors, images, [*map(together, zip(*rules.values(), strict=True))], progress)
+    made = {}
+    for place, (name, of) in enumerate(rules.items()):
+        found = {t.name: rule.finish(state[place]) for t, rule, state in zip(tensors, of, states, strict=True)}
+        made[name] = saturate(graph, Ranges(name, len(images), found), images).finite(graph.name)
+    return made

@@ -7,7 +7,7 @@ The result of every observer is the same, bit for bit, for any order of the imag
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,14 +43,23 @@ class Observer:
     settled: Callable[[Any, Range], bool] = lambda state, bounds: False
 
 
-def both(first: Observer, second: Observer) -> Observer:
-    """An observer that keeps the states of two, as a pair. The range is that of the first."""
+def together(rules: Sequence[Observer]) -> Observer:
+    """An observer that keeps the states of several, as a tuple. Those with the same `update` share one state.
+
+    The range is that of the first.
+    """
+    own = [next(at for at, other in enumerate(rules) if other.update is rule.update) for rule in rules]
+
+    def states(make: Callable[[int], Any]) -> tuple[Any, ...]:
+        made = {at: make(at) for at in dict.fromkeys(own)}
+        return tuple(made[at] for at in own)
+
     return Observer(
-        init=lambda: (first.init(), second.init()),
-        update=lambda state, values: (first.update(state[0], values), second.update(state[1], values)),
-        merge=lambda one, other: (first.merge(one[0], other[0]), second.merge(one[1], other[1])),
-        finish=lambda state: first.finish(state[0]),
-        settled=lambda state, bounds: first.settled(state[0], bounds) and second.settled(state[1], bounds),
+        init=lambda: states(lambda at: rules[at].init()),
+        update=lambda state, values: states(lambda at: rules[at].update(state[at], values)),
+        merge=lambda one, other: states(lambda at: rules[at].merge(one[at], other[at])),
+        finish=lambda state: rules[0].finish(state[0]),
+        settled=lambda state, bounds: all(rules[at].settled(state[at], bounds) for at in dict.fromkeys(own)),
     )
 
 
@@ -65,7 +74,11 @@ def of_histogram(choose: Callable[[Histogram], Range]) -> Observer:
 
     return Observer(
         init=Histogram.empty,
-        update=lambda state, values: state.merged(Histogram.of(values)),
+        update=_count,
         merge=Histogram.merged,
         finish=finish,
     )
+
+
+def _count(state: Histogram, values: Array) -> Histogram:
+    return state.merged(Histogram.of(values))

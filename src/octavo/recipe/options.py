@@ -121,7 +121,9 @@ class Quantization:
     """How a float model becomes an integer model.
 
     Args:
-        observer: How the values seen in calibration become a range: `octavo.quantization.observers`.
+        observer: How the values seen in calibration become a range: `octavo.quantization.observers`. None is min-max,
+            which post-training quantization replaces where another one gives better answers:
+            `octavo.analysis.observer_choice`.
         tune: The tuning passes, in their order: `octavo.tuning.tune`.
         precision: Ops that are not int8, by name, kind or pattern:
             `octavo.quantization.precision.resolve`.
@@ -132,8 +134,9 @@ class Quantization:
         ('compensate',)
     """
 
-    observer: ObserverName = field(
-        default="minmax", metadata={"help": f"How calibration values become a range. {explained(OBSERVERS)}."}
+    observer: ObserverName | None = field(
+        default=None,
+        metadata={"help": f"How calibration values become a range; minmax if left out. {explained(OBSERVERS)}."},
     )
     tune: tuple[PassName, ...] = field(default=("compensate",), metadata={"help": "Tuning passes to apply, in order."})
     precision: Mapping[str, Precision] = field(
@@ -142,6 +145,11 @@ class Quantization:
     allow_float: bool = field(
         default=False, metadata={"help": "Keep ops without an int8 form in float, and list them."}
     )
+
+    @property
+    def first_observer(self) -> ObserverName:
+        """The observer that calibrates first: the one that was asked for, or min-max."""
+        return self.observer or "minmax"
 
     def refuse(self, *names: str, why: str) -> None:
         """Refuses fields that a function does not use, if they were set.
@@ -178,7 +186,7 @@ class InputFields(TypedDict, total=False):
 class QuantizationFields(TypedDict, total=False):
     """The fields of `Quantization` as keywords."""
 
-    observer: ObserverName
+    observer: ObserverName | None
     tune: tuple[PassName, ...] | list[PassName]
     precision: Mapping[str, Precision] | None
     allow_float: bool

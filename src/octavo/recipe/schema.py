@@ -230,10 +230,11 @@ class QuantizeRecipe(Section):
         description="`ptq`: post-training quantization. `qat`: quantization-aware training after it, the two side by "
         "side in the report.",
     )
-    observer: ObserverName = Field(
-        "minmax",
-        description=f"How calibration values become a range. {explained(OBSERVERS, '`')}. Recipes of version 0.1 say "
-        "`calibrate.observer`.",
+    observer: ObserverName | None = Field(
+        None,
+        description=f"How calibration values become a range; `minmax` if left out. {explained(OBSERVERS, '`')}. If it "
+        "is left out, and the answers with `minmax` do not match the float model's, method `ptq` takes the observer "
+        "whose answers do best. Recipes of version 0.1 say `calibrate.observer`.",
     )
     tune: tuple[PassName, ...] = Field(
         ("compensate",),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from octavo.analysis.answers import Answers, AnswersRecord
+from octavo.analysis.answers import Answers, AnswersRecord, ObserverChoice
 from octavo.analysis.compare import Compared
 from octavo.analysis.distributions import Distributions
 from octavo.analysis.evaluation import ClassTable, Comparison, Delivery, Evaluation, ModelEvaluation
@@ -166,6 +166,11 @@ class Facts(Part):
     def answered(self) -> Answers | None:
         """The comparison of the outputs on calibration images; None after training, which changes the model."""
         return self.answers.answers if self.answers is not None and self.trained is None else None
+
+    @property
+    def choice(self) -> ObserverChoice | None:
+        """The choice of an observer because of the outputs; None if the first one was right, or was asked for."""
+        return None if self.answered is None else self.answered.choice
 
     @property
     def verdict(self) -> Verdict:

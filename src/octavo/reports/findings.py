@@ -113,6 +113,7 @@ def _answers(facts: Facts) -> Iterator[Finding]:
     where = "" if len(found.outputs) == 1 else f" ('{tensor(worst.output)}', the worst of {len(found.outputs)})"
     figures = {"sqnr": worst.sqnr, "agreement": worst.agreement}
     first = "" if found.tensor is None else f" Most error is first added by {found.tensor[0]} '{found.tensor[1]}'."
+    first += "".join(f" {line[0].upper()}{line[1:]}." for line in found.chosen())
     yield Finding(
         "summary",
         f"The outputs of int8 are {'' if found.hold else 'not '}those of the float model on "
@@ -568,7 +569,7 @@ def _digits(value: float) -> str:
 def _quantization_steps(facts: Facts) -> Iterator[Finding]:
     """Steps that may reduce the loss of int8, if it has one."""
     wide = _outliers(facts)
-    if wide:
+    if wide and facts.choice is None:
         yield Finding(
             "next",
             f"Another observer: {count(len(wide), 'activation range')} could be at least halved if outliers were "

@@ -264,7 +264,7 @@ def _method(facts: Facts) -> Table:
     if ranges is None:
         made = [["Type", f"{Path(str(facts.recipe.quantize.path)).name}, made before this run; how is not known"]]
         return Table([*made, ["Ops", kinds], ["Input", _port(proof.input)], ["Output", _port(proof.output)]])
-    observer = titled(OBSERVERS, ranges.observer)
+    observer = titled(OBSERVERS, ranges.observer if facts.choice is None else facts.choice.chosen)
     type_ = "quantization-aware training" if facts.trained else "post-training"
     whole = "integer with float parts" if proof.kept_in_float else "full integer"
     return Table(

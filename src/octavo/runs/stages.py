@@ -19,6 +19,7 @@ from octavo.analysis.distributions import distributions
 from octavo.analysis.evaluate import compare, evaluate, model_score
 from octavo.analysis.evaluation import Delivery, Evaluation, ModelEvaluation, PairComparison
 from octavo.analysis.gallery import shown
+from octavo.analysis.observer_choice import Made, quantized
 from octavo.analysis.scale_choice import choose_scale
 from octavo.analysis.tasks.choose import place_of
 from octavo.analysis.tasks.single_label import SingleLabelScores
@@ -42,9 +43,8 @@ from octavo.deployment import measure
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import survey
 from octavo.quantization.proof import Proof, examine, prove
-from octavo.quantization.quantize import Quantized, check_float, quantize
+from octavo.quantization.quantize import Quantized, check_float
 from octavo.quantization.ranges import Ranges, RangesRecord, TensorRanges
-from octavo.quantization.table import build
 from octavo.recipe.options import Inputs
 from octavo.recipe.schema import APPLICATIONS, Recipe, load_recipe
 from octavo.reports.tracking.log import check as check_trackers
@@ -59,14 +59,13 @@ from octavo.source.load import Loaded, load_float, load_model, output_of, task_o
 from octavo.source.own_model import Noted, OwnModel, content_hash, record_of
 from octavo.source.recordings import cut
 from octavo.source.sidecar import Sidecar, write_model
-from octavo.source.tried import try_made
 from octavo.tflite.graph import Graph
 from octavo.tflite.size import Breakdown, FileSizes, Sizes, breakdown
 from octavo.training import qat
 from octavo.training.convert import convert
 from octavo.training.determinism import make_deterministic
 from octavo.training.history import BaselineRecord, History, QatRecord, TrainingRecord, Watch, unwatched
-from octavo.tuning.tune import Tuning, TuningRecord, tune
+from octavo.tuning.tune import TuningRecord
 
 if TYPE_CHECKING:
     from octavo.simulate import FloatModel
@@ -304,7 +303,7 @@ class _Run:
                 **graph,
                 "images": of("data.json"),
                 "calibrate": self._json(recipe.calibrate),
-                "observer": recipe.quantize.observer,
+                "observer": recipe.quantize.options.first_observer,
             },
             ["ranges.json"],
             self._calibrate,
@@ -470,7 +469,7 @@ class _Run:
         with self._warned() as of_images:
             data_checks.warn_of_images(images, self.preprocess)
         with self.progress.track("calibrate", len(feed)) as advance:
-            seen = survey(graph, feed, self.recipe.quantize.observer, advance)
+            seen = survey(graph, feed, self.recipe.quantize.options.first_observer, advance)
         with self._warned() as of_survey:
             data_checks.warn_of_survey(graph, images, self.preprocess, seen)
         self._write(RangesRecord.of(seen.ranges, warnings=[*of_images, *of_survey]))
@@ -492,35 +491,30 @@ class _Run:
         """The float graph and its calibrated ranges."""
         return self._graph("float.tflite"), self._read(RangesRecord).ranges
 
-    def _write_model(self, name: str, content: bytes) -> None:
-        write_model(self.out / name, content, self.known)
+    def _write_model(self, name: str, content: bytes, observer: str | None = None) -> None:
+        write_model(self.out / name, content, replace(self.known, observer=observer))
 
-    def _tuned(self) -> tuple[Tuning, Quantized]:
-        """Post-training quantization: the float graph after the recipe's tuning passes, and its int8 form."""
+    def _post_training(self) -> Made:
+        """Post-training quantization, after the recipe's tuning passes."""
         graph, ranges = self._start()
-        wanted = self.recipe.quantize
-        plan = partial(build, allow_float=wanted.allow_float, precision=wanted.precision)
-        tuned = tune(graph, ranges, self._feed(self.calibration, graph), wanted.tune, plan, self.progress)
-        for step in tuned.steps:
+        feed = self._feed(self.calibration, graph)
+        made = quantized(graph, ranges, feed, self.recipe.quantize.options, progress=self.progress)
+        for step in made.tuned.steps:
             self.progress.say(f"{step.name}: {step.tuned.summary}")
-        self._write(TuningRecord(steps=[step.record for step in tuned.steps]))
-        int8 = quantize(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
-        try_made(int8.content, graph.name)
-        return tuned, int8
+        self._write(TuningRecord(steps=[step.record for step in made.tuned.steps]))
+        return made
 
     def _quantize(self) -> None:
-        tuned, int8 = self._tuned()
-        self._deliver(tuned.reference, int8, prove(int8))
-        graph = self._graph("float.tflite")
-        found = answers(graph, Graph(int8.content), self._feed(self.calibration, graph))
-        self._write(AnswersRecord.of(found))
-        for line in found.describe():
+        made = self._post_training()
+        self._deliver(made.tuned.reference, made.int8, prove(made.int8), made.ranges.observer)
+        self._write(AnswersRecord.of(made.answers))
+        for line in made.answers.describe():
             self.progress.say(f"quantize: {line}")
 
     def _ptq(self) -> None:
-        _, int8 = self._tuned()
-        prove(int8)
-        self._write_model("ptq.tflite", int8.content)
+        made = self._post_training()
+        prove(made.int8)
+        self._write_model("ptq.tflite", made.int8.content, made.ranges.observer)
 
     def _before_training(self) -> None:
         """Fixes TensorFlow's threads, where the recipe asks for it, before TensorFlow computes anything."""
@@ -568,9 +562,9 @@ class _Run:
             self.watch,
         )
 
-    def _deliver(self, graph: Graph, int8: Quantized, proof: Proof) -> None:
+    def _deliver(self, graph: Graph, int8: Quantized, proof: Proof, observer: str | None = None) -> None:
         """Writes the int8 model, made from `graph`, with its proof and the data for the report."""
-        self._write_model("int8.tflite", int8.content)
+        self._write_model("int8.tflite", int8.content, observer)
         self._write(proof)
         feed = self._feed(self.calibration, graph)
         self._write(distributions(graph, int8, feed))

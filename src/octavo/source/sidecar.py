@@ -45,6 +45,7 @@ class Sidecar:
         task: How the outputs are scored. None if it is not known.
         windows: How recordings that are longer than the input are cut. None for a model that takes no recordings.
         output: The output that is scored, of a model with several. None for the first.
+        observer: The observer that found the ranges of an int8 model. None if that is not known, or they were trained.
     """
 
     preprocess: Preprocessing
@@ -52,6 +53,7 @@ class Sidecar:
     task: TaskName | None = None
     windows: Windows | None = None
     output: str | None = None
+    observer: str | None = None
 
     @property
     def images(self) -> Preprocess:
@@ -72,6 +74,7 @@ class Sidecar:
             "task": self.task,
             "windows": None if self.windows is None else self.windows.to_json(),
             "output": self.output,
+            "observer": self.observer,
         }
 
     @classmethod
@@ -83,6 +86,7 @@ class Sidecar:
             value.get("task"),
             _stored_windows(value.get("windows")),
             value.get("output"),
+            value.get("observer"),
         )
 
     def record(self, model: Path) -> SidecarRecord:
@@ -94,6 +98,7 @@ class Sidecar:
             task=self.task,
             windows=self.windows,
             output=self.output,
+            observer=self.observer,
         )
 
     def write(self, model: Path) -> None:
@@ -116,6 +121,7 @@ class SidecarRecord(Artefact):
         task: How the outputs are scored. None if it is not known.
         windows: How recordings that are longer than the input are cut. None for a model that takes no recordings.
         output: The output that is scored, of a model with several. None for the first.
+        observer: The observer that found the ranges of an int8 model. None if that is not known, or they were trained.
     """
 
     file = ".json"
@@ -129,11 +135,12 @@ class SidecarRecord(Artefact):
     task: TaskName | None = None
     windows: Annotated[Windows | None, BeforeValidator(_stored_windows)] = None
     output: str | None = None
+    observer: str | None = None
 
     @property
     def sidecar(self) -> Sidecar:
         """What it says of the model."""
-        return Sidecar(self.preprocess, self.classes, self.task, self.windows, self.output)
+        return Sidecar(self.preprocess, self.classes, self.task, self.windows, self.output, self.observer)
 
 
 def path_of(model: Path) -> Path:

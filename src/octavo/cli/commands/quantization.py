@@ -26,11 +26,15 @@ from octavo.cli.options import (
     trackers,
 )
 from octavo.cli.output import Shown, print_run, print_search, print_written, say
-from octavo.recipe.options import Inputs, Quantization
+from octavo.recipe.options import Inputs, Quantization, meaning
 
 CALIBRATION = images(
     images="Number of calibration images, drawn from the training images; 100 by default.",
     seed="Seed of the choice of images, and of their order and augmentation in training.",
+)
+OBSERVER = (
+    f"{meaning(Quantization, 'observer')} If it is left out, and the answers with minmax do not match the float "
+    "model's, the observer whose answers do best."
 )
 ReportFlag = Annotated[
     Path | None,
@@ -47,7 +51,7 @@ def quantize(
     model: Annotated[Path, typer.Argument(help="A float model: .tflite, .keras, .h5, .onnx, or a SavedModel folder.")],
     inputs: Annotated[Inputs, CALIBRATION],
     out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
-    quantization: Quantization,
+    quantization: Annotated[Quantization, Flags({"observer": OBSERVER})],
     max_drop: Annotated[
         float | None,
         typer.Option(

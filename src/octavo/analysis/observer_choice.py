@@ -1,0 +1,135 @@
+"""Post-training quantization, and the choice of an observer where the user made none.
+
+Min-max is a good observer for most networks. For some, one rare value makes a range so wide that the outputs are noise,
+and an observer that clips it mends them. So if the answers with min-max do not match the float model's, all observers
+are compared: without tuning passes, which can take long, and on calibration images that do not set their ranges, if
+there are enough. The best one is taken if the answers that it finally gives are better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.analysis.answers import SAMPLES, Answers, ObserverChoice, compared, sampled, traced
+from octavo.base.progress import Progress, Silent
+from octavo.data.encoded_inputs import Feed
+from octavo.quantization.calibrate import calibrate, calibrations
+from octavo.quantization.quantize import Quantized, quantize
+from octavo.quantization.ranges import Ranges
+from octavo.quantization.table import build
+from octavo.recipe.choices import OBSERVERS
+from octavo.recipe.options import Quantization
+from octavo.source.tried import try_made
+from octavo.tflite.graph import Graph
+from octavo.tuning.tune import Tuning, tune
+
+Array = npt.NDArray[Any]
+
+# Another observer is taken if the worst output gains this many dB, or if all outputs hold with it.
+_GAIN = 1.0
+
+
+@dataclass(frozen=True)
+class Made:
+    """An int8 model of post-training quantization.
+
+    Args:
+        ranges: The ranges of the activations, as calibration found them.
+        tuned: The float graph after the tuning passes.
+        int8: The int8 model.
+        answers: Its outputs beside those of the float model.
+    """
+
+    ranges: Ranges
+    tuned: Tuning
+    int8: Quantized
+    answers: Answers
+
+
+def quantized(
+    graph: Graph,
+    ranges: Ranges,
+    images: Feed,
+    wanted: Quantization,
+    known: Mapping[int, Sequence[Array]] | None = None,
+    progress: Progress | None = None,
+) -> Made:
+    """Makes an int8 model, and compares its outputs with the float model's.
+
+    If `wanted` names no observer, and the outputs do not match, another observer is taken if it gives better ones.
+
+    Args:
+        graph: The float graph.
+        ranges: The ranges that `wanted.first_observer` finds.
+        images: The calibration images.
+        wanted: How to quantize.
+        known: The float model's raw outputs for the images of `sampled`, by their place, if it has run already.
+        progress: Receives progress messages.
+
+    Raises:
+        OctavoError: As `octavo.quantization.quantize.quantize`, `octavo.tuning.tune.tune` and
+            `octavo.source.tried.try_made`.
+    """
+    maker = _Maker(graph, images, wanted, known, progress or Silent())
+    made = maker.made(ranges)
+    if wanted.observer is None and made.answers.of_ranges:
+        made = maker.best(made)
+    return replace(made, answers=traced(graph, Graph(made.int8.content), images, made.answers))
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """What all int8 models of one call share: the arguments of `quantized`, except the ranges."""
+
+    graph: Graph
+    images: Feed
+    wanted: Quantization
+    known: Mapping[int, Sequence[Array]] | None
+    progress: Progress
+
+    def made(self, ranges: Ranges) -> Made:
+        """The int8 model of some ranges."""
+        allow_float, precision = self.wanted.allow_float, self.wanted.precision
+        plan = partial(build, allow_float=allow_float, precision=precision)
+        tuned = tune(self.graph, ranges, self.images, self.wanted.tune, plan, self.progress)
+        int8 = quantize(tuned.graph, tuned.ranges, allow_float, precision)
+        try_made(int8.content, self.graph.name)
+        return Made(ranges, tuned, int8, compared(self.graph, Graph(int8.content), self.images, self.known))
+
+    def best(self, first: Made) -> Made:
+        """The int8 model of the best observer: the first one, unless another is clearly better."""
+        tried = self._tried()
+        best = max(tried, key=lambda name: tried[name].quality)
+        made = first
+        if best != first.ranges.observer:
+            with self.progress.track(f"calibrate, {best}", len(self.images)) as advance:
+                ranges = calibrate(self.graph, self.images, best, advance)
+            other = self.made(ranges)
+            hold, sqnr, agreement = first.answers.quality
+            made = other if other.answers.quality > (hold, sqnr + _GAIN, agreement) else first
+        sqnrs = {name: answers.worst.sqnr for name, answers in tried.items()}
+        choice = ObserverChoice(made.ranges.observer, first.ranges.observer, first.answers.worst, sqnrs)
+        return replace(made, answers=replace(made.answers, choice=choice))
+
+    def _tried(self) -> dict[str, Answers]:
+        """The answers with each observer, without tuning passes."""
+        judging = sampled(len(self.images))
+        others = np.setdiff1d(np.arange(len(self.images)), judging)
+        # With too few others, all samples set the ranges.
+        calibrating = self.images.take(others) if len(others) >= SAMPLES else self.images
+        samples = self.images.take(np.array(judging))[:]
+        known = None if self.known is None else {at: self.known[place] for at, place in enumerate(judging)}
+        tried = {}
+        with self.progress.track("try all observers", len(calibrating) + len(OBSERVERS)) as advance:
+            for name, ranges in calibrations(self.graph, calibrating, tuple(OBSERVERS), advance).items():
+                # It has the ops of the first model, which has run in a child process.
+                int8 = quantize(self.graph, ranges, self.wanted.allow_float, self.wanted.precision)
+                tried[name] = compared(self.graph, Graph(int8.content), samples, known)
+                advance(1)
+        return tried
