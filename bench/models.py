@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from octavo.analysis.answers import answers
+from octavo.analysis.answers import compared
+from octavo.api.quantize import quantize
 from octavo.base.errors import OctavoError
 from octavo.data.open import open_dataset
 from octavo.data.split import draw_calibration
-from octavo.quantization.calibrate import calibrate
-from octavo.quantization.proof import prove
-from octavo.quantization.quantize import quantize
-from octavo.quantization.table import build
 from octavo.runtime.litert import inputs_of, interleaved
 from octavo.source.load import Loaded, load_float, preprocess_for
 from octavo.tflite.graph import Graph
-from octavo.tuning.tune import tune
 
 # Measured apart from the table, on the same samples.
 NOTES = """\
@@ -88,26 +85,34 @@ def samples(loaded: Loaded, images: Path) -> list[tuple[np.ndarray, ...]]:
 def row(path: Path, images: Path) -> Row:
     """Reads, quantizes, judges and times one file."""
     name = path.stem
+    size = None
     try:
         try:
             loaded = load_float(path)
         except OctavoError as error:
             if "size" not in str(error):
                 raise
-            loaded = load_float(path, size=SIZE)
+            size = SIZE
+            loaded = load_float(path, size=size)
         given = samples(loaded, images)
         order = np.random.default_rng(0).permutation(len(given))
         calibrating, judging = ([given[place] for place in part] for part in (order[:CALIBRATING], order[CALIBRATING:]))
-        ranges = calibrate(loaded.graph, calibrating)
-        tuned = tune(loaded.graph, ranges, calibrating, ("compensate",), build)
-        int8 = quantize(tuned.graph, tuned.ranges)
-        prove(int8)
+        labels = [port.label for port in inputs_of(loaded.graph)]
+        data = {label: np.stack(one) for label, one in zip(labels, zip(*calibrating, strict=True), strict=True)}
+        with tempfile.TemporaryDirectory() as folder:
+            given_as = data if len(data) > 1 else data[labels[0]]
+            made = quantize(path, given_as, Path(folder) / "int8.tflite", images=CALIBRATING, size=size)
     except OctavoError as error:
         reason = "; ".join([error.problem.rstrip("."), *error.details[:1]]).replace(f"'{path}'", "it")
         return Row(name, f"refused: {' '.join(reason.split())[:200]}")
-    ours = answers(loaded.graph, Graph(int8.content), judging).worst.sqnr
-    times = np.median(interleaved([loaded.graph.content, int8.content], 2.0), axis=1)
-    return Row(name, "full int8", ours, _theirs(path, loaded, calibrating, judging), float(times[1] / times[0]))
+    content = made.quantized.content
+    ours = compared(loaded.graph, Graph(content), judging).worst.sqnr
+    times = np.median(interleaved([loaded.graph.content, content], 2.0), axis=1)
+    choice = None if made.answers is None else made.answers.choice
+    observer = "" if choice is None or choice.chosen == choice.first else f", observer {choice.chosen} chosen"
+    return Row(
+        name, f"full int8{observer}", ours, _theirs(path, loaded, calibrating, judging), float(times[1] / times[0])
+    )
 
 
 def _theirs(path: Path, loaded: Loaded, calibrating: list[Any], judging: list[Any]) -> float | None:
@@ -120,7 +125,7 @@ def _theirs(path: Path, loaded: Loaded, calibrating: list[Any], judging: list[An
         made = quantizer.Quantizer(content, recipe.static_wi8_ai8())
         found = made.calibrate({"serve": data}, num_threads=2)
         result = made.quantize(found, enable_progress_bar=False, enable_progress_report=False)
-        return answers(loaded.graph, Graph(bytes(result.quantized_model)), judging).worst.sqnr
+        return compared(loaded.graph, Graph(bytes(result.quantized_model)), judging).worst.sqnr
     except Exception as error:
         sys.stderr.write(
             f"{path.stem}: litert-quantizer: {type(error).__name__}: {' '.join(str(error).split())[:160]}\n"
@@ -156,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="a folder of .tflite files")
     parser.add_argument("--images", type=Path, required=True, help="a folder or archive of photographs")
+    parser.add_argument("--only", nargs="*", help="names of files, without .tflite; all when left out")
     parser.add_argument("--write", type=Path, help="the page whose section of models is written anew")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -164,6 +170,8 @@ def main() -> None:
         "|---|---|---|---|---|",
     ]
     for path in sorted(options.folder.glob("*.tflite")):
+        if options.only and path.stem not in options.only:
+            continue
         lines.append(row(path, options.images).line())
         sys.stdout.write(lines[-1] + "\n")
         sys.stdout.flush()

@@ -13,8 +13,9 @@ from shell import octavo as shell
 from shell import refused
 
 import octavo
-from octavo.base.errors import ModelError
+from octavo.base.errors import DataError, ModelError
 from octavo.base.progress import Silent
+from octavo.recipe.options import Inputs
 from octavo.source.load import load_float, load_model, preprocess_for
 from octavo.tflite.graph import Graph
 
@@ -182,3 +183,11 @@ def test_a_keras_model_that_loops_is_refused_with_the_line_that_cures_it(tmp_pat
     keras.Sequential(layers).save(tmp_path / "rnn.keras")
     with pytest.raises(ModelError, match=r"a recurrent layer, LSTM, .*keras\.layers\.LSTM\(5, unroll=True\)"):
         load_model(tmp_path / "rnn.keras")
+
+
+@pytest.mark.parametrize("scale", [(3.0, 1.0), (1.0, 1.0), (0.0, float("inf"))])
+def test_a_scale_that_does_not_rise_is_refused_as_such(scale: tuple[float, float], tmp_path: Path) -> None:
+    (tmp_path / "float.tflite").write_bytes(classifier().bytes())
+    loaded = load_float(tmp_path / "float.tflite")
+    with pytest.raises(DataError, match=f"`scale` should be two finite numbers, .* and is {scale[0]:g},{scale[1]:g}"):
+        preprocess_for(loaded, Inputs(scale=scale))

@@ -204,7 +204,8 @@ class Model:
 
     def _read(self, exits: Sequence[Callable[[], Array]]) -> list[Array]:
         with border(f"LiteRT cannot run {self.graph.name}", kind=ModelError):
-            outputs = [view() for view in exits]
+            # An output without axes has no batch axis either, and gets one.
+            outputs = [np.atleast_1d(view()) for view in exits]
         clear_unfilled(self.graph, outputs)
         return outputs
 

@@ -28,7 +28,7 @@ def outputs_of(graph: Graph) -> int | None:
     """
     given = graph.tensors[graph.outputs[0]]
     count = math.prod(given.shape[1:])
-    if len(graph.outputs) > 1 or given.dtype in WHOLE or count < 1 or given.shape[-1] != count:
+    if len(graph.outputs) > 1 or given.dtype in WHOLE or count < 1 or given.shape[-1:] != (count,):
         return None
     return max(count, 2)
 
