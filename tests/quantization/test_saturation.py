@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from handmade import File, answers, values
 from oneop import convert, weights
 from smallnet import sqnr
 
@@ -139,3 +140,19 @@ def test_without_far_values_nothing_changes() -> None:
     graph, samples = Graph(convert(_attention(-10.0, False), SHAPE)), _samples()
     ranges = calibrate(graph, samples)
     assert saturate(graph, ranges, samples) == ranges
+
+
+@pytest.mark.parametrize("far", [1e4, 1e9])
+@pytest.mark.parametrize(("maker", "kind"), [("SUB", "SOFTMAX"), ("ADD", "LOGISTIC"), ("SUB", "TANH")])
+def test_a_mask_that_is_subtracted_or_before_a_sigmoid_widens_no_range(maker: str, kind: str, far: float) -> None:
+    file = File()
+    x, made, masked, y = (file.tensor(name, (1, 4, 8)) for name in ("x", "made", "masked", "y"))
+    file.op("FULLY_CONNECTED", [x, file.constant("w", values(8, 8)), -1], [made], "FullyConnected", keepNumDims=True)
+    mask = np.triu(np.ones((1, 4, 8), np.float32), 3) * np.float32(far if maker == "SUB" else -far)
+    file.op(maker, [made, file.constant("mask", mask)], [masked], maker.title())
+    file.op(kind, [masked], [y], "Softmax" if kind == "SOFTMAX" else "", **({"beta": 1.0} if kind == "SOFTMAX" else {}))
+    content, samples = file.ports([x], [y]).bytes(), values(24, 4, 8, scale=1.0)
+    graph = Graph(content)
+    int8 = Graph(quantize(graph, calibrate(graph, samples)).content)
+    wanted = np.concatenate([answers(content, sample[None])[0] for sample in samples])
+    assert sqnr(wanted, Model(int8).predict(samples)) > 25

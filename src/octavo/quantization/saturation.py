@@ -1,9 +1,9 @@
 """Saturation: limits the ranges that a very large constant or mask would make too wide for all other values.
 
 Examples are a bound of MINIMUM far above all values, the lowest float as the padding of a max pooling, and a mask of
--1e9 before a softmax. The result does not depend on their exact value. Integers saturate, so these values are clipped
-to the range of the other values. The rules hold for any samples. The ranges are those that calibration would find
-without the very large value.
+-1e9 before a softmax or a sigmoid. The result does not depend on their exact value. Integers saturate, so these values
+are clipped to the range of the other values. The rules hold for any samples. The ranges are those that calibration
+would find without the very large value.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from octavo.tflite.graph import Graph, Op, Tensor
 _NOTHING = 32.0
 # If the input of a softmax has a narrower range than this, its rows are not examined.
 _WIDE = 2 * _NOTHING
+# The functions that are constant beyond some input, in all formats: sigmoid(-16) and 1 - tanh(8) are about 1e-7.
+_FLAT = {"LOGISTIC": 16.0, "TANH": 8.0}
 # Ops whose output values are input values, moved or selected.
 _CARRIERS = {
     *("RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO", "TILE"),
@@ -52,6 +54,8 @@ def saturate(graph: Graph, ranges: Ranges, images: Images) -> Ranges:
             _bounds(graph, op, found)
         elif op.kind == "PADV2":
             _padding(graph, op, found)
+        elif op.kind in _FLAT:
+            _flat(graph, op, found)
     _masks(graph, found, images)
     return replace(ranges, of=found)
 
@@ -82,6 +86,25 @@ def _padding(graph: Graph, op: Op, of: dict[str, Range]) -> None:
     if float(value.constant.min()) < low and passed_over:
         of[padded.name] = (low, high)
         of[value.name] = (low, low)
+
+
+def _flat(graph: Graph, op: Op, of: dict[str, Range]) -> None:
+    """Limits the input of a function that is constant far from 0, and a constant that is added to make it."""
+    tensor, limit = graph.tensors[op.inputs[0]], _FLAT[op.kind]
+    others = [reader.kind for reader in graph.consumers[tensor.index] if reader.kind != op.kind]
+    if others or tensor.index in graph.outputs or tensor.name not in of:
+        return
+    low, high = of[tensor.name]
+    if -2 * limit <= low and high <= 2 * limit:
+        return
+    of[tensor.name] = (float(np.clip(low, -limit, limit)), float(np.clip(high, -limit, limit)))
+    maker = graph.producers.get(tensor.index)
+    sources = [] if maker is None or maker.kind not in ("ADD", "SUB") else _tensors(graph, maker.inputs)
+    for one, other in (sources, sources[::-1]) if len(sources) == 2 else ():
+        if one.constant is not None:
+            # With the other operand at its largest magnitude, the sum still reaches the limit.
+            most = limit + max(map(abs, _range(other, of)))
+            of[one.name] = _clipped(one, -most, most)
 
 
 def _masks(graph: Graph, of: dict[str, Range], images: Images) -> None:
@@ -139,6 +162,10 @@ def _raise(graph: Graph, tensor: Tensor, floor: float, high: float, of: dict[str
         for one, other in (sources, sources[::-1]):
             # With the other operand at its largest, the sum still goes down to the floor.
             _each(graph, [one], floor - _range(other, of)[1], np.inf, of)
+    elif op.kind == "SUB" and len(sources) == 2:
+        first, second = sources
+        _each(graph, [first], floor + _range(second, of)[0], np.inf, of)
+        _cap(graph, second, _range(first, of)[1] - floor, of)
     elif op.kind == "MUL" and len(sources) == 2:
         for one, other in (sources, sources[::-1]):
             # A mask of numbers from 0 up, times a negative constant: at the largest mask value, the product still goes
@@ -153,6 +180,24 @@ def _each(graph: Graph, tensors: list[Tensor], floor: float, high: float, of: di
         low, top = _range(tensor, of)
         if low < floor < top or (tensor.constant is not None and low < floor):
             _raise(graph, tensor, floor, max(min(top, high), floor), of)
+
+
+def _cap(graph: Graph, tensor: Tensor, ceiling: float, of: dict[str, Range]) -> None:
+    """Lowers the upper bound of what is subtracted, and of its inputs, back through products and moves."""
+    low, top = _range(tensor, of)
+    if not low < ceiling < top:
+        return
+    of[tensor.name] = (low, ceiling) if tensor.constant is None else _clipped(tensor, low, ceiling)
+    op = graph.producers.get(tensor.index)
+    sources = [] if op is None else [t for t in _tensors(graph, op.inputs) if t.dtype == "float32"]
+    if op is not None and op.kind in _CARRIERS:
+        for source in sources:
+            _cap(graph, source, ceiling, of)
+    elif op is not None and op.kind == "MUL" and len(sources) == 2:
+        for one, other in (sources, sources[::-1]):
+            least, largest = _range(other, of)
+            if one.constant is not None and one.constant.min() >= 0 and least >= 0 and largest > 0:
+                _cap(graph, one, ceiling / largest, of)
 
 
 def _range(tensor: Tensor, of: dict[str, Range]) -> Range:
