@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from octavo.base.errors import DataError, ModelError
 from octavo.base.progress import Progress
@@ -279,7 +280,7 @@ def _preprocess(model: Loaded, port: Port, wanted: Inputs, progress: Progress | 
                 f"{source}: pixels are scaled to [{base.scale[0]:g}, {base.scale[1]:g}] with {base.interpolation} "
                 f"resizing. {doubt}"
             )
-    given = {"scale": scale, "interpolation": wanted.interpolation, "channels": wanted.channels}
+    given: dict[str, Any] = {"scale": scale, "interpolation": wanted.interpolation, "channels": wanted.channels}
     if not alone and (wanted.channels == "gray") != (base.channels == "gray"):
         # Of several inputs, those that have another number of channels keep theirs.
         del given["channels"]
