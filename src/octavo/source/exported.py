@@ -47,6 +47,12 @@ def as_tflite(path: Path) -> Iterator[Path]:
 
 
 def _in_child(path: Path, made: Path) -> None:
+    # Seen here, since the child takes seconds to import TensorFlow.
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        raise ModelError(
+            f"'{path}' is a folder, but not a SavedModel: it has no 'saved_model.pb'.",
+            "Give the path of a .tflite or .keras model, or of a SavedModel folder.",
+        )
     size = sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
     said = made.with_suffix(".json")
     command = child.module_command("octavo.source.exported", path, made, said, size)

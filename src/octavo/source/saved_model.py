@@ -34,14 +34,9 @@ def to_float_tflite(path: Path) -> bytes:
     """Converts the serving signature of a SavedModel to a float `.tflite` with a fixed batch of 1.
 
     Raises:
-        ModelError: The folder is not a SavedModel or is damaged, TensorFlow 1 wrote it, its functions access files or
+        ModelError: The SavedModel is damaged, TensorFlow 1 wrote it, its functions access files or
             call Python, it has no usable signature, an input has an open size, or TensorFlow cannot convert it.
     """
-    if not (path / "saved_model.pb").is_file():
-        raise ModelError(
-            f"'{path}' is a folder, but not a SavedModel: it has no 'saved_model.pb'.",
-            "Give the path of a .tflite or .keras model, or of a SavedModel folder.",
-        )
     _refuse_what_reaches_out(path)
     with border(f"TensorFlow could not load the SavedModel '{path}'", _TODO, ModelError), quiet():
         # This reference is kept: the functions work only while the loaded object exists.

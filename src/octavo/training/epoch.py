@@ -69,7 +69,7 @@ def prepare(model: Any, labels: Array) -> None:
 
     Args:
         model: A compiled Keras model with one output.
-        labels: Of any images, one-hot ``(N, classes)``.
+        labels: Of any images, of the shape of the outputs, such as one-hot ``(N, classes)``.
     """
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)

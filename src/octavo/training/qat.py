@@ -31,7 +31,7 @@ from octavo.tflite.graph import WHOLE
 from octavo.training.augment import Augment
 from octavo.training.batches import check, first, plain_batches, samples_of, training_batches
 from octavo.training.determinism import is_deterministic
-from octavo.training.epoch import averaged, epoch
+from octavo.training.epoch import averaged, epoch, prepare
 from octavo.training.history import History, Watch, line, unwatched
 from octavo.training.losses import SMOOTHED, accuracy_for, loss_for
 from octavo.training.state import State, identity, parameters
@@ -227,6 +227,9 @@ def _compile(
     model.compile(optimizer, loss, **keywords)
     keep_weights(model.optimizer)
     model.optimizer.build(model.trainable_variables)
+    # With several outputs Keras makes the metrics of those that it sees, so they wait for the first step.
+    if classified and targets is not None and len(model.source.outputs) == 1:
+        prepare(model, targets.values)
 
 
 def _search(
