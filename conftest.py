@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,32 @@ def _short_timings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(litert, "interleaved", briefly)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_children() -> Iterator[Callable[..., Any]]:
+    """Children are forks of a process that has imported what they need; gives what starts them otherwise."""
+    from forked import Forks
+
+    from octavo.base import child
+
+    started = child.run
+    # Other systems have no fork, or one that their libraries do not survive.
+    forks = Forks() if sys.platform == "linux" else None
+    with pytest.MonkeyPatch.context() as patch:
+        if forks is not None:
+            patch.setattr(child, "run", forks.run)
+        yield started
+    if forks is not None:
+        forks.close()
+
+
+@pytest.fixture
+def started_children(monkeypatch: pytest.MonkeyPatch, _forked_children: Callable[..., Any]) -> None:
+    """Children are started as those of users are."""
+    from octavo.base import child
+
+    monkeypatch.setattr(child, "run", _forked_children)
 
 
 @pytest.fixture(scope="session")

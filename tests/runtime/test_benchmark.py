@@ -94,6 +94,7 @@ def test_the_delegate_leaves_a_quantize_of_bytes() -> None:
     assert [op.kind for op in undelegated(graph, "reference")] == ["QUANTIZE", "CONV_2D"]
 
 
+@pytest.mark.usefixtures("started_children")
 def test_a_profile_names_the_files_ops(files: tuple[Path, Path]) -> None:
     graph = Graph.read(files[1])
     found = costs(graph, profile(files[1], runs=3))

@@ -40,6 +40,7 @@ def _no_beta(path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("started_children")
 def test_a_kernel_family_that_aborts_does_so_in_a_child(tmp_path: Path) -> None:
     path = _no_beta(tmp_path / "m.tflite")
     assert load_model(path).graph.ops[0].kind == "SOFTMAX"

@@ -1,0 +1,126 @@
+"""Child processes of Octavo as forks of a process that has imported what they need, which takes most of their time.
+
+Only the start of a child differs. Tests of the start itself ask for the fixture `started_children`, and commands that
+run in a process of their own (`shell.started`) start their children as users' commands do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from octavo.base import child
+
+# The modules that run as children often, and what they import when they run.
+MODULES = (
+    "octavo.source.tried",
+    "octavo.runtime.footprint",
+    "octavo.runtime.profiler",
+    "octavo.deployment.targets.apart",
+)
+PACKAGES = ("ai_edge_litert.interpreter",)
+
+
+class Forks:
+    """`octavo.base.child.run`, by forks where it can."""
+
+    def __init__(self) -> None:
+        self._started = child.run
+        self._server: subprocess.Popen[str] | None = None
+        self._lock = Lock()
+
+    def run(self, command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+        """As `octavo.base.child.run`."""
+        name = command[3] if command[:3] == child.module_command("")[:3] else ""
+        if name not in MODULES:
+            return self._started(command, seconds)
+        with tempfile.TemporaryDirectory() as folder, self._lock:
+            streams = [Path(folder) / name for name in ("out", "err")]
+            code = self._ask([*map(str, streams)], command[3:], seconds)
+            if code is None:
+                raise subprocess.TimeoutExpired(command, seconds or 0)
+            texts = [file.read_text("utf-8", "replace") for file in streams]
+            return subprocess.CompletedProcess(command, code, *texts)
+
+    def _ask(self, streams: list[str], words: list[str], seconds: float | None) -> int | None:
+        if self._server is None:
+            command = [sys.executable, "-I", __file__, str(Path(child.__file__).parents[2])]
+            self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._server.stdin is not None and self._server.stdout is not None
+        asked = {"streams": streams, "words": words, "seconds": seconds}
+        self._server.stdin.write(json.dumps(asked | {"cwd": str(Path.cwd()), "environ": {**os.environ}}) + "\n")
+        self._server.stdin.flush()
+        code: int | None = json.loads(self._server.stdout.readline())
+        return code
+
+    def close(self) -> None:
+        """Ends the process that forks."""
+        if self._server is not None:
+            self._server.communicate()
+
+
+def _serve() -> None:
+    """The process that forks."""
+    for name in (*PACKAGES, *MODULES):
+        importlib.import_module(name)
+    for name in MODULES:
+        # So that each fork runs it as a program, as if it were not imported yet.
+        del sys.modules[name]
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if (pid := os.fork()) == 0:
+            _fork(**asked)
+        sys.stdout.write(json.dumps(_waited(pid, asked["seconds"])) + "\n")
+        sys.stdout.flush()
+
+
+def _fork(streams: list[str], words: list[str], cwd: str, environ: dict[str, str], **_: Any) -> None:
+    """The child; it does not return."""
+    code = 1
+    try:
+        for number, path in enumerate((os.devnull, *streams)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+        os.chdir(cwd)
+        os.environ.update(environ)
+        sys.argv = words
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
+
+
+def _waited(pid: int, seconds: float | None) -> int | None:
+    """The exit code of a process; None if it had to be killed."""
+    end = time.monotonic() + (seconds or 3600)
+    pause = 0.001
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return None
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.01)
+
+
+if __name__ == "__main__":
+    sys.path.append(sys.argv[1])
+    _serve()
