@@ -27,17 +27,18 @@ from octavo.runs.artefacts import ARTEFACTS
 from octavo.source import sidecar
 from octavo.tflite.graph import Graph
 
-SMALL = [
+_BOTH = [
     "train.epochs=1",
     "data.train=96",
     "data.validation=0",
     "data.test=40",
     "calibrate.images=20",
-    "model.output_stride=32",
     "preprocess.size=32",
     "deployment.seconds=0.2",
     "quantize.method=ptq",
 ]
+SMALL = ["model={architecture: 'kerasnet:network'}", *_BOTH]
+MOBILENET = ["model.output_stride=32", *_BOTH]
 # Targets are asked in the run that tests share; asking them takes longer than all else.
 NO_TARGETS = "deployment.targets=false"
 
@@ -59,6 +60,14 @@ class Listening(Silent):
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "digits"
     octavo.run(load_recipe("digits", SMALL), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of MobileNetV2, which takes much longer."""
+    out = tmp_path_factory.mktemp("runs") / "mobilenet"
+    octavo.run(load_recipe("digits", [*MOBILENET, NO_TARGETS]), out)
     return out
 
 
@@ -158,20 +167,21 @@ def test_a_run_from_before_deployment_gets_it_and_redoes_nothing_else(done: Path
 
 
 @pytest.mark.slow
-def test_keras_models_are_quantized_as_their_float_graph_is(done: Path, tmp_path: Path) -> None:
+def test_keras_models_are_quantized_as_their_float_graph_is(mobilenet: Path, tmp_path: Path) -> None:
     images = write_folder(tmp_path / "photos", 20)
     # The folder's classes are colours, the models' are digits.
     with pytest.warns(OctavoWarning, match="their labels are not used"):
-        first = octavo.quantize_file(done / "model.keras", images, tmp_path / "a.tflite", images=12)
+        first = octavo.quantize_file(mobilenet / "model.keras", images, tmp_path / "a.tflite", images=12)
     with pytest.warns(OctavoWarning, match="their labels are not used"):
-        second = octavo.quantize_file(done / "float.tflite", images, tmp_path / "b.tflite", images=12)
+        second = octavo.quantize_file(mobilenet / "float.tflite", images, tmp_path / "b.tflite", images=12)
     assert first.quantized.content == second.quantized.content
-    assert sidecar.read(tmp_path / "a.tflite") == sidecar.read(done / "float.tflite")
+    assert sidecar.read(tmp_path / "a.tflite") == sidecar.read(mobilenet / "float.tflite")
 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    settings = [part for item in [*SMALL, NO_TARGETS, "train.epochs=3", "train.batch=8"] for part in ("--set", item)]
+    chosen = [*MOBILENET, NO_TARGETS, "train.epochs=3", "train.batch=8"]
+    settings = [part for item in chosen for part in ("--set", item)]
     command = [sys.executable, "-m", "octavo.cli", "run", "digits", "--out", str(tmp_path), *settings]
     process = subprocess.Popen(
         command,
@@ -201,16 +211,16 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_with_training_keeps_what_it_is_compared_with(done: Path, tmp_path: Path) -> None:
+def test_a_run_with_training_keeps_what_it_is_compared_with(mobilenet: Path, tmp_path: Path) -> None:
     out = tmp_path / "digits"
-    shutil.copytree(done, out)
+    shutil.copytree(mobilenet, out)
     listening = Listening()
-    trained = [*SMALL[:-1], NO_TARGETS, "quantize.method=qat", "qat.epochs=1", "qat.batch=48", "qat.distill=0"]
+    trained = [*MOBILENET[:-1], NO_TARGETS, "quantize.method=qat", "qat.epochs=1", "qat.batch=48", "qat.distill=0"]
     octavo.run(load_recipe("digits", trained), out, listening)
     assert listening.unchanged() >= {"train", "export", "calibrate"}
     # Post-training quantization of the same float graph with the same ranges: the file that was there before.
-    assert (out / "ptq.tflite").read_bytes() == (done / "int8.tflite").read_bytes()
-    assert (out / "int8.tflite").read_bytes() != (done / "int8.tflite").read_bytes()
+    assert (out / "ptq.tflite").read_bytes() == (mobilenet / "int8.tflite").read_bytes()
+    assert (out / "int8.tflite").read_bytes() != (mobilenet / "int8.tflite").read_bytes()
     assert sidecar.read(out / "control.tflite") == sidecar.read(out / "int8.tflite")
     _is_read_as_written(out)
     value = json.loads((out / "evaluation.json").read_text())
@@ -240,6 +250,6 @@ def test_a_run_with_training_keeps_what_it_is_compared_with(done: Path, tmp_path
         "deployment",
     }
     # Back without training: the report forgets it.
-    octavo.run(load_recipe("digits", [*SMALL, NO_TARGETS]), out)
-    assert (out / "int8.tflite").read_bytes() == (done / "int8.tflite").read_bytes()
+    octavo.run(load_recipe("digits", [*MOBILENET, NO_TARGETS]), out)
+    assert (out / "int8.tflite").read_bytes() == (mobilenet / "int8.tflite").read_bytes()
     assert "quantization-aware training," not in (out / "report.md").read_text()
