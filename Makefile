@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# A module's tests stay in one process: they share what is dear to make.
-PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope
+# A module's tests stay in one process: they share what is dear to make. Modules are taken in order, so that the examples
+# of docstrings come last, which are short: otherwise modules of few long tests do, and one process waits for the other.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 TOOLS := .venv-tools
 TOOLS_READY := $(TOOLS)/.ready

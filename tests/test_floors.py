@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import defaultdict
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def _floor(room: str) -> int:
     return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
 
 
+@cache
 def _imports(path: Path) -> list[tuple[str, bool]]:
     """Every imported module of a file, and whether it is imported when the file is."""
     tree = ast.parse(path.read_text("utf-8"))

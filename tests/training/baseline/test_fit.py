@@ -126,7 +126,10 @@ def test_interrupted_and_resumed_equals_unbroken(tmp_path: Path, settings: dict[
         np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("settings", [{}, {"weight_averaging": 0.9}], ids=["plain", "averaging"])
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({}, id="plain", marks=pytest.mark.slow), pytest.param({"weight_averaging": 0.9}, id="averaging")],
+)
 def test_resumed_after_the_last_epoch(tmp_path: Path, settings: dict[str, Any]) -> None:
     """Killed between the last epoch and the saving of the model: nothing to train, and the same model to save."""
     made = recipe(epochs=2, **settings)
@@ -154,6 +157,7 @@ fit(network(), images(), None, PREPROCESS, recipe(), 5, Path(sys.argv[1]), Steps
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_killed_process_resumes_in_another(tmp_path: Path) -> None:
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path]
@@ -224,7 +228,7 @@ def test_backbone_rate_scales_the_first_adam_step(tmp_path: Path) -> None:
     assert moved[0.1] == pytest.approx(0.002, rel=0.02)
 
 
-@pytest.mark.parametrize(("gradual", "validation"), [(0, 30), (1, 0)])
+@pytest.mark.parametrize(("gradual", "validation"), [pytest.param(0, 30, marks=pytest.mark.slow), (1, 0)])
 def test_weight_averaging_is_that_of_an_undisturbed_training(tmp_path: Path, gradual: int, validation: int) -> None:
     """By hand, from the weights after each step of a training without it; it begins anew when layers unfreeze."""
     settings = {"epochs": 3, "gradual_unfreezing": gradual}

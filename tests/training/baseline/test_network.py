@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,37 @@ from octavo.training.baseline.rates import multipliers
 SMALL = ModelRecipe(alpha=0.35)
 
 
-def test_it_is_keras_mobilenet_v2_with_a_new_top() -> None:
+@cache
+def plain() -> Any:
+    """The network, to look at only."""
+    return build(SMALL, (32, 32, 3), 10, 0)
+
+
+@cache
+def published() -> Any:
+    """Keras' own, without its classifier."""
     import keras
 
-    model = build(SMALL, (32, 32, 3), 10, 0)
-    reference = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, include_top=False, weights=None)
-    assert [layer.name for layer in backbone_layers(model)][1:] == [layer.name for layer in reference.layers][1:]
-    assert model.output_shape == (None, 10)
+    return keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, include_top=False, weights=None)
+
+
+def test_it_is_keras_mobilenet_v2_with_a_new_top() -> None:
+    assert [layer.name for layer in backbone_layers(plain())][1:] == [layer.name for layer in published().layers][1:]
+    assert plain().output_shape == (None, 10)
 
 
 @pytest.mark.parametrize(("stride", "size"), [(32, 1), (16, 2), (8, 4)])
 def test_output_stride_is_input_over_last_feature_map(stride: int, size: int) -> None:
     model = build(ModelRecipe(alpha=0.35, output_stride=stride), (32, 32, 3), 10, 0)  # type: ignore[arg-type]
     assert model.get_layer("out_relu").output.shape[1:3] == (size, size)
-    plain = build(SMALL, (32, 32, 3), 10, 0)
-    assert [w.shape for w in model.get_weights()] == [w.shape for w in plain.get_weights()]
+    assert [w.shape for w in model.get_weights()] == [w.shape for w in plain().get_weights()]
 
 
 def test_weights_load_with_and_without_a_top(tmp_path: Path) -> None:
     import keras
 
     whole = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None)
-    bare = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, include_top=False)
+    bare = published()
     bare.set_weights(whole.get_weights()[: len(bare.get_weights())])
     for name, source in (("whole", whole), ("bare", bare)):
         path = tmp_path / f"{name}.weights.h5"
@@ -61,7 +71,7 @@ def test_wrong_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_layer_decay_falls_from_block_to_block() -> None:
-    model = build(SMALL, (32, 32, 3), 10, 0)
+    model = plain()
     shares = multipliers(model, TrainRecipe(backbone_rate=0.5, layer_decay=0.9))
     assert shares["Conv_1/kernel"] == pytest.approx(0.5)
     assert shares["block_16_expand/kernel"] == pytest.approx(0.5 * 0.9)
