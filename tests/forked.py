@@ -22,7 +22,7 @@ from typing import Any
 
 from octavo.base import child
 
-# The modules that run as children often, and what they import when they run.
+# The modules that run as children often, and what they import only when they run.
 MODULES = (
     "octavo.source.tried",
     "octavo.runtime.footprint",
@@ -59,15 +59,22 @@ class Forks:
             self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._server.stdin is not None and self._server.stdout is not None
         asked = {"streams": streams, "words": words, "seconds": seconds}
-        self._server.stdin.write(json.dumps(asked | {"cwd": str(Path.cwd()), "environ": {**os.environ}}) + "\n")
-        self._server.stdin.flush()
-        code: int | None = json.loads(self._server.stdout.readline())
+        try:
+            self._server.stdin.write(json.dumps(asked | {"cwd": str(Path.cwd()), "environ": {**os.environ}}) + "\n")
+            self._server.stdin.flush()
+            code: int | None = json.loads(self._server.stdout.readline())
+        except BaseException:
+            # The answer to this question would be taken for that to the next one.
+            self._server.kill()
+            self.close()
+            raise
         return code
 
     def close(self) -> None:
         """Ends the process that forks."""
         if self._server is not None:
             self._server.communicate()
+            self._server = None
 
 
 def _serve() -> None:
