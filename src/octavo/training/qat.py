@@ -227,9 +227,10 @@ def _compile(
     model.compile(optimizer, loss, **keywords)
     keep_weights(model.optimizer)
     model.optimizer.build(model.trainable_variables)
+    labels = targets.values if classified and targets is not None else None
     # With several outputs Keras makes the metrics of those that it sees, so they wait for the first step.
-    if classified and targets is not None and len(model.source.outputs) == 1:
-        prepare(model, targets.values)
+    if labels is not None and len(model.source.outputs) == 1:
+        prepare(model, labels)
 
 
 def _search(
