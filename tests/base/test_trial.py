@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -33,6 +34,16 @@ def test_a_child_that_goes_on_for_ever_is_killed() -> None:
     with pytest.raises(ModelError, match="'m' was given up"):
         trial.survived(child.code_command("import time; time.sleep(60)"), "'m'", 1)
     assert time.perf_counter() - begin < 30
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not say how busy it is")
+def test_a_busy_machine_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = child.code_command("import time; time.sleep(2)")
+    monkeypatch.setattr(os, "getloadavg", lambda: (100.0 * (os.cpu_count() or 1), 0.0, 0.0))
+    assert trial.survived(command, "'m'", 1).returncode == 0
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    with pytest.raises(ModelError, match="'m' was given up after 1 seconds"):
+        trial.survived(command, "'m'", 1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")

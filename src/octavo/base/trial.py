@@ -6,6 +6,7 @@ A damaged model can crash LiteRT or TensorFlow, take all memory, or run for ever
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -20,17 +21,18 @@ def survived(command: list[str], name: str, seconds: float, what: str = "LiteRT"
     Args:
         command: Its exit code is 0 if it did its work, and 2 if it refused the model in words.
         name: The model's name in errors.
-        seconds: After which it is killed.
+        seconds: After which it is killed, on an idle machine; where processes wait for cores, after as much longer.
         what: The package that may crash on it.
 
     Raises:
         ModelError: It crashed, ran out of memory or took too long.
     """
     try:
-        done = child.run(command, seconds)
+        done = child.run(command, seconds * _crowding())
     except subprocess.TimeoutExpired as error:
         raise ModelError(
-            f"{name} was given up after {seconds:.0f} seconds in a child process: a file of its size should take less.",
+            f"{name} was given up after {error.timeout:.0f} seconds in a child process: a file of its size should take "
+            "less.",
             "It may be damaged: copy or export it again.",
         ) from error
     if done.returncode in (0, 2):
@@ -72,6 +74,13 @@ def confine(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if most < 0 else min(wanted, most), most))
     # A crash here is expected, and a core file of it is of no use to anyone.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _crowding() -> float:
+    """How many processes share a core, at least 1: the load of the last minute. Windows does not say it."""
+    if not hasattr(os, "getloadavg"):
+        return 1.0
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _end(code: int) -> str:
