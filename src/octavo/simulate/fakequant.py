@@ -8,6 +8,7 @@ values inside the range contribute the gradient of their rounding error.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from keras import ops
 from octavo.base.affine import SMALLEST_SCALE
 from octavo.base.formats import DEFAULT, FORMATS
 from octavo.simulate.precise import precise, wide
+from octavo.simulate.recompute import after
 
 Tensor = Any
 # All simulated formats have the activations and biases of this one.
@@ -56,39 +58,69 @@ def fake_quantize(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
         low: The real of code -128, a scalar from `nudge`.
         high: The real of code 127, likewise.
     """
-    if keras.backend.backend() == "tensorflow":
-        return _fused()(value, low, high)
-    return formula(value, low, high)
+    return (fused if keras.backend.backend() == "tensorflow" else formula)(value, low, high)
 
 
-def formula(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """`fake_quantize` for backends without a fused kernel: the same values and gradients, in more steps."""
+def on_grid(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The values of `fake_quantize`, for use where no gradient passes."""
+    return (_fused_values if keras.backend.backend() == "tensorflow" else _values)(value, low, high)
+
+
+def _learned(values: Callable[..., Tensor], clipping: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> Any:
+    """Fake quantization with gradients for the values and for both bounds.
+
+    Args:
+        values: The rounded values, for values and bounds.
+        clipping: The gradients of clipping alone, for the upstream gradient, values and bounds. A value on a bound
+            counts as inside: half of the outputs of a ReLU lie there.
+    """
+
+    @ops.custom_gradient  # type: ignore[untyped-decorator]
+    def run(value: Tensor, low: Tensor, high: Tensor) -> Any:
+        def gradient(*given: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
+            # TensorFlow and JAX give the upstream gradient by place, PyTorch by name.
+            above = given[0] if upstream is None else upstream
+            # Rounding again is cheaper than keeping what was rounded.
+            again = after(value, [above])
+            inner, to_low, to_high = clipping(above, again, low, high)
+            # `inner` is 0 outside of the range, so this sums over the values inside. TensorFlow's scalar product is
+            # several times slower than a sum of products.
+            share = ops.sum(inner * (values(again, low, high) - again)) / (high - low)
+            return after(inner, [share]), to_low - share, to_high + share
+
+        return values(value, low, high), gradient
+
+    return run
+
+
+def _values(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     scale = (high - low) / STEPS
     bounded = ops.minimum(ops.maximum(value, low), high)
     ideal = (bounded - low) / scale
-    # The last factor has a gradient: through it the scale learns from the rounding error of the values inside.
-    return bounded + ops.stop_gradient(ops.floor(ideal + 0.5) - ideal) * scale
+    return bounded + (ops.floor(ideal + 0.5) - ideal) * scale
 
 
-def _fused() -> Any:
-    """TensorFlow's fused kernel, with the rounding error's share added to its gradient."""
+def _clipping(above: Tensor, value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    below, beyond = value < low, value > high
+    inner = ops.where(ops.logical_or(below, beyond), 0.0, above)
+    return inner, ops.sum(ops.where(below, above, 0.0)), ops.sum(ops.where(beyond, above, 0.0))
+
+
+def _fused_values(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     import tensorflow as tf
 
-    kernels = tf.quantization
+    return tf.quantization.fake_quant_with_min_max_vars(value, low, high)
 
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def run(value: Tensor, low: Tensor, high: Tensor) -> Any:
-        rounded = kernels.fake_quant_with_min_max_vars(value, low, high)
 
-        def gradient(above: Tensor) -> Any:
-            inner, to_low, to_high = kernels.fake_quant_with_min_max_vars_gradient(above, value, low, high)
-            # `inner` is 0 outside of the range, so this sums over the values inside.
-            share = tf.tensordot(tf.reshape(inner, [-1]), tf.reshape(rounded - value, [-1]), 1) / (high - low)
-            return inner, to_low - share, to_high + share
+def _fused_clipping(above: Tensor, value: Tensor, low: Tensor, high: Tensor) -> Any:
+    import tensorflow as tf
 
-        return rounded, gradient
+    return tf.quantization.fake_quant_with_min_max_vars_gradient(above, value, low, high)
 
-    return run
+
+# By TensorFlow's kernels, and in the ops of any backend: the same values and gradients.
+fused = _learned(_fused_values, _fused_clipping)
+formula = _learned(_values, _clipping)
 
 
 @wide()

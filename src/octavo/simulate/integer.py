@@ -9,9 +9,7 @@ in training.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from math import isfinite, prod
 from typing import Any, final
@@ -21,7 +19,7 @@ from keras import ops
 from octavo.simulate import fixedpoint
 from octavo.simulate.fakequant import round_through, weight_scale
 from octavo.simulate.grids import Grid, Grids
-from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices
+from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices, without_activation
 from octavo.simulate.precise import LARGEST, precise, product, quotient, wide
 from octavo.simulate.rounding import Rounded
 from octavo.tflite.graph import Op, Tensor
@@ -90,7 +88,7 @@ class Integer:
         if output is None or not (weighted or exact or found is not None):
             return self._rounded.run(site, arguments)
         low, high, scale = output
-        bare = _without_activation(site)
+        bare = without_activation(site)
         if weighted:
             place, image = TABLE[op.kind].image, self._grids.image(op)
             given = [self._codes(v, image) if i == place else v for i, v in enumerate(arguments)]
@@ -191,10 +189,3 @@ def _codes_of(value: Value, scale: Value) -> Value:
 def _bounded(codes: Value, low: Value, high: Value, scale: Value) -> Value:
     """Codes minus the zero point, clipped to the grid."""
     return ops.minimum(ops.maximum(codes, ops.round(low / scale)), ops.round(high / scale))
-
-
-def _without_activation(site: Site) -> Site:
-    options = copy.copy(site.op.options)
-    if getattr(options, "fusedActivationFunction", 0):
-        options.fusedActivationFunction = 0
-    return replace(site, op=replace(site.op, options=options))

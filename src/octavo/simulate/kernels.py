@@ -9,8 +9,9 @@ The formulas are those of TFLite's float reference kernels. Rounding to int8 is 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -89,6 +90,14 @@ def fused(site: Site, value: Tensor) -> Tensor:
     """The activation function that the op's options ask for (schema: ActivationFunctionType)."""
     kind = activation(site.op)
     return value if kind is None else KERNELS[kind](site, value)
+
+
+def without_activation(site: Site) -> Site:
+    """The same op without the activation function that its options ask for."""
+    options = copy.copy(site.op.options)
+    if getattr(options, "fusedActivationFunction", 0):
+        options.fusedActivationFunction = 0
+    return replace(site, op=replace(site.op, options=options))
 
 
 def add_bias(value: Tensor, bias: Tensor) -> Tensor:

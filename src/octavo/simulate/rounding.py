@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Any, final
 
+import numpy as np
 from keras import ops
 
-from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, weight_scale
+from octavo.simulate.fakequant import (
+    fake_quantize,
+    fake_quantize_bias,
+    fake_quantize_weights,
+    on_grid,
+    weight_scale,
+)
 from octavo.simulate.grids import Grids
-from octavo.simulate.kernels import KERNELS, Site
+from octavo.simulate.kernels import KERNELS, Site, fused, without_activation
+from octavo.simulate.recompute import Source, without_keeping
 from octavo.tflite.graph import Op, Tensor
+from octavo.tflite.op_table import TABLE
 
 Value = Any
+
+# Ops of one input that only move values, and whose gradients need no values.
+MOVES = ("PAD", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SPACE_TO_BATCH_ND")
 
 
 @final
@@ -24,6 +36,8 @@ class Rounded:
 
     def __init__(self, grids: Grids) -> None:
         self._grids = grids
+        # How rounded values can be made again, by their identity.
+        self._sources: dict[int, Source] = {}
 
     def stored(self, tensor: Tensor, value: Value) -> Value:
         """Rounded to the tensor's own grid, if it is stored as integers."""
@@ -31,7 +45,7 @@ class Rounded:
         if grid is None or tensor.index in self._grids.moved:
             return value
         low, high, _ = grid
-        return fake_quantize(value, low, high)
+        return self._remembered(Source(fake_quantize(value, low, high), (value, low, high), on_grid))
 
     def read(self, op: Op, tensor: Tensor, value: Value) -> Value:
         """Rounded again if the op reads it at another scale, as a QUANTIZE op does; constants are rounded here."""
@@ -52,5 +66,33 @@ class Rounded:
         return rounded, None if bias is None else fake_quantize_bias(bias, channels * ops.stop_gradient(scale))
 
     def run(self, site: Site, arguments: list[Value]) -> Value:
-        """The output of the op's kernel."""
-        return KERNELS[site.op.kind](site, *arguments)
+        """The output of the op's kernel.
+
+        A product with weights needs its other factor for its gradient, and makes it again.
+        """
+        kind, rules = site.op.kind, TABLE.get(site.op.kind)
+        if kind in MOVES:
+            source = self._sources.get(id(arguments[0]))
+            if source is not None:
+                return self._remembered(source.then(lambda value: KERNELS[kind](site, value, *arguments[1:])))
+        elif rules is not None and rules.weight is not None:
+            source = self._sources.get(id(arguments[rules.image]))
+            if source is not None:
+                return fused(site, _product(without_activation(site), source, rules.image, arguments))
+        return KERNELS[kind](site, *arguments)
+
+    def _remembered(self, source: Source) -> Value:
+        self._sources[id(source.made)] = source
+        return source.made
+
+
+def _product(site: Site, source: Source, place: int, arguments: list[Value]) -> Value:
+    """The output of an op for its arguments, of which the one at `place` is made again in the gradient."""
+    others = [None if at == place else value for at, value in enumerate(arguments)]
+    tensors = [at for at, value in enumerate(others) if value is not None and not isinstance(value, np.ndarray)]
+
+    def run(*given: Value) -> Value:
+        at = dict(zip((place, *tensors), given, strict=True))
+        return KERNELS[site.op.kind](site, *(at.get(index, value) for index, value in enumerate(others)))
+
+    return without_keeping(run, source, *(others[at] for at in tensors))
