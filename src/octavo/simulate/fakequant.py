@@ -43,10 +43,12 @@ def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         The reals of code -128, of code 127, and the scale.
     """
-    low, high = precise(ops.minimum(low, 0.0)), precise(ops.maximum(high, 0.0))
+    # Not `minimum`, `maximum` and `clip`: at a tie, as where a range begins at 0, their gradient depends on the backend.
+    low, high = precise(ops.where(low > 0.0, 0.0, low)), precise(ops.where(high < 0.0, 0.0, high))
     scale = ops.maximum(ops.cast((high - low) / STEPS, "float32"), SMALLEST_SCALE)
     ideal = -low / precise(scale)
-    zero = ops.clip(ops.cast(ideal + ops.stop_gradient(ops.trunc(ideal + 0.5) - ideal), "float32"), 0.0, STEPS)
+    zero = ops.cast(ideal + ops.stop_gradient(ops.trunc(ideal + 0.5) - ideal), "float32")
+    zero = ops.where(zero < 0.0, 0.0, ops.where(zero > STEPS, STEPS, zero))
     return -zero * scale, (STEPS - zero) * scale, scale
 
 
@@ -95,9 +97,8 @@ def _learned(values: Callable[..., Tensor], clipping: Callable[..., tuple[Tensor
 
 def _values(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     scale = (high - low) / STEPS
-    bounded = ops.minimum(ops.maximum(value, low), high)
-    ideal = (bounded - low) / scale
-    return bounded + (ops.floor(ideal + 0.5) - ideal) * scale
+    # Clipped last: a code's value one bit beyond the bound would be clipped, without a gradient, where it is read again.
+    return ops.minimum(ops.maximum(low + ops.floor((value - low) / scale + 0.5) * scale, low), high)
 
 
 def _clipping(above: Tensor, value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
