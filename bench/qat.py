@@ -2,6 +2,7 @@
 
     python bench/qat.py --run runs/cifar10                # the run's model, at its size, batches of 32
     python bench/qat.py --run runs/cifar10 --batch 8 --repeats 3
+    python bench/qat.py --run runs/cifar10 --methods float qat    # against the float graph
 
 Time: all models in one process, one step of each in turn, so that the machine's drift falls on all alike; the median,
 and the median of the ratios turn by turn. Memory: each model in a process of its own, the peak of the process after
@@ -111,7 +112,7 @@ def main() -> None:
     peaks = {method: memory(method, options.run, options.batch) for method in options.methods}
     found = times(options.methods, options.run, options.batch, options.repeats)
     base = options.methods[0]
-    print("| training step | seconds | times Keras | peak memory, MB | times Keras |\n|---|---|---|---|---|")
+    print("| training step | seconds | times the first | peak memory, MB | times the first |\n|---|---|---|---|---|")
     for method, seconds in found.items():
         ratio = median(s / b for s, b in zip(seconds, found[base], strict=True))
         print(
