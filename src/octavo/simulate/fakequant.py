@@ -43,7 +43,7 @@ def nudge(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         The reals of code -128, of code 127, and the scale.
     """
-    # Not `minimum`, `maximum` and `clip`: at a tie, as where a range begins at 0, their gradient depends on the backend.
+    # Not `minimum`, `maximum` and `clip`: at a tie, such as a range from 0, their gradient depends on the backend.
     low, high = precise(ops.where(low > 0.0, 0.0, low)), precise(ops.where(high < 0.0, 0.0, high))
     scale = ops.maximum(ops.cast((high - low) / STEPS, "float32"), SMALLEST_SCALE)
     ideal = -low / precise(scale)
@@ -85,8 +85,8 @@ def _learned(values: Callable[..., Tensor], clipping: Callable[..., tuple[Tensor
             # Rounding again is cheaper than keeping what was rounded.
             again = after(value, [above])
             inner, to_low, to_high = clipping(above, again, low, high)
-            # `inner` is 0 outside of the range, so this sums over the values inside. TensorFlow's scalar product is
-            # several times slower than a sum of products.
+            # `inner` is 0 outside of the range, so this sums over the values inside. Its products are summed, since
+            # TensorFlow's scalar product of long vectors is several times slower.
             share = ops.sum(inner * (values(again, low, high) - again)) / (high - low)
             return after(inner, [share]), to_low - share, to_high + share
 
@@ -97,7 +97,7 @@ def _learned(values: Callable[..., Tensor], clipping: Callable[..., tuple[Tensor
 
 def _values(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     scale = (high - low) / STEPS
-    # Clipped last: a code's value one bit beyond the bound would be clipped, without a gradient, where it is read again.
+    # Clipped last: a value one bit beyond the bound would be clipped, and lose its gradient, where it is read again.
     return ops.minimum(ops.maximum(low + ops.floor((value - low) / scale + 0.5) * scale, low), high)
 
 

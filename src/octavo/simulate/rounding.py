@@ -7,13 +7,7 @@ from typing import Any, final
 import numpy as np
 from keras import ops
 
-from octavo.simulate.fakequant import (
-    fake_quantize,
-    fake_quantize_bias,
-    fake_quantize_weights,
-    on_grid,
-    weight_scale,
-)
+from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, on_grid, weight_scale
 from octavo.simulate.grids import Grids
 from octavo.simulate.kernels import KERNELS, Site, fused, without_activation
 from octavo.simulate.recompute import Source, without_keeping
