@@ -59,7 +59,7 @@ def evaluate(
     progress = progress or Silent()
     inputs, shared = inputs_of(data, fields), None if jobs is None else Jobs(jobs, backend)
     loaded = load_model(model, inputs.signature, inputs.size, progress=progress, kernels=[kernels])
-    source = opened(inputs, progress, loaded, tests=True)
+    source = opened(inputs, progress, loaded, tests=True, jobs=shared)
     drawn = draw_test(source, inputs.images, inputs.seed, read=reader(shared, inputs.data, source))
     preprocess = scale_of(loaded, inputs, source, progress, drawn).preprocess
     test, task = understood(loaded, drawn, inputs, progress)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from octavo.analysis.scale_choice import ScaleChoice, choose_scale, pictured
 from octavo.base.errors import DataError
+from octavo.base.jobs import Jobs
 from octavo.base.progress import Progress
 from octavo.data.dataset import Dataset, ImageSet
 from octavo.data.open import open_data
@@ -16,7 +17,9 @@ from octavo.source.load import Loaded, images_of
 from octavo.source.recordings import cut
 
 
-def opened(inputs: Inputs, progress: Progress, loaded: Loaded | None = None, tests: bool = False) -> Dataset:
+def opened(
+    inputs: Inputs, progress: Progress, loaded: Loaded | None = None, tests: bool = False, jobs: Jobs | None = None
+) -> Dataset:
     """The images that a caller gave.
 
     Args:
@@ -25,11 +28,12 @@ def opened(inputs: Inputs, progress: Progress, loaded: Loaded | None = None, tes
             are cut.
         loaded: The model; None where it depends on the images, and takes one.
         tests: Whether samples from Python code are to be evaluated; else all of them may calibrate and train.
+        jobs: The processes that look into shards.
 
     Raises:
         DataError: As `octavo.data.open.open_data`.
     """
-    source = open_data(inputs.data, () if loaded is None else inputs_of(loaded.graph), tests)
+    source = open_data(inputs.data, () if loaded is None else inputs_of(loaded.graph), tests, jobs)
     source = source if loaded is None else cut(source, loaded, inputs, progress)
     if said := held_out(source, inputs.seed):
         progress.say(said)

@@ -87,7 +87,7 @@ def quantize(
     def draw(known: Loaded | None = None) -> ImageSet:
         # Once: samples may come from a generator.
         if not drawn:
-            source = opened(inputs, progress, known)
+            source = opened(inputs, progress, known, jobs=shared)
             read = reader(shared, inputs.data, source)
             drawn.append(draw_calibration(source, inputs.images, inputs.seed, read=read))
         return drawn[0]

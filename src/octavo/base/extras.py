@@ -44,6 +44,8 @@ EXTRAS: Mapping[str, Extra] = {
     "sweeps": _own("sweeps", "sweeps", "optuna"),
     "dask": _own("work on Dask's processes", "distributed", "distributed"),
     "ray": _own("work on Ray's processes", "distributed", "ray"),
+    "parquet": _own("images in Parquet files", "shards", "pyarrow"),
+    "urls": _own("data at a URL", "shards", "fsspec"),
     "openvino": Extra("OpenVINO", ("openvino",), "pip install openvino"),
     "vela": Extra("Arm's compiler Vela", ("ethosu",), "pip install ethos-u-vela"),
     "micro": Extra("TFLite Micro's own kernels", ("tflite_micro",), "pip install tflite-micro"),

@@ -19,6 +19,11 @@ MOST_BYTES = 300 << 30
 # A member is read into memory whole. A photograph has some 10 MB; a CIFAR batch, the largest useful one, 31 MB.
 MOST_MEMBER_BYTES = 256 << 20
 
+# Files that images are sharded over: twice those of LAION-400M. Each is opened to find what it holds.
+MOST_SHARDS = 100_000
+# What says the label of an image beside it in a shard. Metadata of photographs have some KB.
+MOST_NOTE_BYTES = 1 << 20
+
 # Samples that Python code gives are kept in memory: 28,000 images of 224×224 pixels.
 MOST_GIVEN_BYTES = 4 << 30
 

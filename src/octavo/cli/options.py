@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from octavo.base.address import Address, address
 from octavo.base.errors import OctavoError
 from octavo.base.formats import named
 from octavo.base.jobs import Backend
@@ -210,6 +211,10 @@ def check_out(out: Path | None, *names: str) -> None:
         check_results(out, names)
 
 
+def _address(text: str | None) -> Address | None:
+    return None if text is None else address(text)
+
+
 def _passes(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -260,7 +265,7 @@ class _Flag:
 
 
 _FLAGS = {
-    "data": _Flag(Path | None, meaning(Inputs, "data")),
+    "data": _Flag(str | None, meaning(Inputs, "data"), metavar="PATH", read=_address),
     "labels": _Flag(Path | None, meaning(Inputs, "labels")),
     "scale": _Flag(list[str] | None, meaning(Inputs, "scale"), metavar=PAIR, read=_scales),
     "tune": _Flag(

@@ -13,15 +13,18 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn, Self, cast
+from typing import IO, NoReturn, cast
 
 import numpy as np
 
+from octavo.base.address import Address
 from octavo.base.affine import IntArray
 from octavo.base.border import border, cause
 from octavo.base.errors import DataError
 from octavo.base.limits import MOST_BYTES, MOST_MEMBER_BYTES, MOST_MEMBERS, MOST_RATIO, allowance
+from octavo.data.opener import open_file, size_of
 
 
 class Tar:
@@ -41,42 +44,80 @@ class Tar:
         self.path = path
         names: list[str] = []
         places: list[tuple[int, int]] = []
-        limits = _Limits(path)
-        with _damage_explained(path), self._open() as stream:
-            archive = tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:")  # noqa: SIM115
-            while (member := archive.next()) is not None:
-                # tarfile keeps every header that it has read, 1 GB for a million files, and never uses it again.
-                archive.members.clear()  # type: ignore[attr-defined]
-                limits.admit(member.name, member.size)
-                if member.isdir():
-                    continue
-                if not member.isreg() or member.issparse():
-                    refuse(path, f"'{member.name}' is a link, a device or a sparse file")
-                names.append(_clean(member.name))
-                places.append((member.offset_data, member.size))
-            # tarfile treats a damaged header, or a cut between two members, as the end. The true end is a block of
-            # zeros.
-            stream.seek(archive.offset)
-            if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"no end mark after file {len(names):,}")
-        limits.check_unique(names)
+        for member in members(path):
+            names.append(member.name)
+            places.append((member.start, member.size))
+        check_unique(path, names)
         self.names = tuple(names)
         self._places = np.array(places, np.int64).reshape(-1, 2)
 
     def read(self, positions: IntArray) -> Iterator[tuple[int, bytes | str]]:
         """Yields each place in `positions` and its file's content, in the archive's order: one pass forwards."""
-        with _damage_explained(self.path), self._open() as stream:
+        with _damage_explained(self.path), _metered(self.path) as stream:
             for place in np.argsort(self._places[positions, 0], kind="stable"):
                 start, size = (int(number) for number in self._places[positions[place]])
                 stream.seek(start)
                 content = stream.read(size)
                 yield int(place), content if len(content) == size else "cut off by the end of the archive"
 
-    def _open(self) -> _Metered:
-        with self.path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        stream = cast(IO[bytes], gzip.open(self.path) if packed else self.path.open("rb"))  # noqa: SIM115
-        return _Metered(stream, self.path, allowance(self.path.stat().st_size) if packed else MOST_BYTES)
+
+@dataclass(frozen=True)
+class Member:
+    """A regular file of a `.tar`.
+
+    Args:
+        name: Its path.
+        start: The place of its content in the archive.
+        size: Of its content, in bytes.
+        stream: The archive, which may be read from any place before the next member is asked for.
+    """
+
+    name: str
+    start: int
+    size: int
+    stream: Metered
+
+
+def members(path: Address) -> Iterator[Member]:
+    """The regular files of a `.tar` or `.tar.gz`, in its order, found in one pass.
+
+    Args:
+        path: The archive.
+
+    Raises:
+        DataError: The archive is damaged, or is one of those that are refused.
+    """
+    limits = _Limits(path)
+    with _damage_explained(path), _metered(path) as stream:
+        archive = tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:")  # noqa: SIM115
+        count = 0
+        while (member := archive.next()) is not None:
+            # tarfile keeps every header that it has read, 1 GB for a million files, and never uses it again.
+            archive.members.clear()  # type: ignore[attr-defined]
+            limits.admit(member.name, member.size)
+            if member.isdir():
+                continue
+            if not member.isreg() or member.issparse():
+                refuse(path, f"'{member.name}' is a link, a device or a sparse file")
+            count += 1
+            yield Member(_clean(member.name), member.offset_data, member.size, stream)
+        # tarfile treats a damaged header, or a cut between two members, as the end. The true end is a block of
+        # zeros.
+        stream.seek(archive.offset)
+        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"no end mark after file {count:,}")
+
+
+@contextmanager
+def _metered(path: Address) -> Iterator[Metered]:
+    with open_file(path) as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if packed:
+            with gzip.open(file) as unpacked:
+                yield Metered(cast(IO[bytes], unpacked), path, allowance(size_of(path)), packed)
+        else:
+            yield Metered(file, path, MOST_BYTES, packed)
 
 
 class Zip:
@@ -107,7 +148,7 @@ class Zip:
         check_ratio(path, limits.total)
         self._members = [member for member in members if not member.is_dir()]
         self.names = tuple(_clean(member.filename) for member in self._members)
-        limits.check_unique(self.names)
+        check_unique(path, self.names)
 
     def read(self, positions: IntArray) -> Iterator[tuple[int, bytes | str]]:
         """Yields each place in `positions` and its file's content, in the archive's order."""
@@ -121,43 +162,47 @@ class Zip:
                 yield int(place), content
 
 
-class _Metered:
+class Metered:
     """A stream with a size limit, so that an archive bomb is refused before it fills the memory.
 
     It also limits headers: tarfile reads extended headers whole, whatever their size.
+
+    Args:
+        stream: What is read.
+        path: The archive, for messages.
+        allowance: The most bytes that it may hold.
+        packed: Whether they are unpacked as they are read.
     """
 
-    def __init__(self, stream: IO[bytes], path: Path, allowance: int) -> None:
+    def __init__(self, stream: IO[bytes], path: Address, allowance: int, packed: bool) -> None:
         self._stream, self._path, self._allowance = stream, path, allowance
+        self.packed = packed
 
     def read(self, size: int) -> bytes:
+        """As of a file."""
         if not 0 <= size <= MOST_MEMBER_BYTES:
             refuse(self._path, f"a header in it claims {size:,} bytes")
         self._check(self._stream.tell() + size)
         return self._stream.read(size)
 
     def seek(self, offset: int) -> int:
+        """As of a file."""
         self._check(offset)
         return self._stream.seek(offset)
 
     def tell(self) -> int:
+        """As of a file."""
         return self._stream.tell()
 
     def _check(self, end: int) -> None:
         if end > self._allowance:
             refuse(self._path, f"it unpacks to more than {self._allowance:,} bytes")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
 
 class _Limits:
     """Checks an archive's index, and refuses too many bytes or files, or paths that point outside of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Address) -> None:
         self.path = path
         self.count = 0
         self.total = 0
@@ -175,17 +220,19 @@ class _Limits:
         if self.total > MOST_BYTES:
             refuse(self.path, f"it unpacks to more than {MOST_BYTES:,} bytes")
 
-    def check_unique(self, names: Sequence[str]) -> None:
-        name, times = Counter(names).most_common(1)[0] if names else ("", 0)
-        if times > 1:
-            refuse(self.path, f"it holds '{name}' {times} times")
+
+def check_unique(path: Address, names: Sequence[str]) -> None:
+    """Refuses an archive that holds two files of one name."""
+    name, times = Counter(names).most_common(1)[0] if names else ("", 0)
+    if times > 1:
+        refuse(path, f"it holds '{name}' {times} times")
 
 
-def refuse(path: Path, reason: str) -> NoReturn:
+def refuse(
+    path: Address, reason: str, todo: str = "If you trust it, unpack it yourself and give the folder."
+) -> NoReturn:
     """Raises the `DataError` that says why an archive is not read."""
-    raise DataError(
-        f"The archive '{path}' is refused: {reason}.", "If you trust it, unpack it yourself and give the folder."
-    )
+    raise DataError(f"The archive '{path}' is refused: {reason}.", todo)
 
 
 def check_ratio(path: Path, total: int) -> None:
@@ -199,7 +246,7 @@ def _clean(name: str) -> str:
 
 
 @contextmanager
-def _damage_explained(path: Path) -> Iterator[None]:
+def _damage_explained(path: Address) -> Iterator[None]:
     with border(
         f"The archive '{path}' cannot be read whole", "It may be damaged; download or pack it again.", DataError
     ):

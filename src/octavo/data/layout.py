@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +34,7 @@ LAYOUTS = (
 # (position in the files, path) and, once sorted into a split, (position, path, class or nothing)
 _Entry = tuple[int, str]
 _Member = tuple[int, str, str]
+Part = TypeVar("Part")
 
 
 def image_folder(files: Files, name: str, source: str) -> Dataset:
@@ -106,14 +108,26 @@ def image_folder(files: Files, name: str, source: str) -> Dataset:
                 ignored.append(path)
             else:
                 members.setdefault(key, []).append((position, path, rest.partition("/")[0] if "/" in rest else ""))
-        if "validation" in members and "train" not in members:
-            # Beside test images they are what there is to calibrate and train with; alone they are all that there is.
-            members["train" if "test" in members else "all"] = members.pop("validation")
+        members = usual_splits(members)
     else:
         own = "test" if SPLITS.get(name.lower()) == "test" else "all"
         members[own] = [(k, path, path.partition("/")[0] if "/" in path else "") for k, path in images]
     made = _dataset(members, ignored, EncodedStore(files, kind), name, source)
     return replace(made, recordings=kind is not KINDS[0])
+
+
+def usual_splits(members: Mapping[str, Part]) -> dict[str, Part]:
+    """The splits of a source that names some, by what they are used for.
+
+    Example:
+        >>> usual_splits({"validation": [1], "test": [2]})
+        {'test': [2], 'train': [1]}
+    """
+    made = dict(members)
+    if "validation" in made and "train" not in made:
+        # Beside test images they are what there is to calibrate and train with; alone they are all that there is.
+        made["train" if "test" in made else "all"] = made.pop("validation")
+    return made
 
 
 def _with_truth(

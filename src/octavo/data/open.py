@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from octavo.base.address import Address, address, is_pattern
 from octavo.base.border import border
 from octavo.base.errors import DataError
+from octavo.base.jobs import Jobs
 from octavo.data import cifar
 from octavo.data.archive import Tar, Zip
 from octavo.data.dataset import Dataset
@@ -19,20 +21,25 @@ from octavo.data.folder import Folder
 from octavo.data.given import given
 from octavo.data.layout import LAYOUTS, image_folder
 from octavo.data.npz import npz
+from octavo.data.parquet import MAGIC
+from octavo.data.shards import are_shards, shards
+from octavo.data.tar_shard import is_shard
 from octavo.recipe import options
 from octavo.runtime.litert import Port
 
 Source = Literal["digits", "cifar10", "path"]
 
 
-def open_dataset(source: Source, path: Path | str | None = None) -> Dataset:
+def open_dataset(source: Source, path: Address | None = None, jobs: Jobs | None = None) -> Dataset:
     """Opens a source; images are decoded later, when they are read.
 
     Args:
         source: `digits` (bundled with scikit-learn), `cifar10` (downloaded by Keras unless `path` is given), or
             `path`.
         path: A folder, `.tar`, `.tar.gz`, `.zip` or `.npz`, told apart by content. Official CIFAR-10 archives and
-            folders are recognized as such.
+            folders are recognized as such. Or shards (docs/scaling.md): `.tar` or Parquet files, a folder of them, a
+            pattern as in ``train-{000..012}.tar``, or URLs of any of these.
+        jobs: The processes that look into shards; this one alone when left out.
 
     Raises:
         DataError: The path is missing, wrong, empty, damaged, refused, or not what the source says.
@@ -42,7 +49,6 @@ def open_dataset(source: Source, path: Path | str | None = None) -> Dataset:
         >>> len(open_dataset("digits").splits["all"])
         1797
     """
-    path = None if path is None else Path(path)
     if source == "digits":
         if path is not None:
             raise DataError(
@@ -51,37 +57,53 @@ def open_dataset(source: Source, path: Path | str | None = None) -> Dataset:
             )
         return digits()
     if source == "cifar10":
-        return cifar.check_classes(_open_path(Path(path))) if path is not None else cifar.download()
+        return cifar.check_classes(_open(address(path), jobs or Jobs())) if path is not None else cifar.download()
     if path is None:
         raise DataError("The images have no path.", "Set `data` to a folder, an archive or an .npz.")
-    return _open_path(Path(path))
+    return _open(address(path), jobs or Jobs())
 
 
-def open_data(data: options.Source | None, ports: Sequence[Port] = (), tests: bool = False) -> Dataset:
+def open_data(
+    data: options.Source | None, ports: Sequence[Port] = (), tests: bool = False, jobs: Jobs | None = None
+) -> Dataset:
     """The dataset of a path, or of samples that Python code gives.
 
     Args:
         data: Where the samples come from.
         ports: The inputs of the model; none where it depends on the samples, and takes images.
         tests: Whether samples from Python code are to be evaluated; else all of them may calibrate and train.
+        jobs: As for `open_dataset`.
 
     Raises:
         DataError: As `open_dataset` and `octavo.data.given.given`.
     """
     if data is None or isinstance(data, Path | str):
-        return open_dataset("path", data)
+        return open_dataset("path", data, jobs)
     return given(data, ports, "test" if tests else "given")
 
 
-def _open_path(path: Path) -> Dataset:
+def is_there(place: Address) -> bool:
+    """Whether data are there, as far as a look without opening them tells: it does not for URLs and patterns."""
+    return isinstance(place, str) or is_pattern(place) or place.expanduser().exists()
+
+
+def _open(place: Address, jobs: Jobs) -> Dataset:
+    source = f"'{place}'"
+    return shards(place, source, jobs) if isinstance(place, str) else _open_path(place, source, jobs)
+
+
+def _open_path(path: Path, source: str, jobs: Jobs) -> Dataset:
     with border(f"'{path}' cannot be found", "Give the path without '~'.", DataError):
         path = path.expanduser()
     if not path.exists():
+        if is_pattern(path):
+            return shards(path.resolve(), source, jobs)
         raise DataError(f"There is no file or folder '{path}'.", "Check the path of the images.")
-    source = f"'{path}'"
     if _is_npz(path):
         return npz(path, source)
-    files = _files(path)
+    files = None if _is_parquet(path) else _files(path)
+    if files is None or _is_sharded(files):
+        return shards(path.resolve(), source, jobs)
     if cifar.is_official(files.names):
         return cifar.official(files, source)
     return image_folder(files, path.resolve().name.split(".")[0] or "images", source)
@@ -96,6 +118,17 @@ def _is_npz(path: Path) -> bool:
     except Exception:  # zipfile raises nearly anything on a damaged file. Who reads the file next says what is wrong.
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _is_parquet(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def _is_sharded(files: Files) -> bool:
+    return are_shards(files.names) if isinstance(files, Folder) else isinstance(files, Tar) and is_shard(files.names)
 
 
 def _files(path: Path) -> Files:

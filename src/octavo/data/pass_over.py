@@ -10,16 +10,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 from octavo.base.progress import Advance
 from octavo.data.encoded_inputs import Feed
-from octavo.data.streamed import HELD
+from octavo.data.streamed import divided
 from octavo.runtime.litert import Kernels, Model
 from octavo.tflite.graph import Graph
 
@@ -57,9 +55,8 @@ def pass_over(
         return work(Model(graph, kernels), samples, 0, progress)
     assert isinstance(samples, Feed)
     jobs = stream.jobs
-    count = -(-len(samples) // HELD)
-    ends = np.linspace(0, len(samples), (count if jobs.alone else min(count, jobs.tasks)) + 1).astype(int).tolist()
-    parts = [(start, samples.part(start, end)) for start, end in pairwise(ends)]
+    ends = divided(stream.store, stream.positions, len(samples) if jobs.alone else jobs.tasks)
+    parts = [(start, samples.part(start, end)) for start, end in ends]
     with tempfile.TemporaryDirectory(prefix="octavo-") as folder:
         file = Path(folder) / "model.tflite"
         file.write_bytes(graph.content)

@@ -17,7 +17,8 @@ from octavo.base.jobs import Jobs
 from octavo.data.columns import Columns
 from octavo.data.dataset import ArrayStore, Dataset, ImageSet, Split, without_broken
 from octavo.data.open import open_dataset
-from octavo.data.streamed import HELD, Glance, Store, Streamed
+from octavo.data.shards import ShardStore
+from octavo.data.streamed import HELD, Glance, Shared, Store, Streamed, changed, divided
 
 # Reads the images at some places of a split.
 Read = Callable[[Split, IntArray], ImageSet]
@@ -43,16 +44,20 @@ def reader(jobs: Jobs | None, data: Any, source: Dataset) -> Read:
         raise DataError("Samples of several arrays cannot be shared by `jobs`.", "Leave out `jobs`.")
     if any(split.windows is not None for split in source.splits.values()):
         raise DataError("Recordings that are cut into windows cannot be shared by `jobs`.", "Leave out `jobs`.")
-    return partial(_looked_through, jobs, str(Path(data).expanduser().resolve()), source)
+    return partial(_looked_through, jobs, data, source)
 
 
-def _looked_through(jobs: Jobs, path: str, source: Dataset, split: Split, places: IntArray) -> ImageSet:
+def _looked_through(jobs: Jobs, data: Path | str, source: Dataset, split: Split, places: IntArray) -> ImageSet:
     """The images at some places of a split, each looked at once and not kept: what is broken is left out."""
-    name = next(name for name, one in source.splits.items() if one is split)
-    store = Reopened(path, name, _mark(split), split.store)
+    store: Shared
+    if isinstance(split.store, ShardStore):
+        store = split.store
+    else:
+        name = next(name for name, one in source.splits.items() if one is split)
+        store = Reopened(str(Path(data).expanduser().resolve()), name, _mark(split), split.store)
     positions = split.positions[places]
-    parts = np.array_split(positions, max(1, min(jobs.tasks, -(-len(positions) // HELD))))
-    glances = [one for part in jobs.map(partial(_glances, store), parts) for one in part]
+    parts = [store.part(positions[start:end]) for start, end in divided(store, positions, jobs.tasks)]
+    glances = [one for part in jobs.map(_glances, parts) for one in part]
 
     def kept(found: list[Glance], good: IntArray) -> Streamed:
         return Streamed(store, positions[good], tuple(found[int(place)] for place in good), jobs)
@@ -60,8 +65,9 @@ def _looked_through(jobs: Jobs, path: str, source: Dataset, split: Split, places
     return without_broken([(split, places)], [glances], kept)[0]
 
 
-def _glances(store: Store, positions: IntArray) -> list[Glance | str]:
+def _glances(part: tuple[Shared, IntArray]) -> list[Glance | str]:
     """One look at each image, or the reason why it cannot be read."""
+    store, positions = part
     found: list[Glance | str] = []
     for start in range(0, len(positions), HELD):
         found += [
@@ -89,6 +95,14 @@ class Reopened:
     def __reduce__(self) -> tuple[Any, ...]:
         return Reopened, (self.path, self.split, self.mark)
 
+    def part(self, positions: IntArray) -> tuple[Reopened, IntArray]:
+        """As for `Shared.part`."""
+        return self, positions
+
+    def joints(self, positions: IntArray) -> IntArray:
+        """As for `Shared.joints`."""
+        return np.empty(0, np.int64)
+
     def fetch(self, positions: IntArray) -> Any:
         """As for `Store.fetch`.
 
@@ -102,10 +116,7 @@ class Reopened:
 def _opened(path: str, split: str, mark: bytes) -> Store:
     found = open_dataset("path", path).splits.get(split)
     if found is None or _mark(found) != mark:
-        raise DataError(
-            f"'{path}' does not hold the files here that it held when it was opened.",
-            "Leave the data as they are meanwhile; every host must see the same data at the same path.",
-        )
+        raise changed(path)
     return found.store
 
 

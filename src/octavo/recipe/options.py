@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
+from octavo.base.address import Address, address
 from octavo.base.errors import OctavoError
 from octavo.base.formats import Precision
 from octavo.recipe.choices import OBSERVERS, TASKS, ObserverName, PassName, TaskName, explained
@@ -30,8 +31,9 @@ class Inputs:
     """Which images are used, and how an image becomes the model's input.
 
     Args:
-        data: A folder or an archive (.tar, .tar.gz, .zip) of images, or of CSV or WAV files, or an .npz file. In Python
-            also arrays, or an iterable of samples: see `octavo.data.given`.
+        data: A folder or an archive (.tar, .tar.gz, .zip) of images, or of CSV or WAV files, or an .npz file; or shards
+            (.tar, Parquet): a folder, a pattern such as ``train-{000..012}.tar``, or a URL. In Python also arrays, or
+            an iterable of samples: see `octavo.data.given`.
         images: How many of them; each function says how many it uses if this is None.
         seed: Seed of the choice of images.
         signature: Which graph of a `.tflite` file with several signatures.
@@ -57,7 +59,10 @@ class Inputs:
 
     data: Source | None = field(
         default=None,
-        metadata={"help": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files, or an .npz."},
+        metadata={
+            "help": "Folder or archive (.tar, .tar.gz, .zip) of images, CSV or WAV files; an .npz; or shards (.tar, "
+            "Parquet), also at a URL."
+        },
     )
     images: int | None = field(default=None, metadata={"help": "Number of images."})
     seed: int = field(default=0, metadata={"help": "Seed of the choice of images."})
@@ -102,14 +107,14 @@ class Inputs:
     )
 
     @property
-    def path(self) -> Path | None:
-        """The path of the data.
+    def path(self) -> Address | None:
+        """The path of the data, or their URL.
 
         Raises:
             OctavoError: They come from Python code, and a recipe can name a file or a folder only.
         """
         if self.data is None or isinstance(self.data, Path | str):
-            return None if self.data is None else Path(self.data)
+            return None if self.data is None else address(self.data)
         raise OctavoError(
             "A recipe names its data by a path, and samples were given.",
             "Save them with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...), and give that path.",
@@ -214,7 +219,7 @@ def inputs_of(data: Source | Inputs | None, given: InputFields) -> Inputs:
         >>> inputs_of("photos", {"images": 20}).images
         20
     """
-    record = data if isinstance(data, Inputs) else Inputs(Path(data) if isinstance(data, str) else data)
+    record = data if isinstance(data, Inputs) else Inputs(address(data) if isinstance(data, str) else data)
     return _checked(record, given)
 
 

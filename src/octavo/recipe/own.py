@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from octavo.base.address import stem
 from octavo.base.errors import RecipeError
 from octavo.recipe.options import Inputs
 from octavo.recipe.schema import Recipe, recipe_of
@@ -39,7 +40,7 @@ def own_recipe(
         raise RecipeError(f"A run takes square images, and `size` is {inputs.size[0]} x {inputs.size[1]}.")
     source = model if model is not None else inputs.path
     value: dict[str, Any] = {
-        "name": source.resolve().name.split(".")[0] or "run",
+        "name": stem(source) or "run",
         "seed": inputs.seed or None,
         "data": {"path": inputs.path},
         "model": _set(path=model, signature=inputs.signature, labels=inputs.labels),

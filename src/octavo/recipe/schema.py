@@ -14,8 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from octavo.base.address import Address, address
 from octavo.base.border import border, parse_yaml
 from octavo.base.errors import RecipeError
 from octavo.base.formats import FORMATS, Precision, named, trainable
@@ -37,15 +38,25 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+def _address(value: Any) -> Address | None:
+    if value is not None and not isinstance(value, str | Path):
+        raise ValueError(f"expected a path or a URL, not {value!r}")
+    return None if value is None else address(value)
+
+
 class DataRecipe(Section):
     """Which images, and how many of each split."""
 
     source: Literal["digits", "cifar10", "path"] = Field(
         "path",
         description="`digits` (scikit-learn's, bundled), `cifar10` (downloaded by Keras unless `path` is set), or "
-        "`path`: an image folder, an archive of one, or an `.npz` file.",
+        "`path`: an image folder, an archive of one, an `.npz` file, or shards.",
     )
-    path: Path | None = Field(None, description="Folder, archive or `.npz`; for `cifar10` also an official archive.")
+    path: Annotated[Address | None, BeforeValidator(_address)] = Field(
+        None,
+        description="Folder, archive or `.npz`; or shards, also as a pattern or a URL (docs/scaling.md); for `cifar10` "
+        "also an official archive.",
+    )
     train: Count | None = Field(None, description="Training images, stratified by class; all by default.")
     validation: Annotated[int, Field(ge=0)] = Field(
         0, description="Images for choosing (early stopping, range search), taken from the training split."

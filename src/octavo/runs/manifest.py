@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from octavo import __version__
+from octavo.base.address import Address, is_pattern
 from octavo.base.files import sha256
 from octavo.base.provenance import Host, Provenance, Stage, versions
+from octavo.data.opener import state_of
+from octavo.data.shards import shards_of
 
 
 class Manifest:
@@ -97,10 +100,13 @@ class Manifest:
         self._made.model_copy(update={"stages": self._stages}).write(self._path)
 
 
-def fingerprint(path: Path | None) -> str | None:
+def fingerprint(path: Address | None) -> str | None:
     """The identity of a source of images, without decoding it: a hash of the file, or of a folder's listing."""
     if path is None:
         return None
+    if isinstance(path, str) or (is_pattern(path) and not path.expanduser().exists()):
+        states = "\n".join(f"{one}\t{state_of(one)}" for one in shards_of(path))
+        return hashlib.sha256(states.encode("utf-8", "surrogateescape")).hexdigest()
     path = path.expanduser()
     if path.is_file():
         return sha256(path)

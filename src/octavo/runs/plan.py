@@ -134,7 +134,7 @@ def _anchored(recipe: Recipe, start: Path) -> Recipe:
     changes: dict[str, Any] = {}
     for name in ("data", "model", "quantize"):
         section = getattr(recipe, name)
-        if section.path is not None:
+        if isinstance(section.path, Path):
             changes[name] = section.model_copy(update={"path": start / section.path.expanduser()})
     weights = recipe.model.weights
     if weights is not None and (start / weights).is_file():

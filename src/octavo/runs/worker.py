@@ -14,6 +14,7 @@ from octavo.base.border import border
 from octavo.base.errors import MissingDependencyError, OctavoError
 from octavo.base.progress import Progress, Silent
 from octavo.base.stats import Interval
+from octavo.data.open import is_there
 from octavo.deployment.targets import arena
 from octavo.recipe.schema import Recipe
 from octavo.runs.plan import Plan, located
@@ -78,7 +79,7 @@ def worker(study: Path | str, storage: str | None = None, progress: Progress | N
     first = plan.recipe_of(next(plan.ends()))
     for path in (first.data.path, first.model.path):
         # A machine that cannot see them would fail every trial.
-        if path is not None and not path.exists():
+        if path is not None and not is_there(path):
             raise OctavoError(f"This machine has no '{path}', which the sweep needs.", "Mount it at the same path.")
     with quiet_optuna():
         trials = Trials(plan, folder, located(storage))

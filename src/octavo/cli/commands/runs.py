@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from octavo.base.address import address
 from octavo.base.errors import OctavoError
 from octavo.base.units import milliseconds
 from octavo.cli.app import command
@@ -290,7 +291,7 @@ def init(
             given = typer.prompt("Trained model (empty: train a float baseline)", default="", show_default=False)
             model = Path(given) if given else None
         if inputs.data is None:
-            inputs = replace(inputs, data=Path(typer.prompt("Images (folder, archive or .npz)")))
+            inputs = replace(inputs, data=address(typer.prompt("Images (folder, archive or .npz)")))
         if method is None:
             method = "qat" if typer.confirm("Also train for int8 (quantization-aware training)?") else "ptq"
     path = write_recipe(model, inputs, out, method=method or "ptq", force=force)
