@@ -66,6 +66,7 @@ class Diagnosis:
         trackers: Where runs can be logged.
         sweeps: Many runs of one recipe, and searches.
         engines: What else can share the images of `jobs`.
+        data: Images that need a package of their own.
         scores: Scores that need a package of their own.
         targets: The deployment targets.
     """
@@ -79,6 +80,7 @@ class Diagnosis:
     trackers: tuple[Ability, ...]
     sweeps: Ability
     engines: tuple[Ability, ...]
+    data: tuple[Ability, ...]
     scores: tuple[Ability, ...]
     targets: tuple[Ability, ...]
 
@@ -109,6 +111,7 @@ def doctor() -> Diagnosis:
         trackers=tuple(_extra(choice.title, name) for name, choice in TRACKERS.items()),
         sweeps=_extra("sweeps and searches", "sweeps"),
         engines=(_extra("Dask", "dask"), _extra("Ray", "ray")),
+        data=(_extra("Parquet", "parquet"), _extra("data at URLs", "urls")),
         scores=(_extra("average precision of boxes", "detection"),),
         targets=tuple(Ability(target.name, target.lacks()) for target in every()),
     )

@@ -174,6 +174,7 @@ def print_diagnosis(found: Diagnosis, json_: bool) -> None:
         "training": [(found.training.name, _state(found.training))],
         "sweeps": [(found.sweeps.name, _state(found.sweeps))],
         "processes": [(engine.name, _state(engine)) for engine in found.engines],
+        "data": [(kind.name, _state(kind)) for kind in found.data],
         "scores": [(score.name, _state(score)) for score in found.scores],
         "logging": [(tracker.name, _state(tracker)) for tracker in found.trackers],
         "targets": [(target.name, _state(target)) for target in found.targets],

@@ -30,8 +30,8 @@ from octavo.data.streamed import changed
 MAGIC = b"PAR1"
 # What ends a file: the size of the footer, and MAGIC.
 _TAIL = 8
-# Rows that are decoded at once.
-_ROWS = 16
+# Rows that are decoded at once: few, since a dictionary lets many rows share one large value.
+_ROWS = 4
 # The most bytes of a text, and entries of a list, in a footer.
 _MOST_FOOTER = 64 << 20
 _IMAGES = ("image", "img", "images", "jpg", "jpeg", "png", "picture", "photo")
