@@ -20,7 +20,7 @@ from shell import refused
 import octavo
 from octavo.analysis.evaluate import evaluate
 from octavo.base import extras
-from octavo.base.errors import DataError
+from octavo.base.errors import DataError, OctavoError
 from octavo.base.jobs import Jobs
 from octavo.data.dataset import OctavoWarning
 from octavo.data.encoded_inputs import Feed
@@ -190,6 +190,8 @@ def test_what_cannot_be_shared(files: Path, tmp_path: Path) -> None:
     several = given({"speed": np.zeros((4, 1), np.float32), "heat": np.zeros((4, 1), np.float32)})
     with pytest.raises(DataError, match="Samples of several arrays"):
         reader(TWO, files / "data.npz", several)
+    with pytest.raises(OctavoError, match="A run that trains holds its images in memory"):
+        octavo.run("digits", tmp_path / "run", jobs=2)
     words = ("evaluate", files / "model.tflite", "--data", files / "photos", "--jobs")
     assert "Invalid value for '--jobs'" in shell(*words, 0).stderr
     assert "A search, or a run with a report, is done by one process. Leave out --jobs." in refused(

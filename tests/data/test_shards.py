@@ -380,6 +380,12 @@ def test_a_run_takes_a_pattern_and_knows_when_its_files_change(files: Path, tmp_
     assert "data: unchanged" in shell(*words).stderr
     recipe = octavo.load_recipe(tmp_path / "run" / "recipe.yaml")
     assert recipe.data.path == pattern
+    # Two processes make the same files, but for times; what one made is not made again.
+    shared = ("run", files / "model.tflite", "--data", pattern, "--out", tmp_path / "shared", *quick)
+    assert shell(*shared, "--jobs", 2).returncode == 0
+    for name in ("data.json", "ranges.json", "int8.tflite", "compare.json", "distributions.json", "predictions.npz"):
+        assert (tmp_path / "shared" / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
+    assert shell(*shared).stderr.count(": unchanged") == 6
     (files / "tars" / "test-000000.tar").touch()
     assert "data: unchanged" not in shell(*words).stderr
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from octavo.base.affine import IntArray
 from octavo.base.errors import DataError
 from octavo.data.dataset import Dataset, ImageSet, Labels, OctavoWarning, Split, read_together
-from octavo.data.reading import Read
+from octavo.data.reading import Read, ReadTogether
 from octavo.recipe.schema import DataRecipe
 
 # The share of test images from a source without a test split, if no number is given.
@@ -77,7 +77,7 @@ def stratified(labels: Labels, count: int, seed: int) -> Indices:
     return np.sort(np.concatenate([np.empty(0, np.int64), *chosen]))
 
 
-def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
+def draw(dataset: Dataset, recipe: DataRecipe, seed: int, read: ReadTogether = read_together) -> Splits:
     """The training, validation and test images of a run.
 
     Test images come from the source's test split; of a source without one, they are carved out first. Training
@@ -88,6 +88,7 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
         dataset: The source.
         recipe: How many of each.
         seed: Of the choice.
+        read: Reads the images that were chosen; into memory when left out.
 
     Raises:
         DataError: There are too few images.
@@ -119,9 +120,7 @@ def draw(dataset: Dataset, recipe: DataRecipe, seed: int) -> Splits:
     judging = pool if apart is None else apart
     rest = np.setdiff1d(rest, train_indices) if apart is None else np.arange(len(apart))
     validation_indices = _choose(judging, rest, recipe.validation, seed, "validation", dataset)
-    train, validation, tested = read_together(
-        [(pool, train_indices), (judging, validation_indices), (test, test_indices)]
-    )
+    train, validation, tested = read([(pool, train_indices), (judging, validation_indices), (test, test_indices)])
     _warn_of_overlap(train, validation, tested)
     return Splits(train, validation if recipe.validation else None, tested)
 

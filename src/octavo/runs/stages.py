@@ -30,13 +30,15 @@ from octavo.base.environment import source_of
 from octavo.base.errors import ModelError, OctavoError
 from octavo.base.evenly import evenly
 from octavo.base.files import check_results, replacing, write_bytes, write_text
+from octavo.base.jobs import Backend, Jobs
 from octavo.base.lock import Lock
 from octavo.base.progress import Progress, Silent
 from octavo.base.provenance import Provenance, versions
-from octavo.data.dataset import ImageSet, OctavoWarning
+from octavo.data.dataset import Dataset, ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
 from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess, Preprocessing
+from octavo.data.reading import together
 from octavo.data.split import Splits, calibration, check_trainable, draw
 from octavo.data.summary import DataSummary, SplitSummary
 from octavo.deployment import measure
@@ -96,6 +98,8 @@ def run(
     progress: Progress | None = None,
     command: str = "",
     watch: Watch = unwatched,
+    jobs: int | None = None,
+    backend: Backend = "loky",
 ) -> Path:
     """Runs a recipe: images to float baseline to int8 model to report; or from a trained model of your own to report.
 
@@ -109,6 +113,9 @@ def run(
         command: The command line, for the record.
         watch: Called after every epoch of the float baseline (`train`), of training for int8 (`qat`) and of its
             control, with the epoch's row of the history. If it raises an error, the run ends there, and can resume.
+        jobs: How many processes share calibration and evaluation; images are then read as they are needed and not held
+            in memory (docs/scaling.md). For runs that train nothing.
+        backend: The engine that runs these processes.
 
     Returns:
         The path of the report, `report.html`.
@@ -124,6 +131,9 @@ def run(
     """
     made = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
+    shared = None if jobs is None else Jobs(jobs, backend)
+    if shared is not None and (made.model.path is None or made.quantize.method == "qat"):
+        raise OctavoError("A run that trains holds its images in memory, in one process.", "Leave out `jobs`.")
     check_trackers(made.log)
     check_results(out, FILES)
     _check_owned(out)
@@ -133,7 +143,7 @@ def run(
             raise OctavoError(
                 f"Another run is at work in '{out}'.", "Wait until it has ended, or set `out` to another folder."
             )
-        return _Run(made, out, progress or Silent(), command, watch).go()
+        return _Run(made, out, progress or Silent(), command, watch, shared).go()
 
 
 def validate(recipe: Recipe, out: Path) -> Scores | None:
@@ -165,14 +175,16 @@ def _check_owned(out: Path) -> None:
         )
 
 
-def splits_of(recipe: Recipe, progress: Progress | None = None) -> Splits:
+def splits_of(
+    recipe: Recipe, progress: Progress | None = None, source: Dataset | None = None, jobs: Jobs | None = None
+) -> Splits:
     """The training, validation and test images of a recipe; the same recipe gives the same images."""
-    source = open_dataset(recipe.data.source, recipe.data.path)
+    source = source or open_dataset(recipe.data.source, recipe.data.path)
     if recipe.model.path is not None and source.recordings:
         # Only the model says how long a window is.
         loaded = load_float(recipe.model.path, recipe.model.signature)
         source = cut(source, loaded, recipe.inputs, progress or Silent())
-    return draw(source, recipe.data, recipe.seed)
+    return draw(source, recipe.data, recipe.seed, together(jobs, recipe.data.path, source))
 
 
 def calibration_of(recipe: Recipe, splits: Splits) -> ImageSet:
@@ -184,8 +196,17 @@ def calibration_of(recipe: Recipe, splits: Splits) -> ImageSet:
 class _Run:
     """One run of one recipe in one directory."""
 
-    def __init__(self, recipe: Recipe, out: Path, progress: Progress, command: str, watch: Watch = unwatched) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        progress: Progress,
+        command: str,
+        watch: Watch = unwatched,
+        jobs: Jobs | None = None,
+    ) -> None:
         self.recipe = recipe
+        self.jobs = jobs
         self.out = out
         self.progress = progress
         self.watch = watch
@@ -350,8 +371,12 @@ class _Run:
         artefact.write(self.out / artefact.file)
 
     @cached_property
+    def source(self) -> Dataset:
+        return open_dataset(self.recipe.data.source, self.recipe.data.path, self.jobs)
+
+    @cached_property
     def splits(self) -> Splits:
-        return splits_of(self.recipe, self.progress)
+        return splits_of(self.recipe, self.progress, self.source, self.jobs)
 
     @cached_property
     def calibration(self) -> ImageSet:
@@ -394,7 +419,7 @@ class _Run:
         with self._warned() as said:
             splits = self.splits
             calibrating = self.calibration if self.recipe.quantize.path is None else None
-        dataset = open_dataset(self.recipe.data.source, self.recipe.data.path)
+        dataset = self.source
         first = splits.train.images[0]
         summary = DataSummary(
             source=dataset.source,
@@ -416,7 +441,7 @@ class _Run:
 
         self._before_training()
         recipe, preprocess = self.recipe, self.known.images
-        check_trainable(self.splits.train, open_dataset(recipe.data.source, recipe.data.path).source)
+        check_trainable(self.splits.train, self.source.source)
         if recipe.model.architecture.startswith(APPLICATIONS):
             baseline.check_scale(recipe.model.architecture, preprocess.scale, recipe.model.weights is not None)
         model = baseline.build(recipe.model, preprocess.shape, len(self.known.classes), recipe.seed)

@@ -15,7 +15,7 @@ from octavo.base.address import address
 from octavo.base.errors import OctavoError
 from octavo.base.units import milliseconds
 from octavo.cli.app import command
-from octavo.cli.options import DeterministicFlag, Flags, JsonFlag, LogFlag, names, trackers
+from octavo.cli.options import BackendFlag, DeterministicFlag, Flags, JobsFlag, JsonFlag, LogFlag, names, trackers
 from octavo.cli.output import Shown, print_diagnosis, print_json, print_run, say
 from octavo.recipe.options import Inputs
 
@@ -78,6 +78,8 @@ def run(
         ),
     ] = None,
     log: LogFlag = None,
+    jobs: JobsFlag = None,
+    backend: BackendFlag = "loky",
     json_: JsonFlag = False,
 ) -> None:
     """Run a recipe, or start from your own model: to the int8 model and a report. Resumes where it was stopped."""
@@ -91,11 +93,13 @@ def run(
         given.append("deterministic=true")
     command = shlex.join(["octavo", *sys.argv[1:]])
     if _several(given):
+        if jobs is not None:
+            raise OctavoError("The runs of a sweep are shared by `octavo worker`.", "Leave out `jobs`.")
         _sweep(recipe, given, out, command, json_)
         return
     made = load_recipe(recipe, given)
     folder = out if out is not None else Path("runs") / made.name
-    stages.run(made, folder, Shown(), command)
+    stages.run(made, folder, Shown(), command, jobs=jobs, backend=backend)
     print_run(folder, json_)
 
 
