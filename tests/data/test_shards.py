@@ -21,6 +21,7 @@ import octavo
 from octavo.base.address import address, expanded
 from octavo.base.errors import DataError, MissingDependencyError
 from octavo.base.jobs import Jobs
+from octavo.data import opener
 from octavo.data import parquet as parquet_file
 from octavo.data import shards as module
 from octavo.data.dataset import Dataset, OctavoWarning
@@ -398,3 +399,14 @@ def test_nothing_is_imported_without_such_a_source(files: Path) -> None:
     )
     words = [sys.executable, "-W", "ignore", "-c", code, files / "model.tflite", files / "tars"]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_server_that_gives_no_parts_of_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Whole:
+        def cat_ranges(self, paths: list[str], starts: list[int], ends: list[int], on_error: str) -> list[bytes]:
+            return [bytes(100) for _ in paths]
+
+    monkeypatch.setattr(opener, "_system", lambda url: (Whole(), url))
+    assert list(opener.ranges("http://host/a.tar", [0], [100])) == [bytes(100)]
+    with pytest.raises(DataError, match=r"Of 'http://host/a\.tar' only the whole file can be had"):
+        list(opener.ranges("http://host/a.tar", [10], [20]))

@@ -15,7 +15,7 @@ from octavo.data.streamed import HELD
 
 
 def open_file(address: Address) -> IO[bytes]:
-    """Opens a file for reading; it can be read from any place.
+    """Opens a file for reading, from any place where its storage can do that.
 
     Raises:
         DataError: It cannot be opened.
@@ -95,7 +95,13 @@ def ranges(address: Address, starts: Sequence[int], ends: Sequence[int]) -> Iter
         few = slice(first, first + HELD)
         with _explained(address):
             found = system.cat_ranges([path] * len(starts[few]), starts[few], ends[few], on_error="return")
-        yield from (cause(one) if isinstance(one, Exception) else one for one in found)
+        for start, end, one in zip(starts[few], ends[few], found, strict=True):
+            if not isinstance(one, Exception) and len(one) > end - start:
+                raise DataError(
+                    f"Of '{address}' only the whole file can be had, and no part of it.",
+                    "Use a server that answers requests for ranges, or download the shards.",
+                )
+            yield cause(one) if isinstance(one, Exception) else one
 
 
 def _system(url: str) -> tuple[Any, str]:

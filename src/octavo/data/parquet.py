@@ -72,9 +72,9 @@ class _Rows:
         self._address, self._column = address, column
         stream = open_file(address)
         weakref.finalize(self, stream.close)
-        if _mark(stream, address) != mark:
-            raise changed(address)
         with _explained(address):
+            if _mark(stream, address) != mark:
+                raise changed(address)
             self._file = _opened(stream)
             groups = range(self._file.num_row_groups)
             self._starts = np.cumsum([0, *(self._file.metadata.row_group(group).num_rows for group in groups)])
@@ -124,8 +124,8 @@ def index_parquet(address: Address) -> Index:
     """
     load("pyarrow.parquet")
     with open_file(address) as stream:
-        mark = _mark(stream, address)
         with _explained(address):
+            mark = _mark(stream, address)
             file = _opened(stream)
             _check_claims(file.metadata, size_of(address), address)
             schema = file.schema_arrow

@@ -16,6 +16,7 @@ import numpy as np
 
 from octavo.base.address import Address, expanded, is_pattern, stem
 from octavo.base.affine import IntArray
+from octavo.base.border import border
 from octavo.base.errors import DataError
 from octavo.base.jobs import Jobs
 from octavo.base.limits import MOST_CLASSES, MOST_SHARDS
@@ -154,7 +155,7 @@ def shards(address: Address, source: str, jobs: Jobs) -> Dataset:
 
 
 def _index(address: Address) -> Index:
-    with open_file(address) as stream:
+    with open_file(address) as stream, border(f"'{address}' cannot be read", "Download it again.", DataError):
         head = stream.read(len(MAGIC))
     return index_parquet(address) if head == MAGIC else index_tar(address)
 
