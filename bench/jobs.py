@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -25,18 +26,17 @@ TICK = os.sysconf("SC_CLK_TCK")
 def measured(command: list[str]) -> tuple[float, list[float], float, str]:
     """The CPU seconds of a command and of each process that it started, its seconds, and what it printed."""
     start = time.monotonic()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-    )
-    assert process.stdout is not None
     used: dict[int, float] = {}
-    while process.poll() is None:
-        used.update(_used(process.pid))
-        time.sleep(0.5)
-    if process.returncode:
-        raise SystemExit(f"failed: {' '.join(command)}")
-    own = used.pop(process.pid)
-    return own, list(used.values()), time.monotonic() - start, process.stdout.read()
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None:
+            used.update(_used(process.pid))
+            time.sleep(0.5)
+        if process.returncode:
+            raise SystemExit(f"failed: {' '.join(command)}")
+        out.seek(0)
+        own = used.pop(process.pid)
+        return own, list(used.values()), time.monotonic() - start, out.read()
 
 
 def _used(session: int) -> dict[int, float]:

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -84,10 +83,13 @@ def shards_of(address: Address) -> list[Address]:
     """
     found: list[Address] = []
     for one in expanded(address) if is_pattern(address) else [address]:
-        if isinstance(one, Path):
-            found += [one / name for name in Folder(one).names if _is_named(name)] if one.is_dir() else [one]
-        else:
+        if isinstance(one, str):
             found += [one] if _is_named(one) else [url for url in below(one) if _is_named(url)]
+        elif one.is_dir():
+            # In hidden folders tools keep copies of their own.
+            found += [one / name for name in Folder(one).names if _is_named(name) and not name.startswith(".")]
+        else:
+            found.append(one)
     if not found:
         raise DataError(
             f"There are no shards at '{address}'.",
@@ -95,7 +97,7 @@ def shards_of(address: Address) -> list[Address]:
         )
     if len(found) > MOST_SHARDS:
         raise DataError(f"'{address}' has {len(found):,} shards; the limit is {MOST_SHARDS:,}.")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def shards(address: Address, source: str, jobs: Jobs) -> Dataset:
@@ -161,7 +163,7 @@ def _index(address: Address) -> Index:
 
 
 def _is_named(name: str) -> bool:
-    return name.lower().endswith(ENDINGS) and not name.rpartition("/")[2].startswith(".")
+    return name.lower().endswith(ENDINGS) and "/." not in name
 
 
 def are_shards(names: Sequence[str]) -> bool:
