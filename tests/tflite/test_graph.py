@@ -96,6 +96,29 @@ def test_who_changes_a_copy_changes_no_graph() -> None:
     assert Graph(before).tensors[0].name == graph.tensors[0].name
 
 
+def test_graphs_made_of_one_another_share_their_constants() -> None:
+    graph = Graph(small_tflite())
+    first, *others = [t for t in graph.tensors if t.constant is not None and t.dtype == "float32"]
+    assert first.constant is not None
+    held = np.frombuffer(graph.content, np.uint8)
+    made = graph.replaced({first.name: first.constant + 1}).exposed(graph.activations)
+    for tensor in others:
+        for one in (graph, made):
+            constant = one.tensors[tensor.index].constant
+            assert constant is not None and np.shares_memory(constant, held) and not constant.flags.writeable
+    np.testing.assert_array_equal(made.tensors[first.index].constant, first.constant + 1)
+
+
+def test_a_constant_at_an_odd_address_is_read_alike() -> None:
+    content = small_tflite()
+    shifted = np.frombuffer(b"x" + content, np.uint8)[1:].data
+    for one, two in zip(Graph(content).tensors, Graph(shifted).tensors, strict=True):
+        assert (one.constant is None) == (two.constant is None)
+        if one.constant is not None and two.constant is not None:
+            np.testing.assert_array_equal(one.constant, two.constant)
+            assert two.constant.flags.aligned
+
+
 def test_replaced_constants_change_the_outputs_as_they_should() -> None:
     import tensorflow as tf
 

@@ -109,7 +109,7 @@ def _write(source: Graph, table: Table) -> bytes:
     written = bytes(ModelModifier(given).modify_model(instructions, enable_progress_bar=False))
     # The writer may put weights behind the flatbuffer. Reading and packing moves them into it: TFLite Micro and older
     # readers do not support external buffers.
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(written))
+    model = flatbuffer_utils.read_model_from_bytearray(written)
     made = model.subgraphs[0].outputs
     model.subgraphs[0].outputs = [int(made[once.index(index)]) for index in source.outputs]
     _quantize_unread(model, source, table)

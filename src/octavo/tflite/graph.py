@@ -114,7 +114,8 @@ def unpack(content: bytes, name: str = "the model") -> Any:
             "Give a .tflite file, such as TensorFlow Lite's converter or Octavo writes.",
         )
     with reading(name):
-        return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+        # Its buffers are views into the bytes, which nothing changes.
+        return flatbuffer_utils.read_model_from_bytearray(content)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -244,7 +245,11 @@ class Graph:
             return unpack4(np.frombuffer(bytes(data), np.uint8), math.prod(shape)).reshape(shape)
         if dtype not in np.sctypeDict:
             return None
-        values = np.frombuffer(bytes(data), dtype=dtype)
+        # A view, not a copy: graphs that are made of one another share their constants.
+        values = np.frombuffer(data, dtype=dtype)
+        if not values.flags.aligned:
+            values = values.copy()
+        values.flags.writeable = False
         return values.reshape(shape) if raw.sparsity is None else dense(values, shape, raw.sparsity)
 
     def _read_ops(self) -> tuple[Op, ...]:
@@ -396,6 +401,7 @@ class Graph:
         taken: set[int] = set()
         model = self.copied()
         subgraph = model.subgraphs[0]
+        names = {tensor.name for tensor in self.tensors}
         for tensor in self.tensors:
             # The unique names are written into the file, so that a writer can identify tensors by name.
             subgraph.tensors[tensor.index].name = tensor.name.encode()
@@ -405,7 +411,11 @@ class Graph:
                     continue
                 if index in taken:
                     twin = copy.copy(subgraph.tensors[index])
-                    twin.name = f"{tensor.name};{op.index}.{place}".encode()
+                    name = f"{tensor.name};{op.index}.{place}"
+                    while name in names:  # as this made it before other ops were added
+                        name += "'"
+                    names.add(name)
+                    twin.name = name.encode()
                     subgraph.tensors.append(twin)
                     subgraph.operators[op.index].inputs[place] = index = len(subgraph.tensors) - 1
                 elif tensor.constant.size:
@@ -534,7 +544,7 @@ def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
         if holder.buffer not in kept:
             kept[holder.buffer] = len(buffers)
             made = _AlignedBuffer()
-            made.data = raw.data.tobytes() if isinstance(raw.data, np.ndarray) else bytes(raw.data)
+            made.data = memoryview(raw.data).cast("B")
             buffers.append(made)
         holder.buffer = kept[holder.buffer]
     model.buffers = buffers
@@ -542,7 +552,7 @@ def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
         # The builder has room for all constants from the start: growing would copy its content.
         builder = flatbuffers.Builder((1 << 16) + sum(len(buffer.data or b"") + 32 for buffer in buffers))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def _qparams(raw: Any) -> QParams | None:
