@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,29 @@ def test_names_do_not_matter() -> None:
     before = Graph(branched(False))
     ours = [(pair.before.index, pair.after.index) for pair in match(before, after)]
     assert ours == [(pair.before.index, pair.after.index) for pair in match(before, renamed)]
+
+
+def _chain(count: int) -> Graph:
+    """So many ADD ops of one shape, each of which reads the one before."""
+    file = File()
+    tensors = [file.tensor(f"t{place}", [1, 4]) for place in range(count + 1)]
+    for one, two in itertools.pairwise(tensors):
+        file.op("ADD", [one, file.constant(f"c{two}", weights(1, 4, seed=two))], [two], "Add")
+    return file.ports(tensors[:1], tensors[-1:]).graph()
+
+
+def test_matching_looks_at_each_op_a_few_times_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from octavo.analysis.compare import _Flow
+
+    looked: list[int] = []
+    shapes = _Flow.shapes
+    monkeypatch.setattr(_Flow, "shapes", lambda self, op: (looked.append(op.index), shapes(self, op))[1])
+    for count in (20, 40):
+        looked.clear()
+        graph = _chain(count)
+        pairs = match(graph, Graph(graph.content))
+        assert [pair.before.name for pair in pairs] == [pair.after.name for pair in pairs]
+        assert len(pairs) == count + 1 and len(looked) == 2 * count
 
 
 def test_two_int8_files_and_a_file_with_itself() -> None:

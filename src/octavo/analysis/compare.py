@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,23 @@ class _Flow:
 
     def forms(self, root: int) -> tuple[Tensor, ...]:
         """The tensor and all its forms that QUANTIZE and DEQUANTIZE ops make."""
-        return tuple(self.graph.tensors[index] for index, of in self.root.items() if of == root)
+        return self._forms[root]
+
+    @cached_property
+    def _forms(self) -> dict[int, tuple[Tensor, ...]]:
+        found: dict[int, list[Tensor]] = {}
+        for index, root in self.root.items():
+            found.setdefault(root, []).append(self.graph.tensors[index])
+        return {root: tuple(tensors) for root, tensors in found.items()}
+
+    @cached_property
+    def readers(self) -> dict[int, list[Op]]:
+        """The ops that read each tensor, by its root, in execution order."""
+        found: dict[int, list[Op]] = {}
+        for op in self.ops:
+            for root in dict.fromkeys(self.reads(op)):
+                found.setdefault(root, []).append(op)
+        return found
 
     def weights(self, op: Op) -> Array | None:
         """The weights of `op` as reals, if they are constant."""
@@ -128,14 +145,11 @@ def match(before: Graph, after: Graph) -> list[Pair]:
         )
     same = dict(zip(before.inputs, after.inputs, strict=True))
     maker: dict[int, Op | None] = dict.fromkeys(after.inputs)
-    free: dict[str, list[Op]] = {}
-    for op in theirs.ops:
-        free.setdefault(op.kind, []).append(op)
+    free = {op.index: op for op in theirs.ops}
     for op in ours.ops:
-        alike = free.get(op.kind, []) + (free.get("GATHER", []) if op.kind in LOOKED_UP else [])
-        found = _same_op(op, ours, theirs, alike, same)
+        found = _same_op(op, ours, theirs, free, same, maker)
         if found is not None:
-            free[found.kind].remove(found)
+            del free[found.index]
             for mine, other in zip(op.outputs, found.outputs, strict=True):
                 same[mine], maker[theirs.root[other]] = theirs.root[other], found
         elif op.kind in FUSED and (source := same.get(ours.root[op.inputs[0]])) is not None:
@@ -164,9 +178,16 @@ def _place(graph: Graph, index: int) -> int:
     return -1 if producer is None else producer.index
 
 
-def _same_op(op: Op, ours: _Flow, theirs: _Flow, free: Sequence[Op], same: dict[int, int]) -> Op | None:
+def _same_op(
+    op: Op, ours: _Flow, theirs: _Flow, free: Mapping[int, Op], same: Mapping[int, int], known: Container[int]
+) -> Op | None:
+    """The op of the second model, of those that are free, that is `op`; `known` has the tensors that are matched."""
     reads = [same.get(root) for root in ours.reads(op)]
-    known = set(same.values())
+    # Only the readers of a matched input can fit, and they are few, however many ops there are.
+    entry = next((root for root in reads if root is not None), None)
+    near = free.values() if entry is None else [each for each in theirs.readers.get(entry, ()) if each.index in free]
+    kinds = (op.kind, "GATHER") if op.kind in LOOKED_UP else (op.kind,)
+    alike = [each for kind in kinds for each in near if each.kind == kind]
 
     def fits(other: Op) -> bool:
         found: list[int | None] = [root if root in known else None for root in theirs.reads(other)]
@@ -175,7 +196,7 @@ def _same_op(op: Op, ours: _Flow, theirs: _Flow, free: Sequence[Op], same: dict[
         return found == reads
 
     shapes = ours.shapes(op)
-    candidates = [other for other in free if theirs.shapes(other) == shapes and fits(other)]
+    candidates = [other for other in alike if theirs.shapes(other) == shapes and fits(other)]
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     name = ours.graph.tensors[op.outputs[0]].name
