@@ -23,6 +23,7 @@ from octavo.tflite.graph import Graph, serialize
 FAMILIES: tuple[Kernels, ...] = ("xnnpack", "builtin", "reference")
 # In output steps: half a step of the output, and of each input times how steep the product is there.
 CLOSE = {"NEG": 1.1, "SQUARE": 2.6, "DIV": 2.2, "DIV of two": 2.6, "CAST": 1.1, "ADD_N": 3.1, "HARD_SWISH": 2.1}
+CLOSE |= {"RELU": 1.1, "RELU6": 1.1, "SQUARED_DIFFERENCE": 3.1}
 
 
 def with_division(divisor: np.ndarray) -> bytes:
@@ -62,6 +63,14 @@ def hard_swish() -> bytes:
     return file.ports([x], [y]).bytes()
 
 
+def of_one(kind: str) -> bytes:
+    file = File()
+    x, y = (file.tensor(name, IMAGE) for name in "xy")
+    other = [file.constant("c", np.float32(0.75))] if kind == "SQUARED_DIFFERENCE" else []
+    file.op(kind, [x, *other], [y], "SquaredDifference" if other else "")
+    return file.ports([x], [y]).bytes()
+
+
 CASES: dict[str, Callable[[], bytes]] = {
     "NEG": lambda: one_op("NEG")[0],
     "SQUARE": lambda: one_op("SQUARE")[0],
@@ -70,6 +79,9 @@ CASES: dict[str, Callable[[], bytes]] = {
     "CAST": lambda: convert(cast),
     "ADD_N": lambda: convert(sum_of_three),
     "HARD_SWISH": hard_swish,
+    "RELU": lambda: of_one("RELU"),
+    "RELU6": lambda: of_one("RELU6"),
+    "SQUARED_DIFFERENCE": lambda: of_one("SQUARED_DIFFERENCE"),
 }
 
 
@@ -166,6 +178,74 @@ def test_running_sums_and_products_are_ops_with_int8_forms(name: str) -> None:
         wanted = Model(graph, kernels).predict(values)
         np.testing.assert_allclose(Model(formed.graph, kernels).predict(values), wanted, rtol=1e-6, atol=1e-5)
         assert np.abs(Model(int8, kernels).predict(values) - wanted).max() <= 3 * params.scale[0], kernels
+
+
+def of_channels(
+    kernel: tuple[int, int],
+    stride: int = 1,
+    padding: str = "SAME",
+    *,
+    groups: bool = False,
+    multiplier: int = 1,
+    activation: int = 0,
+) -> Graph:
+    """A convolution of each channel by itself: DEPTHWISE_CONV_2D, or CONV_2D with a group for each channel."""
+    side, outputs = (19, 16), 3 * multiplier
+    taken = (0, 0) if padding == "SAME" else kernel
+    out = [-(-(size - max(window - 1, 0)) // stride) for size, window in zip(side, taken, strict=True)]
+    values = weights(1, *kernel, outputs, seed=3)
+    file = File()
+    x, y = file.tensor("x", (1, *side, 3)), file.tensor("y", (1, *out, outputs))
+    stored = file.constant("w", np.ascontiguousarray(values.transpose(3, 1, 2, 0)) if groups else values)
+    inputs = [x, stored, file.constant("b", weights(outputs, seed=4))]
+    options: dict[str, Any] = {"padding": int(padding == "VALID"), "strideH": stride, "strideW": stride}
+    options |= {"dilationHFactor": 1, "dilationWFactor": 1, "fusedActivationFunction": activation}
+    if groups:
+        file.op("CONV_2D", inputs, [y], "Conv2D", **options)
+    else:
+        file.op("DEPTHWISE_CONV_2D", inputs, [y], "DepthwiseConv2D", depthMultiplier=multiplier, **options)
+    return file.ports([x], [y]).graph()
+
+
+LARGE: dict[str, Callable[[], Graph]] = {
+    "7x7": lambda: of_channels((7, 7)),
+    "7x7, stride 2, RELU": lambda: of_channels((7, 7), 2, activation=1),
+    "9x5, VALID, stride 3": lambda: of_channels((9, 5), 3, "VALID"),
+    "6x6, two outputs a channel": lambda: of_channels((6, 6), 2, multiplier=2),
+    "7x7, groups": lambda: of_channels((7, 7), groups=True),
+    "7x7, groups, VALID, RELU6": lambda: of_channels((7, 7), 1, "VALID", groups=True, multiplier=2, activation=3),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_depthwise_kernel_is_a_sum_of_kernels_that_xnnpack_is_fast_with(name: str) -> None:
+    graph = LARGE[name]()
+    formed = integer_forms(graph)
+    parts = [op for op in formed.graph.ops if op.kind == "DEPTHWISE_CONV_2D"]
+    sizes = [formed.graph.tensors[op.inputs[1]].shape for op in parts]
+    assert all(size[1] * size[2] <= 25 for size in sizes) and "CONV_2D" not in {op.kind for op in formed.graph.ops}
+    assert len(formed.graph.ops) == 3 * len(parts) - 1 + ("VALID" not in name)
+    names = [t.name for t in formed.graph.tensors]
+    assert len(set(names)) == len(names)
+    values = inputs((1, 19, 16, 3), 12)
+    # The float model on LiteRT's own kernels is the oracle.
+    wanted = np.concatenate([answers(graph.content, value[None])[0] for value in values])
+    assert np.ptp(wanted) > 1
+    made = [quantize(one, calibrate(one, values)) for one in (graph, formed.graph)]
+    prove(made[1])
+    whole, int8 = (Graph(one.content) for one in made)
+    # Beside what int8 rounds anyway, each part and each sum is rounded once, to steps of its own.
+    inner = {op.outputs[0] for op in int8.ops if op.kind in ("DEPTHWISE_CONV_2D", "ADD")} - {*int8.outputs}
+    steps = sum(float(found.scale[0]) for index in inner if (found := int8.tensors[index].qparams) is not None)
+    for kernels in FAMILIES:
+        np.testing.assert_allclose(Model(formed.graph, kernels).predict(values), wanted, rtol=1e-5, atol=1e-5)
+        off, before = (np.abs(Model(one, kernels).predict(values) - wanted).max() for one in (int8, whole))
+        assert off <= before + steps / 2, kernels
+
+
+def test_other_convolutions_stay() -> None:
+    for graph in (of_channels((5, 5)), of_channels((1, 26)), of_channels((5, 5), groups=True)):
+        assert integer_forms(graph).graph is graph
 
 
 def test_a_product_of_many_elements_and_one_of_a_computed_axis_stay() -> None:

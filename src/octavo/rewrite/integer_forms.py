@@ -21,7 +21,7 @@ from octavo.rewrite.rewritten import Rewritten
 from octavo.rewrite.sweep import sweep
 from octavo.tflite.draft import add_tensor, operator, set_constant
 from octavo.tflite.graph import Graph, Op
-from octavo.tflite.op_table import FUSED
+from octavo.tflite.op_table import FUSED, bias_of, same_padding
 
 Array = npt.NDArray[Any]
 
@@ -38,6 +38,10 @@ _INTEGERS, _FLOATS = ("int16", "int32", "int64"), ("float16", "float64")
 _LONGEST = 512
 # The most elements of a product.
 _MOST_FACTORS = 8
+# The most places of a depthwise kernel for which XNNPACK has fast code. With more it runs one convolution after the
+# other, of one channel each, which takes ten times as long and more.
+_MOST_TAPS = 25
+_BY_XNNPACK = "which XNNPACK computes in int8"
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,12 @@ def integer_forms(graph: Graph) -> Rewritten:
     NEG becomes MUL by -1. SQUARE becomes MUL of a tensor by itself. DIV by a tensor becomes MUL by its reciprocal, and
     the result may differ in the last bits. The reciprocal of a constant is a constant, any other one is a DIV of 1: see
     `octavo.tflite.lookup`. HARD_SWISH, whose int8 kernel is slow, becomes x * relu6(x + 3) / 6. CUMSUM along up to
-    512 elements becomes BATCH_MATMUL by a triangle of ones. Both may differ in the last bits too. REDUCE_PROD of up to
-    8 elements becomes MUL of slices. ADD_N becomes a chain of ADD. CAST of a bool tensor becomes SELECT_V2 of 1 and 0.
+    512 elements becomes BATCH_MATMUL by a triangle of ones. A convolution of each channel by itself becomes the sum of
+    several with some rows of the kernel each, if the kernel has more than 25 places. All of these may differ in the
+    last bits too.
+    REDUCE_PROD of up to 8 elements becomes MUL of slices. ADD_N becomes a chain of ADD. CAST of a bool tensor becomes
+    SELECT_V2 of 1 and 0. SQUARED_DIFFERENCE, whose int8 kernel is slow, becomes SUB and MUL, and a separate RELU, RELU6
+    or RELU_N1_TO_1 becomes MUL by 1 with that activation function.
     An input of integers that are only moved and cast to float becomes float32, or uint8 if it is an image.
 
     Args:
@@ -92,7 +100,7 @@ def integer_forms(graph: Graph) -> Rewritten:
     subgraph.operators = [
         made
         for index, raw in enumerate(subgraph.operators)
-        for made in (_made(model, graph.ops[index], forms[index], int(raw.outputs[0])) if index in forms else [raw])
+        for made in (_made(model, graph.ops[index], forms[index], int(raw.outputs[0]), {}) if index in forms else [raw])
     ]
     sweep(model)
     counts = Counter((graph.ops[index].kind, form.what, form.how) for index, form in forms.items())
@@ -218,7 +226,69 @@ def _hard_swish(graph: Graph, op: Op) -> _Form:
     gate = _Form("ADD", (op.inputs[0], np.asarray(3, np.float32)), clipped)
     product = _Form("MUL", (op.inputs[0], gate), schema.MulOptionsT())
     sixth = np.asarray(1 / 6, np.float32)
-    return _Form("MUL", (product, sixth), schema.MulOptionsT(), "ADD and two MUL", "which XNNPACK computes in int8")
+    return _Form("MUL", (product, sixth), schema.MulOptionsT(), "ADD and two MUL", _BY_XNNPACK)
+
+
+def _clipped(graph: Graph, op: Op) -> _Form:
+    """XNNPACK leaves a separate int8 RELU to LiteRT's own kernel, which takes 10 times as long as this product."""
+    options = schema.MulOptionsT()
+    options.fusedActivationFunction = FUSED[op.kind]
+    return _Form("MUL", (op.inputs[0], np.asarray(1, np.float32)), options, "MUL by 1", _BY_XNNPACK)
+
+
+def _squared_difference(graph: Graph, op: Op) -> _Form:
+    """XNNPACK leaves the int8 SQUARED_DIFFERENCE to LiteRT's own kernel, which takes 20 times as long as these ops."""
+    difference = _Form("SUB", op.inputs, schema.SubOptionsT())
+    return _Form("MUL", (difference, difference), schema.MulOptionsT(), "SUB and MUL", _BY_XNNPACK)
+
+
+def _large_kernel(graph: Graph, op: Op) -> _Form | None:
+    """The sum of depthwise convolutions that have a few rows of the kernel each, on the rows of the input they read."""
+    shape, out, options = *(graph.tensors[index].shape for index in (op.inputs[0], op.outputs[0])), op.options
+    kernel = _kernel_of_channels(graph, op)
+    if kernel is None or min(shape) < 1 or max(options.dilationHFactor, options.dilationWFactor) > 1:
+        return None
+    _, height, width, channels = kernel.shape
+    rows = _MOST_TAPS // width
+    if height * width <= _MOST_TAPS or rows < 1:
+        return None
+    whole: int | _Form = op.inputs[0]
+    strides = (options.strideH, options.strideW)
+    if options.padding == schema.Padding.SAME:
+        ways = zip(shape[1:3], kernel.shape[1:3], strides, strict=True)
+        amounts = np.array([(0, 0), *(same_padding(*way)[1:] for way in ways), (0, 0)], np.int32)
+        shape = tuple(size + int(pair.sum()) for size, pair in zip(shape, amounts, strict=True))
+        whole = _Form("PAD", (whole, amounts), schema.PadOptionsT(), shape=shape)
+    bias: int | Array = _zeros(channels) if (given := bias_of(graph, op)) is None else given.index
+    made: _Form | None = None
+    for first in range(0, height, rows):
+        part = np.ascontiguousarray(kernel[:, first : first + rows])
+        read = (shape[0], (out[1] - 1) * strides[0] + part.shape[1], shape[2], shape[3])
+        begin = np.array([0, first, 0, 0], np.int32)
+        strip = _Form("SLICE", (whole, begin, np.array(read, np.int32)), schema.SliceOptionsT(), shape=read)
+        valid = schema.DepthwiseConv2DOptionsT()
+        valid.padding, (valid.strideH, valid.strideW) = schema.Padding.VALID, strides
+        valid.depthMultiplier = channels // shape[3]
+        piece = _Form("DEPTHWISE_CONV_2D", (strip, part, bias), valid, shape=out)
+        made, bias = piece if made is None else _Form("ADD", (made, piece), schema.AddOptionsT()), _zeros(channels)
+    assert made is not None
+    made.options.fusedActivationFunction = options.fusedActivationFunction
+    return replace(made, what="a sum of DEPTHWISE_CONV_2D with fewer rows", how=_BY_XNNPACK)
+
+
+def _kernel_of_channels(graph: Graph, op: Op) -> Array | None:
+    """The kernel of a convolution of each channel by itself, ``(1, height, width, outputs)``; None of any other op."""
+    source, weight = graph.tensors[op.inputs[0]], graph.tensors[op.inputs[1]]
+    if weight.constant is None or weight.dtype != "float32":
+        return None
+    if op.kind == "DEPTHWISE_CONV_2D":
+        return weight.constant
+    # A CONV_2D with as many groups as there are channels.
+    return weight.constant.transpose(3, 1, 2, 0) if weight.shape[3] == 1 and source.shape[3] > 1 else None
+
+
+def _zeros(count: int) -> Array:
+    return np.zeros(count, np.float32)
 
 
 def _running_sum(graph: Graph, op: Op) -> _Form | None:
@@ -273,13 +343,25 @@ _RULES: Mapping[str, Callable[[Graph, Op], _Form | None]] = {
     "ADD_N": _sum,
     "CAST": _cast,
     "HARD_SWISH": _hard_swish,
+    **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1"), _clipped),
+    "SQUARED_DIFFERENCE": _squared_difference,
+    **dict.fromkeys(("DEPTHWISE_CONV_2D", "CONV_2D"), _large_kernel),
     "CUMSUM": _running_sum,
     "REDUCE_PROD": _product_of_all,
 }
 
 
-def _made(model: Any, op: Op, form: _Form, output: int) -> list[Any]:
-    """The ops of a form, in execution order. The last one writes the tensor `output`."""
+def _made(model: Any, op: Op, form: _Form, output: int, known: dict[int | str, int]) -> list[Any]:
+    """The ops of a form, in execution order. The last one writes the tensor `output`.
+
+    Args:
+        model: The model, which gets new tensors.
+        op: The op that is replaced.
+        form: Its form, or a part of that.
+        output: The tensor of the result.
+        known: The tensors that are made already: of parts by their identity, since several ops may read one, and of
+            constants by their name.
+    """
     subgraph = model.subgraphs[0]
     name = subgraph.tensors[op.outputs[0]].name.decode("utf-8", "replace")
     top = output == op.outputs[0]
@@ -289,14 +371,17 @@ def _made(model: Any, op: Op, form: _Form, output: int) -> list[Any]:
         if isinstance(value, int):
             inputs.append(value)
         elif isinstance(value, _Form):
-            index = add_tensor(model, f"{name};{value.kind.lower()}.{len(subgraph.tensors)}", "float32", ())
-            before += _made(model, op, value, index)
-            inputs.append(index)
+            if id(value) not in known:
+                index = add_tensor(model, f"{name};{value.kind.lower()}.{len(subgraph.tensors)}", "float32", ())
+                before += _made(model, op, value, index, known)
+                known[id(value)] = index
+            inputs.append(known[id(value)])
         else:
             # The old constant, if there is one, has no other reader, and its tensor is used again.
             again = top and place < len(op.inputs) and op.inputs[place] != op.inputs[0] and value.dtype == np.float32
             new = f"{name};{form.kind.lower()}.{place}"
-            index = op.inputs[place] if again else add_tensor(model, new, "float32", ())
+            new = f"{new}.{len(subgraph.tensors)}" if new in known else new
+            index = known[new] = op.inputs[place] if again else add_tensor(model, new, "float32", ())
             set_constant(model, index, value)
             inputs.append(index)
     if not top:
