@@ -18,6 +18,7 @@ from octavo.base.errors import DataError, ModelError
 from octavo.data.preprocess import Preprocess
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import quantize
+from octavo.rewrite.integer_forms import integer_forms
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 
@@ -191,6 +192,23 @@ def test_matching_looks_at_each_op_a_few_times_however_many_there_are(monkeypatc
         pairs = match(graph, Graph(graph.content))
         assert [pair.before.name for pair in pairs] == [pair.after.name for pair in pairs]
         assert len(pairs) == count + 1 and len(looked) == 2 * count
+
+
+def test_a_relu_matches_the_product_with_1_that_it_became() -> None:
+    file = File()
+    x, y, z = (file.tensor(name, [1, 4]) for name in "xyz")
+    file.op("RELU6", [x], [y])
+    file.op("ADD", [x, y], [z], "Add")
+    graph = file.ports([x], [z]).graph()
+    values = [weights(4, seed=seed, scale=4) for seed in range(8)]
+    formed = integer_forms(graph).graph
+    with_relu, with_mul = (Graph(quantize(one, calibrate(one, values)).content) for one in (graph, formed))
+    assert "MUL" in {op.kind for op in with_mul.ops} and "RELU6" in {op.kind for op in with_relu.ops}
+    for one in (graph, formed):
+        for other, kind in ((with_relu, "RELU6"), (with_mul, "MUL")):
+            found = compare(one, other, values)
+            assert [tensor.op for tensor in found.tensors] == ["INPUT", kind, "ADD"]
+            assert found.unmatched == Unmatched([], [])
 
 
 def test_two_int8_files_and_a_file_with_itself() -> None:

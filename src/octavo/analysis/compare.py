@@ -55,7 +55,8 @@ class Pair:
 class _Flow:
     """A graph without its QUANTIZE and DEQUANTIZE ops: all stored forms of a value count as one tensor.
 
-    The three ops of a lookup count as one: its GATHER, which reads the codes themselves.
+    The three ops of a lookup count as one: its GATHER, which reads the codes themselves. A product with 1 that clips
+    counts as the activation function that clips: other converters write that.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -72,6 +73,8 @@ class _Flow:
                     self.stored.setdefault(root, form)
             elif (codes := looked_up(graph, op)) is not None:
                 self.ops.append(replace(op, inputs=(codes,)))
+            elif (kind := _clip(graph, op)) is not None:
+                self.ops.append(replace(op, kind=kind, inputs=op.inputs[:1]))
             else:
                 self.ops.append(op)
 
@@ -119,6 +122,18 @@ class _Flow:
         return tensor.constant if tensor.qparams is None else tensor.qparams.dequantize(tensor.constant)
 
 
+def _clip(graph: Graph, op: Op) -> str | None:
+    """The activation function that a product with 1 stands for, as `octavo.rewrite.integer_forms` writes it."""
+    kind = activation(op)
+    if op.kind != "MUL" or kind is None:
+        return None
+    factor = graph.tensors[op.inputs[1]]
+    if factor.constant is None or factor.constant.size != 1:
+        return None
+    real = factor.constant if factor.qparams is None else factor.qparams.dequantize(factor.constant)
+    return kind if math.isclose(real.item(), 1, rel_tol=1e-6) else None
+
+
 def match(before: Graph, after: Graph) -> list[Pair]:
     """Finds the tensors that two models share, through their graphs.
 
@@ -151,7 +166,7 @@ def match(before: Graph, after: Graph) -> list[Pair]:
         if found is not None:
             del free[found.index]
             for mine, other in zip(op.outputs, found.outputs, strict=True):
-                same[mine], maker[theirs.root[other]] = theirs.root[other], found
+                same[mine], maker[theirs.root[other]] = theirs.root[other], after.ops[found.index]
         elif op.kind in FUSED and (source := same.get(ours.root[op.inputs[0]])) is not None:
             producer = after.producers.get(source)
             if producer is not None and activation(producer) == op.kind:
