@@ -5,8 +5,8 @@
 
 The networks have random weights and ten classes, and the images are made up. Each cell runs in a process of its own,
 and is written to a JSON file at once, so that a run that was stopped goes on. The cost is the CPU time of the process
-and its children, without imports: other work on the machine changes it little. Cells of less than 5 seconds run three
-times, and the least counts. Memory is how far the call raises the peak of the process.
+and its children, without imports: other work on the machine changes it little. Cells of less than 5 seconds run twice,
+and the least counts. Memory is how far the call raises the peak of the process.
 
 An exponent is the slope of a straight line through the logarithms of the points (least squares); "end" is that
 between the last two points, where what is done once counts least. Along networks and input sizes, costs are fitted
@@ -86,10 +86,10 @@ def axes() -> dict[str, dict[str, list[Cell]]]:
     """The cells of each job along each axis, from the smallest to the largest."""
     counts = {
         "forward": (100, 1_000, 10_000, 100_000),
-        "quantize": (100, 1_000, 10_000, 100_000),
+        "quantize": (100, 1_000, 10_000),
         "evaluate": (100, 1_000, 10_000, 100_000),
         "compare": (100, 1_000, 3_000),
-        "sensitivity": (100, 300, 1_000),
+        "sensitivity": (32, 100, 300),
         "search": (100, 1_000, 10_000),
         "step": (8, 16, 32, 64, 128),
     }
@@ -260,7 +260,7 @@ def run(cells: Sequence[Cell], folder: Path, results: Path) -> dict[str, dict[st
         if cell.job != "step":
             data(folder, cell.images, cell.stored)
         runs: list[dict[str, float]] = []
-        while len(runs) < (3 if not runs or runs[0]["seconds"] < REPEATED_BELOW else 1):
+        while len(runs) < (2 if not runs or runs[0]["seconds"] < REPEATED_BELOW else 1):
             runs.append(json.loads(_child("measure", folder, json.dumps(asdict(cell)))))
         least = {name: min(one[name] for one in runs) for name in runs[0]}
         results.write_text(json.dumps(read(results) | {cell.key: least}, indent=2) + "\n", "utf-8")

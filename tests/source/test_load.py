@@ -109,7 +109,7 @@ def test_a_size_at_which_a_file_cannot_run_is_one_clear_error(tmp_path: Path) ->
 
 def two_signatures(path: Path) -> Path:
     file = File()
-    for number, (key, kind) in enumerate((("up", "RELU"), ("flat", "TANH"))):
+    for number, (key, kind) in enumerate((("up", "LOGISTIC"), ("flat", "TANH"))):
         if number:
             file.subgraph(key)
         x, y = file.tensor(f"{key}_x", (-1, 4)), file.tensor(f"{key}_y", (-1, 4))
@@ -155,7 +155,7 @@ def test_the_shell_has_the_same_flags(tmp_path: Path) -> None:
     path = two_signatures(tmp_path / "two.tflite")
     assert "Choose with --signature." in refused(shell("inspect", path))
     shown = shell("inspect", path, "--signature", "up", "--json")
-    assert json.loads(shown.stdout)["ops"] == [{"op": "RELU", "count": 1, "macs": 0}]
+    assert json.loads(shown.stdout)["ops"] == [{"op": "LOGISTIC", "count": 1, "macs": 0}]
     opened = written(tmp_path / "open.tflite", classifier(size=-1))
     assert "such as --size 224 224" in refused(shell("inspect", opened))
     assert "float32 [1, 6, 7, 3]" in shell("inspect", opened, "--size", 6, 7).stdout

@@ -230,14 +230,14 @@ def _hard_swish(graph: Graph, op: Op) -> _Form:
 
 
 def _clipped(graph: Graph, op: Op) -> _Form:
-    """XNNPACK leaves a separate int8 RELU to LiteRT's own kernel, which takes 10 times as long as this product."""
+    """XNNPACK leaves a separate int8 RELU to LiteRT's own kernel, which takes 60 times as long as this product."""
     options = schema.MulOptionsT()
     options.fusedActivationFunction = FUSED[op.kind]
     return _Form("MUL", (op.inputs[0], np.asarray(1, np.float32)), options, "MUL by 1", _BY_XNNPACK)
 
 
 def _squared_difference(graph: Graph, op: Op) -> _Form:
-    """XNNPACK leaves the int8 SQUARED_DIFFERENCE to LiteRT's own kernel, which takes 20 times as long as these ops."""
+    """XNNPACK leaves the int8 SQUARED_DIFFERENCE to LiteRT's own kernel, which takes many times as long."""
     difference = _Form("SUB", op.inputs, schema.SubOptionsT())
     return _Form("MUL", (difference, difference), schema.MulOptionsT(), "SUB and MUL", _BY_XNNPACK)
 
