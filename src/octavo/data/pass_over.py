@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,11 +62,40 @@ def pass_over(
         file.write_bytes(graph.content)
         # A process of several runs one sample at a time; alone it uses all cores.
         task = partial(_of_part, str(file), graph.name, kernels, None if jobs.alone else 1, work, merge)
-        made: list[Found] = []
-        for (_, part), found in zip(parts, jobs.map(task, parts), strict=True):
-            made = [found] if not made else [merge(made[0], found)]
-            progress(len(part))
-    return made[0]
+
+        def each() -> Iterator[Found]:
+            for (_, part), found in zip(parts, jobs.map(task, parts), strict=True):
+                yield found
+                progress(len(part))
+
+        return merged(each(), merge)
+
+
+def merged(parts: Iterable[Found], merge: Callable[[Found, Found], Found]) -> Found:
+    """What was found in all parts.
+
+    Neighbours that stand for as many parts are merged: to merge each part with all before it would take time in the
+    square of their number, where what is found has an entry for each sample.
+
+    Args:
+        parts: What was found in each part, one or more, in their order.
+        merge: Joins what was found in neighbours; associative.
+
+    Example:
+        >>> merged(["a", "b", "c", "d", "e"], lambda one, two: f"({one}{two})")
+        '(((ab)(cd))e)'
+    """
+    waiting: list[tuple[int, Found]] = []
+    for found in parts:
+        count = 1
+        while waiting and waiting[-1][0] == count:
+            before = waiting.pop()
+            count, found = count + before[0], merge(before[1], found)
+        waiting.append((count, found))
+    made = waiting.pop()[1]
+    while waiting:
+        made = merge(waiting.pop()[1], made)
+    return made
 
 
 def _of_part(
@@ -80,13 +109,14 @@ def _of_part(
 ) -> Found:
     """What a process finds in its part of the samples, of which it holds a few at a time."""
     model = _model(file, name, kernels, workers)
-    start, samples = part
-    made: list[Found] = []
-    for few in samples.held():
-        found = work(model, few, start, lambda done: None)
-        made = [found] if not made else [merge(made[0], found)]
-        start += len(few)
-    return made[0]
+    first, samples = part
+
+    def each(start: int) -> Iterator[Found]:
+        for few in samples.held():
+            yield work(model, few, start, lambda done: None)
+            start += len(few)
+
+    return merged(each(first), merge)
 
 
 def _model(file: str, name: str, kernels: Kernels, workers: int | None) -> Model:
