@@ -5,9 +5,10 @@
 
 Of each of the networks, with random weights and ten classes: TensorFlow's converter makes an int8 file of the Keras
 model; Octavo makes one of its float `.tflite`, and slim twins of that. All are calibrated on the same images and then
-run in turn, A B A B, on XNNPACK and one thread. The bar: no file of Octavo's is larger or slower than the converter's,
-and none is slower than float, which holds where the interval of the ratio does not lie above 1. Which op is slow is
-told by `octavo benchmark --profile` on the files that `--files` keeps.
+run in turn, A B A B, on XNNPACK and one thread, whose CPU time counts: other work on the machine changes it little.
+The bar: no file of Octavo's is larger or slower than the converter's, and none is slower than float, which holds
+where the interval of the ratio does not lie above 1. `octavo benchmark --profile` tells which op is slow, on the
+files that `--files` keeps.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,7 +119,7 @@ def measure(name: str, seconds: float, folder: Path | None) -> list[dict[str, An
         folder.mkdir(parents=True, exist_ok=True)
         for label, content in made.items():
             (folder / f"{name}-{re.sub('[^a-z0-9]+', '-', label.lower())}.tflite").write_bytes(content)
-    times = dict(zip(made, interleaved(list(made.values()), seconds), strict=True))
+    times = dict(zip(made, interleaved(list(made.values()), seconds, clock=time.thread_time), strict=True))
     rows = []
     for label, content in made.items():
         row: dict[str, Any] = {"network": name, "file": label, "bytes": len(content), **vars(Latency.of(times[label]))}
