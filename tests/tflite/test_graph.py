@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from handmade import File
 from oneop import convert, weights
 from smallnet import small_tflite
 from tiny import pictures, tiny_int8, tiny_tflite
@@ -149,6 +150,16 @@ def test_unshared_constants_have_one_reader_each() -> None:
     assert len(names) == len(set(names))
     values = tf.random.stateless_uniform((3, 8, 8, 4), [1, 2]).numpy()
     np.testing.assert_array_equal(Model(graph).predict(values), Model(apart).predict(values))
+
+
+def test_unshared_constants_get_names_that_no_tensor_has() -> None:
+    file = File()
+    x, y, z = (file.tensor(name, [1, 4]) for name in ("x", "c;1.1", "z"))
+    shared = file.constant("c", weights(1, 4))
+    file.op("ADD", [x, shared], [y], "Add")
+    file.op("ADD", [y, shared], [z], "Add")
+    names = [tensor.name for tensor in file.ports([x], [z]).graph().unshared().tensors]
+    assert names == ["x", "c;1.1", "z", "c", "c;1.1'"]
 
 
 def test_every_cut_is_refused_or_read_and_never_anything_else() -> None:
