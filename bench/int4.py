@@ -4,8 +4,8 @@
     python bench/int4.py --run runs/cifar10 --test 10000
 
 All weights have 4 bits, all else is int8. Without training they are rounded to nearest, or for the outputs' sake
-(`compensate`); with it, the simulation of the
-file is trained on the run's training images as the run's recipe says, but for the number of epochs.
+(`compensate`). With it, the simulation of the file is trained on the run's training images as the run's recipe says,
+but for the number of epochs.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from octavo.quantization.precision import Precision
 from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import build
+from octavo.recipe.options import Quantization
 from octavo.recipe.schema import load_recipe
 from octavo.runs import stages
 from octavo.runtime.litert import Model
@@ -31,6 +32,7 @@ from octavo.simulate import Simulation
 from octavo.tflite.graph import Graph
 from octavo.training import qat
 from octavo.training.convert import convert
+from octavo.training.start import started
 from octavo.tuning.tune import tune
 
 INT4: dict[str, Precision] = {"*": "int4"}
@@ -68,11 +70,13 @@ def main() -> None:
             how = " + ".join(passes) or "rounded to nearest"
             row(f"{title}, {how}", content, evaluate(Graph(content), splits.test, preprocess))
     start = time.monotonic()
-    simulation = Simulation(graph, ranges, precision=INT4)
+    tuned = started(graph, ranges, images, recipe.qat.start, Quantization(precision=INT4), _Lines())
+    simulation = Simulation(tuned.graph, tuned.ranges, precision=INT4)
     training = recipe.qat.model_copy(update={"epochs": options.epochs, "learning_rate": options.rate})
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder) / "qat"
-        qat.fit(simulation, splits.train, splits.validation, preprocess, training, recipe.seed, workdir, _Lines())
+        samples = splits.train, splits.validation
+        qat.fit(simulation, *samples, preprocess, training, recipe.seed, workdir, _Lines(), teacher=graph)
     content = convert(simulation).quantized.content
     title = f"int4 weights, {options.epochs} epochs in {time.monotonic() - start:.0f} s"
     row(title, content, evaluate(Graph(content), splits.test, preprocess))

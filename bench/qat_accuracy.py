@@ -1,12 +1,13 @@
 """Accuracy of a run's float model after a few more epochs, as float and as int8: what training for int8 is worth.
 
     python bench/qat_accuracy.py --run runs/cifar10 --out runs/qat-accuracy --seeds 0 1 2 --test 10000
+    python bench/qat_accuracy.py --run runs/cifar10 --out runs/qat-int4 --set 'quantize.precision={"*": int4}'
 
 From the run's one float model and its calibrated ranges, for each seed (of order and augmentation), with the settings
-of the run's `qat` section: `control`, the float graph trained on; `qat`, quantization-aware training; `distill`, the
-same with half of the loss from the float graph's outputs. Beside them the float model as it is and post-training
-quantization. int8 is the written and proved file on LiteRT. What is in OUT is not computed again, so a run that was
-stopped goes on.
+of the run's `qat` section and its precisions: `control`, the float graph trained on; `qat`, quantization-aware
+training; `distill`, the same with a share of the loss from the float graph's outputs (half of it, if `qat.distill` is
+not set). Beside them the float model as it is and post-training quantization. int8 is the written and proved file on
+LiteRT. What is in OUT is not computed again, so a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ import numpy as np
 from octavo.analysis.evaluate import evaluate
 from octavo.base.progress import Silent
 from octavo.base.stats import Interval, paired_difference, proportion
+from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import Splits
 from octavo.quantization.ranges import Ranges
 from octavo.recipe.schema import Recipe, load_recipe
 from octavo.runs import stages
+from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 from octavo.training import qat
 from octavo.training.convert import convert
+from octavo.training.start import started
 
 KINDS = {"control": "float control", "qat": "QAT int8", "distill": "QAT int8, distilled"}
 
@@ -53,10 +57,18 @@ def train(kind: str, seed: int, run: Path, out: Path, recipe: Recipe, splits: Sp
 
     graph = Graph.read(run / "float.tflite")
     ranges = Ranges.from_json(json.loads((run / "ranges.json").read_text("utf-8")))
-    model = FloatModel(graph) if kind == "control" else Simulation(graph, ranges)
-    settings = recipe.qat.model_copy(update={"distill": 0.5 if kind == "distill" else 0.0})
+    asked = recipe.quantize
+    if kind == "control":
+        model = FloatModel(graph)
+    else:
+        images = Feed(stages.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).inputs)
+        start = started(graph, ranges, images, recipe.qat.start, asked.options, Lines())
+        model = Simulation(start.graph, start.ranges, asked.allow_float, asked.precision)
+    settings = recipe.qat.model_copy(update={"distill": (recipe.qat.distill or 0.5) if kind == "distill" else 0.0})
     workdir = out / f".{kind}-{seed}"
-    qat.fit(model, splits.train, None, preprocess, settings, seed, workdir, Lines(), f"{kind}, seed {seed}")
+    qat.fit(
+        model, splits.train, None, preprocess, settings, seed, workdir, Lines(), f"{kind}, seed {seed}", teacher=graph
+    )
     made = model.graph if kind == "control" else Graph(convert(model).quantized.content)  # type: ignore[arg-type]
     (out / f"{kind}-{seed}.tflite").write_bytes(made.content)
     score(made, splits, preprocess, out / f"{kind}-{seed}.npy")

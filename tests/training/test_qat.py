@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from tiny import CLASSES, SIZE, pictures, tiny_tflite
@@ -18,12 +19,15 @@ from octavo.base.progress import Advance, Silent
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.quantization.calibrate import calibrate
+from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
+from octavo.recipe.options import Quantization
 from octavo.recipe.schema import QatRecipe
 from octavo.simulate import FloatModel, Simulation
 from octavo.tflite.graph import Graph
 from octavo.training import qat
 from octavo.training.convert import convert
+from octavo.training.start import started
 
 PREPROCESS = Preprocess((SIZE, SIZE))
 
@@ -138,6 +142,55 @@ def test_unlabelled_images_train_towards_the_float_graph(tmp_path: Path) -> None
     history = qat.fit(model, images(labelled=False), None, PREPROCESS, settings, 0, tmp_path)
     assert distance(model) < before / 2
     assert history.epochs[0]["accuracy"] is None
+
+
+def test_four_bit_weights_go_on_from_what_passes_made_of_them(tmp_path: Path) -> None:
+    (graph, ranges), precision = start(), {"*": "int4"}
+    pixels = PREPROCESS.apply(images().images)
+
+    def weights(content: bytes) -> dict[str, Any]:
+        return {t.name: t for t in Graph(content).tensors if t.dtype == "int4"}
+
+    asked = Quantization(precision=precision)
+    tuned = started(graph, ranges, pixels, None, asked, Silent())
+    assert [step.name for step in tuned.steps] == ["compensate"]
+    assert started(graph, ranges, pixels, None, Quantization(), Silent()).steps == ()
+    model = Simulation(tuned.graph, tuned.ranges, precision=precision)
+    # Untrained, the weights of the file are those of the passes.
+    untrained, before = weights(convert(model).quantized.content), model.ranges.weights
+    wanted = weights(quantize(tuned.graph, tuned.ranges, precision=precision).content)
+    for name, tensor in wanted.items():
+        np.testing.assert_array_equal(untrained[name].constant, tensor.constant)
+        assert untrained[name].qparams == tensor.qparams
+    settings = recipe(epochs=1, distill=1, label_smoothing=0)
+    qat.fit(model, images(labelled=False), None, PREPROCESS, settings, 0, tmp_path, teacher=graph)
+    # It learns from the float graph as it was before the passes.
+    taught = {t.name: t.constant for t in model.teacher.graph.tensors}
+    assert all(np.array_equal(taught[t.name], t.constant) for t in graph.tensors if t.constant is not None)
+    assert any(not np.array_equal(taught[t.name], t.constant) for t in tuned.graph.tensors if t.constant is not None)
+    learned = model.ranges.weights
+    assert learned.keys() == before.keys() == wanted.keys()
+    assert not any(learned[name] == before[name] for name in learned)
+    written = weights(convert(model).quantized.content)
+    for name, largest in learned.items():
+        np.testing.assert_array_equal(written[name].qparams.scale, (np.array(largest) / 7).astype("f4"))
+
+
+def test_four_bit_weights_move_in_steps_of_their_own_scale() -> None:
+    """Adam's first step moves each variable by its learning rate, whatever its gradient."""
+    graph, ranges = start()
+    # Channels that differ by orders of magnitude.
+    kernel = next(t for t in graph.tensors if t.constant is not None and t.constant.ndim == 4)
+    uneven = (kernel.constant * np.logspace(-2, 1, 6)[:, None, None, None]).astype(np.float32)  # type: ignore[operator]
+    model = Simulation(graph.replaced({kernel.name: uneven}), ranges, precision={"CONV_2D": "int4"})
+    scale = np.array(model.ranges.weights[kernel.name]) / 7
+    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    samples = images()
+    model.train_on_batch(PREPROCESS.apply(samples.images), samples.labels)
+    moved = {t.name: t.constant for t in model.graph.tensors}[kernel.name] - uneven
+    steps = np.abs(moved).reshape(6, 3).max(axis=1) / scale
+    assert np.count_nonzero(steps) >= 3
+    np.testing.assert_allclose(steps[steps > 0], 64e-3, rtol=1e-2)
 
 
 def test_a_learning_rate_is_found_by_trial(tmp_path: Path) -> None:

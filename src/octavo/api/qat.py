@@ -30,6 +30,7 @@ from octavo.tflite.graph import Graph
 from octavo.training import qat as training
 from octavo.training.convert import convert
 from octavo.training.determinism import make_deterministic
+from octavo.training.start import started
 
 
 def qat(
@@ -60,7 +61,7 @@ def qat(
             fewer, by default.
         out: The int8 `.tflite` to write; its sidecar goes beside it.
         quantization: Observer of the initial ranges, precision of ops, and whether an op may stay in float. Training
-            takes the place of tuning passes.
+            takes the place of tuning passes, but for those that it starts from (`recipe.start`).
         recipe: How to train.
         validation: The number of training images held out to choose the best epoch. A tenth by default.
         log: Where the training is logged once it is done, as names in `octavo.recipe.choices.TRACKERS`.
@@ -85,7 +86,7 @@ def qat(
     """
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
-    wanted.refuse("tune", why="Quantization-aware training uses no tuning passes: it trains the weights instead.")
+    wanted.refuse("tune", why="Training takes the place of tuning passes; those that it starts from are its `start`.")
     out, recipe = Path(out), recipe or QatRecipe()
     workdir = out.with_name(f".{out.name}.training")
     check_output(out, model, force=force)
@@ -105,8 +106,12 @@ def qat(
     feed = Feed(calibration(train, inputs.images, inputs.seed), preprocess, inputs_of(loaded.graph))
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, wanted.first_observer, advance)
-    simulation = Simulation(loaded.graph, ranges, wanted.allow_float, wanted.precision)
-    history = training.fit(simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress, task=task)
+    tuned = started(loaded.graph, ranges, feed, recipe.start, wanted, progress)
+    simulation = Simulation(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
+    teacher = loaded.graph if tuned.steps else None
+    history = training.fit(
+        simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress, task=task, teacher=teacher
+    )
     made = convert(simulation)
     write_model(
         out,

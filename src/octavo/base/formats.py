@@ -28,6 +28,8 @@ class Format:
         symmetric: Whether activations have zero point 0 too.
         integer: Whether all of them are integers; otherwise they are floats.
         trainable: Whether quantization-aware training simulates it.
+        learned: Whether that training learns the scales of its weights. If not, a channel's largest weight sets its
+            scale.
         meaning: Its description in reports.
         note: A note after its name in lists, or empty.
     """
@@ -39,6 +41,7 @@ class Format:
     symmetric: bool = False
     integer: bool = True
     trainable: bool = True
+    learned: bool = False
     meaning: str = ""
     note: str = ""
 
@@ -66,7 +69,7 @@ class Format:
 FORMATS: Mapping[Precision, Format] = {
     # |bias| / (input scale * weight scale) must stay below 2**30, or the kernels' int32 sums can overflow.
     "int8": Format(meaning="int8 weights and activations"),
-    "int4": Format(weights=4, meaning="int4 weights, int8 activations", note="weights"),
+    "int4": Format(weights=4, learned=True, meaning="int4 weights, int8 activations", note="weights"),
     # Its sums are int64, which the kernels multiply by a 16-bit number, so they must stay below 2**47.
     "int16x8": Format(
         activations=16,

@@ -13,7 +13,7 @@ def share_rates(optimizer: Any, share: Callable[[int, Any], Any]) -> None:
         optimizer: A Keras optimizer; changed on the instance, so that a saved model holds a plain one that loads
             anywhere.
         share: ``(place, step) -> share``, for a variable's place among the trained ones and the step counted from 0,
-            which is a tensor on some backends.
+            which is a tensor on some backends. The share is a number, or one for each channel of the last axis.
     """
     update = optimizer.update_step
 

@@ -1,11 +1,13 @@
-"""The ranges that calibration finds: the lowest and highest real that int8 must represent, for every activation."""
+"""Ranges: the lowest and highest real that integers must represent, for every activation, and for some weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Self
+
+from pydantic import Field
 
 from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import ModelError
@@ -15,12 +17,14 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, repr=False)
 class Ranges:
-    """The range of every activation of a graph.
+    """The range of every activation of a graph, and of the weights whose range is not that of their values.
 
     Args:
         observer: The name of the observer that found them.
         images: The number of calibration images.
         of: Lowest and highest real by tensor name.
+        weights: The largest real that the codes of each output channel reach, by the name of the weights. For weights
+            without an entry it is the channel's largest weight.
 
     Example:
         >>> Ranges("minmax", 100, {"image": (-1.0, 1.0)}).to_json()["tensors"]["image"]
@@ -30,6 +34,7 @@ class Ranges:
     observer: str
     images: int
     of: Mapping[str, Range]
+    weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Ranges({self.observer} of {self.images:,} images, {len(self.of)} tensors)"
@@ -60,7 +65,7 @@ class Ranges:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
         found = TensorRanges.model_validate(value).ranges
-        return cls(found.observer, found.images, found.of)
+        return cls(found.observer, found.images, found.of, found.weights)
 
 
 class Ends(Part):
@@ -76,17 +81,20 @@ class Ends(Part):
 
 
 class TensorRanges(Part):
-    """The ranges of all activations, as stored in files.
+    """The ranges of all activations, and of weights, as stored in files.
 
     Args:
         observer: The name of the observer that found them.
         images: The number of calibration images.
         tensors: The range of every activation, by the tensor's name.
+        weights: The largest real that the codes of each channel reach, by the name of the weights; only where that is
+            not the channel's largest weight.
     """
 
     observer: str
     images: int
     tensors: dict[str, Ends]
+    weights: dict[str, tuple[float, ...]] = Field({})
 
     @classmethod
     def of(cls, ranges: Ranges, **more: Any) -> Self:
@@ -97,13 +105,14 @@ class TensorRanges(Part):
             more: The values of further fields of a subclass.
         """
         tensors = {name: Ends(min=low, max=high) for name, (low, high) in ranges.of.items()}
-        return cls(observer=ranges.observer, images=ranges.images, tensors=tensors, **more)
+        weights = dict(ranges.weights)
+        return cls(observer=ranges.observer, images=ranges.images, tensors=tensors, weights=weights, **more)
 
     @property
     def ranges(self) -> Ranges:
         """The same data as `Ranges`."""
         tensors = {name: (ends.min, ends.max) for name, ends in self.tensors.items()}
-        return Ranges(self.observer, self.images, tensors)
+        return Ranges(self.observer, self.images, tensors, self.weights)
 
 
 class RangesRecord(TensorRanges, Artefact):

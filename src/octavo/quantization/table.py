@@ -193,7 +193,8 @@ def build(
         if rules.weight is not None and graph.tensors[op.inputs[rules.weight]].constant is not None:
             image = found.at(op, graph.tensors[op.inputs[rules.image]])
             assert image is not None
-            made, channels = _constants(graph, op, rules, params[image], format_of(graph, op, found.precision))
+            chosen = format_of(graph, op, found.precision)
+            made, channels = _constants(graph, op, rules, params[image], chosen, ranges.weights)
             stored |= made
             widened |= channels
     return Table(stored, requantized, found.kept_in_float, found.precision, widened)
@@ -382,7 +383,7 @@ class _Groups:
 
 
 def _constants(
-    graph: Graph, op: Op, rules: Row, image: QParams, chosen: Format
+    graph: Graph, op: Op, rules: Row, image: QParams, chosen: Format, given: Mapping[str, tuple[float, ...]]
 ) -> tuple[dict[str, QParams], dict[str, int]]:
     """Parameters of constant weights and their bias, by name, and the number of widened weight scales, by bias name.
 
@@ -394,12 +395,16 @@ def _constants(
         rules: Its row of the op table.
         image: The parameters of the input that is multiplied by the weights.
         chosen: The format of the op.
+        given: The largest real of each channel's codes where it is not the largest weight: `Ranges.weights`.
     """
     assert rules.weight is not None
     weight, bias, axis = graph.tensors[op.inputs[rules.weight]], bias_of(graph, op), rules.axis
     assert weight.constant is not None
     others = tuple(i for i in range(weight.constant.ndim) if i != axis)
-    largest = np.abs(weight.constant.astype(np.float64)).max(axis=others if axis is not None else None)
+    if weight.name in given:
+        largest = np.asarray(given[weight.name], np.float64)
+    else:
+        largest = np.abs(weight.constant.astype(np.float64)).max(axis=others if axis is not None else None)
     widened: dict[str, int] = {}
     if bias is not None and bias.constant is not None:
         steps = np.abs(bias.constant.astype(np.float64)) / (float(image.scale[0]) * chosen.largest_bias)

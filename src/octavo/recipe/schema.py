@@ -277,8 +277,13 @@ class QuantizeRecipe(Section):
 
 
 class QatRecipe(Section):
-    """Quantization-aware training, which starts from the float graph."""
+    """Quantization-aware training, which starts from the float graph, or from what tuning passes made of it."""
 
+    start: tuple[PassName, ...] | None = Field(
+        None,
+        description="Tuning passes, in this order, from whose weights and ranges training starts. By default "
+        "`compensate` if an op has 4-bit weights, and none if not.",
+    )
     epochs: Count = Field(2, description="Passes over the training images.")
     batch: Count = Field(32, description="Images per step.")
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(

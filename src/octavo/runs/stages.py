@@ -67,6 +67,7 @@ from octavo.training import qat
 from octavo.training.convert import convert
 from octavo.training.determinism import make_deterministic
 from octavo.training.history import BaselineRecord, History, QatRecord, TrainingRecord, Watch, unwatched
+from octavo.training.start import started
 from octavo.tuning.tune import TuningRecord
 
 if TYPE_CHECKING:
@@ -550,9 +551,11 @@ class _Run:
         from octavo.simulate import Simulation
 
         self._before_training()
-        asked = self.recipe.quantize
-        simulation = Simulation(*self._start(), asked.allow_float, asked.precision)
-        history = self._fit(simulation, "qat")
+        asked, (graph, ranges) = self.recipe.quantize, self._start()
+        images = self._feed(self.calibration, graph)
+        tuned = started(graph, ranges, images, self.recipe.qat.start, asked.options, self.progress)
+        simulation = Simulation(tuned.graph, tuned.ranges, asked.allow_float, asked.precision)
+        history = self._fit(simulation, "qat", graph if tuned.steps else None)
         made = convert(simulation)
         graph = simulation.graph
         write_bytes(self.out / "trained.tflite", graph.content)
@@ -568,7 +571,7 @@ class _Run:
         self._write_model("control.tflite", control.graph.content)
         self._write(TrainingRecord.of(history))
 
-    def _fit(self, model: FloatModel, title: str) -> History:
+    def _fit(self, model: FloatModel, title: str, teacher: Graph | None = None) -> History:
         recipe, splits = self.recipe, self.splits
         workdir = self.out / f".{title}"
         # As the run is evaluated: training samples without labels do not tell the task.
@@ -585,6 +588,7 @@ class _Run:
             title,
             task,
             self.watch,
+            teacher,
         )
 
     def _deliver(self, graph: Graph, int8: Quantized, proof: Proof, observer: str | None = None) -> None:

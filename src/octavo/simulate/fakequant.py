@@ -138,10 +138,16 @@ def weight_scale(weights: Tensor, bias: Tensor | None, input_scale: Tensor, high
     """
     largest = precise(ops.max(ops.abs(weights), axis=tuple(range(len(weights.shape) - 1))))
     scale = ops.maximum(ops.cast(largest / highest, "float32"), SMALLEST_SCALE)
-    if bias is not None:
-        least = ops.abs(precise(bias)) / (precise(input_scale) * _USUAL.largest_bias) * highest / highest
-        scale = ops.maximum(scale, ops.cast(least, "float32"))
-    return ops.stop_gradient(scale)
+    return ops.stop_gradient(wide_enough(scale, bias, input_scale, highest))
+
+
+@wide()
+def wide_enough(scale: Tensor, bias: Tensor | None, input_scale: Tensor, highest: float = HIGHEST) -> Tensor:
+    """Scales of weights, widened where the bias would be no int32 code; the arguments are those of `weight_scale`."""
+    if bias is None:
+        return scale
+    least = ops.abs(precise(bias)) / (precise(input_scale) * _USUAL.largest_bias) * highest / highest
+    return ops.maximum(scale, ops.stop_gradient(ops.cast(least, "float32")))
 
 
 def fake_quantize_weights(weights: Tensor, scale: Tensor, highest: float = HIGHEST) -> Tensor:

@@ -11,6 +11,7 @@ from keras import ops
 from octavo.base.affine import QParams
 from octavo.quantization.precision import format_of
 from octavo.quantization.table import Layout, Slot
+from octavo.simulate.fakequant import weight_scale, wide_enough
 from octavo.tflite.graph import Graph, Op, Tensor
 
 Value = Any
@@ -26,10 +27,12 @@ class Grids:
         graph: The graph.
         layout: Which tensor belongs to which group.
         of: For each group the reals of its lowest and highest code, and its scale.
+        learned: The scales of the weights of ops that learn them, by the op's index.
     """
 
-    def __init__(self, graph: Graph, layout: Layout, of: Mapping[Slot, Grid]) -> None:
+    def __init__(self, graph: Graph, layout: Layout, of: Mapping[Slot, Grid], learned: Mapping[int, Value]) -> None:
         self.graph = graph
+        self.learned = learned
         self._layout = layout
         self._of = of
         # An op that only moves values leaves rounded values rounded.
@@ -74,6 +77,13 @@ class Grids:
         """The scale of an op's input; None if its weights are not rounded."""
         group = self._images.get(op.index)
         return None if group is None else self._of[group][2]
+
+    def channels(self, op: Op, weights: Value, bias: Value | None) -> Value:
+        """The scales of an op's weights, one per channel: learned, or those of its largest weights."""
+        image, highest = self.image(op), self.largest(op)
+        if op.index in self.learned:
+            return wide_enough(self.learned[op.index], bias, image, highest)
+        return weight_scale(weights, bias, image, highest)
 
     def largest(self, op: Op) -> float:
         """The largest code of an op's weights."""

@@ -17,7 +17,7 @@ from typing import Any, final
 from keras import ops
 
 from octavo.simulate import fixedpoint
-from octavo.simulate.fakequant import round_through, weight_scale
+from octavo.simulate.fakequant import round_through
 from octavo.simulate.grids import Grid, Grids
 from octavo.simulate.kernels import KERNELS, Site, resample, resize_matrices, without_activation
 from octavo.simulate.precise import LARGEST, precise, product, quotient, wide
@@ -73,7 +73,7 @@ class Integer:
         if scale is None:
             return weights, bias
         largest = self._grids.largest(op)
-        channels = self._channels[op.index] = weight_scale(weights, bias, scale, largest)
+        channels = self._channels[op.index] = self._grids.channels(op, weights, bias)
         codes = ops.clip(_codes_of(weights, channels), -largest, largest)
         return codes, None if bias is None else _codes_of(bias, channels * scale)
 

@@ -16,13 +16,14 @@ from octavo.base.errors import ModelError, QuantizationError
 from octavo.base.formats import FORMATS, trainable
 from octavo.base.optimizer import share_rates
 from octavo.quantization import table as tables
-from octavo.quantization.precision import Precision
+from octavo.quantization.precision import Precision, format_of
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import Slot
 from octavo.simulate.fakequant import nudge
 from octavo.simulate.graph_model import GraphModel, unpack
 from octavo.simulate.grids import Grid, Grids
 from octavo.simulate.integer import Integer
+from octavo.simulate.learned_scales import LearnedScales
 from octavo.simulate.losses import distillation
 from octavo.simulate.model import FloatModel
 from octavo.simulate.parameters import Weighted
@@ -73,6 +74,15 @@ class RoundedModel(GraphModel):
         count = len(self._learned)
         self.range_ends = self.add_weight(shape=(count, 2), initializer="zeros", trainable=True, name="range_ends")
         self.range_widths = self.add_weight(shape=(count, 1), initializer="zeros", trainable=False, name="range_widths")
+        formats = {op.index: format_of(self.source, op, self._layout.precision) for op, _ in self._layout.integer}
+        self._weight_scales = LearnedScales(
+            self,
+            {
+                index: (found.weights, formats[index].largest_weight)
+                for index, found in self._weighted.items()
+                if index in formats and formats[index].learned
+            },
+        )
         self._observed: tuple[str, int] | None = None
         self.teacher: Any = None
         self._extra: dict[str, Any] = {}
@@ -88,10 +98,11 @@ class RoundedModel(GraphModel):
         return self._observed is not None
 
     def set_ranges(self, ranges: Ranges) -> None:
-        """Starts every range from calibration: the union over the tensors that share it."""
+        """Starts every range from calibration (the union over the tensors that share it), and every learned scale."""
         params = tables.parameters(self._layout, ranges)
         self._observed = (ranges.observer, ranges.images)
         self._assign([params[group] for group in self._learned])
+        self._weight_scales.start(ranges.weights)
 
     def _assign(self, params: list[QParams]) -> None:
         ends = np.array([[float(p.minimum[0]), float(p.maximum[0])] for p in params]).reshape(-1, 2)
@@ -101,12 +112,13 @@ class RoundedModel(GraphModel):
 
     @property
     def ranges(self) -> Ranges:
-        """The current ranges, for every tensor of the table and every requantized copy that an op reads."""
+        """The current ranges: of all tensors of the table, all requantized copies, and weights with learned scales."""
         observer, images = self._observed or ("none", 0)
         ends = keras.ops.convert_to_numpy(self.range_ends) * keras.ops.convert_to_numpy(self.range_widths)
         by_group = {g: (float(low), float(high)) for g, (low, high) in zip(self._learned, ends, strict=True)}
         by_group |= {g: (float(p.minimum[0]), float(p.maximum[0])) for g, p in self._layout.fixed.items()}
-        return Ranges(observer, images, {str(slot): by_group[group] for slot, group in self._layout.group.items()})
+        of = {str(slot): by_group[group] for slot, group in self._layout.group.items()}
+        return Ranges(observer, images, of, self._weight_scales.ranges)
 
     def compile(
         self,
@@ -143,11 +155,13 @@ class RoundedModel(GraphModel):
             "teacher_share": teacher_share,
             "teacher_classes": teacher_classes,
         }
-        place = next(i for i, v in enumerate(self.trainable_variables) if v is self.range_ends)
+        places = {id(variable): place for place, variable in enumerate(self.trainable_variables)}
+        place = places[id(self.range_ends)]
+        rates = {places[id(self._variables_of[name])]: rate for name, rate in self._weight_scales.rates.items()}
         last = np.inf if freeze_ranges_after is None else freeze_ranges_after
 
         def share(index: int, step: Any) -> Any:
-            return range_rate * ops.cast(step < last, "float32") if index == place else 1.0
+            return range_rate * ops.cast(step < last, "float32") if index == place else rates.get(index, 1.0)
 
         share_rates(self.optimizer, share)
         if teacher == "float":
@@ -216,7 +230,7 @@ class RoundedModel(GraphModel):
         for group, params in self._layout.fixed.items():
             numbers = (params.minimum[0], params.maximum[0], params.scale[0])
             grid[group] = tuple(ops.convert_to_tensor(n, dtype="float32") for n in numbers)
-        return Grids(self.source, self._layout, grid)
+        return Grids(self.source, self._layout, grid, self._weight_scales.values)
 
     def numbers(self) -> Numbers:
         """The integers that the simulation computes with, which an int8 file of it must hold."""

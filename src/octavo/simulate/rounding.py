@@ -7,9 +7,10 @@ from typing import Any, final
 import numpy as np
 from keras import ops
 
-from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, on_grid, weight_scale
+from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, on_grid
 from octavo.simulate.grids import Grids
 from octavo.simulate.kernels import KERNELS, Site, fused, without_activation
+from octavo.simulate.learned_scales import fake_quantize_learned
 from octavo.simulate.recompute import Source, without_keeping
 from octavo.tflite.graph import Op, Tensor
 from octavo.tflite.op_table import TABLE
@@ -54,9 +55,9 @@ class Rounded:
         scale = self._grids.image(op)
         if scale is None:
             return weights, bias
-        largest = self._grids.largest(op)
-        channels = weight_scale(weights, bias, scale, largest)
-        rounded = fake_quantize_weights(weights, channels, largest)
+        channels = self._grids.channels(op, weights, bias)
+        rounds = fake_quantize_learned if op.index in self._grids.learned else fake_quantize_weights
+        rounded = rounds(weights, channels, self._grids.largest(op))
         return rounded, None if bias is None else fake_quantize_bias(bias, channels * ops.stop_gradient(scale))
 
     def run(self, site: Site, arguments: list[Value]) -> Value:

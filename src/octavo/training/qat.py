@@ -27,7 +27,7 @@ from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocessing
 from octavo.recipe.schema import AugmentRecipe, QatRecipe
 from octavo.runtime.litert import inputs_of, outputs_of
-from octavo.tflite.graph import WHOLE
+from octavo.tflite.graph import WHOLE, Graph
 from octavo.training.augment import Augment
 from octavo.training.batches import check, first, plain_batches, samples_of, training_batches
 from octavo.training.determinism import is_deterministic
@@ -58,6 +58,7 @@ def fit(
     title: str = "qat",
     task: Task | None = None,
     watch: Watch = unwatched,
+    teacher: Graph | None = None,
 ) -> History:
     """Trains a graph in place: its weights, and the ranges of a simulation.
 
@@ -77,6 +78,7 @@ def fit(
         task: What the first output should be, and how it is scored. Guessed from the outputs and the truth when left
             out.
         watch: Called after every epoch.
+        teacher: The float graph to learn from; that of the model when left out.
 
     Raises:
         RecipeError: The recipe asks for something that the samples or their task do not have, such as augmentation of
@@ -107,7 +109,8 @@ def fit(
     # A teacher becomes a part of the model, and so of its state.
     classes = isinstance(task, SingleLabel)
     classified = labelled and classes
-    compiled = partial(_compile, model, recipe, targets, distill, len(batches(epoch=0)), classified, classes)
+    learned = _teacher(model, teacher) if distill else None
+    compiled = partial(_compile, model, recipe, targets, distill, len(batches(epoch=0)), classified, classes, learned)
     compiled(CANDIDATES[0])
     settings = (keras.__version__, is_deterministic(), task.name)
     state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, *settings))
@@ -209,6 +212,7 @@ def _compile(
     steps: int,
     classified: bool,
     classes: bool,
+    teacher: Any,
     peak: float,
 ) -> None:
     from octavo.simulate.rounded import RoundedModel
@@ -223,7 +227,7 @@ def _compile(
         keywords["range_rate"] = recipe.range_rate
         keywords["freeze_ranges_after"] = round((1 - recipe.freeze_ranges) * recipe.epochs * steps)
         if distill:
-            keywords |= {"teacher": "float", "teacher_share": distill, "teacher_classes": classes}
+            keywords |= {"teacher": teacher, "teacher_share": distill, "teacher_classes": classes}
     model.compile(optimizer, loss, **keywords)
     keep_weights(model.optimizer)
     model.optimizer.build(model.trainable_variables)
@@ -231,6 +235,13 @@ def _compile(
     # With several outputs Keras makes the metrics of those that it sees, so they wait for the first step.
     if labels is not None and len(model.source.outputs) == 1:
         prepare(model, labels)
+
+
+def _teacher(model: GraphModel, teacher: Graph | None) -> Any:
+    """What `RoundedModel.compile` takes as its teacher: the model's own float graph, or another one."""
+    from octavo.simulate.model import FloatModel
+
+    return "float" if teacher is None else FloatModel(teacher, name="teacher")
 
 
 def _search(

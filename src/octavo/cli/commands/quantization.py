@@ -23,6 +23,7 @@ from octavo.cli.options import (
     JsonFlag,
     LogFlag,
     images,
+    start_passes,
     trackers,
 )
 from octavo.cli.output import Shown, print_run, print_search, print_written, say
@@ -151,6 +152,14 @@ def qat(
     inputs: Annotated[Inputs, CALIBRATION],
     out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
     quantization: Annotated[Quantization, Flags(without=("tune",))],
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            help="Tuning passes from whose result training starts, separated by commas; '' for none. By default "
+            "compensate if an op has 4-bit weights, and none if not.",
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training images.")] = 2,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 32,
     learning_rate: Annotated[
@@ -185,6 +194,7 @@ def qat(
     from octavo.recipe.schema import AugmentRecipe, QatRecipe
 
     recipe = QatRecipe(
+        start=start_passes(start),
         epochs=epochs,
         batch=batch,
         learning_rate=learning_rate,
