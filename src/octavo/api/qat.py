@@ -86,7 +86,7 @@ def qat(
     """
     progress = progress or Silent()
     inputs, wanted = options_of(data, quantization, fields)
-    wanted.refuse("tune", why="Training takes the place of tuning passes; those that it starts from are its `start`.")
+    wanted.refuse("tune", why="Training takes the place of tuning passes; `start` names those that it starts from.")
     out, recipe = Path(out), recipe or QatRecipe()
     workdir = out.with_name(f".{out.name}.training")
     check_output(out, model, force=force)
