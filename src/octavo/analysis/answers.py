@@ -219,6 +219,7 @@ class AnswersRecord(Artefact):
 
     file = "answers.json"
     what = "the comparison of a run's int8 and float outputs"
+    version = 2
 
     samples: int
     hold: bool

@@ -177,7 +177,7 @@ def _report(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "model": None}
 
 
-# By file and version: the function that makes the next version. Files that are not here have not changed.
+# By file and version: the function that makes the next version. What is not here got fields with a default at most.
 UPGRADES: Mapping[tuple[str, int], Upgrade] = {
     ("evaluation.json", 0): _evaluation,
     ("evaluation.json", 1): _classified,

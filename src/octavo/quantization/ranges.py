@@ -124,5 +124,6 @@ class RangesRecord(TensorRanges, Artefact):
 
     file = "ranges.json"
     what = "the ranges of a run"
+    version = 2
 
     warnings: list[str]

@@ -126,7 +126,7 @@ class SidecarRecord(Artefact):
 
     file = ".json"
     what = "a model's sidecar"
-    version = 4
+    version = 5
     remedy = "Delete it and set `scale`, `interpolation` and `channels` instead, or write the model again."
 
     sha256: str

@@ -179,6 +179,7 @@ class QatRecord(TrainingRecord):
     """
 
     file = "qat.json"
+    version = 3
 
     ranges: TensorRanges
 
