@@ -70,14 +70,14 @@ def test_no_part_of_the_preprocessing_may_be_missing_and_no_later_schema_is_gues
     model.write_bytes(b"model")
     Sidecar(Preprocess((8, 8))).write(model)
     value = json.loads(sidecar.path_of(model).read_text("utf-8"))
-    assert value["schema"] == 4
+    assert value["schema"] == 5
     for key in value["preprocess"]:
         less = {name: item for name, item in value["preprocess"].items() if name != key}
         sidecar.path_of(model).write_text(json.dumps(value | {"preprocess": less}), "utf-8")
         with pytest.raises(ModelError, match=f"(?s)is not a model's sidecar.*{key}"):
             sidecar.read(model)
-    sidecar.path_of(model).write_text(json.dumps(value | {"schema": 5}), "utf-8")
-    with pytest.raises(ModelError, match="has schema 5"):
+    sidecar.path_of(model).write_text(json.dumps(value | {"schema": 6}), "utf-8")
+    with pytest.raises(ModelError, match="has schema 6"):
         sidecar.read(model)
 
 
