@@ -156,6 +156,14 @@ def test_an_open_vector_is_no_batch() -> None:
         static(file.ports([x], [y]).graph())
 
 
+def test_an_input_without_values_is_not_called_open() -> None:
+    file = File()
+    x, y = file.tensor("nothing", (1, 0)), file.tensor("y", (1, 0))
+    file.op("RELU", [x], [y])
+    with pytest.raises(ModelError, match=r"an input without values: the shape of 'nothing' is \(1, 0\)"):
+        static(file.ports([x], [y]).graph())
+
+
 def open_image() -> File:
     """A convolution on images of any size."""
     file = File()

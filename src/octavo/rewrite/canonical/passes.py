@@ -19,6 +19,7 @@ from octavo.rewrite.canonical.infinite import infinite
 from octavo.rewrite.canonical.known import Known
 from octavo.rewrite.canonical.lstm import lstm, plain_lstm
 from octavo.rewrite.canonical.sizes import Sizes
+from octavo.rewrite.canonical.softmax import has_softmax, softmax
 from octavo.rewrite.canonical.unread import unread, unused
 from octavo.rewrite.rewritten import Rewritten
 from octavo.tflite.graph import Graph
@@ -38,7 +39,7 @@ def static(graph: Graph, sizes: Sizes | None = None) -> Rewritten:
 
 
 def plain(graph: Graph) -> Rewritten:
-    """Makes constants plain, finite float32, removes unused tensors, unrolls LSTMs, and fuses activation functions.
+    """Makes constants plain, finite float32, removes unused tensors, unrolls LSTMs, and joins ops that stand for one.
 
     This is the form of a float model that is to be changed. A quantized graph is left unchanged.
 
@@ -48,7 +49,7 @@ def plain(graph: Graph) -> Rewritten:
     Raises:
         ModelError: Its weights cannot be made float32.
     """
-    return _done(graph, (unread, constants, dynamic_range, infinite, custom, lstm, dilation, activations))
+    return _done(graph, (unread, constants, dynamic_range, infinite, custom, lstm, dilation, softmax, activations))
 
 
 def concerns(graph: Graph) -> bool:
@@ -61,6 +62,7 @@ def concerns(graph: Graph) -> bool:
         or any(known.intersection(op.outputs) for op in graph.ops)
         or bool(unused(graph))
         or bool(graph.sparse or weights(graph) or has_activations(graph) or has_dilation(graph))
+        or has_softmax(graph)
         or any(plain_lstm(graph, op) or replaceable(graph, op) for op in graph.ops)
     )
 

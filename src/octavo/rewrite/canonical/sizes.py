@@ -92,6 +92,11 @@ class Sizes:
             for place, wanted in zip(places, size or (), strict=False):
                 if shape[place] < 1:
                     shape[place] = wanted
+        if 0 in shape:
+            raise ModelError(
+                f"{graph.name} has an input without values: the shape of '{tensor.name}' is {tensor.shape}.",
+                "Export the model without this input.",
+            )
         listed = ", ".join("open" if n < 1 else str(n) for n in tensor.shape)
         if any(n < 1 for n in shape):
             raise ModelError(
