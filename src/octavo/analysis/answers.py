@@ -32,6 +32,8 @@ Array = npt.NDArray[Any]
 
 # An output below this SQNR counts as wrong (docs/coverage.md, models that others made).
 LEAST_SQNR = 10.0
+# An output of numbers below this SQNR may gain clearly by other ranges (the same page). Classes lose little there.
+CLEAR_SQNR = 25.0
 # Whole numbers, such as classes, have no SQNR. An output with a smaller share of equal ones counts as wrong.
 LEAST_AGREEMENT = 0.8
 # The most samples that are run.
@@ -72,6 +74,11 @@ class OutputAnswer:
         return not self.frozen and self.sqnr >= LEAST_SQNR
 
     @property
+    def is_clear(self) -> bool:
+        """Whether it is so close that other ranges need not be tried."""
+        return self.holds and (self.sqnr is None or self.agreement is not None or self.sqnr >= CLEAR_SQNR)
+
+    @property
     def quality(self) -> tuple[bool, float, float]:
         """What orders outputs from worse to better: whether it holds, SQNR in dB, and agreement."""
         sqnr, agreement = np.inf if self.sqnr is None else self.sqnr, 1.0 if self.agreement is None else self.agreement
@@ -96,7 +103,7 @@ class OutputAnswer:
 
 @dataclass(frozen=True)
 class ObserverChoice:
-    """The choice of an observer, made because the answers with the first one did not match the float model's.
+    """The choice of an observer, made because an output with the first one was not very close to the float model's.
 
     Args:
         chosen: The observer of the int8 model; the first one if no other is better.
@@ -147,6 +154,11 @@ class Answers:
     def of_ranges(self) -> bool:
         """Whether outputs are wrong that other ranges may mend: not the small parts of a concatenation."""
         return any(not item.holds and not self._beside_larger(item) for item in self.outputs)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether no other ranges need be tried: all outputs are very close, or small parts of a concatenation."""
+        return all(item.is_clear or self._beside_larger(item) for item in self.outputs)
 
     def _beside_larger(self, item: OutputAnswer) -> bool:
         """Whether a part of a concatenation is small beside another, with which it shares its scale."""
@@ -214,7 +226,7 @@ class AnswersRecord(Artefact):
         least_sqnr: The SQNR in dB below which an output counts as wrong.
         outputs: Every output, and every part of one that is a concatenation.
         tensor: The first tensor whose op adds much of the error, after the op; null if the outputs are right.
-        choice: The observers that were tried because the answers did not match, and the chosen one; null if none were.
+        choice: The observers that were tried since an output was not very close, and the chosen one; null if none were.
     """
 
     file = "answers.json"

@@ -1,9 +1,9 @@
 """Post-training quantization, and the choice of an observer where the user made none.
 
-Min-max is a good observer for most networks. For some, one rare value makes a range so wide that the outputs are noise,
-and an observer that clips it mends them. So if the answers with min-max do not match the float model's, all observers
-are compared: without tuning passes, which can take long, and on calibration images that do not set their ranges, if
-there are enough. The best one is taken if the answers that it finally gives are better.
+Min-max is a good observer for most networks. For some, a few rare values make ranges so wide that the outputs lose much
+or are noise, and an observer that clips these values mends them. So if an output with min-max is not very close to the
+float model's, all observers are compared: without tuning passes, which can take long, and on calibration images that
+do not set their ranges, if there are enough. The best one is taken if the answers that it finally gives are clearly better.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from octavo.tuning.tune import Tuning, tune
 
 Array = npt.NDArray[Any]
 
-# Another observer is taken if the worst output gains this many dB, or if all outputs hold with it.
-_GAIN = 1.0
+# Another observer is taken if the worst output gains this many dB, half of its error, or if all outputs hold with it.
+_GAIN = 3.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def quantized(
 ) -> Made:
     """Makes an int8 model, and compares its outputs with the float model's.
 
-    If `wanted` names no observer, and the outputs do not match, another observer is taken if it gives better ones.
+    If `wanted` names no observer, and an output is not very close, another observer is taken if it is clearly better.
 
     Args:
         graph: The float graph.
@@ -78,7 +78,7 @@ def quantized(
     """
     maker = _Maker(graph, images, wanted, known, progress or Silent())
     made = maker.made(ranges)
-    if wanted.observer is None and made.answers.of_ranges:
+    if wanted.observer is None and not made.answers.is_clear:
         made = maker.best(made)
     return replace(made, answers=traced(graph, Graph(made.int8.content), images, made.answers))
 

@@ -244,8 +244,8 @@ class QuantizeRecipe(Section):
     observer: ObserverName | None = Field(
         None,
         description=f"How calibration values become a range; `minmax` if left out. {explained(OBSERVERS, '`')}. If it "
-        "is left out, and the answers with `minmax` do not match the float model's, method `ptq` takes the observer "
-        "whose answers do best. Recipes of version 0.1 say `calibrate.observer`.",
+        "is left out, and an output with `minmax` is not very close to the float model's, method `ptq` takes the "
+        "observer whose answers do best. Recipes of version 0.1 say `calibrate.observer`.",
     )
     tune: tuple[PassName, ...] = Field(
         ("compensate",),

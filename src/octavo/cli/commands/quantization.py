@@ -34,8 +34,8 @@ CALIBRATION = images(
     seed="Seed of the choice of images, and of their order and augmentation in training.",
 )
 OBSERVER = (
-    f"{meaning(Quantization, 'observer')} If it is left out, and the answers with minmax do not match the float "
-    "model's, the observer whose answers do best."
+    f"{meaning(Quantization, 'observer')} If it is left out, and an output with minmax is not very close to "
+    "the float model's, the observer whose answers do best."
 )
 ReportFlag = Annotated[
     Path | None,
