@@ -12,7 +12,7 @@ from smallnet import batch, small_tflite
 from tiny import pictures, tiny_tflite
 
 import octavo
-from octavo.analysis.answers import LEAST_SQNR, SAMPLES, Answers, answers
+from octavo.analysis.answers import LEAST_SQNR, SAMPLES, Answers, OutputAnswer, answers
 from octavo.base.errors import QuantizationError
 from octavo.data.dataset import OctavoWarning
 from octavo.data.preprocess import Preprocess
@@ -80,6 +80,17 @@ def test_ruined_ranges_are_seen_and_the_tensor_is_named() -> None:
     said = found.describe()
     assert "NOT match the float model's" in said[0] and ruined.split(";")[0] in said[1] and "observer" in said[2]
     assert found.to_json()["tensor"]["name"] == found.tensor[1]
+
+
+@pytest.mark.parametrize(
+    ("sqnr", "agreement", "clear"),
+    [(30.0, None, True), (15.0, None, False), (15.0, 0.97, True), (5.0, 0.97, False), (None, None, True)],
+)
+def test_numbers_with_much_error_are_not_clear_and_classes_are(
+    sqnr: float | None, agreement: float | None, clear: bool
+) -> None:
+    answer = OutputAnswer("y", None, sqnr, agreement, 1.0, False)
+    assert answer.is_clear == Answers(32, (answer,)).is_clear == clear
 
 
 def test_an_output_that_never_changes_does_not_hold() -> None:

@@ -72,6 +72,17 @@ def test_an_observer_that_mends_the_answers_is_chosen_and_said(tmp_path: Path) -
     assert _sqnr(model, out) > 20 > 10 > _sqnr(model, ruined.path)
 
 
+def test_numbers_that_are_right_may_still_gain_clearly(tmp_path: Path) -> None:
+    model, data = _file(tmp_path / "float.tflite"), tmp_path / "data.npz"
+    np.savez(data, x_train=_samples(60.0))
+    made = octavo.quantize(model, data, tmp_path / "made.tflite", images=80)
+    named = octavo.quantize(model, data, tmp_path / "named.tflite", images=80, observer="minmax")
+    assert named.answers is not None and named.answers.hold and named.answers.choice is None
+    assert made.answers is not None and made.answers.choice is not None
+    assert made.answers.choice.chosen != "minmax"
+    assert _sqnr(model, made.path) > _sqnr(model, named.path) + 3
+
+
 def test_where_no_observer_helps_min_max_stays_and_that_is_said(tmp_path: Path) -> None:
     model, data = _file(tmp_path / "float.tflite"), tmp_path / "data.npz"
     # In every sample: none clips that many.

@@ -156,3 +156,17 @@ def test_a_mask_that_is_subtracted_or_before_a_sigmoid_widens_no_range(maker: st
     int8 = Graph(quantize(graph, calibrate(graph, samples)).content)
     wanted = np.concatenate([answers(content, sample[None])[0] for sample in samples])
     assert sqnr(wanted, Model(int8).predict(samples)) > 25
+
+
+def test_a_dense_layer_far_wider_than_a_sigmoid_reads_keeps_its_range() -> None:
+    """XNNPACK refuses a result whose steps are much smaller than those of the products."""
+    file = File()
+    x, made, y = (file.tensor(name, (1, 8)) for name in ("x", "made", "y"))
+    file.dense(x, file.constant("w", np.eye(8, dtype=np.float32)), made)
+    file.op("LOGISTIC", [made], [y])
+    content, samples = file.ports([x], [y]).bytes(), values(24, 8, scale=1e6)
+    graph = Graph(content)
+    given = Model(Graph(quantize(graph, calibrate(graph, samples)).content)).predict(samples)
+    wanted = np.concatenate([answers(content, sample[None])[0] for sample in samples])
+    # So far from 0 nearly all results are 0 or 1.
+    assert sqnr(wanted, given) > 20

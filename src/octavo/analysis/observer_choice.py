@@ -1,9 +1,9 @@
 """Post-training quantization, and the choice of an observer where the user made none.
 
 Min-max is a good observer for most networks. For some, a few rare values make ranges so wide that the outputs lose much
-or are noise, and an observer that clips these values mends them. So if an output with min-max is not very close to the
-float model's, all observers are compared: without tuning passes, which can take long, and on calibration images that
-do not set their ranges, if there are enough. The best one is taken if the answers that it finally gives are clearly better.
+or are noise, and an observer that clips these values mends them. So if an output with min-max is not very close to that
+of the float model, all observers are compared: without tuning passes, which can take long, and on calibration images
+that do not set their ranges, if there are enough. The best one is taken if its answers are clearly better in the end.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from octavo.quantization.observers import Images, Progress
 from octavo.quantization.ranges import Range, Ranges
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.tflite.op_table import row
 
 # A value this far below the largest of its row has a softmax of at most e^-32, which rounds to 0 in all formats.
 _NOTHING = 32.0
@@ -27,6 +28,8 @@ _NOTHING = 32.0
 _WIDE = 2 * _NOTHING
 # The functions that are constant beyond some input, in all formats: sigmoid(-16) and 1 - tanh(8) are about 1e-7.
 _FLAT = {"LOGISTIC": 16.0, "TANH": 8.0}
+# XNNPACK refuses a convolution or dense layer that is computed in steps of 256 times those of its result, or more.
+_STEEPEST = 128.0
 # Ops whose output values are input values, moved or selected.
 _CARRIERS = {
     *("RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO", "TILE"),
@@ -97,14 +100,27 @@ def _flat(graph: Graph, op: Op, of: dict[str, Range]) -> None:
     low, high = of[tensor.name]
     if -2 * limit <= low and high <= 2 * limit:
         return
-    of[tensor.name] = (float(np.clip(low, -limit, limit)), float(np.clip(high, -limit, limit)))
     maker = graph.producers.get(tensor.index)
+    limited = float(np.clip(low, -limit, limit)), float(np.clip(high, -limit, limit))
+    if maker is not None and _STEEPEST * (limited[1] - limited[0]) < _width(graph, maker, of):
+        return
+    of[tensor.name] = limited
     sources = [] if maker is None or maker.kind not in ("ADD", "SUB") else _tensors(graph, maker.inputs)
     for one, other in (sources, sources[::-1]) if len(sources) == 2 else ():
         if one.constant is not None:
             # With the other operand at its largest magnitude, the sum still reaches the limit.
             most = limit + max(map(abs, _range(other, of)))
             of[one.name] = _clipped(one, -most, most)
+
+
+def _width(graph: Graph, op: Op, of: dict[str, Range]) -> float:
+    """The width of a range whose steps are those in which an op multiplies by weights; 0 for all other ops."""
+    rules = row(op)
+    if rules is None or rules.weight is None:
+        return 0.0
+    image, weight = _tensors(graph, (op.inputs[rules.image], op.inputs[rules.weight]))
+    low, high = _range(image, of)
+    return (high - low) * max(map(abs, _range(weight, of))) / 127
 
 
 def _masks(graph: Graph, of: dict[str, Range], images: Images) -> None:
