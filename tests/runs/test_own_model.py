@@ -69,8 +69,8 @@ def test_the_model_is_quantized_as_the_command_does_it(files: Path, done: Path) 
     assert set(json.loads((done / "manifest.json").read_text())["stages"]) == STAGES
     made = octavo.quantize(files / "mine.tflite", files / "photos", files / "int8.tflite", images=30)
     assert (done / "int8.tflite").read_bytes() == made.quantized.content
-    for name in ("float.tflite", "int8.tflite"):
-        assert sidecar.read(done / name) == Sidecar(Preprocess((SIZE, SIZE)), CLASSES)
+    for name, observer in (("float.tflite", None), ("int8.tflite", "minmax")):
+        assert sidecar.read(done / name) == Sidecar(Preprocess((SIZE, SIZE)), CLASSES, observer=observer)
     facts = read(done)
     scores = octavo.evaluate(files / "mine.tflite", files / "photos")
     assert facts.before.score == scores.score() and facts.evaluation.images == 30
