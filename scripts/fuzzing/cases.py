@@ -20,7 +20,7 @@ from fuzzing.damage import (
     changed_text,
     changed_value,
 )
-from fuzzing.good import POLICY, TASKS
+from fuzzing.good import POLICY, SHARDS, TASKS
 
 # What each command on a model is given: M is the model, D the data, F the float model, K a kernel family.
 COMMANDS = (
@@ -84,6 +84,21 @@ def _archive(good: Path, here: Path, random: Random) -> list[Any]:
     name = str(random.choice(["photos.zip", "photos.tar", "photos.tar.gz"]))
     (here / name).write_bytes(changed_bytes((good / name).read_bytes(), random))
     return ["evaluate", good / "int8.tflite", "--data", here / name]
+
+
+def _shards(good: Path, here: Path, random: Random) -> list[Any]:
+    """Tar or Parquet files of which one or two are damaged."""
+    name = str(random.choice(SHARDS))
+    shutil.copytree(good / name, here / name)
+    files = sorted((here / name).iterdir())
+    for place in random.permutation(len(files))[: random.integers(1, 3)]:
+        content = files[place].read_bytes()
+        if name == "tars" and random.random() < 0.5:
+            # Something else as a label, in the same number of bytes.
+            content = content.replace(b"1" + bytes(511), str(random.choice(list("x-9 é"))).encode()[:1] + bytes(511))
+        files[place].write_bytes(changed_bytes(content, random))
+    more = ["--jobs", 1] if random.random() < 0.3 else []
+    return ["evaluate", good / "int8.tflite", "--data", here / name, *more]
 
 
 def _image(good: Path, here: Path, random: Random) -> list[Any]:
@@ -195,7 +210,7 @@ class Kind:
 
 
 KINDS = {
-    "tflite-fields": Kind(_models(changed_fields), 28),
+    "tflite-fields": Kind(_models(changed_fields), 24),
     "tflite-bytes": Kind(_models(changed_bytes), 14),
     "npz": Kind(_npz, 12),
     "archive": Kind(_archive, 6),
@@ -205,6 +220,7 @@ KINDS = {
     "run": Kind(_run, 8),
     "keras": Kind(_keras, 0),
     "tasks": Kind(_task, 12),
+    "shards": Kind(_shards, 4),
 }
 
 
@@ -219,6 +235,7 @@ def undamaged(good: Path, here: Path) -> list[list[Any]]:
     for command in COMMANDS:
         model = good / ("int8.tflite" if command.startswith(INT8) else "float.tflite")
         made.append(filled(command, model, good, here, "xnnpack"))
+    made += [["evaluate", good / "int8.tflite", "--data", good / name] for name in SHARDS]
     # Each task and each command once.
     for task, command in zip(TASKS, ON_TASKS, strict=True):
         made.append(_on_task(command, good / task, "int8", good, here, "xnnpack"))

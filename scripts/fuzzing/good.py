@@ -93,6 +93,20 @@ def make(folder: Path) -> None:
     write_run(folder / "run")
     for task in TASKS:
         _make_task(folder / task, task)
+    _make_shards(folder, images)
+
+
+# Folders with the same images as shards.
+SHARDS = ("tars", "parquets")
+
+
+def _make_shards(folder: Path, images: np.ndarray) -> None:
+    from sharded import parquets, tars
+
+    for place, image in enumerate(images):
+        _write_image(folder / "sharded" / "train" / str(place % 4) / f"{place}.png", image)
+    for name, write in zip(SHARDS, (tars, parquets), strict=True):
+        write(folder / "sharded", folder / name, ("0", "1", "2", "3"), "train")
 
 
 # Samples and models of other tasks than classes of images, in folders of these names.
