@@ -219,6 +219,15 @@ def test_padding_on_the_other_side_is_left_with_the_reason() -> None:
     assert any(not item.equal for item in compare(made, network(), inputs(made), inputs(made)))
 
 
+def test_a_convolution_with_damaged_shapes_keeps_its_padding() -> None:
+    apart = Apart(network())
+    place = place_of(network(), "CONV_2D")
+    apart.pad(place)
+    apart.subgraph.tensors[apart.subgraph.operators[place + 1].outputs[0]].shape = [1]
+    said = fuse(apart.made()).not_fused
+    assert said == ("PAD #0: the shapes of CONV_2D #1 are not those of a convolution",)
+
+
 def test_what_something_else_reads_is_left() -> None:
     apart = Apart(network())
     between = apart.activation(place_of(network(), "CONV_2D"))

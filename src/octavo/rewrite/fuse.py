@@ -133,6 +133,8 @@ def _why_not_same(graph: Graph, op: Op, source: Tensor, made: Tensor, readers: t
         return "it pads other axes than height and width"
     for reader in readers:
         weight, made_of, options = graph.tensors[reader.inputs[1]], graph.tensors[reader.outputs[0]], reader.options
+        if (len(weight.shape), len(made_of.shape)) != (4, 4):
+            return f"the shapes of {reader} are not those of a convolution"
         ways = ((options.strideH, options.dilationHFactor), (options.strideW, options.dilationWFactor))
         for axis, (stride, dilation) in enumerate(ways, start=1):
             # The start and the number of windows decide what they read. Zeros that no window reaches do not matter.
