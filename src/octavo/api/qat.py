@@ -11,11 +11,13 @@ from octavo.analysis.understood import understood
 from octavo.api.opened import opened, scale_of
 from octavo.api.written import Written, check_output
 from octavo.base.files import check_folder
+from octavo.base.place import Place
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.split import calibration, draw_training
 from octavo.quantization.calibrate import calibrate
 from octavo.quantization.precision import resolve
+from octavo.quantization.ranges import TensorRanges
 from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
 from octavo.recipe.schema import QatRecipe
 from octavo.reports.tracking.log import check as check_trackers
@@ -31,6 +33,7 @@ from octavo.training import qat as training
 from octavo.training.convert import convert
 from octavo.training.determinism import make_deterministic
 from octavo.training.start import started
+from octavo.training.team import join
 
 
 def qat(
@@ -45,6 +48,7 @@ def qat(
     deterministic: bool = False,
     force: bool = False,
     progress: Progress | None = None,
+    place: Place = Place(),
     **fields: Unpack[Fields],
 ) -> Written:
     """Trains a float model for int8 on images or other samples, proves it, and writes it.
@@ -69,6 +73,8 @@ def qat(
             It fixes TensorFlow's threads until the process ends, and must come before TensorFlow's first work in it.
         force: Also replace an `out` that Octavo did not write.
         progress: Receives progress messages.
+        place: Which process this is, of several that train together (docs/training-on-several-machines.md):
+            `octavo.base.place.place(os.environ)`. All of them make the same call, and rank 0 alone writes.
         **fields: Fields of `Inputs` and `Quantization`, given one by one. `seed` seeds the order of the images and
             their augmentation too.
 
@@ -84,16 +90,19 @@ def qat(
         >>> all(check.passed for check in made.proof.checks)
         True
     """
-    progress = progress or Silent()
+    # One of several processes speaks.
+    progress = Silent() if progress is None or place.rank else progress
     inputs, wanted = options_of(data, quantization, fields)
     wanted.refuse("tune", why="Training takes the place of tuning passes; `start` names those that it starts from.")
     out, recipe = Path(out), recipe or QatRecipe()
     workdir = out.with_name(f".{out.name}.training")
-    check_output(out, model, force=force)
-    check_folder(workdir)
-    check_trackers(log)
+    if not place.rank:
+        check_output(out, model, force=force)
+        check_folder(workdir)
+        check_trackers(log)
     if deterministic:
         make_deterministic()
+    team = join(place)
     from octavo.simulate import Simulation
 
     loaded = load_float(model, inputs.signature, inputs.size, progress=progress)
@@ -106,13 +115,30 @@ def qat(
     feed = Feed(calibration(train, inputs.images, inputs.seed), preprocess, inputs_of(loaded.graph))
     with progress.track("calibrate", len(feed)) as advance:
         ranges = calibrate(loaded.graph, feed, wanted.first_observer, advance)
+    # Processors of another kind may round otherwise.
+    ranges = TensorRanges.model_validate_json(team.same(TensorRanges.of(ranges).model_dump_json().encode())).ranges
     tuned = started(loaded.graph, ranges, feed, recipe.start, wanted, progress)
     simulation = Simulation(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
     teacher = loaded.graph if tuned.steps else None
     history = training.fit(
-        simulation, train, chosen, preprocess, recipe, inputs.seed, workdir, progress, task=task, teacher=teacher
+        simulation,
+        train,
+        chosen,
+        preprocess,
+        recipe,
+        inputs.seed,
+        workdir,
+        progress,
+        task=task,
+        teacher=teacher,
+        team=team,
     )
+    team.leave()
     made = convert(simulation)
+    left, slow = left_by_xnnpack(Graph(made.quantized.content))
+    written = Written(out, made.quantized, made.proof, len(loaded.graph.content), left, slow)
+    if place.rank:
+        return written
     write_model(
         out,
         made.quantized.content,
@@ -129,5 +155,4 @@ def qat(
         given = {"model": model, **vars(inputs), **vars(wanted), "qat": recipe.model_dump(exclude={"control"})}
         del given["tune"]
         log_record(of_training(out, given, history, made.proof), log, progress, f"'{out}' is finished.")
-    left, slow = left_by_xnnpack(Graph(made.quantized.content))
-    return Written(out, made.quantized, made.proof, len(loaded.graph.content), left, slow)
+    return written

@@ -7,7 +7,9 @@ PYTHONPATH, PYTHONSTARTUP and the user's site too.
 
 from __future__ import annotations
 
+import contextlib
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +50,13 @@ def run(command: list[str], seconds: float | None = None) -> subprocess.Complete
     """
     # What native code prints need not be UTF-8.
     return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=seconds)
+
+
+def end_of(code: int) -> str:
+    """How a child process ended, for people, from its exit code."""
+    with contextlib.suppress(ValueError):
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"exit code {code}"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ class OctavoError(Exception):
         No images in 'photos'. Give a folder with one folder per class.
     """
 
+    # What the command line exits with.
+    code = 2
+
     def __init__(self, problem: str, todo: str = "", details: Sequence[str] = ()) -> None:
         self.problem = problem
         self.todo = todo
@@ -48,6 +51,16 @@ class QuantizationError(OctavoError):
 
 class ProofError(OctavoError):
     """A written file that differs from its table."""
+
+
+class LostError(OctavoError):
+    """A process that trains together with others was lost, so that none of them can go on."""
+
+    # That of `EX_TEMPFAIL` in sysexits.h: the same command can succeed when it is repeated.
+    code = 75
+
+    def __init__(self, problem: str, todo: str = "", details: Sequence[str] = ()) -> None:
+        super().__init__(problem, todo or "Start all processes again: training resumes after the last epoch.", details)
 
 
 class MissingDependencyError(OctavoError):

@@ -5,9 +5,7 @@ A damaged model can crash LiteRT or TensorFlow, take all memory, or run for ever
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -50,7 +48,7 @@ def survived(command: list[str], name: str, seconds: float, what: str = "LiteRT"
             "in its virtual environment; it reads neither PYTHONPATH nor packages of `pip install --user`.",
         )
     raise ModelError(
-        f"{what} crashed on {name} ({_end(done.returncode)}): the file is damaged.", "Copy or export it again."
+        f"{what} crashed on {name} ({child.end_of(done.returncode)}): the file is damaged.", "Copy or export it again."
     )
 
 
@@ -81,9 +79,3 @@ def _crowding() -> float:
     if not hasattr(os, "getloadavg"):
         return 1.0
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-def _end(code: int) -> str:
-    with contextlib.suppress(ValueError):
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return f"exit code {code}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 
 from octavo.base.causes import has_too_many_files, is_interruption
 from octavo.base.errors import OctavoError
 from octavo.cli.commands import app
+from octavo.cli.launch import STARTED
 from octavo.cli.streams import dropping
 
 _INTERRUPTED = "Interrupted. No file is half written. Repeat the same command: runs and training resume."
@@ -36,10 +38,11 @@ def _run() -> None:
     try:
         app()
     except OctavoError as error:
-        sys.exit(_refuse(str(error)))
+        _refuse(str(error))
+        sys.exit(error.code)
     except SystemExit as end:
         if end.code == 130:
-            sys.stderr.write(f"{_INTERRUPTED}\n")
+            _say_interrupted()
         raise
     except OSError as error:
         where = f" ('{error.filename}')" if error.filename else ""
@@ -55,8 +58,14 @@ def _run() -> None:
             sys.exit(_refuse(_TOO_MANY_FILES))
         if not is_interruption(error):
             raise
-        sys.stderr.write(f"{_INTERRUPTED}\n")
+        _say_interrupted()
         sys.exit(130)
+
+
+def _say_interrupted() -> None:
+    # Of a process of several, the one that started it says so.
+    if STARTED not in os.environ:
+        sys.stderr.write(f"{_INTERRUPTED}\n")
 
 
 def _refuse(text: str) -> int:

@@ -31,6 +31,12 @@ DeterministicFlag = Annotated[
     bool,
     typer.Option("--deterministic", help="Train so that a seed gives the same weights on any number of cores; slower."),
 ]
+LaunchFlag = Annotated[
+    Literal["ray"] | None,
+    typer.Option(
+        "--launch", help="Train on a Ray cluster (RAY_ADDRESS). Other launchers are recognized by what they set."
+    ),
+]
 KernelsFlag = Annotated[
     Literal["xnnpack", "builtin", "reference"], typer.Option("--kernels", help="LiteRT's kernel family.")
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -32,6 +33,7 @@ from octavo.base.evenly import evenly
 from octavo.base.files import check_results, replacing, write_bytes, write_text
 from octavo.base.jobs import Backend, Jobs
 from octavo.base.lock import Lock
+from octavo.base.place import Place
 from octavo.base.progress import Progress, Silent
 from octavo.base.provenance import Provenance, versions
 from octavo.data.dataset import Dataset, ImageSet, OctavoWarning
@@ -67,11 +69,13 @@ from octavo.training import qat
 from octavo.training.convert import convert
 from octavo.training.determinism import make_deterministic
 from octavo.training.history import BaselineRecord, History, QatRecord, TrainingRecord, Watch, unwatched
+from octavo.training.orders import Order, Orders
 from octavo.training.start import started
+from octavo.training.team import Team, join
 from octavo.tuning.tune import TuningRecord
 
 if TYPE_CHECKING:
-    from octavo.simulate import FloatModel
+    from octavo.simulate import FloatModel, Simulation
 
 A = TypeVar("A", bound=Artefact)
 # What runs write, whatever their recipe; each is looked at before the work begins.
@@ -101,6 +105,7 @@ def run(
     watch: Watch = unwatched,
     jobs: int | None = None,
     backend: Backend = "loky",
+    place: Place = Place(),
 ) -> Path:
     """Runs a recipe: images to float baseline to int8 model to report; or from a trained model of your own to report.
 
@@ -117,6 +122,8 @@ def run(
         jobs: How many processes share calibration and evaluation; images are then read as they are needed and not held
             in memory (docs/scaling.md). For runs that train nothing.
         backend: The engine that runs these processes.
+        place: Which process this is, of several that train together (docs/training-on-several-machines.md):
+            `octavo.base.place.place(os.environ)`. All of them run the same recipe, and rank 0 alone writes `out`.
 
     Returns:
         The path of the report, `report.html`.
@@ -136,6 +143,9 @@ def run(
     if shared is not None and (made.model.path is None or made.quantize.method == "qat"):
         raise OctavoError("A run that trains holds its images in memory, in one process.", "Leave out `jobs`.")
     check_trackers(made.log)
+    if place.rank:
+        _follow(made, place)
+        return out / "report.html"
     check_results(out, FILES)
     _check_owned(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -144,7 +154,19 @@ def run(
             raise OctavoError(
                 f"Another run is at work in '{out}'.", "Wait until it has ended, or set `out` to another folder."
             )
-        return _Run(made, out, progress or Silent(), command, watch, shared).go()
+        return _Run(made, out, progress or Silent(), command, watch, shared, place).go()
+
+
+def _follow(recipe: Recipe, place: Place) -> None:
+    """The part in a run of a process of another rank than 0: it trains what rank 0 trains, and writes nothing."""
+    with TemporaryDirectory(prefix="octavo-") as folder, warnings.catch_warnings():
+        # Rank 0 says what is wrong with the images.
+        warnings.simplefilter("ignore", OctavoWarning)
+        part = _Run(recipe, Path(folder), Silent(), "", place=place)
+        for order in part.orders:
+            for name, content in order.files.items():
+                write_bytes(part.out / name, content)
+            part.trainings[order.what]()
 
 
 def validate(recipe: Recipe, out: Path) -> Scores | None:
@@ -205,9 +227,11 @@ class _Run:
         command: str,
         watch: Watch = unwatched,
         jobs: Jobs | None = None,
+        place: Place = Place(),
     ) -> None:
         self.recipe = recipe
         self.jobs = jobs
+        self.place = place
         self.out = out
         self.progress = progress
         self.watch = watch
@@ -215,6 +239,9 @@ class _Run:
         self.manifest = Manifest(out, facts)
 
     def go(self) -> Path:
+        if self.place.world > 1:
+            # The others wait for it.
+            _ = self.team
         # First, as it shows that the other files are a run's.
         self.manifest.write()
         write_text(self.out / "recipe.yaml", yaml.safe_dump(self.recipe.to_json(), sort_keys=False))
@@ -230,6 +257,8 @@ class _Run:
             self._made_before(recipe.quantize.path)
         else:
             self._integer_model()
+        if self.place.world > 1:
+            self.orders.end()
         self._stage(
             "evaluate",
             {
@@ -384,6 +413,21 @@ class _Run:
         return calibration_of(self.recipe, self.splits)
 
     @cached_property
+    def team(self) -> Team:
+        """Who trains. One process alone looks at its devices only once it trains, as most runs need no Keras."""
+        return join(self.place)
+
+    @cached_property
+    def orders(self) -> Orders:
+        """What the other processes train."""
+        return Orders(self.team)
+
+    @property
+    def trainings(self) -> Mapping[str, Callable[[], Any]]:
+        """What all processes of a run do together."""
+        return {"train": self._trained, "qat": self._simulated, "control": self._controlled_float}
+
+    @cached_property
     def known(self) -> Sidecar:
         """The preprocessing and the class names of every model of the run."""
         if self.recipe.model.path is None:
@@ -438,9 +482,15 @@ class _Run:
 
     def _train(self) -> None:
         from octavo.source.keras_file import save
+
+        self._before_training("train")
+        model, history = self._trained()
+        sizes = save(model, self.out / "model.keras", self.known)
+        self._write(BaselineRecord.of(history, bytes=sizes))
+
+    def _trained(self) -> tuple[Any, History]:
         from octavo.training import baseline
 
-        self._before_training()
         recipe, preprocess = self.recipe, self.known.images
         check_trainable(self.splits.train, self.source.source)
         if recipe.model.architecture.startswith(APPLICATIONS):
@@ -456,9 +506,9 @@ class _Run:
             self.out / ".train",
             self.progress,
             self.watch,
+            self.team,
         )
-        sizes = save(model, self.out / "model.keras", self.known)
-        self._write(BaselineRecord.of(history, bytes=sizes))
+        return model, history
 
     def _export(self) -> None:
         from octavo.source.export import to_float_tflite
@@ -542,32 +592,44 @@ class _Run:
         prove(made.int8)
         self._write_model("ptq.tflite", made.int8.content, made.ranges.observer)
 
-    def _before_training(self) -> None:
-        """Fixes TensorFlow's threads, where the recipe asks for it, before TensorFlow computes anything."""
+    def _before_training(self, what: str, *files: str) -> None:
+        """Tells the other processes, and fixes TensorFlow's threads where the recipe asks for it.
+
+        Args:
+            what: One of `trainings`.
+            files: Those of the run that it reads.
+        """
         if self.recipe.deterministic:
             make_deterministic()
+        self.orders.give(Order(what, {name: (self.out / name).read_bytes() for name in files}))
 
-    def _qat(self) -> None:
+    def _simulated(self) -> tuple[Simulation, History]:
         from octavo.simulate import Simulation
 
-        self._before_training()
         asked, (graph, ranges) = self.recipe.quantize, self._start()
         images = self._feed(self.calibration, graph)
         tuned = started(graph, ranges, images, self.recipe.qat.start, asked.options, self.progress)
         simulation = Simulation(tuned.graph, tuned.ranges, asked.allow_float, asked.precision)
-        history = self._fit(simulation, "qat", graph if tuned.steps else None)
+        return simulation, self._fit(simulation, "qat", graph if tuned.steps else None)
+
+    def _qat(self) -> None:
+        self._before_training("qat", "float.tflite", "float.tflite.json", RangesRecord.file)
+        simulation, history = self._simulated()
         made = convert(simulation)
         graph = simulation.graph
         write_bytes(self.out / "trained.tflite", graph.content)
         self._write(QatRecord.of(history, ranges=TensorRanges.of(simulation.ranges)))
         self._deliver(graph, made.quantized, made.proof)
 
-    def _control(self) -> None:
+    def _controlled_float(self) -> tuple[FloatModel, History]:
         from octavo.simulate import FloatModel
 
-        self._before_training()
         control = FloatModel(self._graph("float.tflite"))
-        history = self._fit(control, "control")
+        return control, self._fit(control, "control")
+
+    def _control(self) -> None:
+        self._before_training("control", "float.tflite", "float.tflite.json")
+        control, history = self._controlled_float()
         self._write_model("control.tflite", control.graph.content)
         self._write(TrainingRecord.of(history))
 
@@ -589,6 +651,7 @@ class _Run:
             task,
             self.watch,
             teacher,
+            self.team,
         )
 
     def _deliver(self, graph: Graph, int8: Quantized, proof: Proof, observer: str | None = None) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from octavo.base.backend import load
 from octavo.base.errors import ModelError
 from octavo.base.quiet import quiet
+from octavo.source import jax_function
 from octavo.source.export_check import check_export
 from octavo.source.float32 import in_float32
 from octavo.source.unrolled import unrolled
@@ -23,16 +24,19 @@ def to_float_tflite(model: Any) -> bytes:
     An open batch would add shape arithmetic around every reshape of the graph. A model in another float type than
     float32 is rebuilt in float32. Recurrent layers of up to 256 steps are unrolled.
 
+    With Keras on JAX, litert-converter converts it from StableHLO, and TensorFlow is not needed.
+
     Args:
         model: A built `keras.Model`: functional, sequential or subclassed. It may be nested and have custom layers.
 
     Raises:
-        ModelError: The model has an open size, TensorFlow cannot convert it, or the converted model computes something
-            else.
+        ModelError: The model has an open size, it cannot be converted, or the converted model computes something else.
+        MissingDependencyError: Keras runs on JAX, and the extra ``jax`` is not installed.
     """
     made = in_float32(model)
+    route = jax_function.convert if load("keras").backend.backend() == "jax" else convert
     with unrolled(made):
-        return convert(
+        return route(
             lambda *given: made(_arranged(made, given), training=False),
             _inputs(made),
             f"the Keras model '{model.name}'",

@@ -28,13 +28,35 @@ def to_float_tflite(function: Callable[..., Any], examples: Sequence[Any]) -> by
         MissingDependencyError: The extra ``jax`` is not installed.
         ModelError: The function cannot be traced or converted, or the converted model computes something else.
     """
+    names = _names(load("jax"), function, examples)
+    return _exported(
+        function, examples, names, f"the JAX function '{getattr(function, '__name__', type(function).__name__)}'"
+    )
+
+
+def convert(run: Callable[..., Any], inputs: Sequence[tuple[str, tuple[int, ...], str]], what: str) -> bytes:
+    """Converts a JAX function of one array per input, as `octavo.source.export.convert` does one of TensorFlow.
+
+    Args:
+        run: The function.
+        inputs: The name, the shape without the batch, and the type of each input.
+        what: The name of the model in error messages.
+
+    Raises:
+        MissingDependencyError: The extra ``jax`` is not installed.
+        ModelError: The function cannot be converted, or the converted model computes something else.
+    """
+    examples = [np.zeros((1, *shape), dtype) for _, shape, dtype in inputs]
+    return _exported(run, examples, [name for name, _, _ in inputs], what)
+
+
+def _exported(function: Callable[..., Any], examples: Sequence[Any], names: Sequence[str], what: str) -> bytes:
+    """The float `.tflite` of a function whose flat inputs have these names."""
     jax = load("jax")
     leaves, structure = jax.tree.flatten(tuple(examples))
     shapes = [
         jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype)) for leaf in leaves
     ]
-    names = _names(jax, function, examples)
-    what = f"the JAX function '{getattr(function, '__name__', type(function).__name__)}'"
     compiled = jax.jit(function)
     todo = "The function must run under `jax.jit` on the examples, and use ops that LiteRT has."
     with border(f"litert-converter could not convert {what}", todo, ModelError):

@@ -41,6 +41,11 @@ class Augment:
         self._mixup = layers.MixUp(recipe.mixup) if recipe.mixup else None
         self._generators = _generators([*self._layers, *([self._mixup] if self._mixup else [])])
 
+    @property
+    def changes(self) -> bool:
+        """Whether it changes anything."""
+        return bool(self._generators)
+
     def __call__(self, pixels: Array, labels: Array, epoch: int, step: int) -> tuple[Array, Array]:
         """Changes a batch.
 
@@ -50,7 +55,7 @@ class Augment:
             epoch: Counted from 0.
             step: Counted from 0 in each epoch.
         """
-        if not self._generators:
+        if not self.changes:
             return pixels, labels
         state = np.random.SeedSequence([self._seed, epoch, step]).generate_state(2 * len(self._generators), np.uint32)
         for generator, words in zip(self._generators, state.reshape(-1, 2), strict=True):

@@ -17,6 +17,7 @@ from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.recipe.schema import AugmentRecipe
 from octavo.runtime.litert import Port
 from octavo.training.augment import Augment
+from octavo.training.team import ALONE, Team
 
 Array = npt.NDArray[Any]
 
@@ -110,9 +111,11 @@ def one_hot(images: ImageSet) -> Array:
 
 
 def training_batches(
-    samples: Samples, labels: Array | None, batch: int, seed: int, epoch: int, augment: Augment
+    samples: Samples, labels: Array | None, batch: int, seed: int, epoch: int, augment: Augment, team: Team = ALONE
 ) -> Any:
-    """One epoch of training batches, as a `keras.utils.PyDataset`.
+    """One epoch of training batches, as a `keras.utils.PyDataset`: of each batch the rows that this process trains on.
+
+    All processes of a team together get the batches that one process alone would get.
 
     Without `labels`, the first input of each sample is what the model should give.
 
@@ -122,6 +125,9 @@ def training_batches(
     keras = load("keras")
     order = np.random.default_rng([seed, epoch]).permutation(len(samples))
     batch = min(batch, len(samples))
+    rows = team.rows(batch, "batch")
+    # What augmentation draws for an image depends on the others of its batch.
+    read, kept = (slice(batch), rows) if augment.changes else (rows, slice(batch))
 
     class Epoch(keras.utils.PyDataset):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -131,11 +137,11 @@ def training_batches(
             return len(order) // batch
 
         def __getitem__(self, step: int) -> tuple[Values, Array]:
-            places = order[step * batch : (step + 1) * batch]
+            places = order[step * batch : (step + 1) * batch][read]
             given = np.zeros((len(places), 1), np.float32) if labels is None else labels[places]
             taken, targets = augment(samples.take(places), given, epoch, step)
-            values = samples.normalize(taken)
-            return values, first(values) if labels is None else targets
+            values = samples.normalize(_rows(taken, kept))
+            return values, first(values) if labels is None else targets[kept]
 
     return Epoch()
 
@@ -157,6 +163,10 @@ def plain_batches(samples: Samples, labels: Array | None, batch: int) -> Any:
             return values, first(values) if labels is None else labels[places]
 
     return Plain()
+
+
+def _rows(values: Values, rows: slice) -> Values:
+    return tuple(column[rows] for column in values) if isinstance(values, tuple) else values[rows]
 
 
 def first(values: Values) -> Array:

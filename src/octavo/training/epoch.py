@@ -12,6 +12,7 @@ import numpy.typing as npt
 from octavo.base.backend import load
 from octavo.base.errors import OctavoError
 from octavo.base.progress import Advance, Progress
+from octavo.training.validation import Validation
 
 Array = npt.NDArray[Any]
 MEASURES = ("loss", "accuracy", "val_loss", "val_accuracy")
@@ -27,6 +28,7 @@ def epoch(
     rate: Callable[[int, int], float],
     progress: Progress,
     remedy: str,
+    validation: Validation | None = None,
 ) -> dict[str, Any]:
     """Trains a compiled model for one epoch.
 
@@ -40,6 +42,7 @@ def epoch(
         rate: ``(step, steps) -> learning rate``, over all epochs.
         progress: Receives progress messages.
         remedy: What to do if the loss becomes NaN or infinite.
+        validation: Takes the place of Keras' own validation where a team trains.
 
     Returns:
         The epoch's row of the history.
@@ -53,8 +56,12 @@ def epoch(
     with progress.track(f"{title}, epoch {number + 1} of {epochs}", steps) as advance:
         watch = _watch(callbacks, number, steps, epochs, rate, advance, remedy)
         kept = [watch, callbacks.SwapEMAWeights()] if model.optimizer.use_ema else [watch]
-        logs = model.fit(batches, validation_data=seen, callbacks=kept, verbose=0, shuffle=False).history
-    measured = {key: float(logs[key][0]) if key in logs else None for key in MEASURES}
+        plain = seen if validation is None else None
+        history = model.fit(batches, validation_data=plain, callbacks=kept, verbose=0, shuffle=False).history
+        logs = {key: values[0] for key, values in history.items()}
+        if validation is not None and seen is not None:
+            logs |= {f"val_{key}": value for key, value in validation.logs(averaged(model), seen).items()}
+    measured = {key: float(logs[key]) if key in logs else None for key in MEASURES}
     seconds = round(time.perf_counter() - began, 3)
     last = rate((number + 1) * steps - 1, epochs * steps)
     scored = {"val_score": measured["val_accuracy"]}
@@ -73,8 +80,9 @@ def prepare(model: Any, labels: Array) -> None:
     """
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    model.compute_metrics(labels[:1], labels[:1], labels[:1])
-    model.reset_metrics()
+    if load("keras").backend.backend() == "tensorflow":
+        model.compute_metrics(labels[:1], labels[:1], labels[:1])
+        model.reset_metrics()
 
 
 def _watch(

@@ -35,6 +35,8 @@ from octavo.training.epoch import averaged, epoch, prepare
 from octavo.training.history import History, Watch, line, unwatched
 from octavo.training.losses import SMOOTHED, accuracy_for, loss_for
 from octavo.training.state import State, identity, parameters
+from octavo.training.team import ALONE, Team
+from octavo.training.validation import Validation
 
 if TYPE_CHECKING:
     from octavo.simulate.graph_model import GraphModel
@@ -59,6 +61,7 @@ def fit(
     task: Task | None = None,
     watch: Watch = unwatched,
     teacher: Graph | None = None,
+    team: Team = ALONE,
 ) -> History:
     """Trains a graph in place: its weights, and the ranges of a simulation.
 
@@ -79,6 +82,7 @@ def fit(
             out.
         watch: Called after every epoch.
         teacher: The float graph to learn from; that of the model when left out.
+        team: Who trains; every process of it calls this, with the same arguments.
 
     Raises:
         RecipeError: The recipe asks for something that the samples or their task do not have, such as augmentation of
@@ -103,40 +107,49 @@ def fit(
     check(samples, recipe.augment)
     keras.utils.set_random_seed(seed)
     labelled = targets is not None
-    judge = _Judge(model, task, validation, preprocess, recipe.batch, labelled) if validation else None
+    judge = _Judge(model, task, validation, preprocess, recipe.batch, labelled, team) if validation else None
     augment = Augment(recipe.augment, seed)
-    batches = partial(training_batches, samples, _labels(targets, taught), recipe.batch, seed, augment=augment)
+    batches = partial(
+        training_batches, samples, _labels(targets, taught), recipe.batch, seed, augment=augment, team=team
+    )
     # A teacher becomes a part of the model, and so of its state.
     classes = isinstance(task, SingleLabel)
     classified = labelled and classes
-    learned = _teacher(model, teacher) if distill else None
-    compiled = partial(_compile, model, recipe, targets, distill, len(batches(epoch=0)), classified, classes, learned)
-    compiled(CANDIDATES[0])
-    settings = (keras.__version__, is_deterministic(), task.name)
-    state = State(workdir, identity(model, train, validation, preprocess, recipe, seed, *settings))
-    history, start, best = state.read(model)
-    history.metric, history.labelled = task.scores.metric, labelled
-    if recipe.learning_rate is None and history.peak_rate is None:
-        history.peak_rate = _search(model, compiled, batches(epoch=0), title, progress)
-    peak = recipe.learning_rate or history.peak_rate or 0.0
-    compiled(peak)
-    state.restore_optimizer(model)
-    remedy = f"Set qat.learning_rate below {peak:g}, or check the {'images' if classified else 'data'} for NaN."
-    seen = judge.batches if judge is not None else None
-    for number in range(start, recipe.epochs):
-        steps = batches(epoch=number)
-        row = epoch(title, model, steps, seen, number, recipe.epochs, partial(rate, recipe, peak), progress, remedy)
-        if judge is not None and row["val_score"] is None:
-            row["val_score"] = judge.score()
-        history.add(row, len(steps) * min(recipe.batch, len(samples)))
-        if history.last_is_best:
-            history.best_epoch = number + 1
-            best = averaged(model)
-        history.parameters = parameters(model)
-        state.write(model, history, best)
-        progress.say(f"{title}: {line(row, recipe.epochs, history.metric)}")
-        watch(title, row)
-    model.set_weights(best if best is not None else averaged(model))
+    with team.training(model):
+        learned = _teacher(model, teacher) if distill else None
+        compiled = partial(
+            _compile, model, recipe, targets, distill, len(batches(epoch=0)), classified, classes, learned
+        )
+        compiled(CANDIDATES[0])
+        settings = (keras.__version__, is_deterministic(), task.name)
+        known = identity(model, train, validation, preprocess, recipe, seed, *settings)
+        team.check_same(known, "images, recipe or weights")
+        state = State(workdir, known, team)
+        history, start, best = state.read(model)
+        history.metric, history.labelled = task.scores.metric, labelled
+        if recipe.learning_rate is None and history.peak_rate is None:
+            history.peak_rate = _search(model, compiled, batches(epoch=0), title, progress)
+        peak = recipe.learning_rate or history.peak_rate or 0.0
+        compiled(peak)
+        state.restore_optimizer(model)
+        remedy = f"Set qat.learning_rate below {peak:g}, or check the {'images' if classified else 'data'} for NaN."
+        seen = judge.batches if judge is not None else None
+        scorer = None if team.alone else Validation(model, team)
+        for number in range(start, recipe.epochs):
+            steps = batches(epoch=number)
+            rates = partial(rate, recipe, peak)
+            row = epoch(title, model, steps, seen, number, recipe.epochs, rates, progress, remedy, scorer)
+            if judge is not None and row["val_score"] is None:
+                row["val_score"] = judge.score(scorer)
+            history.add(row, len(steps) * min(recipe.batch, len(samples)))
+            if history.last_is_best:
+                history.best_epoch = number + 1
+                best = averaged(model)
+            history.parameters = parameters(model)
+            state.write(model, history, best)
+            progress.say(f"{title}: {line(row, recipe.epochs, history.metric)}")
+            watch(title, row)
+        model.set_weights(best if best is not None else averaged(model))
     return history
 
 
@@ -172,6 +185,7 @@ class _Judge:
         preprocess: Preprocessing,
         batch: int,
         labelled: bool,
+        team: Team,
     ) -> None:
         self._model, self._task, self._validation = model, task, validation
         ports = inputs_of(model.source)
@@ -184,21 +198,27 @@ class _Judge:
         learned = samples if taught is validation or not fits else samples_of(taught, preprocess, ports)
         self.batches = plain_batches(learned, _labels(targets, taught), batch) if fits else None
 
-    def score(self) -> float | None:
-        """The score. None if the right answers are not known, or not such that there is a score."""
+    def score(self, scorer: Validation | None) -> float | None:
+        """The score, by `scorer` where a team trains. None if the right answers are not known, or it cannot be told."""
         if self._validation.labels is None and self._validation.truth is None:
             return None
-        trained = self._model.get_weights()
-        self._model.set_weights(averaged(self._model))
-        answers = [answer for step in range(len(self._scored)) for answer in self._answers(self._scored[step][0])]
-        self._model.set_weights(trained)
+        kept = averaged(self._model)
+        made = self._outputs(kept) if scorer is None else scorer.outputs(kept, self._scored)
+        answers = [answer for step, found in enumerate(made) for answer in self._answers(self._scored[step][0], found)]
         scores = self._task.score(self._model.source, np.stack(answers), self._validation, "the simulation")
         value = scores.value(scores.metric) if scores.known else float("nan")
         return value if np.isfinite(value) else None
 
-    def _answers(self, inputs: Any) -> Iterator[Array]:
-        made = self._model.predict_on_batch(inputs)
-        outputs = made if isinstance(made, list) else [made]
+    def _outputs(self, weights: list[Array]) -> Iterator[list[Array]]:
+        """The outputs for each batch, by these weights; the model's own are put back at the end."""
+        trained = self._model.get_weights()
+        self._model.set_weights(weights)
+        for step in range(len(self._scored)):
+            made = self._model.predict_on_batch(self._scored[step][0])
+            yield made if isinstance(made, list) else [made]
+        self._model.set_weights(trained)
+
+    def _answers(self, inputs: Any, outputs: list[Array]) -> Iterator[Array]:
         for place, real in enumerate(first(inputs)):
             given = partial(np.asarray, real)
             yield self._task.answer(self._model.source, Run([output[place] for output in outputs], given))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from octavo.base.files import replacing
 from octavo.data.dataset import ImageSet
 from octavo.training.history import Epoch, History
+from octavo.training.team import ALONE, Team
 
 Array = npt.NDArray[Any]
 
@@ -42,15 +44,19 @@ class State:
     Args:
         workdir: Where the file is.
         identity: The training's identity, from `identity`.
+        team: Who trains. Rank 0 keeps the file, and all continue from it.
     """
 
-    def __init__(self, workdir: Path, identity: str) -> None:
+    def __init__(self, workdir: Path, identity: str, team: Team = ALONE) -> None:
         self._path = workdir / "epoch.npz"
         self._identity = identity
+        self._team = team
         self._optimizer: list[Array] = []
 
     def write(self, model: Any, history: History, best: list[Array] | None) -> None:
         """Keeps a compiled model's variables, its optimizer's, and the best weights so far."""
+        if not self._team.writes:
+            return
         arrays = {f"model_{i}": np.array(v.numpy()) for i, v in enumerate(model.weights)}
         arrays |= {f"optimizer_{i}": np.array(v.numpy()) for i, v in enumerate(model.optimizer.variables)}
         arrays |= {f"best_{i}": v for i, v in enumerate(best or [])}
@@ -60,10 +66,9 @@ class State:
 
     def read(self, model: Any) -> tuple[History, int, list[Array] | None]:
         """Sets the model to the kept state; gives its history, the next epoch, and the best weights so far."""
-        if not self._path.is_file():
-            return History(), 0, None
+        content = self._team.same(self._content())
         try:
-            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
+            with np.load(io.BytesIO(content), allow_pickle=False) as kept:
                 facts = json.loads(str(kept["facts"]))
                 if facts["identity"] != self._identity:
                     return History(), 0, None
@@ -79,6 +84,13 @@ class State:
         history = History.from_json(facts["history"])
         history.resumed += 1
         return history, len(history.epochs), arrays["best"] or None
+
+    def _content(self) -> bytes:
+        """The file. Empty where there is none, and in processes that keep none."""
+        try:
+            return self._path.read_bytes() if self._team.writes else b""
+        except OSError:
+            return b""
 
     def restore_optimizer(self, model: Any) -> None:
         """Sets the optimizer, once it is built, to the kept state, if there is one."""

@@ -13,7 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from octavo.base.errors import OctavoError
+from octavo.base.place import Place
 from octavo.cli.app import command
+from octavo.cli.launch import part
 from octavo.cli.options import (
     BackendFlag,
     DeterministicFlag,
@@ -21,6 +23,7 @@ from octavo.cli.options import (
     ForceFlag,
     JobsFlag,
     JsonFlag,
+    LaunchFlag,
     LogFlag,
     images,
     start_passes,
@@ -186,6 +189,7 @@ def qat(
     deterministic: DeterministicFlag = False,
     report: ReportFlag = None,
     log: LogFlag = None,
+    launch: LaunchFlag = None,
     force: ForceFlag = False,
     json_: JsonFlag = False,
 ) -> None:
@@ -202,6 +206,7 @@ def qat(
         augment=AugmentRecipe(flip=flip, shift=shift),
     )
     logged = trackers(log)
+    place = part(launch)
     if report is not None:
         from octavo.data.open import open_dataset
         from octavo.data.split import usual_validation
@@ -214,7 +219,7 @@ def qat(
             "qat": {**recipe.model_dump(), "control": False},
         }
         settings = [f"log={json.dumps(logged)}", *(["deterministic=true"] if deterministic else [])]
-        _report(model, inputs, out, report, sections, force, json_, settings)
+        _report(model, inputs, out, report, sections, force, json_, settings, place)
         return
     result = qat_file(
         model,
@@ -227,8 +232,10 @@ def qat(
         deterministic=deterministic,
         force=force,
         progress=Shown(),
+        place=place,
     )
-    print_written(result, json_)
+    if not place.rank:
+        print_written(result, json_)
 
 
 def _report(
@@ -240,13 +247,16 @@ def _report(
     force: bool,
     json_: bool,
     settings: Sequence[str] = (),
+    place: Place = Place(),
 ) -> None:
     """Makes the int8 file by a run with a report."""
     from octavo.api.reported import reported
     from octavo.recipe.own import own_recipe
 
     command = shlex.join(["octavo", *sys.argv[1:]])
-    reported(own_recipe(model, inputs, sections, settings), folder, out, Shown(), command, force=force)
+    reported(own_recipe(model, inputs, sections, settings), folder, out, Shown(), command, force=force, place=place)
+    if place.rank:
+        return
     print_run(folder, json_)
     if not json_:
         say(f"wrote   {out} and its sidecar")

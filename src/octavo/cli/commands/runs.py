@@ -15,7 +15,18 @@ from octavo.base.address import address
 from octavo.base.errors import OctavoError
 from octavo.base.units import milliseconds
 from octavo.cli.app import command
-from octavo.cli.options import BackendFlag, DeterministicFlag, Flags, JobsFlag, JsonFlag, LogFlag, names, trackers
+from octavo.cli.launch import part
+from octavo.cli.options import (
+    BackendFlag,
+    DeterministicFlag,
+    Flags,
+    JobsFlag,
+    JsonFlag,
+    LaunchFlag,
+    LogFlag,
+    names,
+    trackers,
+)
 from octavo.cli.output import Shown, print_diagnosis, print_json, print_run, say
 from octavo.recipe.options import Inputs
 
@@ -80,6 +91,7 @@ def run(
     log: LogFlag = None,
     jobs: JobsFlag = None,
     backend: BackendFlag = "loky",
+    launch: LaunchFlag = None,
     json_: JsonFlag = False,
 ) -> None:
     """Run a recipe, or start from your own model: to the int8 model and a report. Resumes where it was stopped."""
@@ -99,8 +111,10 @@ def run(
         return
     made = load_recipe(recipe, given)
     folder = out if out is not None else Path("runs") / made.name
-    stages.run(made, folder, Shown(), command, jobs=jobs, backend=backend)
-    print_run(folder, json_)
+    place = part(launch)
+    stages.run(made, folder, Shown(), command, jobs=jobs, backend=backend, place=place)
+    if not place.rank:
+        print_run(folder, json_)
 
 
 def _settings(inputs: Inputs, weights: str | None, settings: list[str] | None) -> list[str]:

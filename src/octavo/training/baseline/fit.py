@@ -26,6 +26,8 @@ from octavo.training.determinism import is_deterministic
 from octavo.training.epoch import averaged, epoch, prepare
 from octavo.training.history import History, Watch, line, unwatched
 from octavo.training.state import State, identity, parameters
+from octavo.training.team import ALONE, Team
+from octavo.training.validation import Validation
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +42,7 @@ def fit(
     workdir: Path,
     progress: Progress | None = None,
     watch: Watch = unwatched,
+    team: Team = ALONE,
 ) -> History:
     """Trains a network in place.
 
@@ -53,6 +56,7 @@ def fit(
         workdir: Where the state after each epoch is kept; a second call with the same arguments resumes from it.
         progress: Receives progress messages.
         watch: Called after every epoch.
+        team: Who trains; every process of it calls this, with the same arguments.
 
     Raises:
         RecipeError: The recipe asks for something impossible, such as early stopping without validation images.
@@ -76,39 +80,43 @@ def fit(
     )
     augment = Augment(recipe.augment, seed)
     remedy = f"Set train.learning_rate below {recipe.learning_rate:g}, or check the images for NaN."
-    state = State(
-        workdir, identity(model, train, validation, preprocess, recipe, seed, keras.__version__, is_deterministic())
-    )
-    history, start, best = state.read(model)
-    if recipe.adapt_batch_norm and start == 0:
-        _reestimate("adapt batch norms", model, recipe, seed, samples, labels, history, progress)
-    # The same layers train as when the state was kept, so that the kept optimizer fits; also if no epoch is left.
-    _compile(keras, model, recipe, max(start - 1, 0))
-    prepare(model, labels)
-    state.restore_optimizer(model)
-    for number in range(start, recipe.epochs):
-        if _stopped(history, recipe):
-            break
-        if number > 0 and number == recipe.gradual_unfreezing:
-            _compile(keras, model, recipe, number)
-            prepare(model, labels)
-        batches = training_batches(samples, labels, recipe.batch, seed, number, augment)
-        _seed_dropout(model, seed, number)
-        row = epoch("train", model, batches, seen, number, recipe.epochs, partial(rate, recipe), progress, remedy)
-        history.add(row, len(batches) * min(recipe.batch, len(train)))
-        if recipe.early_stopping and history.last_is_best:
-            history.best_epoch = number + 1
-            best = averaged(model)
-        history.parameters = parameters(model)
-        state.write(model, history, best)
-        progress.say(f"train: {line(row, recipe.epochs)}")
-        watch("train", row)
-    if best is not None:
-        model.set_weights(best)
-    elif recipe.weight_averaging:
-        model.set_weights(averaged(model))
-    if recipe.reestimate_batch_norm:
-        _reestimate("re-estimate batch norms", model, recipe, seed, samples, labels, history, progress)
+    known = identity(model, train, validation, preprocess, recipe, seed, keras.__version__, is_deterministic())
+    team.check_same(known, "images, recipe or weights")
+    state = State(workdir, known, team)
+    with team.training(model):
+        history, start, best = state.read(model)
+        if recipe.adapt_batch_norm and start == 0:
+            _reestimate("adapt batch norms", model, recipe, seed, samples, labels, history, progress, team)
+        # The same layers train as when the state was kept, so that the kept optimizer fits; also if no epoch is left.
+        _compile(keras, model, recipe, max(start - 1, 0))
+        prepare(model, labels)
+        state.restore_optimizer(model)
+        scorer = None if team.alone else Validation(model, team)
+        for number in range(start, recipe.epochs):
+            if _stopped(history, recipe):
+                break
+            if number > 0 and number == recipe.gradual_unfreezing:
+                _compile(keras, model, recipe, number)
+                prepare(model, labels)
+                scorer = None if team.alone else Validation(model, team)
+            batches = training_batches(samples, labels, recipe.batch, seed, number, augment, team)
+            _seed_dropout(model, seed, number)
+            rates = partial(rate, recipe)
+            row = epoch("train", model, batches, seen, number, recipe.epochs, rates, progress, remedy, scorer)
+            history.add(row, len(batches) * min(recipe.batch, len(train)))
+            if recipe.early_stopping and history.last_is_best:
+                history.best_epoch = number + 1
+                best = averaged(model)
+            history.parameters = parameters(model)
+            state.write(model, history, best)
+            progress.say(f"train: {line(row, recipe.epochs)}")
+            watch("train", row)
+        if best is not None:
+            model.set_weights(best)
+        elif recipe.weight_averaging:
+            model.set_weights(averaged(model))
+        if recipe.reestimate_batch_norm:
+            _reestimate("re-estimate batch norms", model, recipe, seed, samples, labels, history, progress, team)
     return history
 
 
@@ -149,12 +157,13 @@ def _reestimate(
     labels: Array,
     history: History,
     progress: Progress,
+    team: Team,
 ) -> None:
     # In training order and without augmentation: image folders are sorted by class, and a batch of one class does not
     # have the statistics of all images.
     untouched = Augment(type(recipe.augment)(), seed)
-    batches = training_batches(samples, labels, recipe.batch, seed, 0, untouched)
+    batches = training_batches(samples, labels, recipe.batch, seed, 0, untouched, team)
     began = time.perf_counter()
     with progress.track(title, len(batches)) as advance:
-        reestimate(model, batches, advance)
+        reestimate(model, batches, advance, team)
     history.seconds += round(time.perf_counter() - began, 3)
