@@ -74,6 +74,17 @@ class Host:
         self._started.append(made)
         return made
 
+    def named(self, command: Sequence[object], table: Path) -> list[str]:
+        """The command with a host name of its own, which stands for its address, as Gloo wants it.
+
+        Args:
+            command: The command and its arguments.
+            table: A file that is written, and that the command sees as /etc/hosts.
+        """
+        table.write_text(f"127.0.0.1 localhost\n{self.address} {self.plug}\n")
+        before = 'hostname "$1" && mount --bind "$2" /etc/hosts && shift 2 && exec "$@"'
+        return ["unshare", "--uts", "--mount", "sh", "-c", before, "sh", self.plug, str(table), *map(str, command)]
+
     def cut(self) -> None:
         """Pulls its plug: packets go nowhere, as when a cable breaks, and nobody is told."""
         _ip("-n", self.switch, "link", "set", self.plug, "nomaster")

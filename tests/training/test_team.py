@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_hosts import hosts
 from tiny import CLASSES, pictures, write_folder
 
 from octavo.base.errors import OctavoError, RecipeError
@@ -190,6 +191,45 @@ def test_a_killed_process_ends_all_and_the_next_start_resumes(tmp_path: Path) ->
     again = _ended(_start(words, tmp_path, 2))
     assert [code for code, *_ in again] == [0, 0], again
     history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert (history["resumed"], len(history["epochs"])) == (1, 40)
+
+
+@pytest.mark.slow
+@needs_jax
+def test_two_hosts_train_as_one_and_end_together(tmp_path: Path) -> None:
+    if why := hosts.missing():
+        pytest.skip(f"no hosts can be made here: {why}")
+    _write_recipe(tmp_path)
+
+    def start(made: list[Any], out: str, epochs: int) -> list[subprocess.Popen[str]]:
+        words = _run(str(tmp_path / out), **{"train.epochs": epochs, "quantize.method": "ptq"})
+        words[1] = tmp_path / words[1]
+        own = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(tmp_path), "OCTAVO_WORLD_SIZE": str(len(made))}
+        own["OCTAVO_COORDINATOR"] = f"{made[0].address}:5311"
+        command = [sys.executable, "-P", "-m", "octavo.cli", *words]
+        return [
+            host.start(
+                host.named(command, tmp_path / f"{host.plug}.hosts"),
+                tmp_path / f"{out}-{rank}.log",
+                own | {"OCTAVO_RANK": str(rank)},
+            )
+            for rank, host in enumerate(made)
+        ]
+
+    with hosts.hosts(2) as made:
+        for out, some in (("one", made[:1]), ("two", made)):
+            assert [process.wait(500) for process in start(some, out, 4)] == [0] * len(some)
+        one, two = (_losses(tmp_path / out, "history.json") for out in ("one", "two"))
+        np.testing.assert_allclose(two, one, rtol=1e-4)
+        started = start(made, "killed", 40)
+        state = tmp_path / "killed" / ".train" / "epoch.npz"
+        while not state.exists() and all(process.poll() is None for process in started):
+            time.sleep(0.05)
+        os.killpg(started[1].pid, signal.SIGKILL)
+        assert started[0].wait(300) == 75
+        assert "training resumes after the last epoch" in (tmp_path / "killed-0.log").read_text()
+        assert [process.wait(500) for process in start(made, "killed", 40)] == [0, 0]
+    history = json.loads((tmp_path / "killed" / "history.json").read_text())
     assert (history["resumed"], len(history["epochs"])) == (1, 40)
 
 
