@@ -104,12 +104,10 @@ def _waited(pid: int, seconds: float | None) -> tuple[int | None, int]:
 def check_good(good: Path) -> None:
     """Ends the script unless every command works on undamaged files."""
     wrong = []
-    with tempfile.TemporaryDirectory() as folder:
-        count = len(undamaged(good, Path(folder)))
-    for place in range(count):
+    for words in undamaged(good):
         with tempfile.TemporaryDirectory() as folder:
             here = Path(folder)
-            command, said = [str(word) for word in undamaged(good, here)[place]], here / ".said"
+            command, said = [str(word) for word in words(here)], here / ".said"
             if (pid := os.fork()) == 0:
                 _case_here(command, said, False)
             if _waited(pid, None)[0] not in allowed(command[0]):

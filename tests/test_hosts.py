@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import signal
@@ -16,28 +15,19 @@ from typing import Any
 
 import pytest
 from brightness import CLASSES, SIZE, brightness, write_pictures
+from scripted import SCRIPTS, module
 from sharded import tars
 
 from octavo.data.preprocess import Preprocess
 from octavo.data.streamed import HELD
 from octavo.source.sidecar import Sidecar
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "hosts.py"
 OCTAVO = [sys.executable, "-W", "ignore", "-m", "octavo.cli"]
 # What tells the hosts apart: the namespace of a process.
 WHERE = "import os; print(os.stat('/proc/self/ns/net').st_ino)"
 
 
-def loaded() -> Any:
-    spec = importlib.util.spec_from_file_location("hosts", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["hosts"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-hosts = loaded()
+hosts = module("hosts")
 pytestmark = pytest.mark.slow
 
 
@@ -132,7 +122,20 @@ def test_hosts_have_their_own_network(some: Callable[[int], list[Any]], tmp_path
 
 def test_a_command_on_a_host(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--count", "2", "--on", "2", "--", "ip", "-brief", "address", "show", "eth0"],
+        [
+            sys.executable,
+            str(SCRIPTS / "hosts.py"),
+            "--count",
+            "2",
+            "--on",
+            "2",
+            "--",
+            "ip",
+            "-brief",
+            "address",
+            "show",
+            "eth0",
+        ],
         capture_output=True,
         text=True,
         check=True,

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,11 @@ def _shards(good: Path, here: Path, random: Random) -> list[Any]:
             content = content.replace(b"1" + bytes(511), str(random.choice(list("x-9 é"))).encode()[:1] + bytes(511))
         files[place].write_bytes(changed_bytes(content, random))
     more = ["--jobs", 1] if random.random() < 0.3 else []
-    return ["evaluate", good / "int8.tflite", "--data", here / name, *more]
+    return [*_evaluated(good, here / name, here), *more]
+
+
+def _evaluated(good: Path, data: Path, here: Path) -> list[Any]:
+    return ["evaluate", good / "int8.tflite", "--data", data]
 
 
 def _image(good: Path, here: Path, random: Random) -> list[Any]:
@@ -229,16 +234,16 @@ def allowed(command: str) -> tuple[int, ...]:
     return (0, 1) if command in JUDGES else (0,)
 
 
-def undamaged(good: Path, here: Path) -> list[list[Any]]:
-    """Every command on good files: each must do its work, since a refusal would hide what damage does."""
-    made = []
+def undamaged(good: Path) -> list[Callable[[Path], list[Any]]]:
+    """Every command on good files, for a folder of its own. Each must do its work: a refusal hides what damage does."""
+    made: list[Callable[[Path], list[Any]]] = []
     for command in COMMANDS:
         model = good / ("int8.tflite" if command.startswith(INT8) else "float.tflite")
-        made.append(filled(command, model, good, here, "xnnpack"))
-    made += [["evaluate", good / "int8.tflite", "--data", good / name] for name in SHARDS]
+        made.append(partial(filled, command, model, good, family="xnnpack"))
+    made += [partial(_evaluated, good, good / name) for name in SHARDS]
     # Each task and each command once.
     for task, command in zip(TASKS, ON_TASKS, strict=True):
-        made.append(_on_task(command, good / task, "int8", good, here, "xnnpack"))
+        made.append(partial(_on_task, command, good / task, "int8", good, family="xnnpack"))
     return made
 
 

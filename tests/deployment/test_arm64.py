@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scripted import SCRIPTS, module
 from smallnet import batch, small_tflite
 from tiny import tiny_int8
 
@@ -17,26 +17,16 @@ from octavo.quantization.calibrate import calibrate
 from octavo.quantization.quantize import quantize
 from octavo.tflite.graph import Graph
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "arm64.py"
 TOOLS = ("apt-get", "dpkg-deb")
 
 
-def loaded():  # type: ignore[no-untyped-def]
-    spec = importlib.util.spec_from_file_location("arm64", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["arm64"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def arm64(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    command = [sys.executable, str(SCRIPTS / "arm64.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_one_code_that_differs_is_seen_where_it_matters() -> None:
-    script = loaded()
+    script = module("arm64")
     rng = np.random.default_rng(0)
     here = {family: rng.integers(-128, 128, (4, 10), dtype=np.int8) for family in ("xnnpack", "builtin", "reference")}
     must = ("reference", "xnnpack")
@@ -52,7 +42,7 @@ def test_one_code_that_differs_is_seen_where_it_matters() -> None:
 
 def test_one_output_for_all_images_proves_nothing() -> None:
     same = {"reference": np.zeros((4, 10), np.int8)}
-    (row,) = loaded().compare(same, same, ("reference",))
+    (row,) = module("arm64").compare(same, same, ("reference",))
     assert row.differing == 0 and not row.proved
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_hosts import hosts
+from scripted import module
 from tiny import CLASSES, pictures, write_folder
 
 from octavo.base.errors import OctavoError, RecipeError
@@ -32,6 +32,7 @@ from octavo.training.team import Team, join
 
 MISSING = [name for name in ("jax", "litert_converter") if find_spec(name) is None]
 needs_jax = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (pip install -e '.[jax]')")
+hosts = module("hosts")
 # Batch norm, dropout and a depthwise convolution.
 NETWORK = """
 import keras

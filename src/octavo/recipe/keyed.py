@@ -98,14 +98,16 @@ def mistakes(error: ValidationError, kind: type[BaseModel], where: str, lines: L
 
 def plain(error: ValidationError) -> list[Any]:
     """What pydantic found, without its names of types; of a key that has two forms, of the one that fits better."""
-    found: dict[tuple[Any, ...], Any] = {}
+    # Of each key the length of its path, and the error.
+    found: dict[tuple[Any, ...], tuple[int, Any]] = {}
     for number, item in enumerate(error.errors(include_url=False)):
         forms = _forms(item)
         key = item["loc"][: forms[0]] if forms else (number,)
-        if key not in found or len(item["loc"]) > len(found[key]["loc"]):
+        length = len(item["loc"])
+        if key not in found or length > found[key][0]:
             kept = tuple(part for place, part in enumerate(item["loc"]) if place not in forms)
-            found[key] = {**item, "path": kept}
-    return [{**item, "loc": item["path"]} for item in found.values()]
+            found[key] = length, {**item, "loc": kept}
+    return [item for _, item in found.values()]
 
 
 def _forms(item: Any) -> list[int]:

@@ -196,9 +196,8 @@ def _processors(facts: Facts, found: Deployment) -> Iterator[Finding]:
         "recommendation",
         f"Mobile phones, single-board computers and servers: run the model on LiteRT with {own}, the fastest "
         f"kernels here at {milliseconds(after.latency.median_ms)} per inference on one thread{rest}. Measure "
-        "again on the "
-        f"device: these times are from {machine.cpu} ({machine.architecture}), and the ratio of int8 to float, "
-        f"{ratio(after.ratio)}, may differ elsewhere.",
+        f"again on the device: these times are from {machine.cpu} ({machine.architecture}), and the ratio of int8 to "
+        f"float, {ratio(after.ratio)}, may differ elsewhere.",
         {"int8_ms": after.latency.median_ms, "ratio": after.ratio.value},
     )
     if after.ratio.low > 1 and _unrest((before, after)) < BUSY:

@@ -237,8 +237,8 @@ def _accuracy(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "accuracy",
             f"Both models give the same class, right or wrong, for {percent(compared.agreement)} of the "
-            f"{facts.sample}s; "
-            f"{count(facts.disagreeing, 'answer')} {'differs' if facts.disagreeing == 1 else 'differ'}."
+            f"{facts.sample}s; {count(facts.disagreeing, 'answer')} "
+            f"{'differs' if facts.disagreeing == 1 else 'differ'}."
             f" Quantization changes a probability by {shift.mean:.4f} on average and by {shift.max:.3f} at most.",
             {"agreement": compared.agreement, "mean": shift.mean, "max": shift.max},
         )
@@ -633,9 +633,8 @@ def _training_steps(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "next",
             f"Add training {facts.sample}s of '{worst.name}': the float model recognizes "
-            f"{percent(worst.recall)} of its "
-            f"{count(worst.images, facts.sample)}, but {percent(accuracy.value)} ({interval(accuracy)}) of "
-            f"all {facts.sample}s.{_confusion(facts.by_class[0], worst.name)}",
+            f"{percent(worst.recall)} of its {count(worst.images, facts.sample)}, but {percent(accuracy.value)} "
+            f"({interval(accuracy)}) of all {facts.sample}s.{_confusion(facts.by_class[0], worst.name)}",
             {"recall": worst.recall},
         )
 

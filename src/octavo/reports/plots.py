@@ -365,9 +365,8 @@ def confusion(facts: Facts) -> Plot | None:
         "confusion",
         figure,
         f"Confusion matrices of {count} classes: float has {sum(row[k] for k, row in enumerate(before))} "
-        f"{facts.sample}s "
-        f"on the diagonal, int8 {sum(row[k] for k, row in enumerate(after))}; a net {moved} {facts.sample}s "
-        "are in another cell.",
+        f"{facts.sample}s on the diagonal, int8 {sum(row[k] for k, row in enumerate(after))}; a net {moved} "
+        f"{facts.sample}s are in another cell.",
         "Left: the classes that float predicts (columns) for each true class (rows); more colour is a larger share "
         f"of the class. Right: the change in int8; orange cells gained {facts.sample}s, violet cells lost "
         f"{facts.sample}s.",
@@ -393,9 +392,8 @@ def error(facts: Facts) -> Plot | None:
         f"Error along {len(rows)} tensors. The ops that add most: {named or 'none'}.",
         f"SQNR (signal-to-quantization-noise ratio) of each int8 tensor against float, over {facts.compare.images} "
         f"validation {facts.sample}s (training {facts.sample}s if there are none); higher is better, and 6 dB "
-        "are about one bit. The line "
-        "is the accumulated error. A dot is the error that the op alone adds if it gets float's values as inputs. "
-        f"Rings mark the ops that add most: {named or 'none'}.",
+        "are about one bit. The line is the accumulated error. A dot is the error that the op alone adds if it gets "
+        f"float's values as inputs. Rings mark the ops that add most: {named or 'none'}.",
     )
 
 

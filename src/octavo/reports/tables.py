@@ -448,8 +448,7 @@ def _answers(facts: Facts) -> Table:
         rows,
         ("Output", "SQNR", "Same class or number", "As float"),
         f"Outputs of int8 and float on {count(found.samples, f'calibration {facts.sample}')}: the check that "
-        "the numbers in the "
-        f"file are right for this network. Below {decibels(LEAST_SQNR)} an output counts as wrong.",
+        f"the numbers in the file are right for this network. Below {decibels(LEAST_SQNR)} an output counts as wrong.",
     )
 
 
