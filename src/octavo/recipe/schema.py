@@ -205,6 +205,14 @@ class TrainRecipe(Section):
         description="Re-estimate them after training, over un-augmented training images, for the final weights.",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing (1512.00567).")
+    teacher: Path | None = Field(
+        None,
+        description="A trained classifier of the same images and classes, such as the `float.tflite` of another run, "
+        "from whose outputs the network learns too (distillation, 1503.02531).",
+    )
+    distill: Share | None = Field(
+        None, description="Share of the teacher's outputs in the targets; 0.5 if left out, and the rest are the labels."
+    )
     early_stopping: Annotated[int, Field(ge=0)] = Field(
         0,
         description="Stop after this many epochs without a better validation accuracy, keep the best; 0 is off.",
@@ -213,6 +221,12 @@ class TrainRecipe(Section):
         0.0, description="Decay of an exponential average of the weights, used at the end; 0 is off."
     )
     augment: AugmentRecipe = Field(AugmentRecipe(), description="Augmentation.")
+
+    @model_validator(mode="after")
+    def _taught(self) -> TrainRecipe:
+        if self.distill is not None and self.teacher is None:
+            raise ValueError("distill is the share of a teacher, which is missing: set teacher to a model")
+        return self
 
 
 class CalibrateRecipe(Section):

@@ -136,6 +136,9 @@ def _anchored(recipe: Recipe, start: Path) -> Recipe:
         section = getattr(recipe, name)
         if isinstance(section.path, Path):
             changes[name] = section.model_copy(update={"path": start / section.path.expanduser()})
+    if recipe.train.teacher is not None:
+        path = start / recipe.train.teacher.expanduser()
+        changes["train"] = recipe.train.model_copy(update={"teacher": path})
     weights = recipe.model.weights
     if weights is not None and (start / weights).is_file():
         changes["model"] = recipe.model.model_copy(update={"weights": str(start / weights)})

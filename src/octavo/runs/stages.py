@@ -71,6 +71,7 @@ from octavo.training.determinism import make_deterministic
 from octavo.training.history import BaselineRecord, History, QatRecord, TrainingRecord, Watch, unwatched
 from octavo.training.orders import Order, Orders
 from octavo.training.start import started
+from octavo.training.teacher import Teacher, check_teacher
 from octavo.training.team import Team, join
 from octavo.tuning.tune import TuningRecord
 
@@ -305,6 +306,7 @@ class _Run:
                 "versions": versions(),
                 **self._how,
                 **self._code,
+                **self._taught,
             },
             ["model.keras", "model.keras.json", "history.json"],
             self._train,
@@ -321,6 +323,16 @@ class _Run:
         """The file of the function that makes the network, if one does."""
         name = self.recipe.model.architecture
         return {"code": content_hash(source_of(name))} if ":" in name else {}
+
+    @property
+    def _taught(self) -> dict[str, str]:
+        """The file of the model from which the network learns, if there is one."""
+        path = self.recipe.train.teacher
+        if path is None:
+            return {}
+        if not path.is_file():
+            raise ModelError(f"There is no teacher '{path}'.", "Set train.teacher to the path of a trained model.")
+        return {"teacher": content_hash(path)}
 
     def _own_model(self, path: Path) -> None:
         """The float model, trained before this run."""
@@ -507,8 +519,20 @@ class _Run:
             self.progress,
             self.watch,
             self.team,
+            self._teacher(),
         )
         return model, history
+
+    def _teacher(self) -> Teacher | None:
+        """The model from which the network learns, if the recipe names one."""
+        recipe, preprocess = self.recipe.train, self.known.images
+        if recipe.teacher is None:
+            return None
+        loaded = load_model(recipe.teacher, progress=self.progress)
+        found = loaded.sidecar
+        check_teacher(loaded.graph, preprocess, found.classes if found else (), self.known.classes)
+        own = found.preprocess if found and isinstance(found.preprocess, Preprocess) else preprocess
+        return Teacher(loaded.graph, own, 0.5 if recipe.distill is None else recipe.distill)
 
     def _export(self) -> None:
         from octavo.source.export import to_float_tflite

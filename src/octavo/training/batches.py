@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.recipe.schema import AugmentRecipe
 from octavo.runtime.litert import Port
 from octavo.training.augment import Augment
+from octavo.training.teacher import Teacher, untaught
 from octavo.training.team import ALONE, Team
 
 Array = npt.NDArray[Any]
@@ -111,13 +112,21 @@ def one_hot(images: ImageSet) -> Array:
 
 
 def training_batches(
-    samples: Samples, labels: Array | None, batch: int, seed: int, epoch: int, augment: Augment, team: Team = ALONE
+    samples: Samples,
+    labels: Array | None,
+    batch: int,
+    seed: int,
+    epoch: int,
+    augment: Augment,
+    team: Team = ALONE,
+    teacher: Teacher | None = None,
 ) -> Any:
     """One epoch of training batches, as a `keras.utils.PyDataset`: of each batch the rows that this process trains on.
 
     All processes of a team together get the batches that one process alone would get.
 
-    Without `labels`, the first input of each sample is what the model should give.
+    Without `labels`, the first input of each sample is what the model should give. With a `teacher`, its outputs are a
+    share of the targets.
 
     A last batch that would not be full is dropped in this epoch, because a batch norm's statistics of few images are
     poor. Other epochs have another order.
@@ -128,6 +137,7 @@ def training_batches(
     rows = team.rows(batch, "batch")
     # What augmentation draws for an image depends on the others of its batch.
     read, kept = (slice(batch), rows) if augment.changes else (rows, slice(batch))
+    aim: Callable[[Any, Array], Array] = untaught if teacher is None else teacher
 
     class Epoch(keras.utils.PyDataset):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -140,8 +150,9 @@ def training_batches(
             places = order[step * batch : (step + 1) * batch][read]
             given = np.zeros((len(places), 1), np.float32) if labels is None else labels[places]
             taken, targets = augment(samples.take(places), given, epoch, step)
-            values = samples.normalize(_rows(taken, kept))
-            return values, first(values) if labels is None else targets[kept]
+            mine = _rows(taken, kept)
+            values = samples.normalize(mine)
+            return values, first(values) if labels is None else aim(mine, targets[kept])
 
     return Epoch()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from octavo.training.determinism import is_deterministic
 from octavo.training.epoch import averaged, epoch, prepare
 from octavo.training.history import History, Watch, line, unwatched
 from octavo.training.state import State, identity, parameters
+from octavo.training.teacher import Teacher
 from octavo.training.team import ALONE, Team
 from octavo.training.validation import Validation
 
@@ -43,6 +45,7 @@ def fit(
     progress: Progress | None = None,
     watch: Watch = unwatched,
     team: Team = ALONE,
+    teacher: Teacher | None = None,
 ) -> History:
     """Trains a network in place.
 
@@ -57,6 +60,7 @@ def fit(
         progress: Receives progress messages.
         watch: Called after every epoch.
         team: Who trains; every process of it calls this, with the same arguments.
+        teacher: Gives a share of the targets, where the recipe names one.
 
     Raises:
         RecipeError: The recipe asks for something impossible, such as early stopping without validation images.
@@ -80,7 +84,9 @@ def fit(
     )
     augment = Augment(recipe.augment, seed)
     remedy = f"Set train.learning_rate below {recipe.learning_rate:g}, or check the images for NaN."
-    known = identity(model, train, validation, preprocess, recipe, seed, keras.__version__, is_deterministic())
+    taught = [] if teacher is None else [hashlib.sha256(teacher.content).hexdigest()]
+    settings = (seed, keras.__version__, is_deterministic(), *taught)
+    known = identity(model, train, validation, preprocess, recipe, *settings)
     team.check_same(known, "images, recipe or weights")
     state = State(workdir, known, team)
     with team.training(model):
@@ -99,7 +105,7 @@ def fit(
                 _compile(keras, model, recipe, number)
                 prepare(model, labels)
                 scorer = None if team.alone else Validation(model, team)
-            batches = training_batches(samples, labels, recipe.batch, seed, number, augment, team)
+            batches = training_batches(samples, labels, recipe.batch, seed, number, augment, team, teacher)
             _seed_dropout(model, seed, number)
             rates = partial(rate, recipe)
             row = epoch("train", model, batches, seen, number, recipe.epochs, rates, progress, remedy, scorer)
