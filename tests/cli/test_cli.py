@@ -442,6 +442,7 @@ def test_recipes_are_listed() -> None:
     assert set(json.loads(started("recipes", "--json").stdout)) >= {
         "digits",
         "cifar10",
+        "cifar10-224",
         "cifar10-full",
         "cifar10-scratch",
     }

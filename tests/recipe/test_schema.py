@@ -17,15 +17,20 @@ def _mistakes(tmp_path: Path, text: str) -> str:
 
 
 def test_the_built_in_recipes_are_valid() -> None:
-    assert set(names()) == {"digits", "cifar10", "cifar10-full", "cifar10-scratch"}
+    assert set(names()) == {"digits", "cifar10", "cifar10-224", "cifar10-full", "cifar10-scratch"}
     for name in names():
         assert load_recipe(name).name == name
 
 
 def test_the_reports_experiment() -> None:
-    recipe = load_recipe("cifar10")
+    recipe = load_recipe("cifar10-224")
     assert (recipe.data.train, recipe.data.test, recipe.train.epochs, recipe.calibrate.images) == (5000, 1000, 5, 100)
     assert (recipe.preprocess.size, recipe.preprocess.scale, recipe.model.alpha) == (224, (-1.0, 1.0), 1.0)
+    # The recipe `cifar10` differs in the size of the input alone.
+    smaller = load_recipe("cifar10")
+    assert smaller.preprocess.size == 128
+    told = {"name": recipe.name, "title": recipe.title, "preprocess": recipe.preprocess}
+    assert smaller.model_copy(update=told) == recipe
 
 
 @pytest.mark.parametrize(
