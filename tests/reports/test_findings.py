@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -218,3 +219,30 @@ def test_training_for_int8_is_weighed_against_post_training_and_a_control(make_r
     assert "non-inferiority at the margin of 2 points is not shown" in said
     said = _said(make_run, "summary", recipe=by_training, evaluation=noise)
     assert "which is within the noise" in said
+
+
+def test_training_that_was_not_needed_is_named(make_run: MakeRun) -> None:
+    def by_training(recipe: Any) -> None:
+        recipe["quantize"] = {"method": "qat"}
+
+    def differences(without: tuple[float, float, float], gained: tuple[float, float, float]) -> Callable[[Any], None]:
+        """Post-training quantization against float, and training against it."""
+
+        def change(value: Any) -> None:
+            trained(value)
+            for before, after, ends in (("float", "ptq", without), ("ptq", "int8", gained)):
+                pair = next(each for each in value["pairs"] if (each["before"], each["after"]) == (before, after))
+                pair["difference"] = dict(zip(("value", "low", "high"), ends, strict=True))
+                pair["non_inferior"] = ends[1] > -pair["margin"]
+
+        return change
+
+    def said(without: tuple[float, float, float], gained: tuple[float, float, float]) -> str:
+        return _said(make_run, "recommendation", recipe=by_training, evaluation=differences(without, gained))
+
+    text = said((-0.001, -0.004, 0.002), (0.001, -0.002, 0.004))
+    assert "Training for int8 was not needed: post-training quantization, which trains nothing, changes" in text
+    assert "by −0.10 points" in text
+    assert "`ptq.tflite`" in text
+    assert "was not needed" not in said((-0.01, -0.03, 0.01), (0.001, -0.002, 0.004))
+    assert "was not needed" not in said((-0.001, -0.004, 0.002), (0.003, 0.001, 0.005))

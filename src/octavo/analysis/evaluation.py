@@ -221,3 +221,14 @@ class Evaluation(Artefact):
     def pair(self, before: str, after: str) -> PairComparison | None:
         """The comparison of two models by their names; None if the run did not make it."""
         return next((pair for pair in self.pairs if (pair.before, pair.after) == (before, after)), None)
+
+    @property
+    def trained_in_vain(self) -> bool:
+        """Whether int8 was trained, and needed no training.
+
+        That is: post-training quantization is within the margin of float too, and int8 is not shown to be better.
+        """
+        without, gained = self.pair("float", "ptq"), self.pair("ptq", "int8")
+        if without is None or not without.non_inferior or gained is None or gained.difference is None:
+            return False
+        return self.metric.loss(gained.difference).high >= 0

@@ -206,6 +206,11 @@ def print_run(folder: Path, json_: bool) -> None:
         if pair.after == "int8" and pair.difference is not None:
             say(f"int8 minus {pair.before:7}  {metric.changes(pair.difference)}")
     say(f"int8 against float  {likeness.title} {likeness.text(evaluation.comparison.agreement)}")
+    if evaluation.trained_in_vain:
+        say(
+            "Training for int8 was not needed: post-training quantization is within the margin of float too, and "
+            f"training is not shown to be better. Its model is {folder / 'ptq.tflite'}"
+        )
     say(f"report  {folder / 'report.html'}")
 
 

@@ -179,6 +179,16 @@ def _trained(facts: Facts) -> Iterator[Finding]:
         {"ptq": score_of(ptq).value, **vars(difference)},
         "good" if loss.high < 0 else "warn" if loss.low > 0 else "plain",
     )
+    without = facts.evaluation.pair("float", "ptq")
+    if without is not None and facts.evaluation.trained_in_vain:
+        lost = gap_of(without)
+        yield Finding(
+            "recommendation",
+            f"Training for int8 was not needed: post-training quantization, which trains nothing, changes float's "
+            f"{words.metric.title} by {words.change(lost.value)} ({words.span(lost)}), within the margin of "
+            f"{words.amount(without.margin)}, and training is not shown to be better. That model is `ptq.tflite`.",
+            {"ptq": score_of(ptq).value, **vars(lost)},
+        )
     if fair is None or control is None:
         return
     gap, margin = gap_of(fair), words.amount(fair.margin)
