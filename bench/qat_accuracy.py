@@ -6,14 +6,17 @@
 From the run's one float model and its calibrated ranges, for each seed (of order and augmentation), with the settings
 of the run's `qat` section and its precisions: `control`, the float graph trained on; `qat`, quantization-aware
 training; `distill`, the same with a share of the loss from the float graph's outputs (half of it, if `qat.distill` is
-not set). Beside them the float model as it is and post-training quantization. int8 is the written and proved file on
-LiteRT. What is in OUT is not computed again, so a run that was stopped goes on.
+not set). Beside them the float model as it is, post-training quantization as the run made it, and `start`: what
+training starts from, written as it is. int8 is the written and proved file on LiteRT. Where the recipe sets validation
+images apart (`--set data.validation=2000`), all are scored on them too, so that they can choose. What is in OUT is not
+computed again, so a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from octavo.base.stats import Interval, paired_difference, proportion
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import Splits
+from octavo.quantization.quantize import quantize
 from octavo.quantization.ranges import Ranges
 from octavo.recipe.schema import Recipe, load_recipe
 from octavo.runs import stages
@@ -44,11 +48,31 @@ class Lines(Silent):
         print(text, flush=True)
 
 
-def score(graph: Graph, splits: Splits, preprocess: Preprocess, path: Path) -> None:
-    """Evaluates a model on the test images and keeps whether each one is right."""
-    scores = evaluate(graph, splits.test, preprocess)
-    with path.open("wb") as stream:
-        np.save(stream, scores.correct)
+def score(graph: Graph, splits: Splits, preprocess: Preprocess, out: Path, name: str) -> None:
+    """Evaluates a model on the validation and test images, and keeps whether each one is right."""
+    for images, path in ((splits.validation, out / "validation" / f"{name}.npy"), (splits.test, out / f"{name}.npy")):
+        if images is not None:
+            path.parent.mkdir(exist_ok=True)
+            with path.open("wb") as stream:
+                np.save(stream, evaluate(graph, images, preprocess).correct)
+
+
+def start(run: Path, out: Path, recipe: Recipe, splits: Splits, preprocess: Preprocess) -> tuple[Graph, Ranges]:
+    """The float graph and the ranges that training for int8 starts from; scored, and kept for the next seed."""
+    paths, asked = (out / "start.float.tflite", out / "start.json"), recipe.quantize
+    if not (out / "start.npy").exists():
+        graph = Graph.read(run / "float.tflite")
+        ranges = Ranges.from_json(json.loads((run / "ranges.json").read_text("utf-8")))
+        images = Feed(stages.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).inputs)
+        began = time.perf_counter()
+        made = started(graph, ranges, images, recipe.qat.start, asked.options, Lines())
+        print(f"start: {time.perf_counter() - began:.0f} s", flush=True)
+        paths[0].write_bytes(made.graph.content)
+        paths[1].write_text(json.dumps(made.ranges.to_json()))
+        int8 = quantize(made.graph, made.ranges, asked.allow_float, asked.precision).content
+        (out / "start.tflite").write_bytes(int8)
+        score(Graph(int8), splits, preprocess, out, "start")
+    return Graph.read(paths[0]), Ranges.from_json(json.loads(paths[1].read_text()))
 
 
 def train(kind: str, seed: int, run: Path, out: Path, recipe: Recipe, splits: Splits, preprocess: Preprocess) -> None:
@@ -56,14 +80,11 @@ def train(kind: str, seed: int, run: Path, out: Path, recipe: Recipe, splits: Sp
     from octavo.simulate import FloatModel, Simulation
 
     graph = Graph.read(run / "float.tflite")
-    ranges = Ranges.from_json(json.loads((run / "ranges.json").read_text("utf-8")))
     asked = recipe.quantize
     if kind == "control":
         model = FloatModel(graph)
     else:
-        images = Feed(stages.calibration_of(recipe, splits), preprocess, Model(graph, workers=1).inputs)
-        start = started(graph, ranges, images, recipe.qat.start, asked.options, Lines())
-        model = Simulation(start.graph, start.ranges, asked.allow_float, asked.precision)
+        model = Simulation(*start(run, out, recipe, splits, preprocess), asked.allow_float, asked.precision)
     settings = recipe.qat.model_copy(update={"distill": (recipe.qat.distill or 0.5) if kind == "distill" else 0.0})
     workdir = out / f".{kind}-{seed}"
     qat.fit(
@@ -71,22 +92,27 @@ def train(kind: str, seed: int, run: Path, out: Path, recipe: Recipe, splits: Sp
     )
     made = model.graph if kind == "control" else Graph(convert(model).quantized.content)  # type: ignore[arg-type]
     (out / f"{kind}-{seed}.tflite").write_bytes(made.content)
-    score(made, splits, preprocess, out / f"{kind}-{seed}.npy")
+    score(made, splits, preprocess, out, f"{kind}-{seed}")
 
 
 def table(out: Path, seeds: list[int]) -> None:
     """All that is there, model by model and seed by seed."""
     right: dict[str, Any] = {path.stem: np.load(path) for path in sorted(out.glob("*.npy"))}
-    print("| model | seed | accuracy | minus float | minus control of the seed | minus post-training |")
-    print("|---|---|---|---|---|---|")
-    names = [("float", "", "float"), ("ptq", "", "PTQ int8")]
+    chosen_by = {path.stem: np.load(path).mean() for path in (out / "validation").glob("*.npy")}
+    print("| model | seed | validation | accuracy | minus float | minus control of the seed | minus PTQ | bytes |")
+    print("|---|---|---|---|---|---|---|---|")
+    names = [("float", "", "float"), ("ptq", "", "PTQ int8"), ("start", "", "start of training")]
     names += [(f"{kind}-{seed}", str(seed), title) for kind, title in KINDS.items() for seed in seeds]
     for name, seed, title in names:
         if name not in right:
             continue
         cells = [_against(right, base, name) for base in ("float", f"control-{seed}", "ptq")]
         share = proportion(int(right[name].sum()), len(right[name]))
-        print(f"| {title} | {seed} | {share.value:.2%} ({share.low:.2%} to {share.high:.2%}) | {' | '.join(cells)} |")
+        cells.append(f"{path.stat().st_size:,}" if (path := out / f"{name}.tflite").exists() else "")
+        print(
+            f"| {title} | {seed} | {f'{chosen_by[name]:.2%}' if name in chosen_by else ''} | {share.value:.2%} "
+            f"({share.low:.2%} to {share.high:.2%}) | {' | '.join(cells)} |"
+        )
     for kind, title in KINDS.items():
         there = [seed for seed in seeds if f"{kind}-{seed}" in right]
         if len(there) < 2:
@@ -131,7 +157,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name, file in (("float", "float.tflite"), ("ptq", "int8.tflite")):
         if not (options.out / f"{name}.npy").exists():
-            score(Graph.read(options.run / file), splits, preprocess, options.out / f"{name}.npy")
+            score(Graph.read(options.run / file), splits, preprocess, options.out, name)
     for seed in options.seeds:
         for kind in options.kinds:
             if not (options.out / f"{kind}-{seed}.npy").exists():
