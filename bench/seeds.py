@@ -1,0 +1,68 @@
+"""Several runs of one recipe with different seeds: each run's models, and the differences over all runs.
+
+    for s in 0 1 2 3 4; do octavo run cifar10 --set quantize.method=qat --set seed=$s --out runs/seed-$s; done
+    python bench/seeds.py runs/seed-*
+
+The runs share the test images. An image's differences are averaged over the runs first, so that the interval is over
+the images; it says nothing of other seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.base.stats import Interval, paired_difference, proportion
+
+Right = dict[str, npt.NDArray[np.bool_]]
+PAIRS = (("float", "ptq"), ("float", "control"), ("control", "int8"), ("float", "int8"), ("ptq", "int8"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", help="run directories of `octavo run`, with quantize.method=qat")
+    runs = {path.name: right(path) for path in parser.parse_args().runs}
+    names = list(next(iter(runs.values())))
+    titles = [f"{after} minus {before}" for before, after in PAIRS]
+    print(f"| run | {' | '.join([*names, *titles])} |")
+    print("|---" * (1 + len(names) + len(titles)) + "|")
+    for name, found in runs.items():
+        shares = [percent(proportion(int(found[each].sum()), len(found[each]))) for each in names]
+        print(f"| {name} | {' | '.join([*shares, *(points(difference(found, *pair)) for pair in PAIRS)])} |")
+    means = [f"{np.mean([found[each].mean() for found in runs.values()]):.2%}" for each in names]
+    print(f"| mean | {' | '.join([*means, *(points(pooled(list(runs.values()), *pair)) for pair in PAIRS)])} |")
+
+
+def right(run: Path) -> Right:
+    """Whether each test image is classified right, model by model, in the order of the images' names."""
+    with np.load(run / "predictions.npz", allow_pickle=False) as kept:
+        order = np.argsort(kept["ids"])
+        names = [name for name in kept.files if name not in ("ids", "labels")]
+        return {name: (kept[name].argmax(axis=1) == kept["labels"])[order] for name in names}
+
+
+def difference(found: Right, before: str, after: str) -> Interval:
+    a, b = found[before], found[after]
+    return paired_difference(int((a & ~b).sum()), int((~a & b).sum()), len(a))
+
+
+def pooled(runs: list[Right], before: str, after: str) -> Interval:
+    """The mean difference, with the normal 95% interval over the images."""
+    gaps = np.mean([found[after].astype(float) - found[before] for found in runs], axis=0)
+    half = 1.96 * gaps.std(ddof=1) / np.sqrt(len(gaps))
+    return Interval(gaps.mean(), gaps.mean() - half, gaps.mean() + half)
+
+
+def percent(share: Interval) -> str:
+    return f"{share.value:.2%} ({share.low:.2%} to {share.high:.2%})"
+
+
+def points(gap: Interval) -> str:
+    return f"{gap.value * 100:+.2f} ({gap.low * 100:+.2f} to {gap.high * 100:+.2f})"
+
+
+if __name__ == "__main__":
+    main()
