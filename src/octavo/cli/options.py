@@ -221,10 +221,8 @@ def _address(text: str | None) -> Address | None:
     return None if text is None else address(text)
 
 
-def start_passes(text: str | None) -> tuple[str, ...] | None:
+def start_passes(text: str) -> tuple[str, ...]:
     """Reads the tuning passes that training starts from, separated by commas, and checks that there are such."""
-    if text is None:
-        return None
     found = _passes(text)
     if not set(found) <= set(PASSES):
         raise OctavoError(f"`start` should be some of {', '.join(PASSES)}, separated by commas, and is '{text}'.")

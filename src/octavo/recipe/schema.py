@@ -291,12 +291,11 @@ class QuantizeRecipe(Section):
 
 
 class QatRecipe(Section):
-    """Quantization-aware training, which starts from the float graph, or from what tuning passes made of it."""
+    """Quantization-aware training, which starts from what tuning passes made of the float graph."""
 
-    start: tuple[PassName, ...] | None = Field(
-        None,
-        description="Tuning passes, in this order, from whose weights and ranges training starts. By default "
-        "`compensate` if an op has 4-bit weights, and none if not.",
+    start: tuple[PassName, ...] = Field(
+        ("compensate",),
+        description="Tuning passes, in this order, from whose weights and ranges training starts; none: from float.",
     )
     epochs: Count = Field(2, description="Passes over the training images.")
     batch: Count = Field(32, description="Images per step.")

@@ -156,13 +156,9 @@ def qat(
     out: Annotated[Path, typer.Option("-o", "--out", help="The int8 .tflite to write.")],
     quantization: Annotated[Quantization, Flags(without=("tune",))],
     start: Annotated[
-        str | None,
-        typer.Option(
-            "--start",
-            help="Tuning passes from whose result training starts, separated by commas; '' for none. By default "
-            "compensate if an op has 4-bit weights, and none if not.",
-        ),
-    ] = None,
+        str,
+        typer.Option("--start", help="Tuning passes from whose result training starts, by commas; '' for none."),
+    ] = "compensate",
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training images.")] = 2,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 32,
     learning_rate: Annotated[
