@@ -12,7 +12,7 @@ from smallnet import batch, small_tflite
 from tiny import pictures, tiny_tflite
 
 import octavo
-from octavo.analysis.answers import LEAST_SQNR, SAMPLES, Answers, OutputAnswer, answers
+from octavo.analysis.answers import LEAST_SQNR, SAMPLES, Answers, AnswersRecord, OutputAnswer, answers
 from octavo.base.errors import QuantizationError
 from octavo.data.dataset import OctavoWarning
 from octavo.data.preprocess import Preprocess
@@ -80,6 +80,35 @@ def test_ruined_ranges_are_seen_and_the_tensor_is_named() -> None:
     said = found.describe()
     assert "NOT match the float model's" in said[0] and ruined.split(";")[0] in said[1] and "observer" in said[2]
     assert found.to_json()["tensor"]["name"] == found.tensor[1]
+
+
+def test_a_float_model_that_is_unstable_on_the_samples_is_called_that() -> None:
+    # One element is large and unread, the others decide and are smaller than the input's step.
+    matrix, samples = weights(16, 4), inputs((1, 16), low=-0.5, high=0.5)
+    matrix[0], samples[:, 0] = 0, np.linspace(-100, 100, len(samples))
+    _, int8, found = _made(convert(lambda x: x @ matrix, (1, 16)), samples)
+    step = int8.tensors[int8.inputs[0]].qparams.scale[0]  # type: ignore[union-attr]
+    # Noise of uniform distribution has a variance of a third of its end's square.
+    wanted = 10 * np.log10(np.square(samples @ matrix).sum() / (len(samples) * np.square(matrix).sum() * step**2 / 3))
+    assert not found.hold and found.shaken is not None and found.shaken.sqnr == pytest.approx(wanted, abs=1.5)
+    assert "float model itself is unstable on these samples" in found.describe()[1]
+    assert found.describe() == AnswersRecord.of(found).answers.describe()
+
+
+def test_an_error_that_grows_from_op_to_op_is_not_laid_to_one() -> None:
+    wrong, steady = (OutputAnswer("y", None, sqnr, None, 1.0, False) for sqnr in (3.0, 30.0))
+    said = Answers(32, (wrong,), shaken=steady).describe()
+    assert "no single op adds most of the error" in said[1] and "int16x8" in said[2] and len(said) == 3
+    assert Answers(32, (steady,)).causes() == []
+
+
+def test_probabilities_below_the_step_are_laid_to_softmax() -> None:
+    import tensorflow as tf
+
+    samples = inputs((1, 16), low=-1, high=1)
+    _, _, found = _made(convert(lambda x: tf.nn.softmax(x @ weights(16, 700, scale=0.1)), (1, 16)), samples)
+    assert not found.hold and found.tensor is not None and found.tensor[0] == "SOFTMAX"
+    assert "probabilities in steps of 1/256" in found.describe()[-1]
 
 
 @pytest.mark.parametrize(

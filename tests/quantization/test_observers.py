@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from handmade import File
 from smallnet import batch, small_tflite
 from tiny import pictures, tiny_tflite
 
@@ -18,6 +19,8 @@ from octavo.quantization.percentile import percentile
 from octavo.runtime import litert as runtime
 from octavo.tflite.graph import Graph
 from octavo.tflite.op_table import clips
+
+_CLASSIFIER = (("x", (1, 1, 1, 50)), ("scores", (1, 1, 1, 50)), ("row", (1, 50)), ("p", (1, 50)))
 
 RNG = np.random.default_rng(0)
 SAMPLES = {
@@ -152,6 +155,25 @@ def test_inputs_keep_all_their_pixels(name: str) -> None:
     found = calibrate(graph, images, name)
     assert found.observer == name
     assert found.of[graph.tensors[graph.inputs[0]].name] == (images.min(), images.max())
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+def test_the_scores_of_classes_are_not_clipped(name: str) -> None:
+    made = File()
+    x, scores, row, out = (made.tensor(label, shape) for label, shape in _CLASSIFIER)
+    made.dense(x, made.constant("w", np.eye(50, dtype=np.float32)), scores)
+    made.op(
+        "RESHAPE", [scores, made.constant("shape", np.array([1, 50], np.int32))], [row], "Reshape", newShape=[1, 50]
+    )
+    made.op("SOFTMAX", [row], [out], "Softmax", beta=1.0)
+    graph = made.ports([x], [out]).graph()
+    values = np.random.default_rng(0).normal(size=(200, 1, 1, 50)).astype(np.float32)
+    values[0, ..., 4] = 12
+    found = calibrate(graph, list(values), name)
+    assert found.of["scores"] == found.of["row"] == (values.min(), 12)
+    if name == "mae":
+        # Elsewhere it clips the one large value.
+        assert calibrate(made.ports([x], [row]).graph(), list(values), name).of["scores"][1] < 6
 
 
 def test_unknown_observer() -> None:

@@ -25,7 +25,7 @@ from octavo.base.evenly import evenly
 from octavo.base.stats import decibels
 from octavo.quantization.observers import Images
 from octavo.rewrite.split_outputs import parts_of
-from octavo.runtime.litert import Model, outputs_of, stacked
+from octavo.runtime.litert import Model, inputs_of, outputs_of, stacked
 from octavo.tflite.graph import WHOLE, Graph
 
 Array = npt.NDArray[Any]
@@ -40,6 +40,11 @@ LEAST_AGREEMENT = 0.8
 SAMPLES = 32
 # An op whose own added error is below this SQNR is the first one to check.
 _ADDED = 20.0
+# An op whose tensor's error is at most this many dB above the error that the op adds: it adds at least half.
+_HALF = 3.0
+# Outputs of the float model below this SQNR, with noise of one code on its inputs, count as unstable
+# (docs/coverage.md, models that others made).
+_STEADY = 20.0
 # Parts of one output whose magnitudes differ by this factor leave the smaller one too few of the 256 codes.
 _FAR = 8.0
 
@@ -126,14 +131,18 @@ class Answers:
     Args:
         samples: How many samples both models ran.
         outputs: Every output, and every part of one that is a concatenation.
-        tensor: The first tensor whose op adds much of the error, and the op; None if the outputs are right.
+        tensor: The first tensor whose op adds much of the error, and the op; None if the outputs are right, or no op
+            adds much more than others.
         choice: Which observer was chosen because of the answers. None if there was nothing to choose.
+        shaken: The float model's worst output against itself, with noise of at most one code of the int8 model on every
+            input value; None if the outputs are right, or no input takes reals.
     """
 
     samples: int
     outputs: tuple[OutputAnswer, ...]
     tensor: tuple[str, str] | None = None
     choice: ObserverChoice | None = None
+    shaken: OutputAnswer | None = None
 
     @property
     def hold(self) -> bool:
@@ -175,17 +184,18 @@ class Answers:
         lines = [f"the answers do NOT match the float model's (below {LEAST_SQNR:g} dB, or constant): {found}"]
         lines += self.chosen()
         far = any(self._beside_larger(item) for item in self.outputs if not item.holds)
-        if self.tensor is not None and self.of_ranges:
-            kind, tensor = self.tensor
-            lines.append(f"most error is first added by {kind} '{tensor}'")
+        if self.of_ranges:
+            lines += self.causes()
         if far:
             lines.append(
                 "parts of one output have very different ranges and share one scale: make them separate outputs "
                 "(`split_outputs`), or keep the concatenation in float (`precision`)"
             )
-        if not self.of_ranges or self.tensor is None:
+        if not self.of_ranges:
             return lines
-        if self.tensor[0] in ("SOFTMAX", "LOGISTIC"):
+        if self.tensor is None:
+            lines.append("16 bits for activations keep more: `precision` int16x8 for all ops ('*')")
+        elif self.tensor[0] in ("SOFTMAX", "LOGISTIC"):
             lines.append(
                 "its int8 kernel gives probabilities in steps of 1/256, and those of these samples are smaller: output "
                 f"the logits instead (`octavo slim --logits`), or set `precision` int16x8 for '{self.tensor[1]}'"
@@ -196,6 +206,21 @@ class Answers:
                 f"check that calibration samples are like the training data; then try {observer}"
                 f"`precision` int16x8 or float for '{self.tensor[1]}'; `octavo sensitivity` ranks all ops"
             )
+        return lines
+
+    def causes(self) -> list[str]:
+        """Where the error comes from, if outputs are wrong; one sentence each."""
+        lines = []
+        if self.shaken is not None and self.shaken.sqnr is not None and self.shaken.sqnr < _STEADY:
+            lines.append(
+                "the float model itself is unstable on these samples, which may be unlike those it was trained on: "
+                f"noise of at most one int8 step on its inputs changes its own answers ({self.shaken.figures()})"
+            )
+        if self.tensor is not None:
+            kind, tensor = self.tensor
+            lines.append(f"most error is first added by {kind} '{tensor}'")
+        elif not self.hold:
+            lines.append("no single op adds most of the error: it grows from op to op")
         return lines
 
     def chosen(self) -> list[str]:
@@ -213,8 +238,15 @@ class Answers:
         """A JSON value."""
         tensor = None if self.tensor is None else {"op": self.tensor[0], "name": self.tensor[1]}
         outputs = [asdict(item) | {"holds": item.holds} for item in self.outputs]
-        choice = None if self.choice is None else asdict(self.choice)
-        return {"samples": self.samples, "hold": self.hold, "outputs": outputs, "tensor": tensor, "choice": choice}
+        choice, shaken = (None if item is None else asdict(item) for item in (self.choice, self.shaken))
+        return {
+            "samples": self.samples,
+            "hold": self.hold,
+            "outputs": outputs,
+            "tensor": tensor,
+            "choice": choice,
+            "shaken": shaken,
+        }
 
 
 class AnswersRecord(Artefact):
@@ -225,8 +257,11 @@ class AnswersRecord(Artefact):
         hold: Whether every output is close enough to the float model's.
         least_sqnr: The SQNR in dB below which an output counts as wrong.
         outputs: Every output, and every part of one that is a concatenation.
-        tensor: The first tensor whose op adds much of the error, after the op; null if the outputs are right.
+        tensor: The first tensor whose op adds much of the error, after the op; null if the outputs are right, or no op
+            adds much more than others.
         choice: The observers that were tried since an output was not very close, and the chosen one; null if none were.
+        shaken: The float model's worst output against itself, with noise of at most one code of the int8 model on every
+            input value; null if the outputs are right, or no input takes reals.
     """
 
     file = "answers.json"
@@ -239,6 +274,7 @@ class AnswersRecord(Artefact):
     outputs: Annotated[list[OutputAnswer], Field(min_length=1)]
     tensor: tuple[str, str] | None
     choice: ObserverChoice | None = None
+    shaken: OutputAnswer | None = None
 
     @classmethod
     def of(cls, found: Answers) -> AnswersRecord:
@@ -250,12 +286,13 @@ class AnswersRecord(Artefact):
             outputs=list(found.outputs),
             tensor=found.tensor,
             choice=found.choice,
+            shaken=found.shaken,
         )
 
     @property
     def answers(self) -> Answers:
         """The same data as `Answers`."""
-        return Answers(self.samples, tuple(self.outputs), self.tensor, self.choice)
+        return Answers(self.samples, tuple(self.outputs), self.tensor, self.choice, self.shaken)
 
 
 def sampled(count: int) -> list[int]:
@@ -297,10 +334,21 @@ def compared(
     """
     places = sampled(len(samples))
     chosen = [samples[place] for place in places]
-    ports = outputs_of(before)
-    wanted = _outputs(before, chosen) if known is None else stacked(ports, [known[place] for place in places])
-    given = _outputs(after, chosen)
-    names = [port.label for port in ports]
+    wanted = (
+        _outputs(before, chosen) if known is None else stacked(outputs_of(before), [known[place] for place in places])
+    )
+    return Answers(len(chosen), _answers(before, wanted, _outputs(after, chosen)))
+
+
+def _answers(before: Graph, wanted: Sequence[Array], given: Sequence[Array]) -> tuple[OutputAnswer, ...]:
+    """The figures of all outputs, and of their parts.
+
+    Args:
+        before: The float model.
+        wanted: Its outputs, stacked over the samples.
+        given: Those that are compared with them.
+    """
+    names = [port.label for port in outputs_of(before)]
     found: list[OutputAnswer] = []
     boxes: tuple[int, ...] = ()
     if places_of(before) is not None:
@@ -309,11 +357,11 @@ def compared(
     for place, (index, name, real, int8) in enumerate(zip(before.outputs, names, wanted, given, strict=True)):
         if place not in boxes:
             found += _of_output(before, index, name, real, int8)
-    return Answers(len(chosen), tuple(found))
+    return tuple(found)
 
 
 def traced(before: Graph, after: Graph, samples: Images, found: Answers) -> Answers:
-    """Adds the first tensor with much error to a comparison, if outputs differ.
+    """Adds to a comparison where the error comes from, if outputs differ.
 
     Args:
         before: As for `answers`.
@@ -323,7 +371,27 @@ def traced(before: Graph, after: Graph, samples: Images, found: Answers) -> Answ
     """
     if found.hold:
         return found
-    return replace(found, tensor=_first(before, after, [samples[place] for place in sampled(len(samples))[:8]]))
+    chosen = [samples[place] for place in sampled(len(samples))]
+    return replace(found, tensor=_first(before, after, chosen[:8]), shaken=_shaken(before, after, chosen))
+
+
+def _shaken(before: Graph, after: Graph, samples: Sequence[Array | tuple[Array, ...]]) -> OutputAnswer | None:
+    """The float model's worst output against itself, with noise of at most one int8 code on its inputs."""
+    random = np.random.default_rng(0)
+    steps = [0.0 if port.qparams is None else float(port.qparams.scale[0]) for port in inputs_of(after)]
+    given = [item if isinstance(item, tuple) else (item,) for item in samples]
+    noisy = [
+        tuple(
+            values + random.uniform(-step, step, values.shape).astype(values.dtype)
+            if values.dtype.kind == "f"
+            else values
+            for values, step in zip(item, steps, strict=True)
+        )
+        for item in given
+    ]
+    if all(np.array_equal(one, other) for one, other in zip(given[0], noisy[0], strict=True)):
+        return None
+    return Answers(len(given), _answers(before, _outputs(before, given), _outputs(before, noisy))).worst
 
 
 def _covered(graph: Graph, outputs: Sequence[Array]) -> Array:
@@ -400,9 +468,9 @@ def _parts(graph: Graph, index: int) -> list[tuple[int, int, int]]:
 
 
 def _first(before: Graph, after: Graph, samples: Images) -> tuple[str, str] | None:
-    """The first tensor whose op itself adds much error, or else the one with the lowest SQNR of added error."""
-    added = [(row.added.sqnr, row) for row in compare(before, after, samples).tensors if row.added.sqnr is not None]
-    if not added:
-        return None
-    _, row = next((pair for pair in added if pair[0] < _ADDED), min(added, key=lambda pair: pair[0]))
-    return row.op, row.before.split(";")[0]
+    """The first tensor whose op adds much error, and at least half of what the tensor has; None if there is none."""
+    for row in compare(before, after, samples).tensors:
+        added, has = row.added.sqnr, row.accumulated.sqnr
+        if added is not None and added < _ADDED and (has is None or added <= has + _HALF):
+            return row.op, row.before.split(";")[0]
+    return None

@@ -28,6 +28,9 @@ Array = npt.NDArray[Any]
 Progress = Callable[[int], None]
 Images = Samples
 
+# Ops that a classifier's scores may pass through on their way to SOFTMAX. They keep the scale.
+_MOVES = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
+
 OBSERVERS: Mapping[str, Observer] = choices.Loaded(choices.OBSERVERS)
 
 
@@ -122,17 +125,32 @@ def _joined(
 
 
 def rules_for(graph: Graph, tensors: Sequence[Tensor], observer: str) -> list[Observer]:
-    """The observer of each tensor: min-max for inputs that are images, the named one for all other tensors.
+    """The observer of each tensor: min-max for images and for the scores of classes, the named one for all others.
 
     Pixels have 256 values within known bounds, and 256 codes represent them all: clipping them would only add error.
-    Other inputs, such as those of sensors, have outliers, as activations do.
+    Other inputs, such as those of sensors, have outliers, as activations do. The largest score is the answer: where it
+    is clipped, several classes share it.
 
     Raises:
         QuantizationError: There is no such observer.
     """
     if observer not in OBSERVERS:
         raise QuantizationError(f"There is no observer '{observer}'.", f"Use one of {', '.join(OBSERVERS)}.")
-    return [MINMAX if tensor.is_image and tensor.index in graph.inputs else OBSERVERS[observer] for tensor in tensors]
+    whole = _scores(graph) | {index for index in graph.inputs if graph.tensors[index].is_image}
+    return [MINMAX if tensor.index in whole else OBSERVERS[observer] for tensor in tensors]
+
+
+def _scores(graph: Graph) -> set[int]:
+    """The tensors that hold the scores of classes: those that become an output of probabilities, one row a sample."""
+    found = set()
+    for index in graph.outputs:
+        op = graph.producers.get(index)
+        if op is None or op.kind != "SOFTMAX" or len(graph.tensors[index].shape) != 2:
+            continue
+        while op is not None and (op.kind == "SOFTMAX" or op.kind in _MOVES):
+            found.add(op.inputs[0])
+            op = graph.producers.get(op.inputs[0])
+    return found
 
 
 def observe(graph: Graph, images: Images, observer: str = "minmax", progress: Progress = lambda done: None) -> Ranges:

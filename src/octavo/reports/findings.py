@@ -112,13 +112,12 @@ def _answers(facts: Facts) -> Iterator[Finding]:
     same = "" if worst.agreement is None else f"the same answer for {percent(worst.agreement)}"
     where = "" if len(found.outputs) == 1 else f" ('{tensor(worst.output)}', the worst of {len(found.outputs)})"
     figures = {"sqnr": worst.sqnr, "agreement": worst.agreement}
-    first = "" if found.tensor is None else f" Most error is first added by {found.tensor[0]} '{found.tensor[1]}'."
-    first += "".join(f" {line[0].upper()}{line[1:]}." for line in found.chosen())
+    more = "".join(f" {line[0].upper()}{line[1:]}." for line in (*found.causes(), *found.chosen()))
     yield Finding(
         "summary",
         f"The outputs of int8 are {'' if found.hold else 'not '}those of the float model on "
         f"{count(found.samples, f'calibration {facts.sample}')}: "
-        f"{' and '.join(part for part in (said, same) if part)}{where}.{first}",
+        f"{' and '.join(part for part in (said, same) if part)}{where}.{more}",
         {name: value for name, value in figures.items() if value is not None},
         "good" if found.hold else "warn",
     )
