@@ -57,10 +57,15 @@ class _Flow:
 
     The three ops of a lookup count as one: its GATHER, which reads the codes themselves. A product with 1 that clips
     counts as the activation function that clips: other converters write that.
+
+    Args:
+        graph: The graph.
+        settled: The names of tensors that count as constants too.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, settled: Container[str] = ()) -> None:
         self.graph = graph
+        self.constants = {t.index for t in graph.tensors if t.constant is not None or t.name in settled}
         self.root = {tensor.index: tensor.index for tensor in graph.tensors}
         self.stored: dict[int, Tensor] = {}
         self.ops: list[Op] = []
@@ -81,7 +86,7 @@ class _Flow:
     def reads(self, op: Op) -> list[int]:
         """The roots of the tensors that `op` reads, except constants."""
         roots = (self.root[index] for index in op.inputs if index >= 0)
-        return [root for root in roots if self.graph.tensors[root].constant is None]
+        return [root for root in roots if root not in self.constants]
 
     def shapes(self, op: Op) -> list[tuple[int, ...]]:
         """The shapes of the outputs of `op`; a dynamic dimension counts as 1."""
@@ -151,7 +156,9 @@ def match(before: Graph, after: Graph) -> list[Pair]:
     Raises:
         ModelError: The inputs differ in number or shape, or no op is the same.
     """
-    ours, theirs = _Flow(before), _Flow(after)
+    # Where a sum has one result for all inputs, int8 may hold it as a constant.
+    ours = _Flow(before, {tensor.name for tensor in after.tensors if tensor.constant is not None})
+    theirs = _Flow(after)
     shapes = [[tuple(max(n, 1) for n in g.tensors[i].shape) for i in g.inputs] for g in (before, after)]
     if shapes[0] != shapes[1]:
         raise ModelError(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import DataError
+from octavo.quantization.addends import widened
 from octavo.quantization.minmax import MINMAX, Extremes
 from octavo.quantization.observer import together
 from octavo.quantization.observers import Images, Progress, observed, rules_for, run_observers
@@ -75,7 +76,7 @@ def survey(
         for tensor, rule, state in zip(tensors, rules, states, strict=True)
         if tensor.index not in graph.inputs
     }
-    ranges = saturate(graph, Ranges(observer, len(images), found), images).finite(graph.name)
+    ranges = _ranges(graph, Ranges(observer, len(images), found), images)
     outputs = {place: outputs for place, (_, outputs) in enumerate(notes) if outputs is not None}
     return Survey(len(images), ranges, extremes, np.array([largest for largest, _ in notes]), outputs)
 
@@ -132,5 +133,10 @@ def calibrations(
     made = {}
     for place, (name, of) in enumerate(rules.items()):
         found = {t.name: rule.finish(state[place]) for t, rule, state in zip(tensors, of, states, strict=True)}
-        made[name] = saturate(graph, Ranges(name, len(images), found), images).finite(graph.name)
+        made[name] = _ranges(graph, Ranges(name, len(images), found), images)
     return made
+
+
+def _ranges(graph: Graph, found: Ranges, images: Images) -> Ranges:
+    """What observers found, limited and widened by the rules that hold for all of them."""
+    return widened(graph, saturate(graph, found, images).finite(graph.name))

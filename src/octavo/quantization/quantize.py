@@ -17,7 +17,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 from octavo.base.affine import QParams
 from octavo.base.errors import ModelError
 from octavo.quantization import table as tables
-from octavo.quantization.precision import Precision, written
+from octavo.quantization.constant_sums import without_constant_sums
+from octavo.quantization.precision import Precision, name_of, written
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import Table
 from octavo.tflite.dedup import Sharing
@@ -33,7 +34,8 @@ class Quantized:
 
     Args:
         content: The bytes of the int8 `.tflite` file.
-        source: The float graph with unshared constants. The table uses the names of its tensors.
+        source: The float graph with unshared constants, and without sums that are constant in int8
+            (`octavo.quantization.constant_sums`). The table uses the names of its tensors.
         table: The scale and zero point of every tensor.
     """
 
@@ -61,6 +63,11 @@ def quantize(
     check_float(graph)
     source = graph.unshared()
     table = tables.build(source, ranges, allow_float, precision)
+    simpler = without_constant_sums(source, table)
+    if simpler is not source:
+        names = {name_of(simpler, op) for op in simpler.ops}
+        left = {name: asked for name, asked in table.precision.items() if name in names}
+        source, table = simpler, tables.build(simpler, ranges, allow_float, left)
     return Quantized(_write(source, table), source, table)
 
 
