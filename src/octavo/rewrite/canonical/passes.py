@@ -21,6 +21,7 @@ from octavo.rewrite.canonical.lstm import lstm, plain_lstm
 from octavo.rewrite.canonical.sizes import Sizes
 from octavo.rewrite.canonical.softmax import has_softmax, softmax
 from octavo.rewrite.canonical.unread import unread, unused
+from octavo.rewrite.canonical.upsampling import has_upsampling, upsampling
 from octavo.rewrite.rewritten import Rewritten
 from octavo.tflite.graph import Graph
 
@@ -49,7 +50,8 @@ def plain(graph: Graph) -> Rewritten:
     Raises:
         ModelError: Its weights cannot be made float32.
     """
-    return _done(graph, (unread, constants, dynamic_range, infinite, custom, lstm, dilation, softmax, activations))
+    rewrites = (unread, constants, dynamic_range, infinite, custom, lstm, dilation, softmax, upsampling, activations)
+    return _done(graph, rewrites)
 
 
 def concerns(graph: Graph) -> bool:
@@ -63,6 +65,7 @@ def concerns(graph: Graph) -> bool:
         or bool(unused(graph))
         or bool(graph.sparse or weights(graph) or has_activations(graph) or has_dilation(graph))
         or has_softmax(graph)
+        or has_upsampling(graph)
         or any(plain_lstm(graph, op) or replaceable(graph, op) for op in graph.ops)
     )
 
