@@ -137,14 +137,17 @@ def _masks(graph: Graph, of: dict[str, Range], images: Images) -> None:
     for tensor, (least, largest) in zip(wide, _maxima(graph, wide, images), strict=True):
         low, _ = of[tensor.name]
         floor = least - _NOTHING
-        if floor > low:
+        if low < floor < np.inf:
             # The upper bound is the largest value, since an observer may have clipped it: next to those of the mask it
             # looks like an outlier.
             _raise(graph, tensor, floor, largest, of)
 
 
 def _maxima(graph: Graph, tensors: list[Tensor], images: Images) -> list[Range]:
-    """The minimum and maximum, over samples and rows, of each row's largest value, for each tensor."""
+    """The minimum and maximum, over samples and rows, of each row's largest value, for each tensor.
+
+    The minimum is that of rows with values that differ; infinite if there are none.
+    """
     return pass_over(graph.exposed(tensors), images, partial(_largest, len(tensors)), _wider)
 
 
@@ -155,7 +158,10 @@ def _largest(count: int, model: Model, images: Images, first: int, progress: Pro
         known = local.setdefault(threading.get_ident(), [(np.inf, -np.inf)] * count)
         for at, values in enumerate(outputs):
             rows = values.max(axis=-1)
-            known[at] = min(known[at][0], float(rows.min())), max(known[at][1], float(rows.max()))
+            # A row of equal values, such as one that is masked as a whole, has the same softmax when it is clipped.
+            differ = rows[rows != values.min(axis=-1)]
+            least = float(differ.min(initial=np.inf))
+            known[at] = min(known[at][0], least), max(known[at][1], float(rows.max()))
 
     model.each(images, look)
     return reduce(_wider, local.values())

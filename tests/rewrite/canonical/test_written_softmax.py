@@ -117,3 +117,66 @@ def test_a_mask_leaves_the_int8_answers_right() -> None:
     assert [op.kind for op in int8.ops] == ["ADD", "SOFTMAX"]
     # Written out, 3 dB.
     assert sqnr(oracle(given + mask, (2,)), Model(int8).predict(given)) > 30
+
+
+def where(axis: int = 2, *, other: float = 0.0, read_again: bool = False, lowest: float = -np.inf) -> Graph:
+    """A softmax of the values above a threshold, which are a second input, as JAX writes `softmax(where=...)`."""
+    file = File()
+    shape, rows = (1, 6, 8), tuple(1 if at == axis else n for at, n in enumerate((1, 6, 8)))
+    x, m, y = file.tensor("x", shape), file.tensor("m", shape), file.tensor("y", shape)
+    mask = file.tensor("mask", shape, "bool")
+    file.op("GREATER", [m, file.constant("half", np.float32(0.5))], [mask], "Greater")
+    axes = file.constant("axes", np.int32([axis]))
+
+    def selected(name: str, source: int, number: float, out: int | None = None) -> int:
+        made = file.tensor(name, shape) if out is None else out
+        file.op("SELECT_V2", [mask, source, file.constant(f"{name} else", np.float32(number))], [made], "SelectV2")
+        return made
+
+    masked = selected("masked", x, lowest)
+    peak, less, powers, total, div = (
+        file.tensor(n, s) for n, s in zip("pleto", (rows, shape, shape, rows, shape), strict=True)
+    )
+    file.op("REDUCE_MAX", [masked, axes], [peak], "Reducer", keepDims=True)
+    file.op("SUB", [masked, peak], [less], "Sub")
+    file.op("EXP", [less], [powers], "Exp")
+    file.op("SUM", [selected("kept", powers, 0.0), axes], [total], "Reducer", keepDims=True)
+    file.op("DIV", [powers, total], [div], "Div")
+    selected("y", div, other, y)
+    return file.ports([x, m], [y, div] if read_again else [y]).graph()
+
+
+def masked_values(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values, and zeros and ones that choose among them; one row of each axis has none."""
+    random = np.random.default_rng(0)
+    chosen = (random.uniform(size=(count, 6, 8)) > 0.4).astype(np.float32)
+    chosen[:, 2] = chosen[:, :, 5] = 0
+    return random.normal(size=chosen.shape, scale=2.0).astype(np.float32), chosen
+
+
+def oracle_where(x: np.ndarray, chosen: np.ndarray, axis: int) -> np.ndarray:
+    powers = np.where(chosen > 0.5, np.exp(x.astype("f8")), 0)
+    total = powers.sum(axis, keepdims=True)
+    return np.divide(powers, total, out=np.zeros_like(powers), where=total > 0)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("lowest", [-np.inf, float(np.finfo(np.float32).min)])
+def test_a_softmax_of_some_values_is_right_in_float_and_int8(axis: int, lowest: float) -> None:
+    made = plain(where(axis, lowest=lowest)).graph
+    moves = ["TRANSPOSE"] if axis == 1 else []
+    assert [op.kind for op in made.ops] == ["GREATER", "SELECT_V2", *moves, "SOFTMAX", *moves, "SELECT_V2"]
+    given, chosen = masked_values(32)
+    (found,) = answers(made.content, given[:1], chosen[:1])
+    np.testing.assert_allclose(found, oracle_where(given, chosen, axis)[:1], atol=1e-6)
+    samples = list(zip(given, chosen, strict=True))
+    int8 = Model(Graph(quantize(made, calibrate(made, samples)).content))
+    codes = [tuple(port.encode(one) for port, one in zip(int8.inputs, item, strict=True)) for item in samples]
+    # Written out, 0 dB, or no number at all.
+    assert sqnr(oracle_where(given, chosen, axis), int8.run_all(codes)[0]) > 30
+
+
+def test_a_softmax_of_some_values_stays_where_its_other_values_are_read() -> None:
+    assert softmax(where()) is not None
+    for graph in (where(other=1.0), where(read_again=True), where(lowest=-5.0)):
+        assert softmax(graph) is None

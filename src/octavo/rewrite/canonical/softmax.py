@@ -1,7 +1,8 @@
 """Makes a softmax that is written out as EXP, SUM and DIV one SOFTMAX, which has an int8 kernel.
 
-JAX writes out every softmax whose axis is not the last one, and many models write it by hand. As separate int8 ops,
-each step is rounded, and a mask of -1e9 makes the range of the differences too wide for all other values.
+JAX writes out every softmax whose axis is not the last one, and each of some values only (`where`). Many models write
+it by hand. As separate int8 ops, each step is rounded, and a mask of -1e9 makes the range of the differences too wide
+for all other values. A log-softmax that is written out stays: the fixed steps of int8 LOG_SOFTMAX, 1/16, lose more.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ def _written_out(graph: Graph, div: Op) -> _WrittenOut | None:
         return None
     exp = graph.producers.get(div.inputs[0])
     total, moves = _maker(graph, div.inputs[1])
-    if exp is None or exp.kind != "EXP" or total is None or total.kind != "SUM" or total.inputs[0] != exp.outputs[0]:
+    if exp is None or exp.kind != "EXP" or total is None or total.kind != "SUM":
+        return None
+    where = None if total.inputs[0] == exp.outputs[0] else graph.producers.get(total.inputs[0])
+    if total.inputs[0] != exp.outputs[0] and not (where is not None and _selects(graph, where, exp.outputs[0], 0.0)):
         return None
     shape, axes = graph.tensors[exp.outputs[0]].shape, _axes(graph, total)
     if not axes or min(shape) < 1 or not _one_for_each_row(graph, div.inputs[1], shape, axes):
@@ -87,7 +91,36 @@ def _written_out(graph: Graph, div: Op) -> _WrittenOut | None:
     sub = graph.producers.get(source)
     if sub is not None and (peak := _peak(graph, sub, shape, axes)):
         before, source = (*before, sub, *peak), sub.inputs[0]
+    if where is not None:
+        if not _masked(graph, source, div, where.inputs[0]):
+            return None
+        before = (*before, where)
     return _WrittenOut(div, before, source, axes)
+
+
+def _masked(graph: Graph, source: int, div: Op, mask: int) -> bool:
+    """Whether a softmax is that of the values of a mask only.
+
+    All other values are the lowest float before it, so that they are 0 in its sum, and 0 is selected behind it. Then
+    rows without any value are 0 too, although DIV gives no number for them.
+    """
+    selects = graph.producers.get(source)
+    readers = graph.consumers.get(div.outputs[0], ())
+    return (
+        selects is not None
+        and selects.inputs[0] == mask
+        and _selects(graph, selects, selects.inputs[1], float(np.finfo(np.float32).min))
+        and div.outputs[0] not in graph.outputs
+        and all(op.inputs[0] == mask and _selects(graph, op, div.outputs[0], 0.0) for op in readers)
+    )
+
+
+def _selects(graph: Graph, op: Op, chosen: int, other: float) -> bool:
+    """Whether an op selects from a tensor, and a number elsewhere; minus infinity counts as the lowest float."""
+    if op.kind not in ("SELECT", "SELECT_V2") or op.inputs[1] != chosen:
+        return False
+    constant = graph.tensors[op.inputs[2]].constant
+    return constant is not None and bool(np.all(np.maximum(constant, np.finfo(np.float32).min) == other))
 
 
 def _peak(graph: Graph, sub: Op, shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[Op, ...]:
