@@ -219,7 +219,7 @@ class Answers:
         if self.tensor is not None:
             kind, tensor = self.tensor
             lines.append(f"most error is first added by {kind} '{tensor}'")
-        elif not self.hold:
+        elif any(not item.holds and not item.frozen for item in self.outputs):
             lines.append("no single op adds most of the error: it grows from op to op")
         return lines
 

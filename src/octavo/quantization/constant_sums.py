@@ -56,8 +56,9 @@ def _constant(source: Graph, table: Table, op: Op) -> Array | None:
     result = source.tensors[op.outputs[0]]
     at = table.stored.get(result.name)
     operands = [source.tensors[index] for index in op.inputs]
-    params = [table.at(op, tensor) for tensor in operands]
-    if at is None or at.bits != 8 or [tensor.constant is None for tensor in operands].count(True) != 1:
+    params = [own for tensor in operands if (own := table.at(op, tensor)) is not None]
+    constants = [tensor.constant for tensor in operands if tensor.constant is not None]
+    if at is None or at.bits != 8 or len(params) != 2 or len(constants) != 1:
         return None
     readers = source.consumers.get(result.index, ())
     if result.index in source.outputs or len(readers) != 1 or not _broadcasts(source, readers[0], result.index):
@@ -65,9 +66,8 @@ def _constant(source: Graph, table: Table, op: Op) -> Array | None:
     ends = []
     for end in ("minimum", "maximum"):
         first, second = (
-            (getattr(own, end) if tensor.constant is None else own.dequantize(own.quantize(tensor.constant)))
+            getattr(own, end) if tensor.constant is None else own.dequantize(own.quantize(tensor.constant))
             for tensor, own in zip(operands, params, strict=True)
-            if own is not None
         )
         value = np.clip(first + second if op.kind == "ADD" else first - second, *clips(op))
         ends.append(np.clip(value / np.float64(at.scale[0]) + at.zero_point[0], at.qmin, at.qmax))
@@ -75,8 +75,7 @@ def _constant(source: Graph, table: Table, op: Op) -> Array | None:
     codes = np.rint(low)
     if not np.array_equal(np.rint(low - _TIE), codes) or not np.array_equal(np.rint(high + _TIE), codes):
         return None
-    constant = next(tensor.constant for tensor in operands if tensor.constant is not None)
-    return np.asarray(at.dequantize(codes.reshape(constant.shape)), np.float32)
+    return np.asarray(at.dequantize(codes.reshape(constants[0].shape)), np.float32)
 
 
 def _broadcasts(source: Graph, reader: Op, index: int) -> bool:

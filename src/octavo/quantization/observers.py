@@ -29,7 +29,7 @@ Progress = Callable[[int], None]
 Images = Samples
 
 # Ops that a classifier's scores may pass through on their way to SOFTMAX. They keep the scale.
-_MOVES = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
+_MOVES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 
 OBSERVERS: Mapping[str, Observer] = choices.Loaded(choices.OBSERVERS)
 
@@ -142,12 +142,12 @@ def rules_for(graph: Graph, tensors: Sequence[Tensor], observer: str) -> list[Ob
 
 def _scores(graph: Graph) -> set[int]:
     """The tensors that hold the scores of classes: those that become an output of probabilities, one row a sample."""
-    found = set()
+    found: set[int] = set()
     for index in graph.outputs:
         op = graph.producers.get(index)
         if op is None or op.kind != "SOFTMAX" or len(graph.tensors[index].shape) != 2:
             continue
-        while op is not None and (op.kind == "SOFTMAX" or op.kind in _MOVES):
+        while op is not None and op.kind in ("SOFTMAX", *_MOVES) and op.inputs[0] not in found:
             found.add(op.inputs[0])
             op = graph.producers.get(op.inputs[0])
     return found

@@ -23,6 +23,7 @@ from octavo.tflite.op_table import activation
 
 # Ops that only add or remove axes of size 1, if the sizes of their result say so.
 _LIFTS = {"EXPAND_DIMS", "RESHAPE", "SQUEEZE"}
+_SELECTS = {"SELECT", "SELECT_V2"}
 # The most axes that LiteRT's TRANSPOSE takes.
 _MOST_AXES = 6
 
@@ -108,6 +109,7 @@ def _masked(graph: Graph, source: int, div: Op, mask: int) -> bool:
     readers = graph.consumers.get(div.outputs[0], ())
     return (
         selects is not None
+        and selects.kind in _SELECTS
         and selects.inputs[0] == mask
         and _selects(graph, selects, selects.inputs[1], float(np.finfo(np.float32).min))
         and div.outputs[0] not in graph.outputs
@@ -117,7 +119,7 @@ def _masked(graph: Graph, source: int, div: Op, mask: int) -> bool:
 
 def _selects(graph: Graph, op: Op, chosen: int, other: float) -> bool:
     """Whether an op selects from a tensor, and a number elsewhere; minus infinity counts as the lowest float."""
-    if op.kind not in ("SELECT", "SELECT_V2") or op.inputs[1] != chosen:
+    if op.kind not in _SELECTS or op.inputs[1] != chosen:
         return False
     constant = graph.tensors[op.inputs[2]].constant
     return constant is not None and bool(np.all(np.maximum(constant, np.finfo(np.float32).min) == other))

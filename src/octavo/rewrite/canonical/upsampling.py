@@ -80,6 +80,8 @@ def has_upsampling(graph: Graph) -> bool:
 def _upsampling(graph: Graph, op: Op) -> _Upsampling | None:
     """The upsampling that begins with this repetition, or with the RESHAPE before it."""
     first = graph.producers.get(op.inputs[0])
+    if prod(graph.tensors[op.outputs[0]].shape) > _LARGEST:
+        return None
     chain = [op] if first is None or first.kind != "RESHAPE" or not _alone(graph, first) else [first, op]
     longest = None
     while True:
@@ -90,6 +92,8 @@ def _upsampling(graph: Graph, op: Op) -> _Upsampling | None:
             return longest
         following = graph.consumers[last.outputs[0]][0]
         if following.kind not in {"RESHAPE", *_REPEATS} or following.inputs[0] != last.outputs[0]:
+            return longest
+        if following.index < last.index or prod(graph.tensors[following.outputs[0]].shape) > _LARGEST:
             return longest
         chain.append(following)
 
@@ -105,7 +109,7 @@ def _size(graph: Graph, chain: list[Op]) -> tuple[int, int] | None:
     if len(source.shape) != 4 or len(result.shape) != 4 or source.dtype != "float32" or source.shape[0] != 1:
         return None
     (_, height, width, channels), (batch, *size, depth) = source.shape, result.shape
-    if min(*source.shape, *size) < 1 or (batch, depth) != (1, channels) or prod(result.shape) > _LARGEST:
+    if min(*source.shape, *size) < 1 or (batch, depth) != (1, channels):
         return None
     if size[0] % height or size[1] % width or [height, width] == size:
         return None
@@ -121,14 +125,18 @@ def _size(graph: Graph, chain: list[Op]) -> tuple[int, int] | None:
 
 
 def _moved(graph: Graph, op: Op, values: IntArray) -> IntArray | None:
-    """What an op of a chain makes of values; None if that depends on an input."""
+    """What an op of a chain makes of values; None if that depends on an input, or is not what the file says."""
     shape = graph.tensors[op.outputs[0]].shape
     if op.kind == "RESHAPE":
-        return values.reshape(shape)
+        return values.reshape(shape) if prod(shape) == values.size else None
     second = graph.tensors[op.inputs[1]].constant
-    if second is None:
+    if second is None or len(shape) != values.ndim:
         return None
-    return np.tile(values, second.ravel()) if op.kind == "TILE" else np.broadcast_to(values, shape)
+    times = [new // old for new, old in zip(shape, values.shape, strict=True)]
+    if op.kind == "TILE":
+        return np.tile(values, times) if second.ravel().tolist() == times else None
+    fits = all(new == old or old == 1 for new, old in zip(shape, values.shape, strict=True))
+    return np.broadcast_to(values, shape) if fits else None
 
 
 def _read(old: int, new: int) -> IntArray | None:
