@@ -80,6 +80,21 @@ def test_a_hard_swish_of_tiny_values_is_a_product_with_the_same_codes(monkeypatc
     assert [name.split()[0] for name in compared.unmatched.before] == ["ADD"] and not compared.unmatched.after
 
 
+@pytest.mark.slow
+def test_a_simulation_converts_to_the_same_codes() -> None:
+    from octavo.analysis.agreement import agreement
+    from octavo.simulate import Simulation
+    from octavo.training.convert import convert
+
+    graph, samples = _hard_swish(), _values(1e-3)
+    simulation = Simulation(graph)
+    simulation.set_ranges(calibrate(graph, samples))
+    made = convert(simulation)
+    assert [op.kind for op in Graph(made.quantized.content).ops] == ["MUL", "MUL"]
+    found = agreement(simulation, made.quantized, np.stack(samples))
+    assert len(found) == 3 and all(tensor.largest == 0 for tensor in found)
+
+
 def test_a_hard_swish_of_usual_values_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, samples = _hard_swish(), _values(4.0)
     ranges = calibrate(graph, samples)
