@@ -50,29 +50,31 @@ def _short_timings() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _forked_children() -> Iterator[Callable[..., Any]]:
-    """Children are forks of a process that has imported what they need; gives what starts them otherwise."""
+def _forked_children() -> Iterator[dict[str, Callable[..., Any]]]:
+    """Children are forks of a process that has imported what they need; gives what starts them otherwise, by name."""
     from forked import Forks
 
     from octavo.base import child
 
-    started = child.run
+    started = {"run": child.run, "start": child.start}
     # Other systems have no fork, or one that their libraries do not survive.
     forks = Forks() if sys.platform == "linux" else None
     with pytest.MonkeyPatch.context() as patch:
         if forks is not None:
             patch.setattr(child, "run", forks.run)
+            patch.setattr(child, "start", forks.start)
         yield started
     if forks is not None:
         forks.close()
 
 
 @pytest.fixture
-def started_children(monkeypatch: pytest.MonkeyPatch, _forked_children: Callable[..., Any]) -> None:
+def started_children(monkeypatch: pytest.MonkeyPatch, _forked_children: dict[str, Callable[..., Any]]) -> None:
     """Children are started as those of users are."""
     from octavo.base import child
 
-    monkeypatch.setattr(child, "run", _forked_children)
+    for name, start in _forked_children.items():
+        monkeypatch.setattr(child, name, start)
 
 
 @pytest.fixture(scope="session")

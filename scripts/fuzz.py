@@ -32,6 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 from fuzzing.cases import KINDS, allowed, plan, undamaged
@@ -62,27 +63,67 @@ def _forked(command: list[str], seconds: float | None = None) -> subprocess.Comp
     if not command[2].endswith("child.py"):
         return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=seconds)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        sys.stdout.flush(), sys.stderr.flush()
-        if (pid := os.fork()) == 0:
-            code = 1
-            try:
-                os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
-                sys.argv = command[3:]
-                runpy.run_module(command[3], run_name="__main__", alter_sys=False)
-                code = 0
-            except SystemExit as end:
-                code = _exit_code(end)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush(), sys.stderr.flush()
-                os._exit(code)
-        code, _ = _waited(pid, seconds)
+        code, _ = _waited(_fork(command, (0, out.fileno(), err.fileno())), seconds)
         if code is None:
             raise subprocess.TimeoutExpired(command, seconds or 0)
         out.seek(0), err.seek(0)
         texts = [stream.read().decode("utf-8", "replace") for stream in (out, err)]
         return subprocess.CompletedProcess(command, code, *texts)
+
+
+class _Forked:
+    """`octavo.base.child.start`, with a fork of this process in place of a new one."""
+
+    def __init__(self, command: list[str], errors: BinaryIO) -> None:
+        (its_in, my_out), (my_in, its_out) = os.pipe(), os.pipe()
+        self._pid = _fork(command, (its_in, its_out, errors.fileno()), (my_in, my_out))
+        os.close(its_in), os.close(its_out)
+        self.stdin, self.stdout = os.fdopen(my_out, "w"), os.fdopen(my_in)
+        self._code: int | None = None
+
+    def kill(self) -> None:
+        if self._code is None:
+            os.kill(self._pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        if self._code is None:
+            self._code, _ = _waited(self._pid, timeout)
+        return self._code
+
+
+def _fork_children() -> None:
+    """From now on, the children of this process are forks of it."""
+    child.run, child.start = _forked, _Forked
+
+
+def _fork(command: list[str], streams: tuple[int, int, int], others: tuple[int, ...] = ()) -> int:
+    """Runs a command of `octavo.base.child.module_command` in a fork of this process.
+
+    Args:
+        command: The command.
+        streams: The files that become its standard streams.
+        others: Files that it closes: the other ends of pipes.
+    """
+    sys.stdout.flush(), sys.stderr.flush()
+    if (pid := os.fork()) == 0:
+        code = 1
+        try:
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+            for other in others:
+                os.close(other)
+            sys.stdin = open(0, closefd=False)  # noqa: SIM115
+            sys.argv = command[3:]
+            runpy.run_module(command[3], run_name="__main__", alter_sys=False)
+            code = 0
+        except SystemExit as end:
+            code = _exit_code(end)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
+    return pid
 
 
 def _waited(pid: int, seconds: float | None) -> tuple[int | None, int]:
@@ -168,7 +209,7 @@ def _case_here(command: list[str], said: Path, started: bool) -> None:
         from octavo.cli.entry import main
 
         if not started:
-            child.run = _forked
+            _fork_children()
         sys.argv = ["octavo", *command]
         main()
         code = 0
@@ -236,7 +277,7 @@ def _in_fork(work: Callable[[], None]) -> None:
     """Runs a function in a process of its own: this one must hold no threads when it forks."""
     if (pid := os.fork()) == 0:
         try:
-            child.run = _forked
+            _fork_children()
             work()
         except BaseException:
             traceback.print_exc()

@@ -107,7 +107,8 @@ def test_children_ignore_pythonpath_and_the_users_site(tmp_path: Path, command: 
     site.mkdir(parents=True)
     (site / "usercustomize.py").write_text(f"open({str(mark)!r}, 'a').write('user site')\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONUSERBASE": str(tmp_path / "base")}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    said = {"input": "no-such-model.tflite\n", "capture_output": True, "text": True}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, **said)
     assert done.returncode in (1, 2), done.stderr
     assert not mark.exists(), mark.read_text()
 

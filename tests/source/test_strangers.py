@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import signal
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from handmade import File, values
 from tiny import write_folder
 
 import octavo
-from octavo.base import child, limits
+from octavo.base import child, limits, trial
 from octavo.base.errors import ModelError, OctavoError
 from octavo.recipe.options import Inputs
 from octavo.runtime.litert import interpreter
@@ -67,7 +65,7 @@ def test_shapes_that_a_file_states_wrongly_become_litert_s(tmp_path: Path) -> No
 
 
 def test_a_trial_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "model_seconds", lambda size: 0.01)
+    monkeypatch.setattr(limits, "model_seconds", lambda size: 0.0)
     with pytest.raises(ModelError, match="was given up"):
         load_model(_no_beta(tmp_path / "m.tflite"))
 
@@ -164,16 +162,17 @@ def test_a_quantized_form_that_aborts_does_so_in_a_child(tmp_path: Path, monkeyp
     file.dense(mean, file.constant("weight", values(3, 3)), logits)
     file.op("SOFTMAX", [logits], [out], "Softmax", beta=1.0)
     (tmp_path / "float.tflite").write_bytes(file.ports([x], [out]).bytes())
-    run, died = child.run, list[str]()
+    ask, died = trial.Attendant.ask, list[str]()
 
-    def dies(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    def dies(self: trial.Attendant, line: str, name: str, seconds: float) -> str:
         """Lets the trial of the float model go on, and kills that of what is made of it."""
-        if "made.tflite" not in command[-1]:
-            return run(command, seconds)
-        died.append(command[-1])
-        return subprocess.CompletedProcess(command, -signal.SIGABRT, "", "")
+        if "made.tflite" in line:
+            died.append(line)
+            assert self._process is not None
+            self._process.kill()
+        return ask(self, line, name, seconds)
 
-    monkeypatch.setattr(child, "run", dies)
+    monkeypatch.setattr(trial.Attendant, "ask", dies)
     photos = write_folder(tmp_path / "photos", 12)
     given = (tmp_path / "float.tflite", Inputs(photos, scale=(0, 1)))
     for number, command in enumerate(

@@ -9,6 +9,7 @@ that do not set their ranges, if there are enough. The best one is taken if its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import build
 from octavo.recipe.choices import OBSERVERS
 from octavo.recipe.options import Quantization
-from octavo.source.tried import try_made
+from octavo.source.tried import Trials
 from octavo.tflite.graph import Graph
 from octavo.tuning.tune import Tuning, tune
 
@@ -59,6 +60,7 @@ def quantized(
     wanted: Quantization,
     known: Mapping[int, Sequence[Array]] | None = None,
     progress: Progress | None = None,
+    trials: Trials | None = None,
 ) -> Made:
     """Makes an int8 model, and compares its outputs with the float model's.
 
@@ -71,15 +73,20 @@ def quantized(
         wanted: How to quantize.
         known: The float model's raw outputs for the images of `sampled`, by their place, if it has run already.
         progress: Receives progress messages.
+        trials: The child process that runs int8 models first, if the caller has one.
 
     Raises:
         OctavoError: As `octavo.quantization.quantize.quantize`, `octavo.tuning.tune.tune` and
-            `octavo.source.tried.try_made`.
+            `octavo.source.tried.Trials.made`.
     """
-    maker = _Maker(graph, images, wanted, known, progress or Silent())
-    made = maker.made(ranges)
-    if wanted.observer is None and not made.answers.is_clear:
-        made = maker.best(made)
+    with Trials() if trials is None else nullcontext(trials) as child:
+        maker = _Maker(graph, images, wanted, known, progress or Silent(), child)
+        made = maker.made(ranges)
+        if wanted.observer is None and not made.answers.is_clear:
+            made = maker.best(made)
+        if not made.answers.hold:
+            # The tensors inside it are read and fed.
+            child.made(made.int8.content, graph.name, ["xnnpack"])
     return replace(made, answers=traced(graph, Graph(made.int8.content), images, made.answers))
 
 
@@ -92,6 +99,7 @@ class _Maker:
     wanted: Quantization
     known: Mapping[int, Sequence[Array]] | None
     progress: Progress
+    trials: Trials
 
     def made(self, ranges: Ranges) -> Made:
         """The int8 model of some ranges."""
@@ -99,7 +107,7 @@ class _Maker:
         plan = partial(build, allow_float=allow_float, precision=precision)
         tuned = tune(self.graph, ranges, self.images, self.wanted.tune, plan, self.progress)
         int8 = quantize(tuned.graph, tuned.ranges, allow_float, precision)
-        try_made(int8.content, self.graph.name)
+        self.trials.made(int8.content, self.graph.name, ["xnnpack"], "kept")
         return Made(ranges, tuned, int8, compared(self.graph, Graph(int8.content), self.images, self.known))
 
     def best(self, first: Made) -> Made:

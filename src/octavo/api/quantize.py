@@ -32,6 +32,7 @@ from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
 from octavo.source.load import Loaded, load_float, output_of, task_of
 from octavo.source.sidecar import Sidecar, write_model
+from octavo.source.tried import Trials
 from octavo.tflite.graph import Graph
 
 
@@ -92,19 +93,23 @@ def quantize(
             drawn.append(draw_calibration(source, inputs.images, inputs.seed, read=read))
         return drawn[0]
 
-    loaded = load_float(model, inputs.signature, inputs.size, lambda: draw().size, progress)
-    if split_outputs:
-        loaded = replace(loaded, graph=apart(loaded.graph))
-    check_float(loaded.graph)
-    resolve(loaded.graph, wanted.precision)
-    chosen, _ = understood(loaded, draw(loaded), inputs, Silent(), calibrate=True)
-    preprocess = choose_scale(loaded, inputs, lambda: chosen, progress).checked()
-    feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
-    data_checks.warn_of_images(chosen, preprocess)
-    with progress.track("calibrate", len(feed)) as advance:
-        seen = survey(loaded.graph, feed, wanted.first_observer, advance, sampled(len(feed)))
-    data_checks.warn_of_survey(loaded.graph, chosen, preprocess, seen)
-    made = quantized(loaded.graph, seen.ranges, feed, wanted, seen.outputs, progress)
+    # It starts at once, so that it gets ready while this process reads.
+    with Trials() as trials:
+        loaded = load_float(
+            model, inputs.signature, inputs.size, lambda: draw().size, progress, ["xnnpack"], trials=trials
+        )
+        if split_outputs:
+            loaded = replace(loaded, graph=apart(loaded.graph))
+        check_float(loaded.graph)
+        resolve(loaded.graph, wanted.precision)
+        chosen, _ = understood(loaded, draw(loaded), inputs, Silent(), calibrate=True)
+        preprocess = choose_scale(loaded, inputs, lambda: chosen, progress).checked()
+        feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
+        data_checks.warn_of_images(chosen, preprocess)
+        with progress.track("calibrate", len(feed)) as advance:
+            seen = survey(loaded.graph, feed, wanted.first_observer, advance, sampled(len(feed)))
+        data_checks.warn_of_survey(loaded.graph, chosen, preprocess, seen)
+        made = quantized(loaded.graph, seen.ranges, feed, wanted, seen.outputs, progress, trials)
     int8, found = made.int8, made.answers
     proof = prove(int8)
     written = Graph(int8.content)

@@ -63,6 +63,7 @@ from octavo.source.load import Loaded, load_float, load_model, output_of, task_o
 from octavo.source.own_model import Noted, OwnModel, content_hash, record_of
 from octavo.source.recordings import cut
 from octavo.source.sidecar import Sidecar, write_model
+from octavo.source.tried import Trials
 from octavo.tflite.graph import Graph
 from octavo.tflite.size import Breakdown, FileSizes, Sizes, breakdown
 from octavo.training import qat
@@ -598,7 +599,10 @@ class _Run:
         """Post-training quantization, after the recipe's tuning passes."""
         graph, ranges = self._start()
         feed = self._feed(self.calibration, graph)
-        made = quantized(graph, ranges, feed, self.recipe.quantize.options, progress=self.progress)
+        with Trials() as trials:
+            made = quantized(graph, ranges, feed, self.recipe.quantize.options, progress=self.progress, trials=trials)
+            # Later stages read the tensors inside it, and run it on other kernels.
+            trials.made(made.int8.content, graph.name)
         for step in made.tuned.steps:
             self.progress.say(f"{step.name}: {step.tuned.summary}")
         self._write(TuningRecord(steps=[step.record for step in made.tuned.steps]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from octavo.source import exported, sidecar
 from octavo.source.forms import formed
 from octavo.source.notes import Notes, notes_of
 from octavo.source.sidecar import Sidecar
-from octavo.source.tried import Use, try_out
+from octavo.source.tried import FAMILIES, Trials, Use
 from octavo.tflite.graph import Graph, read_bytes
 
 # The scale of a model that takes unscaled pixels.
@@ -56,8 +57,9 @@ def load_model(
     size: Size | None = None,
     images: Callable[[], Size | None] | None = None,
     progress: Progress | None = None,
-    kernels: Sequence[Kernels] = ("xnnpack",),
+    kernels: Sequence[Kernels] = FAMILIES,
     probed: bool = False,
+    trials: Trials | None = None,
 ) -> Loaded:
     """Reads a model without changing its computation, as one graph with a batch of 1 and static sizes.
 
@@ -73,14 +75,14 @@ def load_model(
         progress: Receives the sentences about changes to the graph.
         kernels: The kernel families that will run the model in this process: each runs it in the child first.
         probed: Whether the tensors inside the model will be read and fed too, as `octavo compare` does.
+        trials: The child process, if the caller has one.
 
     Raises:
         ModelError: The file does not exist, is not a model that can be read, or has an open size that no argument
             gives.
     """
-    return _told(
-        _read(Path(path), signature, Sizes(size, images), Use(kernels, "fed" if probed else "kept", "as_is")), progress
-    )
+    use = Use(kernels, "fed" if probed else "kept", "as_is")
+    return _told(_read(Path(path), signature, Sizes(size, images), use, trials), progress)
 
 
 def load_float(
@@ -89,8 +91,9 @@ def load_float(
     size: Size | None = None,
     images: Callable[[], Size | None] | None = None,
     progress: Progress | None = None,
-    kernels: Sequence[Kernels] = ("xnnpack",),
+    kernels: Sequence[Kernels] = FAMILIES,
     probed: bool = False,
+    trials: Trials | None = None,
 ) -> Loaded:
     """Reads a model that is to be changed: like `load_model`, with plain float32 constants and ops that int8 supports.
 
@@ -105,14 +108,13 @@ def load_float(
         progress: As for `load_model`.
         kernels: As for `load_model`.
         probed: As for `load_model`.
+        trials: As for `load_model`.
 
     Raises:
         ModelError: As for `load_model`, or its constants cannot be made float32.
     """
-    return _told(
-        _read(Path(path), signature, Sizes(size, images), Use(kernels, "fed" if probed else "read", "to_change")),
-        progress,
-    )
+    use = Use(kernels, "fed" if probed else "read", "to_change")
+    return _told(_read(Path(path), signature, Sizes(size, images), use, trials), progress)
 
 
 def _told(loaded: Loaded, progress: Progress | None) -> Loaded:
@@ -123,7 +125,7 @@ def _told(loaded: Loaded, progress: Progress | None) -> Loaded:
     return loaded
 
 
-def _read(path: Path, signature: str | None, sizes: Sizes, use: Use) -> Loaded:
+def _read(path: Path, signature: str | None, sizes: Sizes, use: Use, trials: Trials | None) -> Loaded:
     if not path.exists():
         raise ModelError(
             f"There is no file '{path}'.", "Give the path of a .tflite or .keras model, or of a SavedModel folder."
@@ -137,7 +139,8 @@ def _read(path: Path, signature: str | None, sizes: Sizes, use: Use) -> Loaded:
         size = sizes.size
         if sizes.images is not None:
             size = sizes.settled(Graph(choose(content, name, signature).content, name))
-        try_out(file, name, signature, size, use)
+        with Trials() if trials is None else nullcontext(trials) as child:
+            child.given(file, name, signature, size, use)
     made = formed(content, name, signature, size, use.form)
     return Loaded(made.graph, found, content, made.changes)
 

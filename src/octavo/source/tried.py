@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from octavo.base import child, limits, trial
 from octavo.base.errors import ModelError
@@ -21,7 +20,13 @@ from octavo.rewrite.canonical.signature import choose
 from octavo.rewrite.canonical.sizes import Size, Sizes
 from octavo.runtime.litert import Kernels, refusal
 from octavo.source.forms import Form, formed
-from octavo.tflite.graph import Graph, Tensor, read_bytes
+from octavo.tflite.graph import Graph, read_bytes
+
+# What becomes of the tensors inside a model: they are kept inside, read, or both read and fed.
+Inner = Literal["kept", "read", "fed"]
+
+# The kernel families that run a model of which nobody says what becomes of it.
+FAMILIES: Sequence[Kernels] = ("xnnpack", "builtin")
 
 
 @dataclass(frozen=True)
@@ -29,91 +34,140 @@ class Use:
     """What this process will do with a model.
 
     Args:
-        kernels: The kernel families that will run it.
-        inner: What becomes of the tensors inside it: they are kept inside, read, or both read and fed.
+        kernels: The kernel families that will run it. What XNNPACK refuses is refused.
+        inner: What becomes of the tensors inside it.
         form: The form in which it is read.
     """
 
     kernels: Sequence[Kernels]
-    inner: Literal["kept", "read", "fed"]
+    inner: Inner
     form: Form
 
 
-def try_out(file: Path, name: str, signature: str | None, size: Size | None, use: Use) -> None:
-    """Reads and runs a model in a child process.
+class Trials:
+    """The trials of one command: a child process reads and runs its models, one after the other.
 
-    Args:
-        file: The `.tflite` file.
-        name: Its name in error messages.
-        signature: As for `octavo.source.forms.formed`.
-        size: As for `octavo.source.forms.formed`.
-        use: What will be done with it.
-
-    Raises:
-        ModelError: LiteRT refuses it, crashes on it, or needs too much memory or time.
+    The process starts at once and ends with the block.
     """
-    done = _in_child(file, name, signature, size, use)
-    if done.returncode == 2:
-        raise ModelError(f"LiteRT cannot run {name}: {done.stderr.strip()}")
+
+    def __init__(self) -> None:
+        self._attendant = trial.Attendant(child.module_command("octavo.source.tried"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._attendant.end()
+
+    def given(self, file: Path, name: str, signature: str | None, size: Size | None, use: Use) -> None:
+        """Reads and runs a model of a stranger.
+
+        Args:
+            file: The `.tflite` file.
+            name: Its name in error messages.
+            signature: As for `octavo.source.forms.formed`.
+            size: As for `octavo.source.forms.formed`.
+            use: What will be done with it.
+
+        Raises:
+            ModelError: LiteRT refuses it, crashes on it, or needs too much memory or time.
+        """
+        asked = [str(file.absolute()), name, signature, size, [*use.kernels], use.inner, use.form]
+        if refused := self._ask("given", file, name, asked):
+            raise ModelError(f"LiteRT cannot run {name}: {refused}")
+
+    def made(self, content: bytes, name: str, kernels: Sequence[Kernels] = FAMILIES, inner: Inner = "fed") -> None:
+        """Runs a model that Octavo made of a stranger's, before this process runs and compares it.
+
+        Args:
+            content: The bytes of the `.tflite` file.
+            name: The name of the model that it was made of, in error messages.
+            kernels: The kernel families that will run it.
+            inner: What becomes of the tensors inside it.
+
+        Raises:
+            ModelError: LiteRT crashes on it, or needs too much memory or time. What it refuses in words is no danger:
+                the proof names it.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "made.tflite"
+            file.write_bytes(content)
+            self._ask("made", file, f"the quantized form of {name}", [str(file), [*kernels], inner])
+
+    def _ask(self, what: str, file: Path, name: str, asked: list[Any]) -> str:
+        seconds = limits.model_seconds(file.stat().st_size)
+        refused: str = json.loads(self._attendant.ask(json.dumps([what, asked]), name, seconds))
+        return refused
 
 
-def try_made(content: bytes, name: str, kernels: Sequence[Kernels] = ("xnnpack",)) -> None:
-    """Runs a model that Octavo made of a stranger's in a child process, before this process runs and compares it.
-
-    Args:
-        content: The bytes of the `.tflite` file.
-        name: The name of the model that it was made of, in error messages.
-        kernels: The kernel families that will run it.
-
-    Raises:
-        ModelError: LiteRT crashes on it, or needs too much memory or time. What it refuses in words is no danger: the
-            proof names it.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "made.tflite"
-        file.write_bytes(content)
-        _in_child(file, f"the quantized form of {name}", None, None, Use(kernels, "fed", "as_is"))
+def try_made(content: bytes, name: str, kernels: Sequence[Kernels] = FAMILIES, inner: Inner = "fed") -> None:
+    """Like `Trials.made`, in a child process of its own."""
+    with Trials() as trials:
+        trials.made(content, name, kernels, inner)
 
 
-def _in_child(
-    file: Path, name: str, signature: str | None, size: Size | None, use: Use
-) -> subprocess.CompletedProcess[str]:
-    wanted = json.dumps([str(file), name, signature, size, [*use.kernels], use.inner, use.form])
-    seconds = limits.model_seconds(file.stat().st_size)
-    return trial.survived(child.module_command("octavo.source.tried", wanted), name, seconds)
-
-
-def _trial(wanted: str) -> int:
-    """The child process: reads the model as its parent will, and runs it with each kernel family."""
-    file, name, signature, size, kernels, inner, form = json.loads(wanted)
-    trial.confine(limits.model_bytes(Path(file).stat().st_size))
-    content = read_bytes(Path(file))
+def _given(
+    file: str,
+    name: str,
+    signature: str | None,
+    numbers: list[int] | None,
+    kernels: list[Kernels],
+    inner: Inner,
+    form: Form,
+) -> str:
+    """In the child process: reads a model as its parent will, and runs it. Gives why LiteRT refuses it, or nothing."""
+    content, size = read_bytes(Path(file)), None if numbers is None else (numbers[0], numbers[1])
     try:
         chosen = choose(content, name, signature)
-        shapes = Sizes(size and tuple(size)).shapes(Graph(chosen.content, name))
+        shapes = Sizes(size).shapes(Graph(chosen.content, name))
     except ModelError:
-        return 0  # This process's parent will find the same, and say it.
+        return ""  # This process's parent will find the same, and say it.
     if refused := refusal(chosen.content, "xnnpack", shapes):
-        sys.stderr.write(refused)
-        return 2
+        return refused
     with contextlib.suppress(ModelError):
-        graph = formed(content, name, signature, size and tuple(size), form).graph
-        computed = [tensor for tensor in _computed(graph) if tensor.dtype == "float32" or tensor.qparams is not None]
-        forms = [graph]
-        if inner != "kept" and computed:
-            forms.append(graph.exposed(computed))
-        if inner == "fed" and computed:
-            forms.append(graph.severed(computed).exposed(computed))
-        for family in dict.fromkeys(("xnnpack", "builtin", *kernels)):
-            for made in forms:
-                # A family that refuses the model in words is no danger.
-                refusal(made.content, family)
-    return 0
+        graph = formed(content, name, signature, size, form).graph
+        _run(_forms(graph, inner), kernels, {("xnnpack", chosen.content)})
+    return ""
 
 
-def _computed(graph: Graph) -> list[Tensor]:
-    return [graph.tensors[index] for index in dict.fromkeys(out for op in graph.ops for out in op.outputs)]
+def _made(file: str, kernels: list[Kernels], inner: Inner) -> str:
+    """In the child process: runs a model that Octavo made."""
+    content = read_bytes(Path(file))
+    with contextlib.suppress(ModelError):
+        _run([content] if inner == "kept" else _forms(Graph(content), inner), kernels, set())
+    return ""
+
+
+def _forms(graph: Graph, inner: Inner) -> list[bytes]:
+    """The forms of a graph that its use needs."""
+    computed = [graph.tensors[index] for index in dict.fromkeys(out for op in graph.ops for out in op.outputs)]
+    computed = [tensor for tensor in computed if tensor.dtype == "float32" or tensor.qparams is not None]
+    forms = [graph]
+    if inner != "kept" and computed:
+        forms.append(graph.exposed(computed))
+    if inner == "fed" and computed:
+        forms.append(graph.severed(computed).exposed(computed))
+    return [form.content for form in forms]
+
+
+def _run(contents: list[bytes], kernels: list[Kernels], done: set[tuple[Kernels, bytes]]) -> None:
+    """Runs models with each kernel family. A family that refuses a model in words is no danger."""
+    for family in kernels:
+        for content in contents:
+            if (family, content) not in done:
+                refusal(content, family)
+
+
+def _answer(line: str) -> str:
+    """In the child process: does what `Trials` asks for."""
+    what, asked = json.loads(line)
+    trial.confine(limits.model_bytes(Path(asked[0]).stat().st_size))
+    return json.dumps(_given(*asked) if what == "given" else _made(*asked))
 
 
 if __name__ == "__main__":
-    sys.exit(_trial(sys.argv[1]))
+    # Before anything is tried, so that it is no memory of a model.
+    import ai_edge_litert.interpreter  # noqa: F401
+
+    child.answer_all(_answer)
+    sys.exit()
