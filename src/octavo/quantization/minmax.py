@@ -7,7 +7,7 @@ checks can tell whether a range depends on two images.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,19 @@ class Extremes:
 
     lows: tuple[float, ...] = ()
     highs: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, lows: Array, highs: Array) -> list[Self]:
+        """The extremes of several tensors.
+
+        Args:
+            lows: The minima, ``(images, tensors)``, finite.
+            highs: The maxima, of the same shape.
+        """
+        # Adding 0 makes -0.0 plain zero, which of the two a minimum is depends on the order of the values.
+        least = np.sort(lows, axis=0)[:_KEPT] + 0.0
+        most = -np.sort(-highs, axis=0)[:_KEPT] + 0.0
+        return [cls(tuple(low), tuple(high)) for low, high in zip(least.T.tolist(), most.T.tolist(), strict=True)]
 
     @property
     def range(self) -> Range:
@@ -60,6 +73,8 @@ def _update(state: Extremes, values: Array) -> Extremes:
     if values.size == 0:
         return state
     low, high = float(values.min()), float(values.max())
+    if state.within((low, high)):
+        return state
     # The minimum of values with a NaN is NaN, which has no place in an order.
     return state.merged(Extremes((-np.inf,), (np.inf,)) if np.isnan(low) else Extremes((low,), (high,)))
 

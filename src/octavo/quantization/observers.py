@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,13 +17,14 @@ import numpy.typing as npt
 
 from octavo.base.errors import QuantizationError
 from octavo.data.pass_over import Samples, pass_over
-from octavo.quantization.minmax import MINMAX
+from octavo.quantization.minmax import MINMAX, Extremes
 from octavo.quantization.observer import Observer
 from octavo.quantization.ranges import Range, Ranges
 from octavo.recipe import choices
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Tensor
 from octavo.tflite.op_table import clips
+from octavo.tflite.reduced import is_reducible, reduced
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int], None]
@@ -55,9 +57,9 @@ def observed(
 ) -> tuple[list[Any], list[Any]]:
     """Runs an observer for each tensor over the images, in one pass, and notes something of each image.
 
-    The tensors become outputs of a copy of the graph, so that the runtime's own fast kernels compute them. Only the
-    states and the notes are kept of an image. A tensor that an activation function clips is skipped once
-    enough images have reached both of its bounds: these tensors hold seven of eight values of MobileNetV2.
+    The runtime finds the extremes of tensors that min-max observes. The others become outputs of a copy of the graph,
+    so that the runtime's own fast kernels compute them. Only the states and the notes are kept of an image. A tensor
+    that an activation function clips is skipped once enough images have reached both of its bounds.
 
     Args:
         graph: A float graph.
@@ -70,42 +72,84 @@ def observed(
     Returns:
         The state of each observer, and the note of each image.
     """
-    exposed = list(dict.fromkeys((*(tensor.index for tensor in tensors), *graph.outputs)))
-    makers = [graph.producers.get(tensor.index) for tensor in tensors]
+    inside = [at for at, rule in enumerate(rules) if rule is MINMAX and is_reducible(graph, tensors[at])]
+    found = _seen(graph, tensors, images, rules, inside, progress, note)
+    if not found.finite:
+        # The runtime's extremes of NaN are of no use.
+        found = _seen(graph, tensors, images, rules, [], lambda done: None, note)
+    return found.states, found.notes
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen of some images: the states, the notes, and whether all sums were finite."""
+
+    states: list[Any]
+    notes: list[Any]
+    finite: bool
+
+
+def _seen(
+    graph: Graph,
+    tensors: Sequence[Tensor],
+    images: Images,
+    rules: Sequence[Observer],
+    inside: Sequence[int],
+    progress: Progress,
+    note: Callable[[int, list[Array]], Any],
+) -> _Seen:
+    """One pass over the images, in which the runtime finds the extremes of the tensors at the places `inside`."""
+    outside = [at for at in range(len(tensors)) if at not in set(inside)]
+    exposed = list(dict.fromkeys((*(tensors[at].index for at in outside), *graph.outputs)))
+    others = [graph.tensors[index] for index in exposed]
+    made = reduced(graph, [tensors[at] for at in inside], others) if inside else graph.exposed(others)
+    first = len(made.outputs) - len(exposed)
+    makers = [graph.producers.get(tensors[at].index) for at in outside]
     bounds = [(-np.inf, np.inf) if maker is None else clips(maker) for maker in makers]
     # Several rules may watch one tensor: ops that read the same input.
-    places = [exposed.index(tensor.index) for tensor in tensors]
-    exits = [exposed.index(index) for index in graph.outputs]
-    found: tuple[list[Any], list[Any]] = pass_over(
-        graph.exposed([graph.tensors[index] for index in exposed]),
-        images,
-        partial(_observe, rules, bounds, places, exits, note),
-        partial(_joined, rules),
-        progress,
-    )
+    watched = [
+        _Watched(at, first + exposed.index(tensors[at].index), within)
+        for at, within in zip(outside, bounds, strict=True)
+    ]
+    exits = [first + exposed.index(index) for index in graph.outputs]
+    work = partial(_observe, rules, inside, watched, exits, note)
+    found: _Seen = pass_over(made, images, work, partial(_joined, rules), progress)
     return found
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A tensor whose values are looked at: its rule's place, its place among the outputs, and its clips."""
+
+    rule: int
+    output: int
+    within: Range
 
 
 def _observe(
     rules: Sequence[Observer],
-    bounds: Sequence[Range],
-    places: Sequence[int],
+    inside: Sequence[int],
+    watched: Sequence[_Watched],
     exits: Sequence[int],
     note: Callable[[int, list[Array]], Any],
     model: Model,
     images: Images,
     first: int,
     progress: Progress,
-) -> tuple[list[Any], list[Any]]:
+) -> _Seen:
     # One list of states for each thread: the loop needs no lock, and the order of merging does not matter.
     local: dict[int, list[Any]] = {}
     notes: list[Any] = [None] * len(images)
+    reductions = np.zeros((3, len(images), len(inside)), np.float32)
 
     def observe_image(place: int, outputs: list[Array]) -> None:
         states = local.setdefault(threading.get_ident(), [rule.init() for rule in rules])
-        for index, (rule, within, at) in enumerate(zip(rules, bounds, places, strict=True)):
-            if not rule.settled(states[index], within):
-                states[index] = rule.update(states[index], outputs[at])
+        if inside:
+            reductions[:, place] = outputs[:3]
+        for item in watched:
+            rule, state = rules[item.rule], states[item.rule]
+            if not rule.settled(state, item.within):
+                states[item.rule] = rule.update(state, outputs[item.output])
         notes[place] = note(first + place, [outputs[at] for at in exits])
         progress(1)
 
@@ -113,15 +157,16 @@ def _observe(
     merged = [rule.init() for rule in rules]
     for states in local.values():
         merged = [rule.merge(a, b) for rule, a, b in zip(rules, merged, states, strict=True)]
-    return merged, notes
+    lows, highs, sums = reductions
+    for place, found in zip(inside, Extremes.of(lows, highs), strict=True):
+        merged[place] = found
+    return _Seen(merged, notes, bool(np.all(np.isfinite(sums))))
 
 
-def _joined(
-    rules: Sequence[Observer], one: tuple[list[Any], list[Any]], other: tuple[list[Any], list[Any]]
-) -> tuple[list[Any], list[Any]]:
+def _joined(rules: Sequence[Observer], one: _Seen, other: _Seen) -> _Seen:
     """The states of both, merged, and the notes of both."""
-    states = [rule.merge(a, b) for rule, a, b in zip(rules, one[0], other[0], strict=True)]
-    return states, [*one[1], *other[1]]
+    states = [rule.merge(a, b) for rule, a, b in zip(rules, one.states, other.states, strict=True)]
+    return _Seen(states, [*one.notes, *other.notes], one.finite and other.finite)
 
 
 def rules_for(graph: Graph, tensors: Sequence[Tensor], observer: str) -> list[Observer]:

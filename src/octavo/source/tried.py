@@ -21,8 +21,9 @@ from octavo.rewrite.canonical.sizes import Size, Sizes
 from octavo.runtime.litert import Kernels, refusal
 from octavo.source.forms import Form, formed
 from octavo.tflite.graph import Graph, read_bytes
+from octavo.tflite.reduced import is_reducible, reduced
 
-# What becomes of the tensors inside a model: they are kept inside, read, or both read and fed.
+# What becomes of the tensors inside a model: they are kept inside, read and reduced, or fed too.
 Inner = Literal["kept", "read", "fed"]
 
 # The kernel families that run a model of which nobody says what becomes of it.
@@ -144,7 +145,8 @@ def _forms(graph: Graph, inner: Inner) -> list[bytes]:
     computed = [tensor for tensor in computed if tensor.dtype == "float32" or tensor.qparams is not None]
     forms = [graph]
     if inner != "kept" and computed:
-        forms.append(graph.exposed(computed))
+        reducible = [tensor for tensor in computed if is_reducible(graph, tensor)]
+        forms.append(reduced(graph, reducible, computed) if reducible else graph.exposed(computed))
     if inner == "fed" and computed:
         forms.append(graph.severed(computed).exposed(computed))
     return [form.content for form in forms]

@@ -549,8 +549,10 @@ def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
         holder.buffer = kept[holder.buffer]
     model.buffers = buffers
     if builder is None:
-        # The builder has room for all constants from the start: growing would copy its content.
-        builder = flatbuffers.Builder((1 << 16) + sum(len(buffer.data or b"") + 32 for buffer in buffers))
+        # The builder has room for everything from the start: growing would copy its content.
+        items = sum(len(graph.tensors) + len(graph.operators or ()) for graph in model.subgraphs)
+        room = (1 << 16) + 512 * items + sum(len(buffer.data or b"") + 32 for buffer in buffers)
+        builder = flatbuffers.Builder(room)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
