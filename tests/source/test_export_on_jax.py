@@ -21,10 +21,12 @@ MISSING = [name for name in ("jax", "litert_converter") if find_spec(name) is No
 CODE = """
 import sys
 from pathlib import Path
-from octavo.source.export import to_float_tflite
-from octavo.source.keras_file import load_keras
+from octavo.source import exported
+# As the child process of every command does it.
 for path in sorted(Path(sys.argv[1]).glob("*.keras")):
-    path.with_suffix(".tflite").write_bytes(to_float_tflite(load_keras(path)))
+    made, said = path.with_suffix(".tflite"), path.with_suffix(".json")
+    assert exported._export(str(path), str(made), str(said), str(path.stat().st_size)) == 0, said.read_text()
+assert "tensorflow" not in sys.modules
 """
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from octavo.base.errors import ModelError, OctavoError
-from octavo.source.keras_file import load_keras, save
+from octavo.source.keras_file import first_values_are_zeros, load_keras, save
 
 
 def _model() -> object:
@@ -38,6 +38,21 @@ def test_sizes_with_and_without_optimizer_state(tmp_path: Path) -> None:
     again = load_keras(tmp_path / "model.keras")
     for first, second in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_a_file_gives_its_values_where_layers_start_from_zeros(tmp_path: Path) -> None:
+    import keras
+
+    save(_model(), tmp_path / "model.keras")
+    wanted = load_keras(tmp_path / "model.keras").get_weights()
+    kinds = [kind for name, kind in vars(keras.initializers).items() if isinstance(kind, type) and name != "Constant"]
+    random = [kind() for kind in kinds if "seed" in kind().get_config()]
+    with first_values_are_zeros():
+        given = load_keras(tmp_path / "model.keras").get_weights()
+        assert len(random) > 5 and not any(np.any(made((3, 4), "float32")) for made in random)
+    for first, second in zip(given, wanted, strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert all(np.any(np.asarray(made((3, 4), "float32"))) for made in random)
 
 
 def test_lambda_layers_are_never_executed(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from octavo.base.backend import load
 from octavo.base.border import border
 from octavo.base.errors import MissingDependencyError, ModelError, OctavoError
 from octavo.source import foreign
-from octavo.source.keras_file import KERAS, UnknownClassError, check_claims, load_keras
+from octavo.source.keras_file import KERAS, UnknownClassError, check_claims, first_values_are_zeros, load_keras
 
 _KINDS = (MissingDependencyError, UnknownClassError)
 
@@ -89,10 +89,11 @@ def _export(path: str, made: str, said: str, size: str) -> int:
     try:
         if Path(path).is_file():
             check_claims(Path(path))
-        # What TensorFlow itself takes does not count.
-        load("tensorflow"), load("keras")
+        # What the packages themselves take does not count.
+        if Path(path).is_dir() or load("keras").backend.backend() == "tensorflow":
+            load("tensorflow")
         trial.confine(limits.export_bytes(int(size)))
-        with border(f"'{path}' could not be read as a model", todo, ModelError):
+        with border(f"'{path}' could not be read as a model", todo, ModelError), first_values_are_zeros():
             Path(made).write_bytes(to_float_tflite(Path(path)))
     except OctavoError as error:
         kind = type(error).__name__
