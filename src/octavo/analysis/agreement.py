@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from octavo.quantization.quantize import Quantized
 from octavo.runtime.litert import Kernels, Model
-from octavo.tflite.graph import Graph, Op, Tensor
+from octavo.tflite.graph import Op, Tensor
 
 Array = npt.NDArray[Any]
 
@@ -59,7 +59,7 @@ def agreement(
     Returns:
         The tensors in execution order.
     """
-    int8 = Graph(quantized.content)
+    int8 = quantized.graph
     by_name = {t.name: t for t in int8.tensors if t.constant is None and t.qparams is not None}
     shared = [by_name[t.name] for t in simulation.source.activations if t.name in by_name]
     exposed = int8.exposed(shared)

@@ -87,7 +87,7 @@ def quantized(
         if not made.answers.hold:
             # The tensors inside it are read and fed.
             child.made(made.int8.content, graph.name, ["xnnpack"])
-    return replace(made, answers=traced(graph, Graph(made.int8.content), images, made.answers))
+    return replace(made, answers=traced(graph, made.int8.graph, images, made.answers))
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Maker:
         tuned = tune(self.graph, ranges, self.images, self.wanted.tune, plan, self.progress)
         int8 = quantize(tuned.graph, tuned.ranges, allow_float, precision)
         self.trials.made(int8.content, self.graph.name, ["xnnpack"], "kept")
-        return Made(ranges, tuned, int8, compared(self.graph, Graph(int8.content), self.images, self.known))
+        return Made(ranges, tuned, int8, compared(self.graph, int8.graph, self.images, self.known))
 
     def best(self, first: Made) -> Made:
         """The int8 model of the best observer: the first one, unless another is clearly better."""
@@ -138,6 +138,6 @@ class _Maker:
             for name, ranges in calibrations(self.graph, calibrating, tuple(OBSERVERS), advance).items():
                 # It has the ops of the first model, which has run in a child process.
                 int8 = quantize(self.graph, ranges, self.wanted.allow_float, self.wanted.precision)
-                tried[name] = compared(self.graph, Graph(int8.content), samples, known)
+                tried[name] = compared(self.graph, int8.graph, samples, known)
                 advance(1)
         return tried

@@ -28,7 +28,6 @@ from octavo.runtime.litert import inputs_of
 from octavo.source.classes import names_for
 from octavo.source.load import load_float, output_of, task_of
 from octavo.source.sidecar import Sidecar, write_model
-from octavo.tflite.graph import Graph
 from octavo.training import qat as training
 from octavo.training.convert import convert
 from octavo.training.determinism import make_deterministic
@@ -135,7 +134,7 @@ def qat(
     )
     team.leave()
     made = convert(simulation)
-    left, slow = left_by_xnnpack(Graph(made.quantized.content))
+    left, slow = left_by_xnnpack(made.quantized.graph)
     written = Written(out, made.quantized, made.proof, len(loaded.graph.content), left, slow)
     if place.rank:
         return written

@@ -33,7 +33,6 @@ from octavo.source.classes import names_for
 from octavo.source.load import Loaded, load_float, output_of, task_of
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.source.tried import Trials
-from octavo.tflite.graph import Graph
 
 
 def quantize(
@@ -112,7 +111,6 @@ def quantize(
         made = quantized(loaded.graph, seen.ranges, feed, wanted, seen.outputs, progress, trials)
     int8, found = made.int8, made.answers
     proof = prove(int8)
-    written = Graph(int8.content)
     if strict and not found.hold:
         first, *rest = found.describe()
         raise QuantizationError(
@@ -129,6 +127,6 @@ def quantize(
         made.ranges.observer,
     )
     write_model(out, int8.content, known)
-    left, slow = left_by_xnnpack(written)
-    slower = slowdown(loaded.graph, written, slow)
+    left, slow = left_by_xnnpack(int8.graph)
+    slower = slowdown(loaded.graph, int8.graph, slow)
     return Written(out, int8, proof, len(loaded.graph.content), left, slow, made.tuned.steps, found, slower)

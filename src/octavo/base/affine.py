@@ -192,9 +192,13 @@ class QParams:
             [-128, -1, 63, 126]
         """
         real = np.asarray(real)
-        ratio = real.astype(np.float64) / self._shaped(self.scale.astype(np.float64), real.ndim)
-        rounded = np.trunc(ratio + np.copysign(0.5, ratio))
-        codes = np.clip(rounded + self._shaped(self.zero_point, real.ndim), self.qmin, self.qmax)
+        scale, zero_point = (self._shaped(values, real.ndim) for values in (self.scale, self.zero_point))
+        # In place from here on: calibration images are large, and new memory for each step takes longer than the step.
+        codes = np.asarray(np.divide(real, scale, dtype=np.float64))
+        codes += np.copysign(0.5, codes)
+        np.trunc(codes, out=codes)
+        codes += zero_point
+        np.clip(codes, self.qmin, self.qmax, out=codes)
         return codes.astype(f"int{max(self.bits, 8)}")
 
     def dequantize(self, codes: IntArray) -> FloatArray:

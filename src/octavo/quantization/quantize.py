@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ class Quantized:
     content: bytes
     source: Graph
     table: Table
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The int8 model, read from its bytes."""
+        return Graph(self.content)
 
 
 def quantize(

@@ -219,7 +219,8 @@ def round_in_turn(wanted: Array, nearest: Array, held: Array, metric: Array, lar
     """
     order = np.argsort(np.diagonal(metric, axis1=1, axis2=2), axis=1, kind="stable")
     each = np.arange(len(metric))[:, None]
-    goal, alone, kept = (rows.swapaxes(1, 2)[each, order] for rows in (wanted.astype(np.float32), nearest, held))
+    given = (wanted.astype(np.float32), nearest.astype(np.float32), held)
+    goal, alone, kept = (rows.swapaxes(1, 2)[each, order] for rows in given)
     # NumPy returns the lower factor, R^T. Rows are divided by their diagonal.
     lower = np.linalg.cholesky(metric[each[..., None], order[:, :, None], order[:, None, :]])
     rows = (lower / np.diagonal(lower, axis1=1, axis2=2)[:, None]).swapaxes(1, 2).astype(np.float32)
