@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from handmade import File, answers, values
 
 import octavo
 from octavo.base.errors import ModelError
+from octavo.quantization.calibrate import calibrate
+from octavo.quantization.proof import prove
+from octavo.quantization.quantize import quantize
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
 
@@ -66,3 +70,23 @@ def test_a_constant_output_is_refused_with_that_reason(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="has an output that is a constant, the same for every input: 'w'"):
         octavo.quantize(tmp_path / "float.tflite", values(40, 8), tmp_path / "int8.tflite", images=40)
     assert not (tmp_path / "int8.tflite").exists()
+
+
+def test_the_writer_gets_no_constant_that_nothing_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would store them all, and a tuning pass leaves the constants that it replaced."""
+    from litert_quantizer.model_modifier import ModelModifier
+
+    file, x, _, y = _dense()
+    graph = file.ports([x], [y]).graph()
+    graph = graph.replaced({"w": values(4, 8, seed=1)})
+    sizes: list[int] = []
+    modify = ModelModifier.modify_model
+
+    def seen(self: ModelModifier, *rest: Any, **more: Any) -> Any:
+        sizes.append(sum(len(raw.data) for raw in self._model.buffers if raw.data is not None))
+        return modify(self, *rest, **more)
+
+    monkeypatch.setattr(ModelModifier, "modify_model", seen)
+    made = quantize(graph, calibrate(graph, values(4, 8)))
+    assert sizes == [values(4, 8).nbytes]
+    assert all(check.passed for check in prove(made).checks)

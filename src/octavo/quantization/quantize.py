@@ -24,7 +24,7 @@ from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import Table
 from octavo.tflite.dedup import Sharing
 from octavo.tflite.draft import add_tensor, operator, operator_code, set_constant
-from octavo.tflite.graph import Graph, Op, Tensor, serialize
+from octavo.tflite.graph import Graph, Op, Tensor, drop_unused_buffers, serialize
 from octavo.tflite.lookup import CODES, lookup
 from octavo.tflite.op_table import STORAGE, row
 
@@ -114,6 +114,8 @@ def _write(source: Graph, table: Table) -> bytes:
     instructions = {t.name: found for t in source.tensors if (found := _instruction(source, table, t)) is not None}
     # The writer keeps views into the model that it is given, so it gets a copy. It needs a list of signatures.
     given = source.copied()
+    # It stores every buffer, also those of constants that were replaced.
+    drop_unused_buffers(given)
     # It also expects each output once.
     once = list(dict.fromkeys(source.outputs))
     given.subgraphs[0].outputs = once

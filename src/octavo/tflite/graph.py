@@ -524,6 +524,33 @@ def _plain(raw: Any) -> Any:
     return made
 
 
+def _aligned(raw: Any) -> _AlignedBuffer:
+    """An aligned buffer with the same content."""
+    made = _AlignedBuffer()
+    made.data = None if raw.data is None else memoryview(raw.data).cast("B")
+    return made
+
+
+def drop_unused_buffers(model: Any) -> None:
+    """Drops the buffers of a schema `ModelT` that nothing refers to, and numbers the others in the order of their use.
+
+    Args:
+        model: The model, which is changed. Its buffer 0 is empty afterwards, by the schema.
+    """
+    kept: dict[int, int] = {}
+    buffers = [schema.BufferT()]
+    for holder in (*(t for graph in model.subgraphs for t in graph.tensors), *(model.metadata or [])):
+        raw = model.buffers[holder.buffer]
+        if raw.data is None or len(raw.data) == 0:
+            holder.buffer = 0
+            continue
+        if holder.buffer not in kept:
+            kept[holder.buffer] = len(buffers)
+            buffers.append(raw)
+        holder.buffer = kept[holder.buffer]
+    model.buffers = buffers
+
+
 def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
     """Packs a schema `ModelT` into the bytes of a `.tflite` file.
 
@@ -533,21 +560,8 @@ def serialize(model: Any, builder: flatbuffers.Builder | None = None) -> bytes:
         model: The model; its buffers are renumbered.
         builder: An empty builder that packs it; by default one of the flatbuffers package.
     """
-    holders = [*(t for graph in model.subgraphs for t in graph.tensors), *(model.metadata or [])]
-    kept: dict[int, int] = {}
-    buffers = [_AlignedBuffer()]  # buffer 0 is empty, by the schema
-    for holder in holders:
-        raw = model.buffers[holder.buffer]
-        if raw.data is None or len(raw.data) == 0:
-            holder.buffer = 0
-            continue
-        if holder.buffer not in kept:
-            kept[holder.buffer] = len(buffers)
-            made = _AlignedBuffer()
-            made.data = memoryview(raw.data).cast("B")
-            buffers.append(made)
-        holder.buffer = kept[holder.buffer]
-    model.buffers = buffers
+    drop_unused_buffers(model)
+    model.buffers = buffers = [_aligned(raw) for raw in model.buffers]
     if builder is None:
         # The builder has room for everything from the start: growing would copy its content.
         items = sum(len(graph.tensors) + len(graph.operators or ()) for graph in model.subgraphs)

@@ -116,7 +116,8 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
         rows[place].clear()
         # One scale per channel, or one for all.
         scale = stored.scale.astype(np.float64)[:, None]
-        nearest, wanted = kernels(op, stored.quantize(weights.constant)), kernels(op, weights.constant) / scale
+        nearest = kernels(op, stored.quantize(weights.constant)).astype(np.float32)
+        wanted = kernels(op, weights.constant) / scale
         # The channel's largest code is kept, because quantization computes the channel's scale from it.
         held = np.abs(nearest).argmax(axis=1)[:, None] == np.arange(nearest.shape[1])
         goal, alone, kept = (_grouped(op, each) for each in (wanted, nearest, held))
