@@ -4,7 +4,8 @@
     python bench/ptq.py --run runs/cifar10    # the run's model and images: accuracy on its test images too
 
 Each method runs in a process of its own, in turn, several times, so that the machine's drift falls on all alike.
-Time is the work alone, without imports; memory is the peak of the process, with imports. The floor is a plain
+Time is the work alone, without imports: by the clock, and as CPU time of the process and its children, which says
+something where other work takes the cores too. Memory is the peak of the process, with imports. The floor is a plain
 float forward of the same images on LiteRT on all cores: warm, the second pass of interpreters that are there, and the
 faster of one interpreter with threads and one interpreter per core; or from the file, the first pass in a fresh
 process, with all that it loads, as every other method has it. TensorFlow's converter cannot start from a `.tflite`
@@ -34,6 +35,7 @@ METHODS = {
     "octavo": "Octavo, its passes alone, from float .tflite",
     "octavo_plain": "the same without tuning",
     "octavo_keras": "Octavo, from .keras",
+    "octavo_keras_call": "Octavo, the whole call from .keras, with the imports of its child",
     "litert_quantizer": "litert-quantizer's calibration",
     "tensorflow": "TensorFlow's converter, from .keras",
 }
@@ -66,8 +68,14 @@ def prepare(folder: Path, run: Path | None) -> None:
     np.savez(folder / "calibration.npz", x_train=calibration)
 
 
-def work(method: str, folder: Path) -> tuple[float, bytes]:
-    """Runs one method; returns its seconds and the int8 file it made (nothing for the floor)."""
+def _now() -> Any:
+    """The clock, and the CPU time of this process and of its children that ended, in seconds."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return np.array([time.perf_counter(), sum(one.ru_utime + one.ru_stime for one in used)])
+
+
+def work(method: str, folder: Path) -> tuple[Any, bytes]:
+    """Runs one method; returns its seconds, as of `_now`, and the int8 file it made (nothing for the floor)."""
     images = np.load(folder / "calibration.npy")
     return {
         "floor": _floor,
@@ -76,12 +84,13 @@ def work(method: str, folder: Path) -> tuple[float, bytes]:
         "octavo_call": _octavo_call,
         "octavo_plain": _octavo_plain,
         "octavo_keras": _octavo_keras,
+        "octavo_keras_call": _octavo_keras_call,
         "litert_quantizer": _litert_quantizer,
         "tensorflow": _tensorflow,
     }[method](folder, images)
 
 
-def _floor(folder: Path, images: Any) -> tuple[float, bytes]:
+def _floor(folder: Path, images: Any) -> tuple[Any, bytes]:
     from ai_edge_litert.interpreter import Interpreter
 
     from octavo.runtime.litert import Model
@@ -93,42 +102,50 @@ def _floor(folder: Path, images: Any) -> tuple[float, bytes]:
     entry = made.get_input_details()[0]["index"]
     model = Model(Graph(content))
     for repeat in range(2):  # the first pass warms up
-        start = time.perf_counter()
+        start = _now()
         for image in images:
             made.set_tensor(entry, image[None])
             made.invoke()
-        threads = time.perf_counter() - start
-        start = time.perf_counter()
+        threads = _now() - start
+        start = _now()
         model.run(images)
-        cores = time.perf_counter() - start
+        cores = _now() - start
         del repeat
-    return min(threads, cores), b""
+    return np.minimum(threads, cores), b""
 
 
-def _floor_file(folder: Path, images: Any) -> tuple[float, bytes]:
+def _floor_file(folder: Path, images: Any) -> tuple[Any, bytes]:
     from octavo.runtime.litert import Model
     from octavo.tflite.graph import Graph
 
-    start = time.perf_counter()
+    start = _now()
     Model(Graph.read(folder / "float.tflite")).run(images)
-    return time.perf_counter() - start, b""
+    return _now() - start, b""
 
 
-def _octavo(folder: Path, images: Any) -> tuple[float, bytes]:
+def _octavo(folder: Path, images: Any) -> tuple[Any, bytes]:
     return _post_training(folder, images, ("compensate",))
 
 
-def _octavo_call(folder: Path, images: Any) -> tuple[float, bytes]:
+def _octavo_call(folder: Path, images: Any) -> tuple[Any, bytes]:
+    return _call(folder / "float.tflite", folder, images)
+
+
+def _octavo_keras_call(folder: Path, images: Any) -> tuple[Any, bytes]:
+    return _call(folder / "model.keras", folder, images)
+
+
+def _call(model: Path, folder: Path, images: Any) -> tuple[Any, bytes]:
     import octavo.api.quantize
 
     _imported()
     data, out = folder / "calibration.npz", folder / f"{os.getpid()}.tflite"
-    start = time.perf_counter()
-    octavo.quantize(folder / "float.tflite", data, out, images=len(images), force=True)
-    return time.perf_counter() - start, out.read_bytes()
+    start = _now()
+    octavo.quantize(model, data, out, images=len(images), force=True)
+    return _now() - start, out.read_bytes()
 
 
-def _octavo_plain(folder: Path, images: Any) -> tuple[float, bytes]:
+def _octavo_plain(folder: Path, images: Any) -> tuple[Any, bytes]:
     return _post_training(folder, images, ())
 
 
@@ -140,14 +157,14 @@ def _imported() -> None:
     import octavo.tuning.tune  # noqa: F401
 
 
-def _post_training(folder: Path, images: Any, passes: tuple[str, ...]) -> tuple[float, bytes]:
+def _post_training(folder: Path, images: Any, passes: tuple[str, ...]) -> tuple[Any, bytes]:
     from octavo.tflite.graph import Graph
 
     _imported()
 
-    start = time.perf_counter()
+    start = _now()
     content = _quantized(Graph.read(folder / "float.tflite"), images, passes)
-    return time.perf_counter() - start, content
+    return _now() - start, content
 
 
 def _quantized(graph: Any, images: Any, passes: tuple[str, ...]) -> bytes:
@@ -163,7 +180,7 @@ def _quantized(graph: Any, images: Any, passes: tuple[str, ...]) -> bytes:
     return int8.content
 
 
-def _octavo_keras(folder: Path, images: Any) -> tuple[float, bytes]:
+def _octavo_keras(folder: Path, images: Any) -> tuple[Any, bytes]:
     import tensorflow  # noqa: F401 - imports are not timed
 
     from octavo.source.export import to_float_tflite
@@ -171,21 +188,21 @@ def _octavo_keras(folder: Path, images: Any) -> tuple[float, bytes]:
     from octavo.tflite.graph import Graph
 
     _imported()
-    start = time.perf_counter()
+    start = _now()
     graph = Graph(to_float_tflite(load_keras(folder / "model.keras")))
     content = _quantized(graph, images, ("compensate",))
-    return time.perf_counter() - start, content
+    return _now() - start, content
 
 
-def _litert_quantizer(folder: Path, images: Any) -> tuple[float, bytes]:
+def _litert_quantizer(folder: Path, images: Any) -> tuple[Any, bytes]:
     from litert_quantizer import quantizer, recipe
 
     content = _signed((folder / "float.tflite").read_bytes())
-    start = time.perf_counter()
+    start = _now()
     made = quantizer.Quantizer(content, recipe.static_wi8_ai8())
     ranges = made.calibrate({"serve": [{"image": image[None]} for image in images]}, num_threads=os.cpu_count())
     result = made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-    return time.perf_counter() - start, bytes(result.quantized_model)
+    return _now() - start, bytes(result.quantized_model)
 
 
 def _signed(content: bytes) -> bytes:
@@ -210,11 +227,11 @@ def _signed(content: bytes) -> bytes:
     return serialize(model)
 
 
-def _tensorflow(folder: Path, images: Any) -> tuple[float, bytes]:
+def _tensorflow(folder: Path, images: Any) -> tuple[Any, bytes]:
     import keras
     import tensorflow as tf
 
-    start = time.perf_counter()
+    start = _now()
     model = keras.models.load_model(folder / "model.keras", compile=False)
     shape = [1, *model.input_shape[1:]]
     function = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec(shape, tf.float32)])
@@ -224,7 +241,7 @@ def _tensorflow(folder: Path, images: Any) -> tuple[float, bytes]:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     content = converter.convert()
-    return time.perf_counter() - start, content
+    return _now() - start, content
 
 
 def accuracies(run: Path, files: dict[str, bytes]) -> dict[str, str]:
@@ -257,7 +274,7 @@ def main() -> None:
         seconds, content = work(method, Path(folder))
         (Path(folder) / f"{method}.tflite").write_bytes(content)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        sys.stdout.write("\n" + json.dumps({"seconds": seconds, "megabytes": memory}))
+        sys.stdout.write("\n" + json.dumps({"seconds": seconds[0], "cpu": seconds[1], "megabytes": memory}))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -272,17 +289,23 @@ def main() -> None:
         files = {m: (folder / f"{m}.tflite").read_bytes() for m in arguments.methods if not m.startswith("floor")}
         right = accuracies(arguments.run, files) if arguments.run else {}
         times = {m: median(r["seconds"] for r in rows) for m, rows in results.items()}
+        cpu = {m: median(r["cpu"] for r in rows) for m, rows in results.items()}
         print(f"{IMAGES} images, {arguments.repeats} repeats, median; {os.cpu_count()} cores")
-        print("| method | seconds | times warm | times from file | peak memory, MB | bytes | int8 accuracy |")
-        print("|---|---|---|---|---|---|---|")
+        print(
+            "| method | seconds | times warm | times from file | CPU seconds | times warm | times from file "
+            "| peak memory, MB | bytes | int8 accuracy |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|---|")
         for method in arguments.methods:
             memory = max(r["megabytes"] for r in results[method])
             size = f"{len(files[method]):,}" if method in files else "–"
-            ratios = " | ".join(f"{times[method] / times[floor]:.1f}" for floor in ("floor", "floor_file"))
-            print(
-                f"| {METHODS[method]} | {times[method]:.2f} | {ratios} | {memory:.0f} | {size} "
-                f"| {right.get(method, '–')} |"
+            columns = " | ".join(
+                " | ".join(
+                    (f"{of[method]:.2f}", *(f"{of[method] / of[floor]:.1f}" for floor in ("floor", "floor_file")))
+                )
+                for of in (times, cpu)
             )
+            print(f"| {METHODS[method]} | {columns} | {memory:.0f} | {size} | {right.get(method, '–')} |")
         if {"tensorflow", "octavo"} <= set(times):
             print(f"TensorFlow's converter ÷ Octavo: {times['tensorflow'] / times['octavo']:.1f}")
 

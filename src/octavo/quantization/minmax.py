@@ -41,7 +41,7 @@ class Extremes:
             lows: The minima, ``(images, tensors)``, finite.
             highs: The maxima, of the same shape.
         """
-        # Adding 0 makes -0.0 plain zero, which of the two a minimum is depends on the order of the values.
+        # Adding 0 makes -0.0 plain zero: which of the two is the minimum depends on the order of the values.
         least = np.sort(lows, axis=0)[:_KEPT] + 0.0
         most = -np.sort(-highs, axis=0)[:_KEPT] + 0.0
         return [cls(tuple(low), tuple(high)) for low, high in zip(least.T.tolist(), most.T.tolist(), strict=True)]

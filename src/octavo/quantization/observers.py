@@ -99,7 +99,7 @@ def _seen(
     note: Callable[[int, list[Array]], Any],
 ) -> _Seen:
     """One pass over the images, in which the runtime finds the extremes of the tensors at the places `inside`."""
-    outside = [at for at in range(len(tensors)) if at not in set(inside)]
+    outside = sorted(set(range(len(tensors))) - set(inside))
     exposed = list(dict.fromkeys((*(tensors[at].index for at in outside), *graph.outputs)))
     others = [graph.tensors[index] for index in exposed]
     made = reduced(graph, [tensors[at] for at in inside], others) if inside else graph.exposed(others)

@@ -90,7 +90,8 @@ def _export(path: str, made: str, said: str, size: str) -> int:
         if Path(path).is_file():
             check_claims(Path(path))
         # What the packages themselves take does not count.
-        if Path(path).is_dir() or load("keras").backend.backend() == "tensorflow":
+        keras = load("keras")
+        if Path(path).is_dir() or keras.backend.backend() == "tensorflow":
             load("tensorflow")
         trial.confine(limits.export_bytes(int(size)))
         with border(f"'{path}' could not be read as a model", todo, ModelError), first_values_are_zeros():
