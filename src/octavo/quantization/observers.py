@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo.base.errors import QuantizationError
+from octavo.base.errors import ModelError, QuantizationError
 from octavo.data.pass_over import Samples, pass_over
 from octavo.quantization.minmax import MINMAX, Extremes
 from octavo.quantization.observer import Observer
@@ -73,10 +73,27 @@ def observed(
         The state of each observer, and the note of each image.
     """
     inside = [at for at, rule in enumerate(rules) if rule is MINMAX and is_reducible(graph, tensors[at])]
-    found = _seen(graph, tensors, images, rules, inside, progress, note)
+    try:
+        found = _seen(graph, tensors, images, rules, inside, progress, note)
+    except ModelError:
+        # Where a tensor has another rank than its file says, the runtime takes the graph, but not a reduction of it.
+        return _looked_at(graph, tensors, images, rules, progress, note)
     if not found.finite:
         # The runtime's extremes of NaN are of no use.
-        found = _seen(graph, tensors, images, rules, [], lambda done: None, note)
+        return _looked_at(graph, tensors, images, rules, lambda done: None, note)
+    return found.states, found.notes
+
+
+def _looked_at(
+    graph: Graph,
+    tensors: Sequence[Tensor],
+    images: Images,
+    rules: Sequence[Observer],
+    progress: Progress,
+    note: Callable[[int, list[Array]], Any],
+) -> tuple[list[Any], list[Any]]:
+    """The same as `observed`, with every value looked at here."""
+    found = _seen(graph, tensors, images, rules, [], progress, note)
     return found.states, found.notes
 
 

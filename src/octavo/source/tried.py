@@ -135,29 +135,31 @@ def _made(file: str, kernels: list[Kernels], inner: Inner) -> str:
     """In the child process: runs a model that Octavo made."""
     content = read_bytes(Path(file))
     with contextlib.suppress(ModelError):
-        _run([content] if inner == "kept" else _forms(Graph(content), inner), kernels, set())
+        _run([[content]] if inner == "kept" else _forms(Graph(content), inner), kernels, set())
     return ""
 
 
-def _forms(graph: Graph, inner: Inner) -> list[bytes]:
-    """The forms of a graph that its use needs."""
+def _forms(graph: Graph, inner: Inner) -> list[list[bytes]]:
+    """The forms of a graph that its use needs, each with what takes its place where the runtime refuses it."""
     computed = [graph.tensors[index] for index in dict.fromkeys(out for op in graph.ops for out in op.outputs)]
     computed = [tensor for tensor in computed if tensor.dtype == "float32" or tensor.qparams is not None]
-    forms = [graph]
+    forms = [[graph]]
     if inner != "kept" and computed:
         reducible = [tensor for tensor in computed if is_reducible(graph, tensor)]
-        forms.append(reduced(graph, reducible, computed) if reducible else graph.exposed(computed))
+        exposed = graph.exposed(computed)
+        forms.append([reduced(graph, reducible, computed), exposed] if reducible else [exposed])
     if inner == "fed" and computed:
-        forms.append(graph.severed(computed).exposed(computed))
-    return [form.content for form in forms]
+        forms.append([graph.severed(computed).exposed(computed)])
+    return [[each.content for each in form] for form in forms]
 
 
-def _run(contents: list[bytes], kernels: list[Kernels], done: set[tuple[Kernels, bytes]]) -> None:
+def _run(forms: list[list[bytes]], kernels: list[Kernels], done: set[tuple[Kernels, bytes]]) -> None:
     """Runs models with each kernel family. A family that refuses a model in words is no danger."""
     for family in kernels:
-        for content in contents:
-            if (family, content) not in done:
-                refusal(content, family)
+        for form in forms:
+            for content in form:
+                if (family, content) in done or not refusal(content, family):
+                    break
 
 
 def _answer(line: str) -> str:
