@@ -266,7 +266,7 @@ class AnswersRecord(Artefact):
 
     file = "answers.json"
     what = "the comparison of a run's int8 and float outputs"
-    version = 2
+    version = 3
 
     samples: int
     hold: bool
