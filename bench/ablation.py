@@ -189,7 +189,9 @@ def table(results: list[dict[str, Any]]) -> str:
     for (row, size), found in by_place.items():
         right = {seed: {kind: unpacked(text) for kind, text in r["right"].items()} for seed, r in found.items()}
         base = by_place.get(("full", size), {})
-        shared = [seed for seed in found if seed in base] if row != "full" else []
+        # More training images leave other images for validation.
+        alone = row == "full" or "data.train" in ROWS[row]
+        shared = [] if alone else [seed for seed in found if seed in base]
         against = points([right[seed]["float"] - unpacked(base[seed]["right"]["float"]) for seed in shared])
         int8, minmax = (points([each[kind] - each["float"] for each in right.values()]) for kind in ("int8", "minmax"))
         first = next(iter(found.values()))
@@ -226,13 +228,14 @@ def main() -> None:
     known = arguments.out.read_text().splitlines() if arguments.out.exists() else []
     results = [json.loads(line) for line in known]
     for seed in arguments.seeds:
-        splits = None
+        splits: dict[str, Splits] = {}
         for row in arguments.rows:
             if any((r["row"], r["size"], r["seed"]) == (row, arguments.size, seed) for r in results):
                 continue
             recipes = recipes_of(row, arguments.size, seed, arguments)
-            splits = splits or splits_of(recipes[-1])
-            results.append(measure(row, recipes, splits))
+            images = recipes[-1].data.model_dump_json()
+            splits[images] = splits.get(images) or splits_of(recipes[-1])
+            results.append(measure(row, recipes, splits[images]))
             with arguments.out.open("a") as stream:
                 stream.write(json.dumps(results[-1]) + "\n")
             accuracy = unpacked(results[-1]["right"]["float"]).mean()
