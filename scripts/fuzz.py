@@ -30,9 +30,10 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import numpy as np
 from fuzzing.cases import KINDS, allowed, plan, undamaged
@@ -105,25 +106,36 @@ def _fork(command: list[str], streams: tuple[int, int, int], others: tuple[int, 
         others: Files that it closes: the other ends of pipes.
     """
     sys.stdout.flush(), sys.stderr.flush()
+
+    def work() -> None:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        for other in others:
+            os.close(other)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+        sys.argv = command[3:]
+        runpy.run_module(command[3], run_name="__main__", alter_sys=False)
+
     if (pid := os.fork()) == 0:
-        code = 1
-        try:
-            for number, stream in enumerate(streams):
-                os.dup2(stream, number)
-            for other in others:
-                os.close(other)
-            sys.stdin = open(0, closefd=False)  # noqa: SIM115
-            sys.argv = command[3:]
-            runpy.run_module(command[3], run_name="__main__", alter_sys=False)
-            code = 0
-        except SystemExit as end:
-            code = _exit_code(end)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush(), sys.stderr.flush()
-            os._exit(code)
+        _work_and_exit(work)
     return pid
+
+
+def _work_and_exit(work: Callable[[], None]) -> NoReturn:
+    """Ends this process as an interpreter ends after some work."""
+    code = 1
+    try:
+        work()
+        code = 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(end.code)
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
 
 
 def _waited(pid: int, seconds: float | None) -> tuple[int | None, int]:
@@ -150,7 +162,7 @@ def check_good(good: Path) -> None:
             here = Path(folder)
             command, said = [str(word) for word in words(here)], here / ".said"
             if (pid := os.fork()) == 0:
-                _case_here(command, said, False)
+                _work_and_exit(partial(_case_here, command, said, False))
             if _waited(pid, None)[0] not in allowed(command[0]):
                 wrong.append(f"octavo {' '.join(command)}\n{said.read_text('utf-8', 'replace')}")
     if wrong:
@@ -166,7 +178,7 @@ def run_case(name: str, number: int, seed: int, good: Path, started: bool, shown
         said = here / ".said"
         begin = time.perf_counter()
         if (pid := os.fork()) == 0:
-            _case_here(command, said, started)
+            _work_and_exit(partial(_case_here, command, said, started))
         # A little more, so that what takes too long is seen to.
         code, memory = _waited(pid, SECONDS + 15)
         seconds = time.perf_counter() - begin
@@ -197,36 +209,19 @@ def run_case(name: str, number: int, seed: int, good: Path, started: bool, shown
 
 
 def _case_here(command: list[str], said: Path, started: bool) -> None:
-    """The process of one case; it does not return."""
-    code = 1
-    try:
-        os.setsid()
-        resource.setrlimit(resource.RLIMIT_AS, (3 * BYTES, 3 * BYTES))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        err, out = os.open(said, os.O_CREAT | os.O_WRONLY), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(err, 2), os.dup2(out, 1)
-        sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123
-        from octavo.cli.entry import main
+    """The work of the process of one case."""
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_AS, (3 * BYTES, 3 * BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    err, out = os.open(said, os.O_CREAT | os.O_WRONLY), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(err, 2), os.dup2(out, 1)
+    sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123
+    from octavo.cli.entry import main
 
-        if not started:
-            _fork_children()
-        sys.argv = ["octavo", *command]
-        main()
-        code = 0
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            sys.stderr.write(end.code)
-        code = _exit_code(end)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(code)
-
-
-def _exit_code(end: SystemExit) -> int:
-    """The exit code of an interpreter that ends so: 1 for a message, 0 for nothing."""
-    return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    if not started:
+        _fork_children()
+    sys.argv = ["octavo", *command]
+    main()
 
 
 def table(results: list[Result]) -> str:
