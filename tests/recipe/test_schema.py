@@ -42,6 +42,8 @@ def test_the_reports_experiment() -> None:
         ("model.weights=some/path.weights.h5", "some/path.weights.h5"),
         ("preprocess.scale=[0, 1]", (0.0, 1.0)),
         ("data.train=null", None),
+        ("qat.start=null", ()),
+        ("qat.start=[adaround]", ("adaround",)),
         ("train.augment={flip: true, shift: 0.1}", None),
     ],
 )

@@ -324,6 +324,12 @@ class QatRecipe(Section):
     )
     augment: AugmentRecipe = Field(AugmentRecipe(), description="Augmentation, of images without masks.")
 
+    @field_validator("start", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        """Recipes in run directories of earlier versions say null for none."""
+        return () if value is None else value
+
 
 class EvaluateRecipe(Section):
     """How float and int8 are compared."""
