@@ -126,7 +126,7 @@ def trained(recipes: list[Recipe], splits: Splits) -> tuple[Any, History]:
         model = baseline.build(recipe.model, preprocess.shape, len(splits.train.classes), recipe.seed)
         if weights is not None:
             model.set_weights(weights)
-        teacher = Teacher(Graph.read(train.teacher), preprocess, train.distill or 0.5) if train.teacher else None
+        teacher = Teacher(Graph.read(train.teacher), preprocess, train.teacher_share) if train.teacher else None
         with tempfile.TemporaryDirectory() as workdir:
             history = baseline.fit(
                 model, splits.train, None, preprocess, train, recipe.seed, Path(workdir), teacher=teacher

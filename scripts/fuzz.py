@@ -26,16 +26,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 import numpy as np
+from forks import work_and_exit
 from fuzzing.cases import KINDS, allowed, plan, undamaged
 from fuzzing.good import make, make_keras
 
@@ -117,25 +117,8 @@ def _fork(command: list[str], streams: tuple[int, int, int], others: tuple[int, 
         runpy.run_module(command[3], run_name="__main__", alter_sys=False)
 
     if (pid := os.fork()) == 0:
-        _work_and_exit(work)
+        work_and_exit(work)
     return pid
-
-
-def _work_and_exit(work: Callable[[], None]) -> NoReturn:
-    """Ends this process as an interpreter ends after some work."""
-    code = 1
-    try:
-        work()
-        code = 0
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            sys.stderr.write(end.code)
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(code)
 
 
 def _waited(pid: int, seconds: float | None) -> tuple[int | None, int]:
@@ -162,7 +145,7 @@ def check_good(good: Path) -> None:
             here = Path(folder)
             command, said = [str(word) for word in words(here)], here / ".said"
             if (pid := os.fork()) == 0:
-                _work_and_exit(partial(_case_here, command, said, False))
+                work_and_exit(partial(_case_here, command, said, False))
             if _waited(pid, None)[0] not in allowed(command[0]):
                 wrong.append(f"octavo {' '.join(command)}\n{said.read_text('utf-8', 'replace')}")
     if wrong:
@@ -178,7 +161,7 @@ def run_case(name: str, number: int, seed: int, good: Path, started: bool, shown
         said = here / ".said"
         begin = time.perf_counter()
         if (pid := os.fork()) == 0:
-            _work_and_exit(partial(_case_here, command, said, started))
+            work_and_exit(partial(_case_here, command, said, started))
         # A little more, so that what takes too long is seen to.
         code, memory = _waited(pid, SECONDS + 15)
         seconds = time.perf_counter() - begin
@@ -271,13 +254,8 @@ def _import_all(keras: bool) -> None:
 def _in_fork(work: Callable[[], None]) -> None:
     """Runs a function in a process of its own: this one must hold no threads when it forks."""
     if (pid := os.fork()) == 0:
-        try:
-            _fork_children()
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
+        _fork_children()
+        work_and_exit(work)
     if os.waitpid(pid, 0)[1]:
         raise SystemExit("The good files could not be made.")
 
@@ -367,12 +345,7 @@ def _all(cases: list[tuple[str, int]], seed: int, good: Path, started: bool, wor
         read, write = os.pipe()
         if os.fork() == 0:
             os.close(read)
-            try:
-                share(worker, write)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
+            work_and_exit(partial(share, worker, write))
         os.close(write)
         pipes.append(read)
 

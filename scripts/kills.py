@@ -22,15 +22,16 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from forks import work_and_exit
 
 METHODS = ("ptq", "qat")
 STAGES = ["data", "train", "export", "calibrate", "quantize", "ptq", "control", "evaluate", "deployment", "report"]
@@ -126,26 +127,16 @@ def _watched(tell: Callable[[str], None], moment: Moment | None) -> None:
 
 
 def _run(out: Path, method: str, moment: Moment | None, pipe: int, said: Path) -> None:
-    """The process of one run; it does not return."""
-    code = 1
-    try:
-        os.setsid()
-        stream = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-        os.dup2(stream, 1), os.dup2(stream, 2)
-        _watched(lambda text: os.write(pipe, f"{text}\n".encode()) and None, moment)
-        from octavo.cli.entry import main
+    """The work of the process of one run."""
+    os.setsid()
+    stream = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(stream, 1), os.dup2(stream, 2)
+    _watched(lambda text: os.write(pipe, f"{text}\n".encode()) and None, moment)
+    from octavo.cli.entry import main
 
-        settings = [part for text in (*SETTINGS, f"quantize.method={method}") for part in ("--set", text)]
-        sys.argv = ["octavo", "run", "digits", "--out", str(out), *settings]
-        main()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(code)
+    settings = [part for text in (*SETTINGS, f"quantize.method={method}") for part in ("--set", text)]
+    sys.argv = ["octavo", "run", "digits", "--out", str(out), *settings]
+    main()
 
 
 def run(out: Path, method: str, moment: Moment | None = None, wait: float = 0.0) -> tuple[bool, Seen]:
@@ -167,7 +158,7 @@ def run(out: Path, method: str, moment: Moment | None = None, wait: float = 0.0)
     read, write = os.pipe()
     if (pid := os.fork()) == 0:
         os.close(read)
-        _run(out, method, moment, write, said)
+        work_and_exit(partial(_run, out, method, moment, write, said))
     os.close(write)
     seen, began, due, rest = Seen(), time.monotonic(), time.monotonic() + SECONDS, b""
     while True:

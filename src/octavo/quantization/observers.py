@@ -75,25 +75,13 @@ def observed(
     inside = [at for at, rule in enumerate(rules) if rule is MINMAX and is_reducible(graph, tensors[at])]
     try:
         found = _seen(graph, tensors, images, rules, inside, progress, note)
+        # The runtime's extremes of NaN are of no use.
+        again = None if found.finite else lambda done: None
     except ModelError:
         # Where a tensor has another rank than its file says, the runtime takes the graph, but not a reduction of it.
-        return _looked_at(graph, tensors, images, rules, progress, note)
-    if not found.finite:
-        # The runtime's extremes of NaN are of no use.
-        return _looked_at(graph, tensors, images, rules, lambda done: None, note)
-    return found.states, found.notes
-
-
-def _looked_at(
-    graph: Graph,
-    tensors: Sequence[Tensor],
-    images: Images,
-    rules: Sequence[Observer],
-    progress: Progress,
-    note: Callable[[int, list[Array]], Any],
-) -> tuple[list[Any], list[Any]]:
-    """The same as `observed`, with every value looked at here."""
-    found = _seen(graph, tensors, images, rules, [], progress, note)
+        again = progress
+    if again is not None:
+        found = _seen(graph, tensors, images, rules, [], again, note)
     return found.states, found.notes
 
 

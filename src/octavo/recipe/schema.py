@@ -228,6 +228,11 @@ class TrainRecipe(Section):
             raise ValueError("distill is the share of a teacher, which is missing: set teacher to a model")
         return self
 
+    @property
+    def teacher_share(self) -> float:
+        """The share of the teacher's outputs in the targets."""
+        return 0.5 if self.distill is None else self.distill
+
 
 class CalibrateRecipe(Section):
     """The calibration images."""

@@ -533,7 +533,7 @@ class _Run:
         found = loaded.sidecar
         check_teacher(loaded.graph, preprocess, found.classes if found else (), self.known.classes)
         own = found.preprocess if found and isinstance(found.preprocess, Preprocess) else preprocess
-        return Teacher(loaded.graph, own, 0.5 if recipe.distill is None else recipe.distill)
+        return Teacher(loaded.graph, own, recipe.teacher_share)
 
     def _export(self) -> None:
         from octavo.source.export import to_float_tflite
