@@ -25,6 +25,7 @@ from octavo.recipe.options import Inputs
 from octavo.recipe.own import own_recipe
 from octavo.recipe.schema import Recipe, load_recipe
 from octavo.reports.facts import read
+from octavo.runs.plan import Plan
 from octavo.runs.stages import splits_of
 from octavo.source import sidecar
 from octavo.source.own_model import OwnModel, content_hash
@@ -57,6 +58,42 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _recipe(files: Path, *settings: str) -> Recipe:
     return load_recipe(files / "mine.tflite", [f"data.path={files / 'photos'}", *QUICK, *settings])
+
+
+@pytest.mark.parametrize("key", ["data.path", "model.path", "model.weights", "train.teacher", "quantize.path"])
+@pytest.mark.parametrize("path", ["nowhere/it.tflite", "~/nowhere/it.tflite"])
+def test_a_file_that_is_not_there_is_named_before_anything_is_made(tmp_path: Path, key: str, path: str) -> None:
+    made: dict[str, dict[str, str]] = {"data": {"source": "digits"}}
+    if key == "quantize.path":
+        made = {"data": {"path": str(tmp_path)}, "model": {"path": __file__}}
+    section, name = key.split(".")
+    made.setdefault(section, {})[name] = path
+    if key == "data.path":
+        made["data"]["source"] = "path"
+    with pytest.raises(OctavoError, match=rf"There is no .* '.*nowhere/it\.tflite'\..*({key}|path of the images)"):
+        octavo.run(Recipe.model_validate({"name": "mine", **made}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_paths_of_a_sweep_do_not_depend_on_the_folder_in_which_a_worker_starts() -> None:
+    made = {"data": {"path": "photos"}, "model": {"path": "mine.tflite"}, "quantize": {"path": "int8.tflite"}}
+    of_trials = {"axes": [], "trials": 1, "sampler": None, "pruner": "none", "objectives": ["score"], "limits": {}}
+    plan = Plan.model_validate(
+        {
+            "recipe": {"name": "mine", **made},
+            "title": "mine",
+            "start": "/somewhere",
+            "storage": "",
+            "study": "",
+            **of_trials,
+        }
+    )
+    found = plan.recipe_of({}).files
+    assert found == {
+        "data.path": Path("/somewhere/photos"),
+        "model.path": Path("/somewhere/mine.tflite"),
+        "quantize.path": Path("/somewhere/int8.tflite"),
+    }
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,10 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from tiny import CLASSES, SIZE, pictures, tiny_tflite
 
-from octavo.base.errors import ModelError, OctavoError, RecipeError
+from octavo.base.errors import RecipeError
 from octavo.data.dataset import ImageSet
 from octavo.data.preprocess import Preprocess
 from octavo.recipe.schema import AugmentRecipe, TrainRecipe, load_recipe
-from octavo.runs.stages import run
 from octavo.tflite.graph import Graph
 from octavo.training.augment import Augment
 from octavo.training.baseline import fit
@@ -102,11 +101,3 @@ def test_another_teacher_is_refused(size: int, known: tuple[str, ...], classes: 
 def test_a_share_of_no_teacher_is_refused() -> None:
     with pytest.raises(RecipeError, match="distill is the share of a teacher, which is missing"):
         load_recipe("digits", ["train.distill=0.5"])
-
-
-def test_a_teacher_that_is_not_there_is_named_before_anything_trains(tmp_path: Path) -> None:
-    recipe = load_recipe("digits", ["train.teacher=nowhere.tflite", "data.train=20", "data.test=10"])
-    with pytest.raises(ModelError, match=r"There is no teacher 'nowhere\.tflite'") as error:
-        run(recipe, tmp_path / "run")
-    assert isinstance(error.value, OctavoError)
-    assert "Set train.teacher" in str(error.value)

@@ -84,7 +84,10 @@ def open_data(
 
 def is_there(place: Address) -> bool:
     """Whether data are there, as far as a look without opening them tells: it does not for URLs and patterns."""
-    return isinstance(place, str) or is_pattern(place) or place.expanduser().exists()
+    if isinstance(place, str) or is_pattern(place):
+        return True
+    with border(f"'{place}' cannot be found", "Give the path without '~'.", DataError):
+        return place.expanduser().exists()
 
 
 def _open(place: Address, jobs: Jobs) -> Dataset:

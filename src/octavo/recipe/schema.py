@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from octavo.base.address import Address, address
 from octavo.base.border import border, parse_yaml
@@ -42,6 +42,16 @@ def _address(value: Any) -> Address | None:
     if value is not None and not isinstance(value, str | Path):
         raise ValueError(f"expected a path or a URL, not {value!r}")
     return None if value is None else address(value)
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no such home directory: {path}") from None
+
+
+File = Annotated[Path, AfterValidator(_at_home)]
 
 
 class DataRecipe(Section):
@@ -100,14 +110,14 @@ APPLICATIONS = "keras.applications."
 class ModelRecipe(Section):
     """The network that is trained, or a model of your own, which is not."""
 
-    path: Path | None = Field(
+    path: File | None = Field(
         None,
         description="A trained model of your own: a `.keras`, `.h5`, `.tflite` or `.onnx` file, or a SavedModel "
         "folder. Nothing is trained before it is quantized, so `train` and the keys below `labels` are left out. "
         "`preprocess` then has only what the model's sidecar and its TFLite metadata do not say.",
     )
     signature: str | None = Field(None, description="Which graph of a `.tflite` file with several; with `path` only.")
-    labels: Path | None = Field(
+    labels: File | None = Field(
         None,
         description="A text file with the model's class names, one a line, in the order of its outputs; with `path` "
         "only.",
@@ -205,7 +215,7 @@ class TrainRecipe(Section):
         description="Re-estimate them after training, over un-augmented training images, for the final weights.",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing (1512.00567).")
-    teacher: Path | None = Field(
+    teacher: File | None = Field(
         None,
         description="A trained classifier of the same images and classes, such as the `float.tflite` of another run, "
         "from whose outputs the network learns too (distillation, 1503.02531).",
@@ -250,7 +260,7 @@ class CalibrateRecipe(Section):
 class QuantizeRecipe(Section):
     """How the integer model is made; the fields of `octavo.recipe.options.Quantization`, and the method."""
 
-    path: Path | None = Field(
+    path: File | None = Field(
         None,
         description="An int8 `.tflite` that was made before, by any converter, from `model.path`. The run measures it "
         "and makes none, so `calibrate`, `qat` and the other keys of `quantize` are left out.",
@@ -411,6 +421,19 @@ class Recipe(Section):
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+    @property
+    def files(self) -> dict[str, Address]:
+        """The files and folders that it names, by the key that names them."""
+        weights = None if self.model.weights in (None, "imagenet") else Path(str(self.model.weights))
+        named = {
+            "data.path": self.data.path,
+            "model.path": self.model.path,
+            "model.weights": weights,
+            "train.teacher": self.train.teacher,
+            "quantize.path": self.quantize.path,
+        }
+        return {key: path for key, path in named.items() if path is not None}
 
     @property
     def inputs(self) -> Inputs:

@@ -131,15 +131,11 @@ def located(storage: str | None) -> str | None:
 
 def _anchored(recipe: Recipe, start: Path) -> Recipe:
     """A recipe whose paths do not depend on the current folder."""
-    changes: dict[str, Any] = {}
-    for name in ("data", "model", "quantize"):
-        section = getattr(recipe, name)
-        if isinstance(section.path, Path):
-            changes[name] = section.model_copy(update={"path": start / section.path.expanduser()})
-    if recipe.train.teacher is not None:
-        path = start / recipe.train.teacher.expanduser()
-        changes["train"] = recipe.train.model_copy(update={"teacher": path})
-    weights = recipe.model.weights
-    if weights is not None and (start / weights).is_file():
-        changes["model"] = recipe.model.model_copy(update={"weights": str(start / weights)})
-    return recipe.model_copy(update=changes)
+    changes: dict[str, dict[str, Any]] = {}
+    for key, path in recipe.files.items():
+        if isinstance(path, Path):
+            section, name = key.split(".")
+            place = start / path.expanduser()
+            changes.setdefault(section, {})[name] = str(place) if key == "model.weights" else place
+    parts = {section: getattr(recipe, section).model_copy(update=update) for section, update in changes.items()}
+    return recipe.model_copy(update=parts)

@@ -28,7 +28,7 @@ from octavo.analysis.tasks.task import Scores, Task
 from octavo.analysis.understood import understood
 from octavo.base.artefact import Artefact
 from octavo.base.environment import source_of
-from octavo.base.errors import ModelError, OctavoError
+from octavo.base.errors import DataError, ModelError, OctavoError
 from octavo.base.evenly import evenly
 from octavo.base.files import check_results, replacing, write_bytes, write_text
 from octavo.base.jobs import Backend, Jobs
@@ -38,7 +38,7 @@ from octavo.base.progress import Progress, Silent
 from octavo.base.provenance import Provenance, versions
 from octavo.data.dataset import Dataset, ImageSet, OctavoWarning
 from octavo.data.encoded_inputs import Feed
-from octavo.data.open import open_dataset
+from octavo.data.open import is_there, open_dataset
 from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.data.reading import together
 from octavo.data.split import Splits, calibration, check_trainable, draw
@@ -91,6 +91,18 @@ FILES = (
     *(f"{record}.json" for record in _RECORDS),
     *(name for model in _MODELS for name in (model, f"{model}.json")),
 )
+# What each key of a recipe that names a file asks for, and what to do where it is not there.
+_WANTED: dict[str, tuple[type[OctavoError], str, str]] = {
+    "data.path": (DataError, "file or folder", "Check the path of the images."),
+    "model.path": (ModelError, "model", "Set model.path to that of a file or a SavedModel folder."),
+    "model.weights": (
+        ModelError,
+        "file",
+        "Set model.weights to the path of a .weights.h5 file of the network, or to null.",
+    ),
+    "train.teacher": (ModelError, "teacher", "Set train.teacher to the path of a trained model."),
+    "quantize.path": (ModelError, "int8 model", "Set quantize.path to that of a .tflite file."),
+}
 # How many images on which float and int8 disagree the report shows.
 GALLERY = 24
 # On how many images a run compares float and int8 tensor by tensor; each has many values, so few are enough.
@@ -145,6 +157,7 @@ def run(
     if shared is not None and (made.model.path is None or made.quantize.method == "qat"):
         raise OctavoError("A run that trains holds its images in memory, in one process.", "Leave out `jobs`.")
     check_trackers(made.log)
+    _check_files(made)
     if place.rank:
         _follow(made, place)
         return out / "report.html"
@@ -184,6 +197,19 @@ def validate(recipe: Recipe, out: Path) -> Scores | None:
             return None
         images, task = done._understood(done.splits.validation)
     return evaluate(done._graph("int8.tflite"), images, done.preprocess, task=task)
+
+
+def _check_files(recipe: Recipe) -> None:
+    """Refuses a recipe that names files which are not there, before anything is made.
+
+    Raises:
+        DataError: The images are not there.
+        ModelError: A model or its weights are not there.
+    """
+    for key, path in recipe.files.items():
+        if not is_there(path):
+            kind, what, hint = _WANTED[key]
+            raise kind(f"There is no {what} '{path}'.", hint)
 
 
 def _check_owned(out: Path) -> None:
@@ -331,14 +357,10 @@ class _Run:
         path = self.recipe.train.teacher
         if path is None:
             return {}
-        if not path.is_file():
-            raise ModelError(f"There is no teacher '{path}'.", "Set train.teacher to the path of a trained model.")
         return {"teacher": content_hash(path)}
 
     def _own_model(self, path: Path) -> None:
         """The float model, trained before this run."""
-        if not path.exists():
-            raise ModelError(f"There is no model '{path}'.", "Set model.path to that of a file or a SavedModel folder.")
         options = self._json(self.recipe.preprocess, exclude_unset=True)
         inputs = {
             "model": content_hash(path),
@@ -393,8 +415,6 @@ class _Run:
 
     def _made_before(self, path: Path) -> None:
         """The int8 model, made before this run."""
-        if not path.is_file():
-            raise ModelError(f"There is no int8 model '{path}'.", "Set quantize.path to that of a .tflite file.")
         inputs = {**self._of_graph, "model": content_hash(path), "images": self.manifest.hash_of("data.json")}
         made = ["int8.tflite", "int8.tflite.json", "proof.json", "compare.json", "size.json", AnswersRecord.file]
         self._stage("quantize", inputs, made, partial(self._read_int8, path))

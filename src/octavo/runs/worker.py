@@ -77,9 +77,9 @@ def worker(study: Path | str, storage: str | None = None, progress: Progress | N
         )
     plan = Plan.read(folder / Plan.file)
     first = plan.recipe_of(next(plan.ends()))
-    for path in (first.data.path, first.model.path, first.train.teacher):
+    for path in first.files.values():
         # A machine that cannot see them would fail every trial.
-        if path is not None and not is_there(path):
+        if not is_there(path):
             raise OctavoError(f"This machine has no '{path}', which the sweep needs.", "Mount it at the same path.")
     with quiet_optuna():
         trials = Trials(plan, folder, located(storage))
