@@ -13,10 +13,14 @@ from tiny import tiny_tflite
 
 import octavo
 from octavo.base.errors import DataError, ModelError, QuantizationError
+from octavo.quantization.quantize import quantize
+from octavo.quantization.table import build
 from octavo.runtime.litert import Model
+from octavo.simulate.model import FloatModel
 from octavo.source.sidecar import Sidecar
 from octavo.tflite.graph import Graph
 from octavo.training.quant_model import QuantModel
+from octavo.tuning.tune import tune
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)
@@ -291,6 +295,31 @@ def test_calibration_takes_images_in_any_of_kerass_forms(kind: str) -> None:
     plain = octavo.quantization.calibrate.calibrate(Graph(tiny_tflite()), inputs).of
     name = Graph(tiny_tflite()).tensors[Graph(tiny_tflite()).inputs[0]].name
     assert model.ranges.of[name] == pytest.approx(plain[name], abs=1e-2)
+
+
+def test_training_starts_from_compensated_rounding(tmp_path: Path) -> None:
+    """Without a step of training, the file is that of post-training quantization with the same images and passes."""
+    inputs, graph = images(20, 8), Graph(tiny_tflite())
+    expected = octavo.quantization.calibrate.calibrate(graph, inputs)
+    for passes in (("compensate",), ()):
+        model = QuantModel(graph)
+        model.calibrate(inputs, tune=passes)
+        model.to_int8(tmp_path / "trained.tflite")
+        tuned = tune(graph, expected, list(inputs), passes, build)
+        made = quantize(tuned.graph, tuned.ranges)
+        codes = [Graph(each).tensors for each in (made.content, (tmp_path / "trained.tflite").read_bytes())]
+        weights = [[t.constant for t in tensors if t.constant is not None and t.dtype == "int8"] for tensors in codes]
+        assert len(weights[0]) == 2
+        for one, other in zip(*weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+    # The teacher is the graph before the passes.
+    model = QuantModel(graph)
+    model.calibrate(inputs)
+    model.compile(teacher="float")
+    np.testing.assert_array_equal(model.teacher(inputs), FloatModel(graph)(inputs))
+    assert np.abs(FloatModel(model.graph)(inputs) - model.teacher(inputs)).max() > 0
+    with pytest.raises(QuantizationError, match="There is no tuning pass 'perfect'"):
+        model.calibrate(inputs, tune=["perfect"])
 
 
 def test_mistakes_get_one_clear_message(tmp_path: Path) -> None:

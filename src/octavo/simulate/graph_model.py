@@ -91,6 +91,13 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
             }
         )
 
+    def set_parameters(self, graph: Graph) -> None:
+        """Takes over the weights and biases of another form of the graph, whose tensors have the same names."""
+        for found in weighted(graph).values():
+            for p in (found.weights, found.bias):
+                if p is not None:
+                    self._variables_of[p.tensor.name].assign(np.ascontiguousarray(p.value))
+
     @property
     def ends(self) -> list[str]:
         """The kind of the op that makes each output; ``INPUT`` if none does."""

@@ -85,6 +85,8 @@ class RoundedModel(GraphModel):
         )
         self._observed: tuple[str, int] | None = None
         self.teacher: Any = None
+        # What the teacher "float" is, if it is not the graph as it is now.
+        self._float: Graph | None = None
         self._extra: dict[str, Any] = {}
 
     @property
@@ -140,7 +142,7 @@ class RoundedModel(GraphModel):
             range_rate: The ranges' learning rate as a share of the optimizer's. Ranges train in units of their
                 calibrated width.
             freeze_ranges_after: The step after which the ranges no longer change.
-            teacher: A Keras model to learn from, or ``"float"``: this graph in float, as it is now.
+            teacher: A Keras model to learn from, or ``"float"``: this graph in float, as it was when it was calibrated.
             teacher_share: The share of the distance to the teacher in the loss, if there is a `loss` too.
             teacher_classes: Whether vectors without a softmax are logits of classes; if not, they are numbers.
             keywords: Keras' other arguments.
@@ -165,7 +167,11 @@ class RoundedModel(GraphModel):
 
         share_rates(self.optimizer, share)
         if teacher == "float":
-            teacher = self.teacher if isinstance(self.teacher, FloatModel) else FloatModel(self.graph, name="teacher")
+            teacher = (
+                self.teacher
+                if isinstance(self.teacher, FloatModel)
+                else FloatModel(self._float or self.graph, name="teacher")
+            )
         self._learn_from(teacher)
 
     def _learn_from(self, teacher: Any) -> None:

@@ -15,12 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import DataError, ModelError
+from octavo.base.progress import Silent
 from octavo.data.dataset import OctavoWarning
 from octavo.data.preprocess import Preprocessing
 from octavo.quantization import data_checks
 from octavo.quantization.calibrate import survey
 from octavo.quantization.precision import Precision
 from octavo.quantization.proof import Proof
+from octavo.recipe.choices import PassName
+from octavo.recipe.options import Quantization
 from octavo.rewrite.integer_forms import integer_forms
 from octavo.runtime.litert import Port, inputs_of
 from octavo.source.export import to_float_tflite
@@ -29,6 +32,7 @@ from octavo.source.load import load_float
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.training.convert import convert
+from octavo.training.start import started
 
 Array = npt.NDArray[Any]
 
@@ -87,8 +91,14 @@ class QuantModel(RoundedModel):
         super().__init__(integer_forms(graph).graph, allow_float, precision, name, **keywords)
         self._sidecar = sidecar
 
-    def calibrate(self, images: Any, observer: str = "minmax", limit: int = CALIBRATION_IMAGES) -> None:
-        """Sets the initial ranges of the activations from images, which should be training images.
+    def calibrate(
+        self,
+        images: Any,
+        observer: str = "minmax",
+        limit: int = CALIBRATION_IMAGES,
+        tune: Sequence[PassName] = ("compensate",),
+    ) -> None:
+        """Sets the initial ranges of the activations, and the weights that training starts from, by training images.
 
         Args:
             images: Inputs as the model takes them: an array ``(N, height, width, channels)``; for several inputs a
@@ -96,6 +106,9 @@ class QuantModel(RoundedModel):
                 whose labels are ignored.
             observer: A name in `octavo.quantization.observers.OBSERVERS`.
             limit: How many images are taken at most.
+            tune: Tuning passes whose weights training starts from, such as those rounded to the codes that keep the
+                error of each op's output small; none starts from the float weights, rounded to the nearest codes. The
+                teacher ``"float"`` of `compile` is the graph before them.
 
         Raises:
             DataError: There are no images, or they do not have the model's input shape.
@@ -109,7 +122,11 @@ class QuantModel(RoundedModel):
         seen = survey(graph, items, observer)
         for finding in data_checks.of_answers(graph, seen):
             warnings.warn(finding, OctavoWarning, stacklevel=2)
-        self.set_ranges(seen.ranges)
+        wanted = Quantization(tune=tuple(tune), precision=dict(self.precision), allow_float=self.allow_float)
+        tuned = started(graph, seen.ranges, items, wanted.tune, wanted, Silent())
+        self._float = graph
+        self.set_parameters(tuned.graph)
+        self.set_ranges(tuned.ranges)
 
     def _columns(self, images: Any, limit: int) -> list[Array]:
         """One array for each input, of no more than `limit` images."""
