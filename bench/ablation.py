@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pairs import mean, points
 
 from octavo.analysis.evaluate import evaluate
 from octavo.data.encoded_inputs import Feed
@@ -192,8 +193,10 @@ def table(results: list[dict[str, Any]]) -> str:
         # More training images leave other images for validation.
         alone = row == "full" or "data.train" in ROWS[row]
         shared = [] if alone else [seed for seed in found if seed in base]
-        against = points([right[seed]["float"] - unpacked(base[seed]["right"]["float"]) for seed in shared])
-        int8, minmax = (points([each[kind] - each["float"] for each in right.values()]) for kind in ("int8", "minmax"))
+        against = over_seeds([right[seed]["float"] - unpacked(base[seed]["right"]["float"]) for seed in shared])
+        int8, minmax = (
+            over_seeds([each[kind] - each["float"] for each in right.values()]) for kind in ("int8", "minmax")
+        )
         first = next(iter(found.values()))
         changes = ", ".join(f"{key.split('.', 1)[1]} {json.dumps(value)}" for key, value in first["settings"].items())
         accuracy = np.mean([each["float"].mean() for each in right.values()])
@@ -205,13 +208,9 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def points(differences: list[Array]) -> str:
-    """The mean difference over seeds, with the normal 95% interval over all their images: seeds have other images."""
-    if not differences:
-        return ""
-    each = np.concatenate(differences) * 100
-    half = 1.96 * each.std(ddof=1) / np.sqrt(len(each))
-    return f"{each.mean():+.2f} ({each.mean() - half:+.2f} to {each.mean() + half:+.2f})"
+def over_seeds(differences: list[Array]) -> str:
+    """The mean difference over seeds, which have other images, in points."""
+    return points(mean(np.concatenate(differences))) if differences else ""
 
 
 def main() -> None:

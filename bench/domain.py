@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 from models import _signed
+from pairs import paired, points
 
-from octavo.base.stats import paired_difference
 from octavo.data.open import open_dataset
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import draw_calibration
@@ -76,13 +76,6 @@ def sqnr(real: Array, other: Array) -> float:
     return float(10 * np.log10(np.square(real).sum() / np.square(other - real).sum()))
 
 
-def points(before: Array, after: Array) -> str:
-    """The difference of two accuracies with its interval, in points."""
-    lost, gained = int((before & ~after).sum()), int((~before & after).sum())
-    found = paired_difference(lost, gained, len(before))
-    return f"{100 * found.value:+.2f} ({100 * found.low:+.2f} to {100 * found.high:+.2f})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="a float .tflite classifier with one input and one output")
@@ -116,8 +109,8 @@ def main() -> None:
         theirs = outputs(logits(int8), judging)
         cells = [method]
         if labelled:
-            cells += [f"{right(theirs, 1).mean():.2%}", points(right(scores, 1), right(theirs, 1))]
-            cells += [points(right(scores, 5), right(theirs, 5))]
+            cells += [f"{right(theirs, 1).mean():.2%}", points(paired(right(scores, 1), right(theirs, 1)))]
+            cells += [points(paired(right(scores, 5), right(theirs, 5)))]
         cells += [f"{(theirs.argmax(1) == scores.argmax(1)).mean():.1%}", f"{sqnr(scores, theirs):.1f}"]
         cells += [f"{sqnr(probabilities, outputs(int8, judging)):.1f}"]
         sys.stdout.write(f"| {' | '.join(cells)} |\n")

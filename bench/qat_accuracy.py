@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pairs import mean, paired, percent, points
 
 from octavo.analysis.evaluate import evaluate
 from octavo.base.progress import Silent
-from octavo.base.stats import Interval, paired_difference, proportion
+from octavo.base.stats import proportion
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import Splits
@@ -110,8 +111,8 @@ def table(out: Path, seeds: list[int]) -> None:
         share = proportion(int(right[name].sum()), len(right[name]))
         cells.append(f"{path.stat().st_size:,}" if (path := out / f"{name}.tflite").exists() else "")
         print(
-            f"| {title} | {seed} | {f'{chosen_by[name]:.2%}' if name in chosen_by else ''} | {share.value:.2%} "
-            f"({share.low:.2%} to {share.high:.2%}) | {' | '.join(cells)} |"
+            f"| {title} | {seed} | {f'{chosen_by[name]:.2%}' if name in chosen_by else ''} | {percent(share)} "
+            f"| {' | '.join(cells)} |"
         )
     for kind, title in KINDS.items():
         there = [seed for seed in seeds if f"{kind}-{seed}" in right]
@@ -130,16 +131,11 @@ def _pooled(right: dict[str, Any], kind: str, seeds: list[int]) -> str:
     Seeds share the images, so an image's differences are averaged first: the normal interval of their mean.
     """
     gaps = np.mean([right[f"{kind}-{s}"].astype(float) - right[f"control-{s}"] for s in seeds], axis=0)
-    half = 1.96 * gaps.std(ddof=1) / np.sqrt(len(gaps))
-    return f"{gaps.mean() * 100:+.2f} ({(gaps.mean() - half) * 100:+.2f} to {(gaps.mean() + half) * 100:+.2f})"
+    return points(mean(gaps))
 
 
 def _against(right: dict[str, Any], base: str, name: str) -> str:
-    if base not in right or base == name:
-        return ""
-    before, after = right[base], right[name]
-    gap: Interval = paired_difference(int((before & ~after).sum()), int((~before & after).sum()), len(before))
-    return f"{gap.value * 100:+.2f} ({gap.low * 100:+.2f} to {gap.high * 100:+.2f})"
+    return "" if base not in right or base == name else points(paired(right[base], right[name]))
 
 
 def main() -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pairs import mean, paired, percent, points
 
-from octavo.base.stats import Interval, paired_difference, proportion
+from octavo.base.stats import Interval, proportion
 
 Right = dict[str, npt.NDArray[np.bool_]]
 PAIRS = (("float", "ptq"), ("float", "control"), ("control", "int8"), ("float", "int8"), ("ptq", "int8"))
@@ -31,7 +32,9 @@ def main() -> None:
     print("|---" * (1 + len(names) + len(titles)) + "|")
     for name, found in runs.items():
         shares = [percent(proportion(int(found[each].sum()), len(found[each]))) for each in names]
-        print(f"| {name} | {' | '.join([*shares, *(points(difference(found, *pair)) for pair in PAIRS)])} |")
+        print(
+            f"| {name} | {' | '.join([*shares, *(points(paired(found[pair[0]], found[pair[1]])) for pair in PAIRS)])} |"
+        )
     means = [f"{np.mean([found[each].mean() for found in runs.values()]):.2%}" for each in names]
     print(f"| mean | {' | '.join([*means, *(points(pooled(list(runs.values()), *pair)) for pair in PAIRS)])} |")
 
@@ -44,24 +47,9 @@ def right(run: Path) -> Right:
         return {name: (kept[name].argmax(axis=1) == kept["labels"])[order] for name in names}
 
 
-def difference(found: Right, before: str, after: str) -> Interval:
-    a, b = found[before], found[after]
-    return paired_difference(int((a & ~b).sum()), int((~a & b).sum()), len(a))
-
-
 def pooled(runs: list[Right], before: str, after: str) -> Interval:
-    """The mean difference, with the normal 95% interval over the images."""
-    gaps = np.mean([found[after].astype(float) - found[before] for found in runs], axis=0)
-    half = 1.96 * gaps.std(ddof=1) / np.sqrt(len(gaps))
-    return Interval(gaps.mean(), gaps.mean() - half, gaps.mean() + half)
-
-
-def percent(share: Interval) -> str:
-    return f"{share.value:.2%} ({share.low:.2%} to {share.high:.2%})"
-
-
-def points(gap: Interval) -> str:
-    return f"{gap.value * 100:+.2f} ({gap.low * 100:+.2f} to {gap.high * 100:+.2f})"
+    """The mean difference over runs with the same images."""
+    return mean(np.mean([found[after].astype(float) - found[before] for found in runs], axis=0))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pairs import mean, paired, percent, points
 
-from octavo.base.stats import Interval, paired_difference, proportion
+from octavo.base.stats import proportion
 from octavo.data.encoded_inputs import Feed
 from octavo.data.preprocess import Preprocess
 from octavo.data.split import Splits, calibration
@@ -177,7 +178,7 @@ def table(out: Path, methods: list[str], draws: int) -> None:
     """Every method's mean over the draws, against float and against TensorFlow's converter, image by image."""
     before = np.load(out / "float.npy")
     share = proportion(int(before.sum()), len(before))
-    print(f"float: {share.value:.2%} ({share.low:.2%} to {share.high:.2%}) of {len(before):,} images\n")
+    print(f"float: {percent(share)} of {len(before):,} images\n")
     print("| method | draws | mean | lowest | highest | minus float, points | seconds | bytes |")
     print("|---|---|---|---|---|---|---|---|")
     for method in methods:
@@ -196,13 +197,7 @@ def table(out: Path, methods: list[str], draws: int) -> None:
 
 def _gap(before: np.ndarray, right: np.ndarray) -> str:
     """Mean difference with its interval over the images: Tango's for one draw; draws are averaged image by image."""
-    if len(right) == 1:
-        after = right[0]
-        gap: Interval = paired_difference(int((before & ~after).sum()), int((~before & after).sum()), len(before))
-        return f"{gap.value * 100:+.2f} ({gap.low * 100:+.2f} to {gap.high * 100:+.2f})"
-    gaps = right.mean(axis=0) - before
-    half = 1.96 * gaps.std(ddof=1) / np.sqrt(len(gaps))
-    return f"{gaps.mean() * 100:+.2f} ({(gaps.mean() - half) * 100:+.2f} to {(gaps.mean() + half) * 100:+.2f})"
+    return points(paired(before, right[0]) if len(right) == 1 else mean(right.mean(axis=0) - before))
 
 
 if __name__ == "__main__":
