@@ -94,12 +94,6 @@ ROWS: dict[str, dict[str, Any]] = {
         "train.label_smoothing": 0.1,
         "train.augment": AUGMENT,
     },
-    "together-sgd-fast": {
-        "train.optimizer": "sgd",
-        "train.learning_rate": 0.03,
-        "train.label_smoothing": 0.1,
-        "train.augment": AUGMENT,
-    },
     "progressive": {},
     # Beyond the budget of 5,000 images and 5 epochs: what limits the rows above.
     "more-images": {"train.label_smoothing": 0.1, "train.augment": AUGMENT, "data.train": 25000, "train.epochs": 1},
