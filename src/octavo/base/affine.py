@@ -192,14 +192,26 @@ class QParams:
             [-128, -1, 63, 126]
         """
         real = np.asarray(real)
-        scale, zero_point = (self._shaped(values, real.ndim) for values in (self.scale, self.zero_point))
-        # In place from here on: calibration images are large, and new memory for each step takes longer than the step.
-        codes = np.asarray(np.divide(real, scale, dtype=np.float64))
-        codes += np.copysign(0.5, codes)
-        np.trunc(codes, out=codes)
-        codes += zero_point
-        np.clip(codes, self.qmin, self.qmax, out=codes)
-        return codes.astype(f"int{max(self.bits, 8)}")
+        made = np.empty(real.shape, f"int{max(self.bits, 8)}")
+        # In parts, and in place: float64 forms of a large layer or of an image do not fit into a core's cache, and new
+        # memory for each step takes longer than the step.
+        parts = np.nditer(
+            [real, self._shaped(self.scale, real.ndim), self._shaped(self.zero_point, real.ndim), made],
+            ["external_loop", "buffered", "zerosize_ok"],
+            [["readonly"], ["readonly"], ["readonly"], ["writeonly"]],
+            op_dtypes=[np.float64, np.float64, np.float64, made.dtype],
+            casting="unsafe",
+            buffersize=1 << 14,
+        )
+        with parts:
+            for reals, scale, zero_point, part in parts:
+                codes = np.divide(reals, scale)
+                codes += np.copysign(0.5, codes)
+                np.trunc(codes, out=codes)
+                codes += zero_point
+                np.clip(codes, self.qmin, self.qmax, out=codes)
+                part[...] = codes
+        return made
 
     def dequantize(self, codes: IntArray) -> FloatArray:
         """Reals of `codes`: ``scale * (code - zero_point)``, float32, same shape.

@@ -404,7 +404,10 @@ def _constants(
     if weight.name in given:
         largest = np.asarray(given[weight.name], np.float64)
     else:
-        largest = np.abs(weight.constant.astype(np.float64)).max(axis=others if axis is not None else None)
+        # Without a copy of the weights, which are most of a model's memory.
+        of = others if axis is not None else None
+        ends = weight.constant.max(axis=of), -weight.constant.min(axis=of)
+        largest = np.abs(np.maximum(*ends)).astype(np.float64)
     widened: dict[str, int] = {}
     if bias is not None and bias.constant is not None:
         steps = np.abs(bias.constant.astype(np.float64)) / (float(image.scale[0]) * chosen.largest_bias)
