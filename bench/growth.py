@@ -49,6 +49,7 @@ JOBS = {
 }
 SMALL, WIDE = "MobileNetV2-0.35", "MobileNetV2"
 FEW = (SMALL, WIDE, "ResNet50")
+MOST = (SMALL, WIDE, "NASNetMobile", "ResNet50", "ConvNeXtTiny")
 SCALE = (-1.0, 1.0)
 # Stored images are as small as CIFAR's where their number grows, so that all of them fit into memory.
 STORED = 32
@@ -90,13 +91,14 @@ def axes() -> dict[str, dict[str, list[Cell]]]:
         "quantize": (100, 1_000, 10_000),
         "evaluate": (100, 1_000, 10_000, 100_000),
         "compare": (100, 1_000, 3_000),
-        "sensitivity": (32, 100, 300),
-        "search": (100, 1_000, 10_000),
+        "sensitivity": (100, 1_000, 3_000),
+        "search": (100, 1_000, 3_000),
         "step": (8, 16, 32, 64, 128),
     }
     # So many images where their number does not grow: little work for a job that runs each of them many times.
     fixed = {"forward": 32, "quantize": 32, "evaluate": 32, "compare": 32, "sensitivity": 8, "search": 32, "step": 8}
-    names = {job: FEW if job == "sensitivity" else tuple(NETWORKS) for job in JOBS}
+    names = {job: FEW if job in ("sensitivity", "search", "step") else MOST for job in JOBS}
+    names |= {"forward": tuple(NETWORKS), "quantize": tuple(NETWORKS)}
     sides = {job: (96, 224, 384) if job == "sensitivity" else (96, 160, 224, 384) for job in JOBS}
     return {
         "images": {job: [Cell(job, SMALL, 96, count, STORED) for count in counts[job]] for job in JOBS},
