@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from octavo.simulate.learned_scales import fake_quantize_learned, least_squares
+from octavo.simulate.learned_scales import fake_quantize_learned
 
 
 def lsq(
@@ -56,24 +56,3 @@ def test_codes_times_scales_are_exact() -> None:
     codes = np.rint(made / scale)
     np.testing.assert_array_equal(made, codes.astype("f4") * scale)
     np.testing.assert_array_equal(codes, np.clip(np.rint(weights.astype("f8") / scale), -7, 7))
-
-
-def error(weights: np.ndarray, largest: np.ndarray, highest: int) -> np.ndarray:
-    """The squared error of each channel."""
-    step = largest / highest
-    return np.asarray(((np.clip(np.rint(weights / step), -highest, highest) * step - weights) ** 2).sum(axis=0))
-
-
-def test_the_range_is_the_best_of_a_finer_search() -> None:
-    weights = np.random.default_rng(0).standard_t(4, size=(300, 6)) * np.logspace(-4, 2, 6)
-    extreme = np.abs(weights).max(axis=0)
-    found = error(weights, least_squares(weights, 7), 7)
-    best = np.min([error(weights, extreme * share, 7) for share in np.linspace(0.2, 1.2, 2001)], axis=0)
-    assert np.all(found <= 1.02 * best)
-    assert np.all(found < 0.8 * error(weights, extreme, 7))
-    # At 8 bits no weight is worth clipping, but for a step's worth.
-    assert np.all(least_squares(weights, 127) >= 0.9 * extreme)
-
-
-def test_a_channel_of_zeros_has_no_range() -> None:
-    np.testing.assert_array_equal(least_squares(np.array([[0.0, 1.0], [0.0, -7.0]]), 7), [0.0, 7.0])

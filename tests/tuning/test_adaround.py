@@ -82,7 +82,8 @@ def test_channels_are_learned_apart() -> None:
     for place in range(3):
         part = slice(place, place + 1)
         alone = Reconstruction(task.inputs[part], task.wanted[part], task.offset[part], OPEN)
-        assert np.array_equal(together[part], learn(alone, wanted[part], np.rint(wanted[part]), np.ones((1, 1, 1)), 7))
+        mine = wanted[part]
+        assert np.array_equal(together[part], learn(alone, mine, np.rint(mine), np.ones((1, 1, 1)), 7))
 
 
 def test_where_the_activation_clips_all_nothing_moves() -> None:
@@ -107,7 +108,11 @@ def small() -> Graph:
 
 @pytest.fixture(scope="module")
 def tuned(small: Graph) -> Tuned:
-    return adaround(small, calibrate(small, IMAGES), IMAGES, partial(build, precision=FOUR_BITS), Silent())
+    return _adaround(small, FOUR_BITS)
+
+
+def _adaround(graph: Graph, precision: dict[str, str]) -> Tuned:
+    return adaround(graph, calibrate(graph, IMAGES), IMAGES, partial(build, precision=precision), Silent())
 
 
 def test_the_runtime_computes_nearer_to_float(small: Graph, tuned: Tuned) -> None:
@@ -133,4 +138,26 @@ def test_quantization_finds_the_codes_again(small: Graph, tuned: Tuned) -> None:
         assert before is not None and after is not None
         assert np.allclose(scales.stored[name].scale, again.stored[name].scale, rtol=1e-6)
         assert np.array_equal(written[name].constant, scales.stored[name].quantize(after))
-        assert np.abs(after - before).max() <= scales.stored[name].scale.max() * (1 + 1e-5)
+        # By less than a step from the weight, or from the largest real of its channel's codes.
+        axis = tuple(size if size == scales.stored[name].scale.size else 1 for size in before.shape)
+        step, largest = (v.reshape(axis) for v in (scales.stored[name].scale, scales.stored[name].maximum))
+        assert np.all(np.abs(after - before.clip(-largest, largest)) <= step * (1 + 1e-5))
+
+
+def test_scales_are_chosen_for_4_bits_only(small: Graph, tuned: Tuned) -> None:
+    """With 7 codes a side some channel's largest weight is clipped; with 127 the largest weight sets the scale."""
+    largest = build(small, calibrate(small, IMAGES), precision=FOUR_BITS).stored
+    assert set(tuned.ranges.weights) == set(tuned.figures)
+    shares = [np.divide(found, largest[name].maximum) for name, found in tuned.ranges.weights.items()]
+    assert 0.29 < np.concatenate(shares).min() < 0.95
+    assert np.concatenate(shares).max() <= 1 + 1e-6
+
+
+def test_int8_weights_after_4_bits_are_rounded_to_nearest(small: Graph) -> None:
+    """They add next to nothing to the error that the 4 bits before them caused; before 4 bits they are learned."""
+    mixed = {"CONV_2D #0": "int4"}
+    first, *others = (entry["moved"] for entry in _adaround(small, mixed).figures.values())
+    assert first > 0
+    assert not any(others)
+    assert any(entry["moved"] for entry in _adaround(small, {}).figures.values())
+    assert not _adaround(small, {}).ranges.weights

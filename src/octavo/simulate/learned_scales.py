@@ -17,6 +17,7 @@ import numpy.typing as npt
 from keras import ops
 
 from octavo.base.affine import SMALLEST_SCALE
+from octavo.quantization.clipped_weights import least_squares
 from octavo.simulate.fakequant import round_through
 from octavo.simulate.parameters import Parameter
 
@@ -25,8 +26,6 @@ Array = npt.NDArray[Any]
 
 # Weights train in units of so many steps of their scale: with Adam at 1e-4, a weight moves by up to 1/156 of a step.
 STEPS = 64.0
-# The candidates for a channel's range, as shares of its largest weight.
-_SHARES = np.arange(100, 29, -1) / 100
 
 
 def fake_quantize_learned(weights: Tensor, scale: Tensor, highest: float) -> Tensor:
@@ -40,33 +39,6 @@ def fake_quantize_learned(weights: Tensor, scale: Tensor, highest: float) -> Ten
     # The value of the scale itself, to the last bit, with the gradient of the smaller one.
     scale = ops.stop_gradient(scale) + (slowed - ops.stop_gradient(slowed))
     return round_through(ops.clip(weights / scale, -highest, highest)) * scale
-
-
-def least_squares(weights: Array, highest: int) -> Array:
-    """The largest real that each channel's codes reach, with the least squared error of the weights.
-
-    Args:
-        weights: ``(..., channels)``: the last axis is that of the channels.
-        highest: The highest code; the lowest is its negative.
-
-    Returns:
-        ``(channels,)``, float64; 0 for a channel of zeros.
-
-    Example:
-        Seven codes a side, for one weight of 9 among many of 0 to 7:
-
-        >>> least_squares(np.append(np.tile(np.arange(8.0), 9), 9.0)[:, None], highest=7)
-        array([7.11])
-    """
-    rows = weights.reshape(-1, weights.shape[-1]).astype(np.float64)
-    largest = np.abs(rows).max(axis=0)
-    best, least = largest.copy(), np.full(largest.shape, np.inf)
-    for share in _SHARES:
-        step = np.where(largest > 0, largest, 1.0) * share / highest
-        codes = np.clip(np.rint(rows / step), -highest, highest)
-        error = np.square(codes * step - rows).sum(axis=0)
-        best, least = np.where(error < least, largest * share, best), np.minimum(error, least)
-    return np.asarray(best)
 
 
 @final

@@ -6,6 +6,9 @@ squared difference of its output, after the activation function, from the float 
 lower code plus a learned share of a step, the rectified sigmoid of a variable (equation 23). A penalty drives that
 share to 0 or 1 (equation 24).
 
+With few codes the largest weight is not worth a code of its own. Where a format's scales may be chosen freely, each
+channel's has the least squared error, and each weight counts by the variance of the input that it multiplies.
+
 `octavo.tuning.compensate` minimizes a simpler error in a fraction of the time: that of each op alone, on the float
 network's inputs, before the activation function. At 8 bits the two are about equally good. At 4 bits AdaRound is
 better, because later ops compensate for the error of earlier ones.
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,18 +26,21 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from octavo.base.progress import Progress
+from octavo.quantization.clipped_weights import least_squares
 from octavo.quantization.observers import Images
+from octavo.quantization.precision import format_of
 from octavo.quantization.ranges import Ranges
-from octavo.runtime.litert import Model
-from octavo.tflite.graph import Graph, Op
+from octavo.tflite.graph import Graph, Op, Tensor
 from octavo.tflite.op_table import TABLE, bias_of, clips
 from octavo.tuning.content_order import Ordered
 from octavo.tuning.im2col import from_kernels, kernels, known, windows
+from octavo.tuning.op_by_op import OpByOp, narrows
 from octavo.tuning.tuning_pass import Plan, Tuned, error_left
 
 Array = npt.NDArray[Any]
 
-# How many output positions of an op learning uses, over all images together, and how many of them in one step.
+# How many output positions of an op learning uses, over all images together, and how many of them in one step. A
+# quarter of the positions is enough for a depthwise kernel, which has few weights per channel.
 _PLACES = 16384
 _BATCH = 256
 _STEPS = 1000
@@ -44,6 +50,8 @@ _WARM = 0.2
 # The penalty's weight, relative to an error of 1 for rounding to nearest; and its exponent at the start and the end.
 _PENALTY = 1.0
 _EXPONENTS = (20.0, 2.0)
+# An op is not learned if rounding to nearest adds less than this share to the error that its inputs already cause.
+_ADDED = 0.05
 # A squared error below this counts as zero.
 _NOTHING = 1e-18
 # The bounds to which the sigmoid is stretched, so that it reaches 0 and 1 (equation 23).
@@ -99,36 +107,46 @@ class Reconstruction:
 def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
     """Rounds each weight of a float graph up or down, whichever learning found to lower the output error.
 
-    The new weights are exactly the values of the chosen codes, so quantization finds the same codes again; scales do
-    not change. Learning uses the images in an order that depends only on their content, so the order of `images` has no
-    effect.
+    The new weights are exactly the values of the chosen codes, so quantization finds the same codes again. Where scales
+    are chosen too, the ranges hold them (`Ranges.weights`). Learning uses the images in an order that depends only on
+    their content, so the order of `images` has no effect.
     """
     images, table = Ordered(images), plan(graph, ranges)
     ops, unchanged = known(graph, table)
+    starts = narrows(graph)
+    float_run, rounded_run = OpByOp(images), OpByOp(images)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}
     # One part of the weights per core. BLAS would use several cores too, and they would wait for each other.
     with progress.track("adaround", len(ops)) as advance, threadpool_limits(1, "blas"):
         for op in ops:
             weights, bias = graph.tensors[op.inputs[1]], bias_of(graph, op)
-            entry, stored = table.at(op, graph.tensors[op.inputs[0]]), table.stored[weights.name]
+            entry = table.at(op, graph.tensors[op.inputs[0]])
             assert entry is not None and weights.constant is not None
-            rows = _input_rows(graph, op, images)
-            rounded = entry.dequantize(entry.quantize(_input_rows(graph.replaced(changed), op, images)))
+            rows = _input_rows(graph, op, float_run, starts[op.index])
+            rounded = _input_rows(graph.replaced(changed), op, rounded_run, starts[op.index])
+            rounded = entry.dequantize(entry.quantize(rounded))
             real = _grouped(op, kernels(op, weights.constant))
+            # The scales that training learns are those that need not hold the largest weight.
+            if format_of(graph, op, table.precision).learned:
+                ranges = _with_range(ranges, weights.name, real, rounded, table.stored[weights.name].qmax)
+                table = plan(graph, ranges)
+            stored = table.stored[weights.name]
             nearest = _grouped(op, kernels(op, stored.quantize(weights.constant)))
             # One scale per channel, or one for all.
             scale = np.broadcast_to(stored.scale.astype(np.float64).reshape(-1, 1), (real[..., 0].size, 1))
             scale = scale.reshape(*real.shape[:2], 1)
             task = _task(op, real, None if bias is None else bias.constant, rows, rounded)
-            codes = learn(task, real / scale, nearest, scale, stored.qmax)
+            least = task.error((nearest * scale).astype(np.float32)).sum()
+            codes = nearest
+            if least > (1 + _ADDED) * task.error(real.astype(np.float32)).sum():
+                codes = learn(task, real / scale, nearest, scale, stored.qmax)
             made = codes * scale
             changed[weights.name] = from_kernels(op, made.reshape(-1, made.shape[2]), weights.shape).astype(np.float32)
             if bias is not None and bias.constant is not None:
                 # The bias corrects the mean shift that the rounded weights cause.
                 shift = (made * _mean(rounded) - real * _mean(rows)).sum(axis=2)
                 changed[bias.name] = (bias.constant - shift.ravel()).astype(np.float32)
-            least = task.error((nearest * scale).astype(np.float32)).sum()
             figures[weights.name] = {
                 "moved": int(np.count_nonzero(codes != nearest)),
                 "error_left": float(task.error(made.astype(np.float32)).sum() / max(least, 1e-300)),
@@ -136,6 +154,14 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
             advance(1)
     summary = f"Learned whether to round up or down the weights of {len(ops)} ops"
     return Tuned(graph.replaced(changed), ranges, f"{summary}{error_left(figures)}", tuple(unchanged), figures)
+
+
+def _with_range(ranges: Ranges, name: str, real: Array, inputs: Array, largest: int) -> Ranges:
+    """The ranges with those of some weights, ``(groups, outputs, columns)``, that suit their inputs best."""
+    variance = np.square(inputs - _mean(inputs)).mean(axis=1, keepdims=True)
+    rows, importance = (np.broadcast_to(a, real.shape).reshape(-1, real.shape[2]).T for a in (real, variance))
+    found = tuple(least_squares(rows, largest, importance).tolist())
+    return replace(ranges, weights={**ranges.weights, name: found})
 
 
 def _grouped(op: Op, rows: Array) -> Array:
@@ -148,10 +174,11 @@ def _mean(rows: Array) -> Array:
     return np.asarray(rows.mean(axis=1, keepdims=True, dtype=np.float64))
 
 
-def _input_rows(graph: Graph, op: Op, images: Images) -> Array:
+def _input_rows(graph: Graph, op: Op, run: OpByOp, start: Tensor | None) -> Array:
     """An op's input rows, ``(groups, places, columns)``; the positions do not depend on the graph's constants."""
-    each: list[Array] = [np.empty(0)] * len(images)
-    most, to_rows = max(1, _PLACES // len(images)), windows(graph, op)
+    each: list[Array] = [np.empty(0)] * len(run)
+    places = _PLACES // 4 if TABLE[op.kind].depthwise else _PLACES
+    most, to_rows = max(1, places // len(run)), windows(graph, op)
 
     def look(place: int, outputs: list[Array]) -> None:
         rows = to_rows(outputs[0])
@@ -159,7 +186,8 @@ def _input_rows(graph: Graph, op: Op, images: Images) -> Array:
             rows = rows[np.random.default_rng(place).choice(len(rows), most, replace=False)]
         each[place] = rows.astype(np.float32, copy=True)
 
-    Model(graph.exposed([graph.tensors[op.inputs[0]]])).each(images, look)
+    run.start(graph, start)
+    run.each(graph, graph.tensors[op.inputs[0]], look)
     rows = np.concatenate(each)
     # Shuffled once, so that each batch has rows of many images.
     rows = rows[np.random.default_rng(0).permutation(len(rows))]
@@ -180,8 +208,8 @@ def _task(op: Op, real: Array, bias: Array | None, rows: Array, rounded: Array) 
 def learn(task: Reconstruction, wanted: Array, nearest: Array, scale: Array, largest: int) -> Array:
     """Learns for each weight which of its two neighbouring codes lowers the error of its output.
 
-    Every output is learned separately. An output that learning did not improve keeps its nearest codes. A channel's
-    largest code is also kept, because quantization computes the channel's scale from it.
+    Every output is learned separately. An output that learning did not improve keeps its nearest codes. So does a
+    weight at or beyond the largest code: if a channel's largest weight sets the scale, quantization finds it again.
 
     Args:
         task: The data to learn from.
@@ -222,8 +250,8 @@ def learn(task: Reconstruction, wanted: Array, nearest: Array, scale: Array, lar
 
 def _learned(task: Reconstruction, wanted: Array, nearest: Array, scale: Array, before: Array, largest: int) -> Array:
     lower = np.floor(wanted)
-    held = np.abs(wanted) >= np.abs(wanted).max(axis=2, keepdims=True)
-    held |= (lower < -largest) | (lower >= largest)
+    # Scales are float32, so the largest weight can be a little below its code.
+    held = np.abs(wanted) >= largest * (1 - 1e-6)
     share = np.clip((wanted - lower - _LOW) / (_HIGH - _LOW), 1e-3, 1 - 1e-3)
     # Equation 23: each share starts at the weight's own value.
     variables = np.log(share / (1 - share)).astype(np.float32)
