@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="a run directory of `octavo run`")
     parser.add_argument("--out", type=Path, required=True, help="where models and scores are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="none: only `start`")
     parser.add_argument("--test", type=int, help="test images; the run's own by default")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="KEY=VALUE of the recipe")
     options = parser.parse_args()
@@ -154,6 +154,8 @@ def main() -> None:
     for name, file in (("float", "float.tflite"), ("ptq", "int8.tflite")):
         if not (options.out / f"{name}.npy").exists():
             score(Graph.read(options.run / file), splits, preprocess, options.out, name)
+    if not options.kinds:
+        start(options.run, options.out, recipe, splits, preprocess)
     for seed in options.seeds:
         for kind in options.kinds:
             if not (options.out / f"{kind}-{seed}.npy").exists():

@@ -154,10 +154,13 @@ def test_scales_are_chosen_for_4_bits_only(small: Graph, tuned: Tuned) -> None:
 
 
 def test_int8_weights_after_4_bits_are_rounded_to_nearest(small: Graph) -> None:
-    """They add next to nothing to the error that the 4 bits before them caused; before 4 bits they are learned."""
-    mixed = {"CONV_2D #0": "int4"}
-    first, *others = (entry["moved"] for entry in _adaround(small, mixed).figures.values())
+    """They add next to nothing to the error that the 4 bits before them caused; without 4 bits they are learned."""
+    mixed, all_int8 = _adaround(small, {"CONV_2D #0": "int4"}), _adaround(small, {})
+    first, *others = (entry["moved"] for entry in mixed.figures.values())
     assert first > 0
     assert not any(others)
-    assert any(entry["moved"] for entry in _adaround(small, {}).figures.values())
-    assert not _adaround(small, {}).ranges.weights
+    assert mixed.summary.startswith(
+        "Learned whether to round up or down the weights of 1 ops (rounding those of 5 others"
+    )
+    assert any(entry["moved"] for entry in all_int8.figures.values())
+    assert not all_int8.ranges.weights

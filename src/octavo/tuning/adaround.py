@@ -117,6 +117,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
     float_run, rounded_run = OpByOp(images), OpByOp(images)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}
+    learned: list[str] = []
     # One part of the weights per core. BLAS would use several cores too, and they would wait for each other.
     with progress.track("adaround", len(ops)) as advance, threadpool_limits(1, "blas"):
         for op in ops:
@@ -141,6 +142,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
             codes = nearest
             if least > (1 + _ADDED) * task.error(real.astype(np.float32)).sum():
                 codes = learn(task, real / scale, nearest, scale, stored.qmax)
+                learned.append(weights.name)
             made = codes * scale
             changed[weights.name] = from_kernels(op, made.reshape(-1, made.shape[2]), weights.shape).astype(np.float32)
             if bias is not None and bias.constant is not None:
@@ -152,8 +154,11 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
                 "error_left": float(task.error(made.astype(np.float32)).sum() / max(least, 1e-300)),
             }
             advance(1)
-    summary = f"Learned whether to round up or down the weights of {len(ops)} ops"
-    return Tuned(graph.replaced(changed), ranges, f"{summary}{error_left(figures)}", tuple(unchanged), figures)
+    summary = f"Learned whether to round up or down the weights of {len(learned)} ops"
+    if rest := len(ops) - len(learned):
+        summary += f" (rounding those of {rest} others adds next to nothing to the error of their inputs)"
+    summary += error_left({name: figures[name] for name in learned})
+    return Tuned(graph.replaced(changed), ranges, summary, tuple(unchanged), figures)
 
 
 def _with_range(ranges: Ranges, name: str, real: Array, inputs: Array, largest: int) -> Ranges:
