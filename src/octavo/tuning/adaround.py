@@ -156,7 +156,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
             advance(1)
     summary = f"Learned whether to round up or down the weights of {len(learned)} ops"
     if rest := len(ops) - len(learned):
-        summary += f" (rounding those of {rest} others adds next to nothing to the error of their inputs)"
+        summary += f" (for {rest} more, rounding adds next to nothing to the error of their inputs)"
     summary += error_left({name: figures[name] for name in learned})
     return Tuned(graph.replaced(changed), ranges, summary, tuple(unchanged), figures)
 
