@@ -159,8 +159,6 @@ def test_int8_weights_after_4_bits_are_rounded_to_nearest(small: Graph) -> None:
     first, *others = (entry["moved"] for entry in mixed.figures.values())
     assert first > 0
     assert not any(others)
-    assert mixed.summary.startswith(
-        "Learned whether to round up or down the weights of 1 ops (rounding those of 5 others"
-    )
+    assert "the weights of 1 ops (for 5 more, rounding adds next to nothing" in mixed.summary
     assert any(entry["moved"] for entry in all_int8.figures.values())
     assert not all_int8.ranges.weights

@@ -7,7 +7,7 @@ from smallnet import batch, small_tflite
 
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Tensor
-from octavo.tuning.op_by_op import OpByOp, narrows
+from octavo.tuning.op_by_op import OpByOp, starts_of
 
 IMAGES = batch(6)
 
@@ -24,7 +24,7 @@ def _values(run: OpByOp, graph: Graph, tensor: Tensor) -> np.ndarray:
 
 def test_every_input_is_that_of_the_whole_graph() -> None:
     graph = Graph(small_tflite()).unshared()
-    starts, run = narrows(graph), OpByOp(IMAGES)
+    starts, run = starts_of(graph), OpByOp(IMAGES)
     for op in graph.ops:
         tensor = graph.tensors[op.inputs[0]]
         run.start(graph, starts[op.index])
@@ -34,7 +34,7 @@ def test_every_input_is_that_of_the_whole_graph() -> None:
 def test_what_changed_after_the_start_counts() -> None:
     graph = Graph(small_tflite()).unshared()
     last, run = graph.ops[-1], OpByOp(IMAGES)
-    run.start(graph, narrows(graph)[last.index])
+    run.start(graph, starts_of(graph)[last.index])
     weights = graph.tensors[last.inputs[1]]
     assert weights.constant is not None
     changed = graph.replaced({weights.name: weights.constant * 2})
@@ -47,7 +47,7 @@ def test_inside_a_residual_block_it_starts_before_the_block() -> None:
     """Its ADD needs the tensor before the block, so nothing inside the block is all that later ops need."""
     graph = Graph(small_tflite()).unshared()
     (add,) = (op for op in graph.ops if op.kind == "ADD")
-    starts = narrows(graph)
+    starts = starts_of(graph)
     inside = [op for op in graph.ops if op.kind == "CONV_2D" and op.index < add.index][-1]
     start, after = starts[inside.index], starts[add.index + 1]
     assert start is not None and start.index in add.inputs

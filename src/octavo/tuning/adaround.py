@@ -34,7 +34,7 @@ from octavo.tflite.graph import Graph, Op, Tensor
 from octavo.tflite.op_table import TABLE, bias_of, clips
 from octavo.tuning.content_order import Ordered
 from octavo.tuning.im2col import from_kernels, kernels, known, windows
-from octavo.tuning.op_by_op import OpByOp, narrows
+from octavo.tuning.op_by_op import OpByOp, starts_of
 from octavo.tuning.tuning_pass import Plan, Tuned, error_left
 
 Array = npt.NDArray[Any]
@@ -113,7 +113,7 @@ def adaround(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
     """
     images, table = Ordered(images), plan(graph, ranges)
     ops, unchanged = known(graph, table)
-    starts = narrows(graph)
+    starts = starts_of(graph)
     float_run, rounded_run = OpByOp(images), OpByOp(images)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}

@@ -40,7 +40,7 @@ class OpByOp:
 
         Args:
             graph: The graph. No op before the tensor may change from now on.
-            tensor: Of `narrows`, at or after the present start; None for the graph's inputs.
+            tensor: One that `starts_of` found, at or after the present start; None for the graph's inputs.
         """
         if tensor is None or (self._start is not None and self._start.index == tensor.index):
             return
@@ -67,7 +67,7 @@ class OpByOp:
             Model(_between(graph, self._start, tensor)).each(self._values, look)
 
 
-def narrows(graph: Graph) -> dict[int, Tensor | None]:
+def starts_of(graph: Graph) -> dict[int, Tensor | None]:
     """For each op, by its index, the last tensor before it on which all later values depend alone.
 
     It is None where there is none. A tensor counts only if it has no more values than the inputs: keeping it takes no
