@@ -15,11 +15,10 @@ from octavo.data.preprocess import Preprocess, Preprocessing
 from octavo.data.windows import Windows
 from octavo.recipe.choices import TaskName
 from octavo.recipe.options import Channels, Inputs, Scale, Scales
-from octavo.rewrite.canonical.signature import choose
 from octavo.rewrite.canonical.sizes import Size, Sizes
 from octavo.runtime.litert import Kernels, Port, inputs_of
 from octavo.source import exported, sidecar
-from octavo.source.forms import formed
+from octavo.source.forms import formed, unformed
 from octavo.source.notes import Notes, notes_of
 from octavo.source.sidecar import Sidecar
 from octavo.source.tried import FAMILIES, Trials, Use
@@ -136,12 +135,11 @@ def _read(path: Path, signature: str | None, sizes: Sizes, use: Use, trials: Tri
         content = read_bytes(file)
         if file == path and sidecar.read(path, content) != found:
             raise ModelError(f"{name} was replaced while it was read.", "Give the same command again.")
-        size = sizes.size
-        if sizes.images is not None:
-            size = sizes.settled(Graph(choose(content, name, signature).content, name))
+        early = None if sizes.images is None else unformed(content, name, signature)
+        size = sizes.size if early is None else sizes.settled(early.graph)
         with Trials() if trials is None else nullcontext(trials) as child:
             child.given(file, name, signature, size, use)
-    made = formed(content, name, signature, size, use.form)
+    made = formed(early or unformed(content, name, signature), size, use.form)
     return Loaded(made.graph, found, content, made.changes)
 
 

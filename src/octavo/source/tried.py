@@ -9,18 +9,17 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from octavo.base import child, limits, trial
 from octavo.base.errors import ModelError
-from octavo.rewrite.canonical.signature import choose
 from octavo.rewrite.canonical.sizes import Size, Sizes
 from octavo.runtime.litert import Kernels, refusal
-from octavo.source.forms import Form, formed
-from octavo.tflite.graph import Graph, read_bytes
+from octavo.source.forms import Form, formed, unformed
+from octavo.tflite.graph import Graph, Tensor, read_bytes
 from octavo.tflite.reduced import is_reducible, reduced
 
 # What becomes of the tensors inside a model: they are kept inside, read and reduced, or fed too.
@@ -66,7 +65,7 @@ class Trials:
         Args:
             file: The `.tflite` file.
             name: Its name in error messages.
-            signature: As for `octavo.source.forms.formed`.
+            signature: As for `octavo.source.forms.unformed`.
             size: As for `octavo.source.forms.formed`.
             use: What will be done with it.
 
@@ -119,15 +118,15 @@ def _given(
     """In the child process: reads a model as its parent will, and runs it. Gives why LiteRT refuses it, or nothing."""
     content, size = read_bytes(Path(file)), None if numbers is None else (numbers[0], numbers[1])
     try:
-        chosen = choose(content, name, signature)
-        shapes = Sizes(size).shapes(Graph(chosen.content, name))
+        found = unformed(content, name, signature)
+        shapes = Sizes(size).shapes(found.graph)
     except ModelError:
         return ""  # This process's parent will find the same, and say it.
-    if refused := refusal(chosen.content, "xnnpack", shapes):
+    if refused := refusal(found.graph.content, "xnnpack", shapes):
         return refused
     with contextlib.suppress(ModelError):
-        graph = formed(content, name, signature, size, form).graph
-        _run(_forms(graph, inner), kernels, {("xnnpack", chosen.content)})
+        graph = formed(found, size, form).graph
+        _run(_forms(graph, inner), kernels, {("xnnpack", found.graph.content)})
     return ""
 
 
@@ -139,27 +138,38 @@ def _made(file: str, kernels: list[Kernels], inner: Inner) -> str:
     return ""
 
 
-def _forms(graph: Graph, inner: Inner) -> list[list[bytes]]:
+def _forms(graph: Graph, inner: Inner) -> Iterator[Iterable[bytes]]:
     """The forms of a graph that its use needs, each with what takes its place where the runtime refuses it."""
     computed = [graph.tensors[index] for index in dict.fromkeys(out for op in graph.ops for out in op.outputs)]
     computed = [tensor for tensor in computed if tensor.dtype == "float32" or tensor.qparams is not None]
-    forms = [[graph]]
+    yield [graph.content]
     if inner != "kept" and computed:
-        reducible = [tensor for tensor in computed if is_reducible(graph, tensor)]
-        exposed = graph.exposed(computed)
-        forms.append([reduced(graph, reducible, computed), exposed] if reducible else [exposed])
+        yield _readable(graph, computed)
     if inner == "fed" and computed:
-        forms.append([graph.severed(computed).exposed(computed)])
-    return [[each.content for each in form] for form in forms]
+        yield [graph.severed(computed).exposed(computed).content]
 
 
-def _run(forms: list[list[bytes]], kernels: list[Kernels], done: set[tuple[Kernels, bytes]]) -> None:
-    """Runs models with each kernel family. A family that refuses a model in words is no danger."""
-    for family in kernels:
-        for form in forms:
-            for content in form:
-                if (family, content) in done or not refusal(content, family):
-                    break
+def _readable(graph: Graph, computed: Sequence[Tensor]) -> Iterator[bytes]:
+    """A graph whose inner tensors are reduced and read, and one whose inner tensors are read only."""
+    if reducible := [tensor for tensor in computed if is_reducible(graph, tensor)]:
+        yield reduced(graph, reducible, computed).content
+    yield graph.exposed(computed).content
+
+
+def _run(forms: Iterable[Iterable[bytes]], kernels: list[Kernels], done: set[tuple[Kernels, bytes]]) -> None:
+    """Runs models with each kernel family. A family that refuses a model in words is no danger.
+
+    Args:
+        forms: The models, each followed by those that take its place, which are made only if a family refuses it.
+        kernels: The kernel families.
+        done: What has run already.
+    """
+    for form in forms:
+        refusing = kernels
+        for content in form:
+            refusing = [family for family in refusing if (family, content) not in done and refusal(content, family)]
+            if not refusing:
+                break
 
 
 def _answer(line: str) -> str:

@@ -135,6 +135,8 @@ def _image(tensor: Tensor) -> tuple[int, ...]:
 
 def opened(graph: Graph, shapes: Mapping[int, Shape]) -> Graph:
     """Sets the shapes of inputs. All other tensors keep their shapes from the file."""
+    if not shapes:
+        return graph
     model = graph.copied()
     for index, shape in shapes.items():
         raw = model.subgraphs[0].tensors[index]
