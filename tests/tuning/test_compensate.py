@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from octavo.quantization.quantize import quantize
 from octavo.quantization.table import build
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
-from octavo.tuning.compensate import Moments, _flat, _grouped, compensate, round_in_turn
+from octavo.tuning.compensate import Moments, Turns, _flat, _grouped, compensate, round_in_turn
 from octavo.tuning.im2col import kernels
 
 IMAGES = batch(64)
@@ -28,7 +29,7 @@ def _rounded(wanted: np.ndarray, metric: np.ndarray, largest: int = 127) -> np.n
     """One group, its largest codes held."""
     nearest = np.rint(wanted)
     held = np.abs(nearest).argmax(axis=1)[:, None] == np.arange(wanted.shape[1])
-    return round_in_turn(wanted[None], nearest[None], held[None], metric[None], largest)[0]
+    return round_in_turn(wanted[None], nearest[None], held[None], Turns.of(metric[None]), largest)[0]
 
 
 def _error(codes: np.ndarray, wanted: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -83,10 +84,10 @@ def test_groups_are_rounded_apart() -> None:
     rng = np.random.default_rng(7)
     wanted, held = rng.uniform(-9, 9, (3, 2, 5)), rng.random((3, 2, 5)) < 0.2
     each = np.stack([_correlated(5, seed) for seed in range(3)])
-    together = round_in_turn(wanted, np.rint(wanted), held, each, 127)
+    together = round_in_turn(wanted, np.rint(wanted), held, Turns.of(each), 127)
     for place in range(3):
         one = slice(place, place + 1)
-        alone = round_in_turn(wanted[one], np.rint(wanted[one]), held[one], each[one], 127)
+        alone = round_in_turn(wanted[one], np.rint(wanted[one]), held[one], Turns.of(each[one]), 127)
         assert np.array_equal(together[one], alone)
     assert np.array_equal(together[held], np.rint(wanted)[held])
 
@@ -173,3 +174,23 @@ def test_the_order_of_images_and_the_number_of_cores_change_nothing(monkeypatch:
     one = compensate(graph, ranges, IMAGES, build, Silent()).graph.content
     monkeypatch.setattr(octavo.tuning.compensate.os, "cpu_count", lambda: 1)
     assert compensate(graph, ranges, IMAGES[::-1], build, Silent()).graph.content == one
+
+
+def test_an_op_is_rounded_a_few_outputs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph(small_tflite()).unshared()
+    ranges = calibrate(graph, IMAGES)
+    whole = compensate(graph, ranges, IMAGES, build, Silent())
+    sizes: list[int] = []
+
+    def noted(wanted: np.ndarray, *others: Any) -> np.ndarray:
+        sizes.append(wanted.shape[1])
+        return round_in_turn(wanted, *others)
+
+    monkeypatch.setattr(octavo.tuning.compensate, "round_in_turn", noted)
+    monkeypatch.setattr(octavo.tuning.compensate, "_WEIGHTS", 1)
+    monkeypatch.setattr(octavo.tuning.compensate, "_OUTPUTS", 3)
+    few = compensate(graph, ranges, IMAGES, build, Silent())
+    assert max(sizes) == 3
+    assert few.graph.content == whole.graph.content
+    for name, figures in whole.figures.items():
+        assert few.figures[name] == pytest.approx(figures)

@@ -8,7 +8,7 @@ bits, their zero point is 0 too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -175,6 +175,17 @@ class QParams:
             axis=0 if scale.size > 1 else None,
             bits=bits,
         )
+
+    def part(self, channels: slice) -> Self:
+        """The parameters of some of the channels; the same ones where one scale serves the whole tensor.
+
+        Example:
+            >>> QParams.symmetric(np.array([1.27, 12.7, 127]), axis=0).part(slice(1, 3)).scale.round(6).tolist()
+            [0.10000000149011612, 1.0]
+        """
+        if self.axis is None:
+            return self
+        return replace(self, scale=self.scale[channels], zero_point=self.zero_point[channels])
 
     def _shaped(self, values: FloatArray | IntArray, rank: int) -> FloatArray | IntArray:
         shape = [1] * rank

@@ -13,6 +13,7 @@ The bias corrects the mean shift that the rounded weights cause, so H is the cov
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,10 @@ _TOGETHER = 128
 _DAMPING = 0.1
 # How many products of two codes, each at most 255, float32 can sum exactly: the sum must stay below 2**24.
 _EXACT = 258
+# About how many weights of an op are rounded at once: rounding takes many times their memory. They are those of a
+# multiple of so many output channels, for which matrix products are fastest.
+_WEIGHTS = 1 << 19
+_OUTPUTS = 64
 # How many columns are rounded before the others are updated: few enough for a core's cache (GPTQ, section 3.3, step 2).
 _BLOCK = 16
 
@@ -114,26 +119,17 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
         assert weights.constant is not None
         stored, moments = table.stored[weights.name], Moments.of(_grouped(op, np.concatenate(rows[place])))
         rows[place].clear()
-        # One scale per channel, or one for all.
-        scale = stored.scale.astype(np.float64)[:, None]
-        nearest = kernels(op, stored.quantize(weights.constant)).astype(np.float32)
-        wanted = kernels(op, weights.constant) / scale
-        # The channel's largest code is kept, because quantization computes the channel's scale from it.
-        held = np.abs(nearest).argmax(axis=1)[:, None] == np.arange(nearest.shape[1])
-        goal, alone, kept = (_grouped(op, each) for each in (wanted, nearest, held))
-        turned = round_in_turn(goal, alone, kept, moments.damped, stored.qmax)
-        before, after = moments.error(alone - goal), moments.error(turned - goal)
-        # Rounding in turn does not search all codes. If it did not lower the error, the nearest codes are kept.
-        turned = np.where((after < before)[..., None], turned, alone)
-        codes = _flat(op, turned, nearest.shape)
-        changed[weights.name] = stored.dequantize(from_kernels(op, codes.astype(np.int8), weights.shape))
+        turns = Turns.of(moments.damped)
+        few = _parts(op, weights.constant, stored)
+        parts = [_rounded(op, values, params, moments, turns) for values, params in few]
+        changed[weights.name] = np.concatenate([part.weights for part in parts])
         if (bias := bias_of(graph, op)) is not None and bias.constant is not None:
-            shift = _flat(op, (turned - goal) * moments.mean[:, None], nearest.shape) * scale
-            changed[bias.name] = (bias.constant - shift.sum(axis=1) * float(at.scale[0])).astype(np.float32)
-        size = _grouped(op, np.square(scale))[..., 0]
+            shift = np.concatenate([part.shift for part in parts])
+            changed[bias.name] = (bias.constant - shift * float(at.scale[0])).astype(np.float32)
+        left, before = (np.concatenate(each, axis=1) for each in zip(*(part.errors for part in parts), strict=True))
         figures[weights.name] = {
-            "moved": int(np.count_nonzero(codes != nearest)),
-            "error_left": float((np.minimum(before, after) * size).sum() / max((before * size).sum(), 1e-300)),
+            "moved": sum(part.moved for part in parts),
+            "error_left": float(left.sum() / max(before.sum(), 1e-300)),
         }
         advance(1)
 
@@ -149,6 +145,58 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
     figures = {name: figures[name] for name in (graph.tensors[op.inputs[1]].name for op, _ in entries)}
     summary = f"Rounded the weights of {len(entries)} ops to the codes that keep their output error small"
     return Tuned(graph.replaced(changed), ranges, f"{summary}{error_left(figures)}", tuple(unchanged), figures)
+
+
+@dataclass(frozen=True)
+class _Rounded:
+    """Some output channels of an op, with rounded weights.
+
+    Args:
+        weights: The weights, float32: the values of their codes.
+        shift: What they add to the mean of each output, in units of the input's scale, ``(outputs,)``.
+        moved: How many weights have another code than the nearest one.
+        errors: The squared error of every output that each group causes, ``(groups, outputs)``: with these weights,
+            and with the nearest codes.
+    """
+
+    weights: Array
+    shift: Array
+    moved: int
+    errors: tuple[Array, Array]
+
+
+def _rounded(op: Op, weights: Array, stored: QParams, moments: Moments, turns: Turns) -> _Rounded:
+    # One scale per channel, or one for all.
+    scale = stored.scale.astype(np.float64)[:, None]
+    nearest = kernels(op, stored.quantize(weights)).astype(np.float32)
+    wanted = kernels(op, weights) / scale
+    # The channel's largest code is kept, because quantization computes the channel's scale from it.
+    held = np.abs(nearest).argmax(axis=1)[:, None] == np.arange(nearest.shape[1])
+    goal, alone, kept = (_grouped(op, each) for each in (wanted, nearest, held))
+    turned = round_in_turn(goal, alone, kept, turns, stored.qmax)
+    before, after = moments.error(alone - goal), moments.error(turned - goal)
+    # Rounding in turn does not search all codes. If it did not lower the error, the nearest codes are kept.
+    turned = np.where((after < before)[..., None], turned, alone)
+    codes = _flat(op, turned, nearest.shape)
+    shift = _flat(op, (turned - goal) * moments.mean[:, None], nearest.shape) * scale
+    size = _grouped(op, np.square(scale))[..., 0]
+    return _Rounded(
+        stored.dequantize(from_kernels(op, codes.astype(np.int8), weights.shape)),
+        shift.sum(axis=1),
+        int(np.count_nonzero(codes != nearest)),
+        (np.minimum(before, after) * size, before * size),
+    )
+
+
+def _parts(op: Op, weights: Array, stored: QParams) -> Iterator[tuple[Array, QParams]]:
+    """An op's weights and their parameters, a few output channels at a time; all at once for a depthwise kernel."""
+    if TABLE[op.kind].depthwise:
+        yield weights, stored
+        return
+    step = max(_OUTPUTS, _WEIGHTS // weights[0].size // _OUTPUTS * _OUTPUTS)
+    for start in range(0, len(weights), step):
+        part = slice(start, start + step)
+        yield weights[part], stored.part(part)
 
 
 def _grouped(op: Op, rows: Array) -> Array:
@@ -191,8 +239,9 @@ def _input_rows(
     return seen
 
 
-def round_in_turn(wanted: Array, nearest: Array, held: Array, metric: Array, largest: int) -> Array:
-    """Rounds weights one input column after the other, each time taking the error made so far into account.
+@dataclass(frozen=True)
+class Turns:
+    """The order in which the columns of a group are rounded, and how the error of each depends on those before it.
 
     With ``H = R^T R`` and R upper triangular, the error ``e H e^T`` is the sum of the squares of R's rows times e. The
     last row depends only on the last input, the row before it on two inputs, and so on. So the last input is rounded
@@ -200,11 +249,33 @@ def round_in_turn(wanted: Array, nearest: Array, held: Array, metric: Array, lar
     Inputs that vary most are rounded first, while many others can still compensate for them (GPTQ's "act-order").
 
     Args:
+        order: The columns, the last to be rounded first, ``(groups, columns)``.
+        rows: R for columns in this order, each row divided by its diagonal, ``(groups, columns, columns)``.
+    """
+
+    order: Array
+    rows: Array
+
+    @classmethod
+    def of(cls, metric: Array) -> Turns:
+        """The turns for H, positive definite, ``(groups, columns, columns)``."""
+        order = np.argsort(np.diagonal(metric, axis1=1, axis2=2), axis=1, kind="stable")
+        each = np.arange(len(metric))[:, None, None]
+        # NumPy returns the lower factor, R^T.
+        lower = np.linalg.cholesky(metric[each, order[:, :, None], order[:, None, :]])
+        rows = (lower / np.diagonal(lower, axis1=1, axis2=2)[:, None]).swapaxes(1, 2)
+        return cls(order, rows.astype(np.float32))
+
+
+def round_in_turn(wanted: Array, nearest: Array, held: Array, turns: Turns, largest: int) -> Array:
+    """Rounds weights one input column after the other, each time taking the error made so far into account.
+
+    Args:
         wanted: The weights in units of their scale, ``(groups, outputs, columns)``; compensation runs within a
             group.
         nearest: Their nearest codes, of the same shape.
         held: Where the nearest code is kept, of the same shape.
-        metric: H, positive definite, ``(groups, columns, columns)``.
+        turns: The order, and H.
         largest: The largest code; the smallest is its negative.
 
     Returns:
@@ -215,16 +286,12 @@ def round_in_turn(wanted: Array, nearest: Array, held: Array, metric: Array, lar
 
         >>> wanted = np.array([[[0.4, 0.4, 127.0]]])
         >>> metric = np.array([[[1.1, 1.0, 0.0], [1.0, 1.2, 0.0], [0.0, 0.0, 1.0]]])
-        >>> round_in_turn(wanted, np.rint(wanted), wanted == 127, metric, largest=127)
+        >>> round_in_turn(wanted, np.rint(wanted), wanted == 127, Turns.of(metric), largest=127)
         array([[[  1.,   0., 127.]]], dtype=float32)
     """
-    order = np.argsort(np.diagonal(metric, axis1=1, axis2=2), axis=1, kind="stable")
-    each = np.arange(len(metric))[:, None]
+    order, rows, each = turns.order, turns.rows, np.arange(len(turns.order))[:, None]
     given = (wanted.astype(np.float32), nearest.astype(np.float32), held)
-    goal, alone, kept = (rows.swapaxes(1, 2)[each, order] for rows in given)
-    # NumPy returns the lower factor, R^T. Rows are divided by their diagonal.
-    lower = np.linalg.cholesky(metric[each[..., None], order[:, :, None], order[:, None, :]])
-    rows = (lower / np.diagonal(lower, axis1=1, axis2=2)[:, None]).swapaxes(1, 2).astype(np.float32)
+    goal, alone, kept = (one.swapaxes(1, 2)[each, order] for one in given)
     size = goal.shape[1]
     off, codes = np.zeros_like(goal), np.zeros_like(goal)
     for stop in range(size, 0, -_BLOCK):
