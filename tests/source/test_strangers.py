@@ -6,20 +6,23 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from handmade import File, values
-from tiny import write_folder
+from tiny import tiny_tflite, write_folder
 
 import octavo
 from octavo.base import child, limits, trial
 from octavo.base.errors import ModelError, OctavoError
 from octavo.recipe.options import Inputs
 from octavo.runtime.litert import interpreter
+from octavo.source import tried
 from octavo.source.keras_file import check_claims
 from octavo.source.load import load_model
 from octavo.source.tried import try_made
+from octavo.tflite.graph import Graph
 
 SOURCE = Path(octavo.__file__).parents[1]
 
@@ -68,6 +71,27 @@ def test_a_trial_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(limits, "model_seconds", lambda size: 0.0)
     with pytest.raises(ModelError, match="was given up"):
         load_model(_no_beta(tmp_path / "m.tflite"))
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_child_makes_a_form_only_where_the_runtime_refuses_another(
+    refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_tflite())
+    refusal, exposed = tried.refusal, Graph.exposed
+    forms: list[str] = []
+
+    def run(content: bytes, *others: Any) -> str:
+        reduces = any(op.kind == "REDUCE_MIN" for op in Graph(content).ops)
+        forms.append("reduced" if reduces else "as it is" if content == tiny_tflite() else "exposed")
+        return "no" if reduces and refused else refusal(content, *others)
+
+    made: list[Graph] = []
+    monkeypatch.setattr(tried, "refusal", run)
+    monkeypatch.setattr(Graph, "exposed", lambda self, tensors: made.append(self) or exposed(self, tensors))
+    tried._given(str(tmp_path / "m.tflite"), "m", None, None, ["xnnpack"], "read", "to_change")
+    assert forms == ["as it is", "reduced", *(["exposed"] if refused else [])]
+    assert len(made) == int(refused)
 
 
 def test_the_child_imports_only_what_reading_and_running_need() -> None:

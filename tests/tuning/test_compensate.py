@@ -10,12 +10,15 @@ from smallnet import batch, small_tflite, sqnr
 import octavo.tuning.compensate
 from octavo.base.progress import Silent
 from octavo.quantization.calibrate import calibrate
+from octavo.quantization.excerpts import excerpts
 from octavo.quantization.quantize import quantize
+from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import build
 from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph
-from octavo.tuning.compensate import Moments, Turns, _flat, _grouped, compensate, round_in_turn
+from octavo.tuning.compensate import Moments, Turns, _flat, _grouped, compensate, input_rows, round_in_turn
 from octavo.tuning.im2col import kernels
+from octavo.tuning.tuning_pass import Tuned
 
 IMAGES = batch(64)
 
@@ -30,6 +33,10 @@ def _rounded(wanted: np.ndarray, metric: np.ndarray, largest: int = 127) -> np.n
     nearest = np.rint(wanted)
     held = np.abs(nearest).argmax(axis=1)[:, None] == np.arange(wanted.shape[1])
     return round_in_turn(wanted[None], nearest[None], held[None], Turns.of(metric[None]), largest)[0]
+
+
+def _compensated(graph: Graph, ranges: Ranges, images: np.ndarray = IMAGES) -> Tuned:
+    return compensate(graph, ranges, excerpts(graph, images, input_rows(graph, images)), build, Silent())
 
 
 def _error(codes: np.ndarray, wanted: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -122,7 +129,7 @@ def test_the_runtime_computes_nearer_to_float() -> None:
     """int8 on LiteRT against the float graph on LiteRT, on images that set nothing."""
     graph = Graph(small_tflite()).unshared()
     ranges = calibrate(graph, IMAGES)
-    tuned = compensate(graph, ranges, IMAGES, build, Silent())
+    tuned = _compensated(graph, ranges)
     others = batch(seed=5)
     wanted = Model(graph).run(others)
 
@@ -137,7 +144,7 @@ def test_the_runtime_computes_nearer_to_float() -> None:
 def test_quantization_finds_the_codes_again() -> None:
     graph = Graph(small_tflite()).unshared()
     ranges = calibrate(graph, IMAGES)
-    tuned = compensate(graph, ranges, IMAGES, build, Silent())
+    tuned = _compensated(graph, ranges)
     scales, again = build(graph, ranges), build(tuned.graph, ranges)
     written = {t.name: t for t in Graph(quantize(tuned.graph, ranges).content).tensors}
     for name in tuned.figures:
@@ -171,15 +178,15 @@ def test_groups_of_inputs_hold_every_weight_once(together: int, monkeypatch: pyt
 def test_the_order_of_images_and_the_number_of_cores_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = Graph(small_tflite()).unshared()
     ranges = calibrate(graph, IMAGES)
-    one = compensate(graph, ranges, IMAGES, build, Silent()).graph.content
+    one = _compensated(graph, ranges).graph.content
     monkeypatch.setattr(octavo.tuning.compensate.os, "cpu_count", lambda: 1)
-    assert compensate(graph, ranges, IMAGES[::-1], build, Silent()).graph.content == one
+    assert _compensated(graph, ranges, IMAGES[::-1]).graph.content == one
 
 
 def test_an_op_is_rounded_a_few_outputs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = Graph(small_tflite()).unshared()
     ranges = calibrate(graph, IMAGES)
-    whole = compensate(graph, ranges, IMAGES, build, Silent())
+    whole = _compensated(graph, ranges)
     sizes: list[int] = []
 
     def noted(wanted: np.ndarray, *others: Any) -> np.ndarray:
@@ -189,7 +196,7 @@ def test_an_op_is_rounded_a_few_outputs_at_a_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(octavo.tuning.compensate, "round_in_turn", noted)
     monkeypatch.setattr(octavo.tuning.compensate, "_WEIGHTS", 1)
     monkeypatch.setattr(octavo.tuning.compensate, "_OUTPUTS", 3)
-    few = compensate(graph, ranges, IMAGES, build, Silent())
+    few = _compensated(graph, ranges)
     assert max(sizes) == 3
     assert few.graph.content == whole.graph.content
     for name, figures in whole.figures.items():

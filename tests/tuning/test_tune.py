@@ -8,13 +8,13 @@ from smallnet import batch, small_tflite
 
 import octavo.tuning.adaround
 from octavo.base.errors import QuantizationError
-from octavo.quantization.calibrate import calibrate
+from octavo.quantization.calibrate import calibrate, survey
 from octavo.quantization.proof import prove
 from octavo.quantization.quantize import quantize
 from octavo.quantization.table import build
 from octavo.runtime import litert as runtime
 from octavo.tflite.graph import Graph
-from octavo.tuning.tune import TUNING_PASSES, tune
+from octavo.tuning.tune import TUNING_PASSES, read_first, tune
 
 IMAGES = batch()
 
@@ -65,3 +65,23 @@ def test_an_unknown_act() -> None:
     with pytest.raises(QuantizationError, match="no tuning pass 'adaquant'") as caught:
         tune(graph, calibrate(graph, IMAGES), IMAGES, ("bias", "adaquant"), build)
     assert f"Use {', '.join(TUNING_PASSES)}" in str(caught.value)
+
+
+def test_what_calibration_kept_takes_the_place_of_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph(small_tflite(stretch=True))
+    seen = survey(graph, IMAGES, excerpt=read_first(graph, IMAGES, ("compensate", "bias")))
+    wanted = tune(graph, seen.ranges, IMAGES, ("compensate",), build)
+    with monkeypatch.context() as patched:
+        patched.setattr(runtime, "interpreter", None)  # nothing runs
+        made = tune(graph, seen.ranges, IMAGES, ("compensate",), build, kept=seen.excerpts)
+    assert made.graph.content == wanted.graph.content != graph.content
+    assert made.steps[0].tuned.figures == wanted.steps[0].tuned.figures
+    # The second time, the graph is another.
+    twice = ("compensate", "compensate")
+    again = tune(graph, seen.ranges, IMAGES, twice, build, kept=seen.excerpts)
+    assert again.graph.content == tune(graph, seen.ranges, IMAGES, twice, build).graph.content
+
+
+def test_a_pass_that_does_not_know_beforehand_has_nothing_kept() -> None:
+    graph = Graph(small_tflite())
+    assert all(read_first(graph, IMAGES, passes) is None for passes in ((), ("equalize", "compensate"), ("adaround",)))

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from octavo.analysis.answers import SAMPLES, Answers, ObserverChoice, compared, sampled, traced
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
-from octavo.quantization.calibrate import calibrate, calibrations
+from octavo.quantization.calibrate import Survey, calibrate, calibrations
 from octavo.quantization.quantize import Quantized, quantize
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import build
@@ -58,7 +58,7 @@ def quantized(
     ranges: Ranges,
     images: Feed,
     wanted: Quantization,
-    known: Mapping[int, Sequence[Array]] | None = None,
+    seen: Survey | None = None,
     progress: Progress | None = None,
     trials: Trials | None = None,
 ) -> Made:
@@ -71,7 +71,8 @@ def quantized(
         ranges: The ranges that `wanted.first_observer` finds.
         images: The calibration images.
         wanted: How to quantize.
-        known: The float model's raw outputs for the images of `sampled`, by their place, if it has run already.
+        seen: What calibration kept, if it has just run: the outputs of the images of `sampled`, and what
+            `octavo.tuning.tune.read_first` asks for.
         progress: Receives progress messages.
         trials: The child process that runs int8 models first, if the caller has one.
 
@@ -80,7 +81,7 @@ def quantized(
             `octavo.source.tried.Trials.made`.
     """
     with Trials() if trials is None else nullcontext(trials) as child:
-        maker = _Maker(graph, images, wanted, known, progress or Silent(), child)
+        maker = _Maker(graph, images, wanted, seen, progress or Silent(), child)
         made = maker.made(ranges)
         if wanted.observer is None and not made.answers.is_clear:
             made = maker.best(made)
@@ -97,18 +98,24 @@ class _Maker:
     graph: Graph
     images: Feed
     wanted: Quantization
-    known: Mapping[int, Sequence[Array]] | None
+    seen: Survey | None
     progress: Progress
     trials: Trials
+
+    @property
+    def _outputs(self) -> Mapping[int, Sequence[Array]] | None:
+        """The float model's raw outputs for the images of `sampled`, by their place, if it has run already."""
+        return None if self.seen is None else self.seen.outputs
 
     def made(self, ranges: Ranges) -> Made:
         """The int8 model of some ranges."""
         allow_float, precision = self.wanted.allow_float, self.wanted.precision
         plan = partial(build, allow_float=allow_float, precision=precision)
-        tuned = tune(self.graph, ranges, self.images, self.wanted.tune, plan, self.progress)
+        kept = () if self.seen is None else self.seen.excerpts
+        tuned = tune(self.graph, ranges, self.images, self.wanted.tune, plan, self.progress, kept)
         int8 = quantize(tuned.graph, tuned.ranges, allow_float, precision)
         self.trials.made(int8.content, self.graph.name, ["xnnpack"], "kept")
-        return Made(ranges, tuned, int8, compared(self.graph, int8.graph, self.images, self.known))
+        return Made(ranges, tuned, int8, compared(self.graph, int8.graph, self.images, self._outputs))
 
     def best(self, first: Made) -> Made:
         """The int8 model of the best observer: the first one, unless another is clearly better."""
@@ -132,7 +139,8 @@ class _Maker:
         # With too few others, all samples set the ranges.
         calibrating = self.images.take(others) if len(others) >= SAMPLES else self.images
         samples = self.images.take(np.array(judging))[:]
-        known = None if self.known is None else {at: self.known[place] for at, place in enumerate(judging)}
+        outputs = self._outputs
+        known = None if outputs is None else {at: outputs[place] for at, place in enumerate(judging)}
         tried = {}
         with self.progress.track("try all observers", len(calibrating) + len(OBSERVERS)) as advance:
             for name, ranges in calibrations(self.graph, calibrating, tuple(OBSERVERS), advance).items():

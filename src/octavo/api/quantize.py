@@ -33,6 +33,7 @@ from octavo.source.classes import names_for
 from octavo.source.load import Loaded, load_float, output_of, task_of
 from octavo.source.sidecar import Sidecar, write_model
 from octavo.source.tried import Trials
+from octavo.tuning.tune import read_first
 
 
 def quantize(
@@ -106,9 +107,10 @@ def quantize(
         feed = Feed(chosen, preprocess, inputs_of(loaded.graph))
         data_checks.warn_of_images(chosen, preprocess)
         with progress.track("calibrate", len(feed)) as advance:
-            seen = survey(loaded.graph, feed, wanted.first_observer, advance, sampled(len(feed)))
+            excerpt = read_first(loaded.graph, feed, wanted.tune)
+            seen = survey(loaded.graph, feed, wanted.first_observer, advance, sampled(len(feed)), excerpt)
         data_checks.warn_of_survey(loaded.graph, chosen, preprocess, seen)
-        made = quantized(loaded.graph, seen.ranges, feed, wanted, seen.outputs, progress, trials)
+        made = quantized(loaded.graph, seen.ranges, feed, wanted, seen, progress, trials)
     int8, found = made.int8, made.answers
     proof = prove(int8)
     if strict and not found.hold:

@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
+import numpy as np
 import numpy.typing as npt
 
 from octavo.base.progress import Advance
@@ -30,6 +31,43 @@ Work = Callable[[Model, Samples, int, Advance], Found]
 
 # Each thread of a process keeps the model that it ran last: a part of the samples follows another.
 _KEPT = threading.local()
+
+
+class Some(Sequence[Any]):
+    """Some of many samples, in a given order, each made when it is needed.
+
+    Args:
+        samples: All samples.
+        places: The places of those that are taken.
+
+    Example:
+        >>> list(Some([10, 20, 30], [2, 0]))
+        [30, 10]
+    """
+
+    def __init__(self, samples: Sequence[Any] | Array, places: Sequence[int]) -> None:
+        self._samples = samples
+        self.places = places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Any]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        """One sample, or several."""
+        if isinstance(place, slice):
+            return [self._samples[at] for at in self.places[place]]
+        return self._samples[self.places[place]]
+
+
+def taken(samples: Samples, places: Sequence[int]) -> Samples:
+    """Some of many samples; several processes share them as they share all."""
+    if isinstance(samples, Feed) and samples.streamed is not None:
+        return samples.take(np.array(places, np.int64))
+    return Some(samples, places)
 
 
 def pass_over(

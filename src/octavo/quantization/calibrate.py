@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.base.errors import DataError
+from octavo.data.pass_over import taken
 from octavo.quantization.addends import widened
+from octavo.quantization.excerpts import Excerpt
 from octavo.quantization.minmax import MINMAX, Extremes
 from octavo.quantization.observer import together
 from octavo.quantization.observers import Images, Progress, observed, rules_for, run_observers
@@ -33,6 +35,7 @@ class Survey:
         classes: For each image, the place of the largest value of the first output; -1 if that is empty or has a
             NaN or infinity.
         outputs: The raw outputs of the images that were to be kept, by the image's place, without the batch axis.
+        excerpts: What was kept of each image of the excerpt, in its order.
     """
 
     images: int
@@ -40,6 +43,7 @@ class Survey:
     extremes: Mapping[str, Extremes] = field(repr=False)
     classes: npt.NDArray[np.int64] = field(repr=False)
     outputs: Mapping[int, list[Array]] = field(repr=False)
+    excerpts: Sequence[Any] = field(default=(), repr=False)
 
 
 def survey(
@@ -48,6 +52,7 @@ def survey(
     observer: str = "minmax",
     progress: Progress = lambda done: None,
     kept: Collection[int] = (),
+    excerpt: Excerpt | None = None,
 ) -> Survey:
     """Runs the calibration images through the float graph once, for all that quantization needs of it.
 
@@ -57,6 +62,7 @@ def survey(
         observer: As for `calibrate`.
         progress: Called with 1 after each image.
         kept: The places of the images whose outputs are kept.
+        excerpt: What else is kept of some images.
 
     Raises:
         DataError: There are no images.
@@ -65,26 +71,56 @@ def survey(
     """
     if len(images) == 0:
         raise DataError("Calibration needs at least one image, and got none.", "Give about 100, from the training set.")
-    tensors, wanted = graph.activations, frozenset(kept)
+    tensors, kept = graph.activations, frozenset(kept)
+    read = () if excerpt is None else tuple(excerpt.places)
     rules = rules_for(graph, tensors, observer)
     # Min-max tells the extremes too; other observers need it beside them.
     joined = [rule if rule is MINMAX else together([rule, MINMAX]) for rule in rules]
-    states, notes = observed(graph, tensors, images, joined, progress, partial(_note, wanted))
+    states, noted = [rule.init() for rule in joined], dict[int, _Noted]()
+    # The images of the excerpt run apart: for the others, the runtime need not keep what nobody reads.
+    for places in (read, sorted(set(range(len(images))) - set(read))):
+        if places:
+            own = excerpt if places is read else None
+            wanted = frozenset(at for at, place in enumerate(places) if place in kept)
+            note = partial(_note, wanted, len(graph.outputs), own)
+            exits = [*graph.outputs, *(own.tensors if own is not None else ())]
+            part = taken(images, places) if read else images
+            more, notes = observed(graph, tensors, part, joined, progress, note, exits)
+            states = [rule.merge(one, other) for rule, one, other in zip(joined, states, more, strict=True)]
+            noted |= zip(places, notes, strict=True)
     found = {tensor.name: rule.finish(state) for tensor, rule, state in zip(tensors, joined, states, strict=True)}
     extremes = {
         tensor.name: state if rule is MINMAX else state[1]
         for tensor, rule, state in zip(tensors, rules, states, strict=True)
         if tensor.index not in graph.inputs
     }
-    ranges = _ranges(graph, Ranges(observer, len(images), found), images)
-    outputs = {place: outputs for place, (_, outputs) in enumerate(notes) if outputs is not None}
-    return Survey(len(images), ranges, extremes, np.array([largest for largest, _ in notes]), outputs)
+    return Survey(
+        len(images),
+        _ranges(graph, Ranges(observer, len(images), found), images),
+        extremes,
+        np.array([noted[place].largest for place in range(len(images))]),
+        {place: note.outputs for place, note in noted.items() if note.outputs is not None},
+        [noted[place].read for place in read],
+    )
 
 
-def _note(wanted: Collection[int], place: int, made: list[Array]) -> tuple[int, list[Array] | None]:
-    """The place of the largest value of an image's first output, as in `Survey`; and its outputs, if they are kept."""
-    finite = made[0].size and np.all(np.isfinite(made[0]))
-    return int(made[0].argmax()) if finite else -1, [one[0].copy() for one in made] if place in wanted else None
+@dataclass(frozen=True)
+class _Noted:
+    """What is kept of an image: its entry in `Survey.classes`, its outputs and its excerpt, if these are wanted."""
+
+    largest: int
+    outputs: list[Array] | None
+    read: Any
+
+
+def _note(kept: Collection[int], count: int, excerpt: Excerpt | None, place: int, values: list[Array]) -> _Noted:
+    """Of the values of the outputs, of which there are `count`, and of the tensors of the excerpt."""
+    first = values[0]
+    return _Noted(
+        int(first.argmax()) if first.size and np.all(np.isfinite(first)) else -1,
+        [one[0].copy() for one in values[:count]] if place in kept else None,
+        None if excerpt is None else excerpt.cut(values[count:]),
+    )
 
 
 def calibrate(

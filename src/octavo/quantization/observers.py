@@ -53,7 +53,8 @@ def observed(
     images: Images,
     rules: Sequence[Observer],
     progress: Progress = lambda done: None,
-    note: Callable[[int, list[Array]], Any] = lambda place, outputs: None,
+    note: Callable[[int, list[Array]], Any] = lambda place, values: None,
+    noted: Sequence[int] | None = None,
 ) -> tuple[list[Any], list[Any]]:
     """Runs an observer for each tensor over the images, in one pass, and notes something of each image.
 
@@ -67,21 +68,23 @@ def observed(
         images: Raw inputs, float32, each ``(height, width, channels)``.
         rules: The observer of each tensor.
         progress: Called with the number of images done.
-        note: Called with the place of each image and the graph's own outputs, as `Model.each` does.
+        note: Called with the place of each image and the values of the tensors `noted`, as `Model.each` does.
+        noted: The indices of tensors; one can be named twice. The graph's own outputs by default.
 
     Returns:
         The state of each observer, and the note of each image.
     """
+    noted = graph.outputs if noted is None else noted
     inside = [at for at, rule in enumerate(rules) if rule is MINMAX and is_reducible(graph, tensors[at])]
     try:
-        found = _seen(graph, tensors, images, rules, inside, progress, note)
+        found = _seen(graph, tensors, images, rules, inside, progress, note, noted)
         # The runtime's extremes of NaN are of no use.
         again = None if found.finite else lambda done: None
     except ModelError:
         # Where a tensor has another rank than its file says, the runtime takes the graph, but not a reduction of it.
         again = progress
     if again is not None:
-        found = _seen(graph, tensors, images, rules, [], again, note)
+        found = _seen(graph, tensors, images, rules, [], again, note, noted)
     return found.states, found.notes
 
 
@@ -102,10 +105,11 @@ def _seen(
     inside: Sequence[int],
     progress: Progress,
     note: Callable[[int, list[Array]], Any],
+    noted: Sequence[int],
 ) -> _Seen:
     """One pass over the images, in which the runtime finds the extremes of the tensors at the places `inside`."""
     outside = sorted(set(range(len(tensors))) - set(inside))
-    exposed = list(dict.fromkeys((*(tensors[at].index for at in outside), *graph.outputs)))
+    exposed = list(dict.fromkeys((*(tensors[at].index for at in outside), *noted)))
     others = [graph.tensors[index] for index in exposed]
     made = reduced(graph, [tensors[at] for at in inside], others) if inside else graph.exposed(others)
     first = len(made.outputs) - len(exposed)
@@ -116,7 +120,7 @@ def _seen(
         _Watched(at, first + exposed.index(tensors[at].index), within)
         for at, within in zip(outside, bounds, strict=True)
     ]
-    exits = [first + exposed.index(index) for index in graph.outputs]
+    exits = [first + exposed.index(index) for index in noted]
     work = partial(_observe, rules, inside, watched, exits, note)
     found: _Seen = pass_over(made, images, work, partial(_joined, rules), progress)
     return found

@@ -69,25 +69,25 @@ PASSES: Mapping[str, Choice] = {
         title="Cross-layer equalization",
         about="scales channels that share a range, so that all of them use it well",
         source="Nagel et al. 2019, arXiv 1906.04721, section 4.1",
-        where="tuning.equalize:equalize",
+        where="tuning.equalize:EQUALIZE",
     ),
     "bias": Choice(
         title="Bias correction",
         about="corrects biases for the mean shift that rounded weights cause",
         source="Nagel et al. 2019, arXiv 1906.04721, section 4.2",
-        where="tuning.bias_correction:correct_biases",
+        where="tuning.bias_correction:BIAS",
     ),
     "compensate": Choice(
         title="Compensated rounding",
         about="rounds weights so that the error of the outputs, not of the weights, is small",
         source="objective of Nagel et al. 2020, arXiv 2004.10568; order of Frantar et al. 2022, arXiv 2210.17323",
-        where="tuning.compensate:compensate",
+        where="tuning.compensate:COMPENSATE",
     ),
     "adaround": Choice(
         title="Learned rounding (AdaRound)",
         about="learns whether to round each weight up or down, which takes minutes and suits 4 bits",
         source="Nagel et al. 2020, arXiv 2004.10568",
-        where="tuning.adaround:adaround",
+        where="tuning.adaround:ADAROUND",
     ),
 }
 

@@ -35,7 +35,7 @@ from octavo.tflite.op_table import TABLE, bias_of, clips
 from octavo.tuning.content_order import Ordered
 from octavo.tuning.im2col import from_kernels, kernels, known, windows
 from octavo.tuning.op_by_op import OpByOp, starts_of
-from octavo.tuning.tuning_pass import Plan, Tuned, error_left
+from octavo.tuning.tuning_pass import Plan, Tuned, TuningPass, error_left
 
 Array = npt.NDArray[Any]
 
@@ -167,6 +167,9 @@ def _with_range(ranges: Ranges, name: str, real: Array, inputs: Array, largest: 
     rows, importance = (np.broadcast_to(a, real.shape).reshape(-1, real.shape[2]).T for a in (real, variance))
     found = tuple(least_squares(rows, largest, importance).tolist())
     return replace(ranges, weights={**ranges.weights, name: found})
+
+
+ADAROUND = TuningPass(adaround)
 
 
 def _grouped(op: Op, rows: Array) -> Array:

@@ -21,7 +21,7 @@ from octavo.quantization.ranges import Ranges
 from octavo.tflite.graph import Graph, Op
 from octavo.tflite.op_table import bias_of
 from octavo.tuning.im2col import kernels, known, windows
-from octavo.tuning.tuning_pass import Plan, Tuned
+from octavo.tuning.tuning_pass import Plan, Tuned, TuningPass
 
 Array = npt.NDArray[Any]
 
@@ -55,6 +55,9 @@ def correct_biases(graph: Graph, ranges: Ranges, images: Images, plan: Plan, pro
         f"Corrected the biases of {len(biased)} ops for the mean shift of their outputs that rounded weights cause."
     )
     return Tuned(graph.replaced(changed), ranges, summary, tuple(unchanged), figures)
+
+
+BIAS = TuningPass(correct_biases)
 
 
 def _fine(params: QParams) -> float:

@@ -13,7 +13,7 @@ The bias corrects the mean shift that the rounded weights cause, so H is the cov
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,14 +24,14 @@ from threadpoolctl import threadpool_limits
 
 from octavo.base.affine import QParams
 from octavo.base.progress import Progress
+from octavo.quantization.excerpts import Excerpt
 from octavo.quantization.observers import Images
 from octavo.quantization.ranges import Ranges
-from octavo.runtime.litert import Model
 from octavo.tflite.graph import Graph, Op
 from octavo.tflite.op_table import TABLE, bias_of
 from octavo.tuning.content_order import Ordered
-from octavo.tuning.im2col import from_kernels, kernels, known, windows
-from octavo.tuning.tuning_pass import Plan, Tuned, error_left
+from octavo.tuning.im2col import from_kernels, kernels, known, readable, windows
+from octavo.tuning.tuning_pass import Plan, Tuned, TuningPass, error_left
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +48,7 @@ _DAMPING = 0.1
 _EXACT = 258
 # About how many weights of an op are rounded at once: rounding takes many times their memory. They are those of a
 # multiple of so many output channels, for which matrix products are fastest.
-_WEIGHTS = 1 << 19
+_WEIGHTS = 1 << 17
 _OUTPUTS = 64
 # How many columns are rounded before the others are updated: few enough for a core's cache (GPTQ, section 3.3, step 2).
 _BLOCK = 16
@@ -98,7 +98,21 @@ class Moments:
         return np.asarray(((off @ self.covariance) * off).sum(axis=-1))
 
 
-def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
+# The rows of every op's input in one image, by the op's index, float32.
+Rows = Mapping[int, Array]
+
+
+def input_rows(graph: Graph, images: Images) -> Excerpt:
+    """The input rows of the ops that compensation may change, at some positions of some images."""
+    looks = {op.index: windows(graph, op, _PLACES) for op in readable(graph)}
+    return Excerpt(
+        Ordered(images, _IMAGES).places,
+        [graph.ops[index].inputs[0] for index in looks],
+        lambda values: {index: look(one) for (index, look), one in zip(looks.items(), values, strict=True)},
+    )
+
+
+def compensate(graph: Graph, ranges: Ranges, rows: Sequence[Rows], plan: Plan, progress: Progress) -> Tuned:
     """Rounds the weights of a float graph to the codes that keep its ops' output error small.
 
     The new weights are exactly the values of the chosen codes, so quantization finds the same codes again.
@@ -109,7 +123,6 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
     entries = [(op, at) for op, at in zip(ops, params, strict=True) if at is not None]
     if not entries:
         return Tuned(graph, ranges, "Nothing to compensate: no op has weights that it can round.", tuple(unchanged))
-    rows = _input_rows(graph, entries, Ordered(images, _IMAGES), progress)
     changed: dict[str, Array] = {}
     figures: dict[str, Any] = {}
 
@@ -117,8 +130,8 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
         op, at = entries[place]
         weights = graph.tensors[op.inputs[1]]
         assert weights.constant is not None
-        stored, moments = table.stored[weights.name], Moments.of(_grouped(op, np.concatenate(rows[place])))
-        rows[place].clear()
+        stored = table.stored[weights.name]
+        moments = Moments.of(_grouped(op, np.concatenate([_offsets(at, one[op.index]) for one in rows])))
         turns = Turns.of(moments.damped)
         few = _parts(op, weights.constant, stored)
         parts = [_rounded(op, values, params, moments, turns) for values, params in few]
@@ -145,6 +158,16 @@ def compensate(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progres
     figures = {name: figures[name] for name in (graph.tensors[op.inputs[1]].name for op, _ in entries)}
     summary = f"Rounded the weights of {len(entries)} ops to the codes that keep their output error small"
     return Tuned(graph.replaced(changed), ranges, f"{summary}{error_left(figures)}", tuple(unchanged), figures)
+
+
+COMPENSATE = TuningPass(compensate, reads=input_rows)
+
+
+def _offsets(params: QParams, values: Array) -> Array:
+    """Values as codes minus zero point, int16."""
+    zero_point = int(params.zero_point[0])
+    codes = np.rint(values / params.scale[0])
+    return np.asarray(codes.clip(params.qmin - zero_point, params.qmax - zero_point).astype(np.int16))
 
 
 @dataclass(frozen=True)
@@ -218,25 +241,6 @@ def _flat(op: Op, groups: Array, shape: tuple[int, ...]) -> Array:
     if TABLE[op.kind].depthwise:
         return groups[:, 0]
     return groups.swapaxes(0, 1).reshape(shape[0], -1)[:, : shape[1]]
-
-
-def _input_rows(
-    graph: Graph, entries: list[tuple[Op, QParams]], images: Images, progress: Progress
-) -> list[list[Array]]:
-    """Every op's input rows, image by image, as codes minus zero point, int16."""
-    seen: list[list[Array]] = [[np.empty(0)] * len(images) for _ in entries]
-    looks = [windows(graph, op, _PLACES) for op, _ in entries]
-
-    def look(place: int, outputs: list[Array]) -> None:
-        for (_, params), at, values, rows in zip(entries, looks, outputs, seen, strict=True):
-            zero_point = int(params.zero_point[0])
-            codes = np.rint(at(values) / params.scale[0])
-            rows[place] = codes.clip(params.qmin - zero_point, params.qmax - zero_point).astype(np.int16)
-        advance(1)
-
-    with progress.track("compensation: covariance of the inputs", len(images)) as advance:
-        Model(graph.exposed([graph.tensors[op.inputs[0]] for op, _ in entries])).each(images, look)
-    return seen
 
 
 @dataclass(frozen=True)

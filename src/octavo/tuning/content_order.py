@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha1
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
+from octavo.data.pass_over import Some
 from octavo.quantization.observers import Images
 
 
-class Ordered(Sequence[Any]):
+class Ordered(Some):
     """Images sorted by a hash of their content, so that the first ones are as good as a random sample.
 
     Args:
@@ -27,23 +27,9 @@ class Ordered(Sequence[Any]):
     """
 
     def __init__(self, images: Images, most: int | None = None) -> None:
-        self._images = images
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             keys = list(pool.map(lambda place: _key(images[place]), range(len(images))))
-        self._places = sorted(range(len(images)), key=keys.__getitem__)[:most]
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, place: int) -> Any: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Any]: ...
-    def __getitem__(self, place: int | slice) -> Any:
-        """One image, or several."""
-        if isinstance(place, slice):
-            return [self._images[at] for at in self._places[place]]
-        return self._images[self._places[place]]
+        super().__init__(images, sorted(range(len(images)), key=keys.__getitem__)[:most])
 
 
 def _key(image: Any) -> bytes:

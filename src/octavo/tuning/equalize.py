@@ -24,7 +24,7 @@ from octavo.quantization.observers import Images, observe, run_observers
 from octavo.quantization.ranges import Ranges
 from octavo.tflite.graph import Graph, Op, Tensor
 from octavo.tflite.op_table import TABLE, activation, clips, row
-from octavo.tuning.tuning_pass import Plan, Tuned
+from octavo.tuning.tuning_pass import Plan, Tuned, TuningPass
 
 Array = npt.NDArray[Any]
 
@@ -81,6 +81,9 @@ def equalize(graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress:
     count = sum(entry["channels"] for entry in figures.values())
     summary = f"Scaled {scaled:,} of {count:,} channels in {len(figures)} regions of the graph, by powers of two."
     return Tuned(made, ranges, summary, tuple(unchanged), figures, exact=True)
+
+
+EQUALIZE = TuningPass(equalize)
 
 
 def rescaled(graph: Graph, found: Sequence[Region], scales: Sequence[Array]) -> Graph:

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from octavo.quantization.table import Table
 from octavo.tflite.graph import Graph, Op
-from octavo.tflite.op_table import TABLE, row, same_padding
+from octavo.tflite.op_table import TABLE, Row, row, same_padding
 
 Array = npt.NDArray[Any]
 
@@ -34,18 +34,34 @@ def known(graph: Graph, table: Table) -> tuple[list[Op], list[str]]:
         if rules is None or rules.weight is None:
             continue
         weights = graph.tensors[op.inputs[rules.weight]]
-        image = graph.tensors[op.inputs[rules.image]]
-        windowed = rules.convolves and not rules.depthwise
-        grouped = windowed and weights.shape[rules.layout.index("I")] != image.shape[-1]
         if weights.constant is None or weights.name not in table.stored:
             unchanged.append(f"{op} has no weights to round")
-        elif rules.transposed or grouped:
-            unchanged.append(
-                f"{op} is {'a grouped' if grouped else 'a transposed'} convolution, which tuning passes do not change"
-            )
+        elif what := _unsupported(graph, op, rules):
+            unchanged.append(f"{op} is {what} convolution, which tuning passes do not change")
         else:
             ops.append(op)
     return ops, unchanged
+
+
+def readable(graph: Graph) -> list[Op]:
+    """The ops of a float graph that `windows` supports, whatever becomes of them: those that are `known`, or more."""
+    found = []
+    for op in graph.ops:
+        rules = row(op)
+        if rules is None or rules.weight is None or graph.tensors[op.inputs[rules.weight]].constant is None:
+            continue
+        if not _unsupported(graph, op, rules):
+            found.append(op)
+    return found
+
+
+def _unsupported(graph: Graph, op: Op, rules: Row) -> str:
+    """The kind of a convolution that `windows` does not support; empty if it does."""
+    if rules.convolves and not rules.depthwise and rules.weight is not None:
+        weights, image = graph.tensors[op.inputs[rules.weight]], graph.tensors[op.inputs[rules.image]]
+        if weights.shape[rules.layout.index("I")] != image.shape[-1]:
+            return "a grouped"
+    return "a transposed" if rules.transposed else ""
 
 
 def kernels(op: Op, weights: Array) -> Array:

@@ -10,6 +10,7 @@ from typing import Any
 from octavo.base.artefact import Artefact, Part
 from octavo.base.errors import QuantizationError
 from octavo.base.progress import Progress, Silent
+from octavo.quantization.excerpts import Excerpt, excerpts
 from octavo.quantization.observers import Images
 from octavo.quantization.quantize import check_float
 from octavo.quantization.ranges import Ranges
@@ -100,8 +101,29 @@ class Tuning:
     steps: tuple[Step, ...] = ()
 
 
+def read_first(graph: Graph, images: Images, passes: Sequence[str]) -> Excerpt | None:
+    """What the first of some tuning passes reads of the images, for calibration to keep.
+
+    Args:
+        graph: The float graph that is calibrated.
+        images: The calibration images.
+        passes: Names in `TUNING_PASSES`.
+
+    Returns:
+        None if there is nothing to keep.
+    """
+    first = TUNING_PASSES.get(passes[0]) if passes else None
+    return None if first is None or first.reads is None else first.reads(graph, images)
+
+
 def tune(
-    graph: Graph, ranges: Ranges, images: Images, passes: Sequence[str], plan: Plan, progress: Progress | None = None
+    graph: Graph,
+    ranges: Ranges,
+    images: Images,
+    passes: Sequence[str],
+    plan: Plan,
+    progress: Progress | None = None,
+    kept: Sequence[Any] = (),
 ) -> Tuning:
     """Runs tuning passes on a float graph, in the order given.
 
@@ -112,6 +134,7 @@ def tune(
         passes: Names in `TUNING_PASSES`; none leaves the graph unchanged.
         plan: Makes the table that quantization will write, such as `octavo.quantization.table.build`.
         progress: Receives progress messages.
+        kept: What calibration kept of the images as `read_first` asked for it, if it did.
 
     Raises:
         QuantizationError: There is no such pass.
@@ -128,8 +151,19 @@ def tune(
     steps = []
     for name in passes:
         start = perf_counter()
-        made = TUNING_PASSES[name](graph, ranges, images, plan, progress)
+        one = TUNING_PASSES[name]
+        given: Any = images
+        if one.reads is not None:
+            given = kept or _read(name, graph, images, one.reads(graph, images), progress)
+        # The graph of the next pass is another.
+        kept = ()
+        made = one.run(graph, ranges, given, plan, progress)
         graph, ranges = made.graph, made.ranges
         reference = graph if made.exact else reference
         steps.append(Step(name, perf_counter() - start, made))
     return Tuning(graph, ranges, reference, tuple(steps))
+
+
+def _read(name: str, graph: Graph, images: Images, wanted: Excerpt, progress: Progress) -> list[Any]:
+    with progress.track(f"inputs for {name}", len(wanted.places)) as advance:
+        return excerpts(graph, images, wanted, advance)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 from octavo.base.progress import Progress
+from octavo.quantization.excerpts import Excerpt
 from octavo.quantization.observers import Images
 from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import Table
@@ -50,16 +51,20 @@ def error_left(figures: Mapping[str, Any]) -> str:
     return f": {unchanged:.0%} of the squared error of nearest rounding remains (median)."
 
 
-class TuningPass(Protocol):
-    """A tuning pass."""
+@dataclass(frozen=True)
+class TuningPass:
+    """A tuning pass.
 
-    def __call__(self, graph: Graph, ranges: Ranges, images: Images, plan: Plan, progress: Progress) -> Tuned:
-        """Tunes a graph.
+    A pass that knows beforehand what it reads of the images says so in `reads`. Calibration, which runs all images
+    anyway, keeps that for it, where it is the first pass.
 
-        Args:
-            graph: A float graph in which no two ops share a constant, as `Graph.unshared` makes it.
-            ranges: The ranges of its activations.
-            images: Calibration images: raw inputs, float32, each of the input's shape without its first axis.
-            plan: Makes the table that quantization will write.
-            progress: Receives progress messages.
-        """
+    Args:
+        run: ``(graph, ranges, images, plan, progress) -> Tuned``: tunes a float graph in which no two ops share a
+            constant, as `Graph.unshared` makes it, with the ranges of its activations. Images are raw inputs, float32,
+            each of the input's shape without its first axis. A pass that `reads` gets what was kept of them instead.
+        reads: ``(graph, images) -> Excerpt``: what it reads of the images. It depends on no range and on no value of a
+            constant. None if the pass runs the images itself.
+    """
+
+    run: Callable[[Graph, Ranges, Any, Plan, Progress], Tuned]
+    reads: Callable[[Graph, Images], Excerpt] | None = None
