@@ -1,6 +1,7 @@
 """PTQ side by side: Octavo, TensorFlow's converter, litert-quantizer's own calibration, and the floor.
 
     python bench/ptq.py                       # untrained MobileNetV2 at 224, random images: time and memory
+    python bench/ptq.py --network ResNet50 --images 1000 --methods floor floor_file octavo_call
     python bench/ptq.py --run runs/cifar10    # the run's model and images: accuracy on its test images too
 
 Each method runs in a process of its own, in turn, several times, so that the machine's drift falls on all alike.
@@ -39,10 +40,9 @@ METHODS = {
     "litert_quantizer": "litert-quantizer's calibration",
     "tensorflow": "TensorFlow's converter, from .keras",
 }
-IMAGES = 100
 
 
-def prepare(folder: Path, run: Path | None) -> None:
+def prepare(folder: Path, run: Path | None, network: str, count: int) -> None:
     """Writes float.tflite, model.keras and the calibration images into the folder."""
     from octavo.data.preprocess import Preprocess
     from octavo.recipe.schema import load_recipe
@@ -60,10 +60,10 @@ def prepare(folder: Path, run: Path | None) -> None:
         from octavo.source.export import to_float_tflite
 
         keras.utils.set_random_seed(0)
-        model = keras.applications.MobileNetV2(weights=None, classes=10)
+        model = getattr(keras.applications, network)(weights=None, classes=10)
         model.save(folder / "model.keras")
         (folder / "float.tflite").write_bytes(to_float_tflite(model))
-        calibration = np.random.default_rng(0).uniform(-1, 1, (IMAGES, 224, 224, 3)).astype(np.float32)
+        calibration = np.random.default_rng(0).uniform(-1, 1, (count, *model.input_shape[1:])).astype(np.float32)
     np.save(folder / "calibration.npy", calibration)
     np.savez(folder / "calibration.npz", x_train=calibration)
 
@@ -168,13 +168,14 @@ def _post_training(folder: Path, images: Any, passes: tuple[str, ...]) -> tuple[
 
 
 def _quantized(graph: Any, images: Any, passes: tuple[str, ...]) -> bytes:
-    from octavo.quantization.calibrate import calibrate
+    from octavo.quantization.calibrate import survey
     from octavo.quantization.proof import prove
     from octavo.quantization.quantize import quantize
     from octavo.quantization.table import build
-    from octavo.tuning.tune import tune
+    from octavo.tuning.tune import read_first, tune
 
-    tuned = tune(graph, calibrate(graph, images), images, passes, build)
+    seen = survey(graph, images, excerpt=read_first(graph, images, passes))
+    tuned = tune(graph, seen.ranges, images, passes, build, kept=seen.excerpts)
     int8 = quantize(tuned.graph, tuned.ranges)
     prove(int8)
     return int8.content
@@ -271,6 +272,8 @@ def peak() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="a run directory that `octavo run` wrote")
+    parser.add_argument("--network", default="MobileNetV2", help="without a run: a name in keras.applications")
+    parser.add_argument("--images", type=int, default=100, help="without a run: how many")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="with both floors")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -283,7 +286,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, arguments.run)
+        prepare(folder, arguments.run, arguments.network, arguments.images)
+        count = len(np.load(folder / "calibration.npy", mmap_mode="r"))
         results: dict[str, list[dict[str, float]]] = {method: [] for method in arguments.methods}
         for _ in range(arguments.repeats):
             for method in arguments.methods:
@@ -295,7 +299,7 @@ def main() -> None:
         right = accuracies(arguments.run, files) if arguments.run else {}
         times = {m: median(r["seconds"] for r in rows) for m, rows in results.items()}
         cpu = {m: median(r["cpu"] for r in rows) for m, rows in results.items()}
-        print(f"{IMAGES} images, {arguments.repeats} repeats, median; {os.cpu_count()} cores")
+        print(f"{count} images, {arguments.repeats} repeats, median; {os.cpu_count()} cores")
         print(
             "| method | seconds | times warm | times from file | CPU seconds | times warm | times from file "
             "| peak memory, MB | bytes | int8 accuracy |"

@@ -189,6 +189,7 @@ class _Rounded:
 
 
 def _rounded(op: Op, weights: Array, stored: QParams, moments: Moments, turns: Turns) -> _Rounded:
+    """Rounds the weights of some output channels; the parameters are those of these channels."""
     # One scale per channel, or one for all.
     scale = stored.scale.astype(np.float64)[:, None]
     nearest = kernels(op, stored.quantize(weights)).astype(np.float32)
@@ -279,7 +280,7 @@ def round_in_turn(wanted: Array, nearest: Array, held: Array, turns: Turns, larg
             group.
         nearest: Their nearest codes, of the same shape.
         held: Where the nearest code is kept, of the same shape.
-        turns: The order, and H.
+        turns: What `Turns.of` makes of H, which is positive definite.
         largest: The largest code; the smallest is its negative.
 
     Returns:
