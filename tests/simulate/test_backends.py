@@ -35,7 +35,7 @@ drift = np.abs(np.asarray(FloatModel(graph).predict(images, verbose=0)) - Model(
 model = QuantModel(graph)
 model.calibrate(images)
 model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", teacher="float")
-losses = model.fit(images, np.arange(12) % 3, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"]
+losses = model.fit(images, np.arange(12) % 3, batch_size=12, epochs=6, shuffle=False, verbose=0).history["loss"]
 ends = keras.ops.convert_to_numpy(model.range_ends).ravel().tolist()
 model.save(folder / "model.keras")
 loaded = keras.models.load_model(folder / "model.keras")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,8 @@ def samples(low: float, high: float) -> np.ndarray:
 def lsq(value: np.ndarray, low: float, high: float, above: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Values and gradients of LSQ+ (Bhalgat et al. 2020, equations 1 to 5) in float64, its chain rule written out.
 
-    There ``x = round(clip((v - b) / s, 0, 255)) * s + b``; here ``b = low`` and ``s = (high - low) / 255``.
+    There ``x = round(clip((v - b) / s, 0, 255)) * s + b``; here ``b = low`` and ``s = (high - low) / 255``. The
+    gradients of `low` and `high` are those of all images.
     """
     s = (high - low) / 255
     place = (value.astype("f8") - low) / s
@@ -82,21 +83,78 @@ def lsq(value: np.ndarray, low: float, high: float, above: np.ndarray) -> tuple[
     return made, above * inside, to_low, to_high
 
 
+def found_by(way: Callable[..., Any], value: Any, low: Any, high: Any, above: Any, *rest: Any) -> tuple[Any, list[Any]]:
+    """The rounded values, and the gradients of values and bounds."""
+    at = [tf.constant(part) for part in (value, low, high)]
+    with tf.GradientTape() as tape:
+        tape.watch(at)
+        made = way(*at, *rest)
+    return made, [np.asarray(found) for found in tape.gradient(made, at, output_gradients=tf.constant(above))]
+
+
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("bounds", RANGES, ids=str)
 def test_values_and_gradients_are_those_of_lsq_plus(way: Callable[..., Any], bounds: tuple[float, float]) -> None:
     low, high, scale = nudged(*bounds)
-    value = samples(low, high)
+    # One image, whose gradients are whole.
+    value = samples(low, high)[None]
     above = np.random.default_rng(1).normal(size=value.shape).astype("f4")
     made, to_value, to_low, to_high = lsq(value, float(low), float(high), above)
-    at = [tf.constant(part) for part in (value, low, high)]
-    with tf.GradientTape() as tape:
-        tape.watch(at)
-        found = way(*at)
-    gradients = tape.gradient(found, at, output_gradients=tf.constant(above))
+    found, gradients = found_by(way, value, low, high, above)
     np.testing.assert_allclose(found, made, atol=2e-4 * scale)
-    np.testing.assert_array_equal(gradients[0].numpy(), to_value.astype("f4"))
-    np.testing.assert_allclose([float(g) for g in gradients[1:]], [to_low, to_high], rtol=1e-4, atol=2e-3)
+    np.testing.assert_array_equal(gradients[0], to_value.astype("f4"))
+    np.testing.assert_allclose(gradients[1:], [to_low, to_high], rtol=1e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize(
+    ("count", "taken"),
+    [(1, [0]), (7, range(7)), (8, [0, 2, 4, 6]), (13, [0, 3, 6, 9, 12]), (32, [0, 8, 16, 24]), (41, range(0, 41, 8))],
+)
+def test_the_gradient_of_a_range_is_that_of_every_eighth_image_and_of_four(
+    way: Callable[..., Any], count: int, taken: Sequence[int]
+) -> None:
+    low, high, _ = nudged(-0.3, 12.5)
+    value = np.resize(samples(low, high), (count, 3, 50))
+    above = np.random.default_rng(1).normal(size=value.shape).astype("f4")
+    _, gradients = found_by(way, value, low, high, above)
+    np.testing.assert_array_equal(gradients[0], lsq(value, float(low), float(high), above)[1].astype("f4"))
+    of_some = np.array(lsq(value[list(taken)], float(low), float(high), above[list(taken)])[2:])
+    np.testing.assert_allclose(gradients[1:], of_some * count / len(taken), rtol=1e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_over_the_orders_of_a_batch_the_gradient_of_a_range_is_right_on_average(way: Callable[..., Any]) -> None:
+    low, high, _ = nudged(-2.5, 1.0)
+    value = np.resize(samples(low, high), (16, 100))
+    above = np.random.default_rng(1).normal(size=value.shape).astype("f4")
+    turns = [found_by(way, np.roll(value, turn, 0), low, high, np.roll(above, turn, 0))[1] for turn in range(16)]
+    wanted = lsq(value, float(low), float(high), above)[2:]
+    np.testing.assert_allclose(np.mean([turn[1:] for turn in turns], axis=0), wanted, rtol=1e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize(
+    ("function", "bounds"),
+    [(tf.nn.relu6, (0.0, 6.0)), (tf.nn.relu, (0.0, np.inf)), (lambda v: tf.clip_by_value(v, -1, 1), (-1.0, 1.0))],
+    ids=["relu6", "relu", "relu_n1_to_1"],
+)
+@pytest.mark.parametrize("high", [4.0, 6.0, 7.0])
+def test_the_gradient_behind_an_activation_function_is_that_of_both(
+    way: Callable[..., Any], function: Any, bounds: tuple[float, float], high: float
+) -> None:
+    """That of the bounds of the range counts no clip twice: it is the one without the function's bounds."""
+    low, high, _ = nudged(-0.2, high)
+    edges = [-1, 0, 1e-30, 0.01, 1, 5.99, np.nextafter(np.float32(6), np.float32(0)), 6, 6.01]
+    value = np.append(np.random.default_rng(0).uniform(-3, 9, 500), edges).astype("f4")[None]
+    above = np.random.default_rng(1).normal(size=value.shape).astype("f4")
+    clipped = np.asarray(function(value))
+    made, gradients = found_by(way, clipped, low, high, above, bounds)
+    inside = (value > bounds[0]) & (value < bounds[1]) & (clipped >= low) & (clipped <= high)
+    np.testing.assert_array_equal(gradients[0], above * inside)
+    plain, alone = found_by(way, clipped, low, high, above)
+    np.testing.assert_array_equal(made, plain)
+    np.testing.assert_array_equal(gradients[1:], alone[1:])
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)

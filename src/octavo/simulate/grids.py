@@ -88,3 +88,20 @@ class Grids:
     def largest(self, op: Op) -> float:
         """The largest code of an op's weights."""
         return self._largest[op.index]
+
+
+def of_inputs(graph: Graph, layout: Layout) -> frozenset[Slot]:
+    """The groups of the graph's inputs and of what ops that only move values make of them, with no other tensor.
+
+    Their values are data, which training does not change, so their calibrated ranges stay as they are.
+    """
+    data = set(graph.inputs)
+    for op, rules in layout.integer:
+        if rules.shares and not rules.blends and data.issuperset(i for i in op.inputs if _computed(graph, i)):
+            data.update(op.outputs)
+    members = layout.members.items()
+    return frozenset(group for group, slots in members if all(layout.tensor[slot].index in data for slot in slots))
+
+
+def _computed(graph: Graph, index: int) -> bool:
+    return index >= 0 and graph.tensors[index].constant is None

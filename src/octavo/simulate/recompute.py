@@ -57,13 +57,18 @@ def after(value: Tensor, others: Sequence[Tensor]) -> Tensor:
     return value
 
 
-def without_keeping(function: Callable[..., Tensor], source: Source, *rest: Tensor) -> Tensor:
+def without_keeping(
+    function: Callable[..., Tensor], derived: Callable[..., Tensor], source: Source, *rest: Tensor
+) -> Tensor:
     """``function(source.made, *rest)``, whose gradient makes `source` again.
 
     Args:
-        function: Differentiable. Its result is computed again for the gradient too, if the gradient depends on it.
-        source: Its first argument.
-        rest: Its other arguments.
+        function: What is computed.
+        derived: What the gradient is taken of: the function, or all of it but clipping at its end, where what reads the
+            result gives clipped values no gradient. Differentiable; it is computed again if its gradient depends on its
+            result.
+        source: The first argument.
+        rest: The other arguments.
     """
     if keras.backend.backend() == "torch":
         # Keras' custom gradients keep every argument there.
@@ -76,7 +81,7 @@ def without_keeping(function: Callable[..., Tensor], source: Source, *rest: Tens
 
         def gradient(upstream: Tensor) -> tuple[Any, ...]:
             again = make(after(parts[0], [upstream]), *parts[1:])
-            first, *further = _pullback(function, (again, *others), upstream)
+            first, *further = _pullback(derived, (again, *others), upstream)
             return after(first, further), *map(_nothing, parts), *further
 
         return function(made, *others), gradient

@@ -21,7 +21,7 @@ from octavo.quantization.ranges import Ranges
 from octavo.quantization.table import Slot
 from octavo.simulate.fakequant import nudge
 from octavo.simulate.graph_model import GraphModel, unpack
-from octavo.simulate.grids import Grid, Grids
+from octavo.simulate.grids import Grid, Grids, of_inputs
 from octavo.simulate.integer import Integer
 from octavo.simulate.learned_scales import LearnedScales
 from octavo.simulate.losses import distillation
@@ -37,7 +37,7 @@ class RoundedModel(GraphModel):
     """A float graph that computes as its int8 file will; its weights and activation ranges are trainable.
 
     `octavo.quantization.table.layout` decides which tensors share a range, have a fixed one, or are requantized, as it
-    does for the writer.
+    does for the writer. The ranges of the graph's inputs stay as calibrated, since training does not change the data.
 
     Args:
         graph: The float graph.
@@ -69,6 +69,9 @@ class RoundedModel(GraphModel):
                 f"Train with {trainable()}, or quantize without training.",
             )
         self._learned = [group for group in self._layout.members if group not in self._layout.fixed]
+        # Without a gradient of these the first op needs none towards the images, which would be for them alone. A graph
+        # without weights may have nothing else to learn.
+        self._of_inputs = of_inputs(self.source, self._layout) if self._weighted else frozenset()
         # One variable for all ranges, in units of their calibrated widths, so that one learning rate suits every
         # tensor.
         count = len(self._learned)
@@ -233,6 +236,7 @@ class RoundedModel(GraphModel):
         count = len(self._learned)
         lows, highs, scales = (ops.unstack(column, num=count) if count else [] for column in columns)
         grid: dict[Slot, Grid] = dict(zip(self._learned, zip(lows, highs, scales, strict=True), strict=True))
+        grid |= {group: tuple(map(ops.stop_gradient, grid[group])) for group in self._of_inputs}
         for group, params in self._layout.fixed.items():
             numbers = (params.minimum[0], params.maximum[0], params.scale[0])
             grid[group] = tuple(ops.convert_to_tensor(n, dtype="float32") for n in numbers)

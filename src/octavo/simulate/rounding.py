@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, final
 
 import numpy as np
 from keras import ops
 
-from octavo.simulate.fakequant import fake_quantize, fake_quantize_bias, fake_quantize_weights, on_grid
+from octavo.simulate.fakequant import NOWHERE, fake_quantize, fake_quantize_bias, fake_quantize_weights, on_grid
 from octavo.simulate.grids import Grids
 from octavo.simulate.kernels import KERNELS, Site, fused, without_activation
 from octavo.simulate.learned_scales import fake_quantize_learned
 from octavo.simulate.recompute import Source, without_keeping
 from octavo.tflite.graph import Op, Tensor
-from octavo.tflite.op_table import TABLE
+from octavo.tflite.op_table import TABLE, clips
 
 Value = Any
 
@@ -40,7 +41,9 @@ class Rounded:
         if grid is None or tensor.index in self._grids.moved:
             return value
         low, high, _ = grid
-        return self._remembered(Source(fake_quantize(value, low, high), (value, low, high), on_grid))
+        maker = self._grids.graph.producers.get(tensor.index)
+        made = fake_quantize(value, low, high, NOWHERE if maker is None else clips(maker))
+        return self._remembered(Source(made, (value, low, high), on_grid))
 
     def read(self, op: Op, tensor: Tensor, value: Value) -> Value:
         """Rounded again if the op reads it at another scale, as a QUANTIZE op does; constants are rounded here."""
@@ -48,7 +51,10 @@ class Rounded:
         if grid is None:
             return value
         low, high, _ = grid
-        return fake_quantize(value, low, high)
+        if tensor.constant is None:
+            return fake_quantize(value, low, high)
+        # As one image: the first axis of a constant is not that of the batch.
+        return fake_quantize(value[None], low, high)[0]
 
     def weights(self, op: Op, weights: Value, bias: Value | None) -> tuple[Value, Value | None]:
         """Weights per channel, bias at input scale times weight scale."""
@@ -56,8 +62,10 @@ class Rounded:
         if scale is None:
             return weights, bias
         channels = self._grids.channels(op, weights, bias)
-        rounds = fake_quantize_learned if op.index in self._grids.learned else fake_quantize_weights
-        rounded = rounds(weights, channels, self._grids.largest(op))
+        if op.index in self._grids.learned:
+            rounded = fake_quantize_learned(weights, channels, self._grids.largest(op))
+        else:
+            rounded = fake_quantize_weights(weights, channels)
         return rounded, None if bias is None else fake_quantize_bias(bias, channels * ops.stop_gradient(scale))
 
     def run(self, site: Site, arguments: list[Value]) -> Value:
@@ -73,7 +81,11 @@ class Rounded:
         elif rules is not None and rules.weight is not None:
             source = self._sources.get(id(arguments[rules.image]))
             if source is not None:
-                return fused(site, _product(without_activation(site), source, rules.image, arguments))
+                plain, output = without_activation(site), self._grids.graph.tensors[site.op.outputs[0]]
+                if clips(site.op) != NOWHERE and self._grids.stored(output) is not None:
+                    # The gradient of clipping is a part of that of rounding.
+                    return _product(site, plain, source, rules.image, arguments)
+                return fused(site, _product(plain, plain, source, rules.image, arguments))
         return KERNELS[kind](site, *arguments)
 
     def _remembered(self, source: Source) -> Value:
@@ -81,13 +93,21 @@ class Rounded:
         return source.made
 
 
-def _product(site: Site, source: Source, place: int, arguments: list[Value]) -> Value:
-    """The output of an op for its arguments, of which the one at `place` is made again in the gradient."""
+def _product(site: Site, derived: Site, source: Source, place: int, arguments: list[Value]) -> Value:
+    """The output of an op for its arguments, of which the one at `place` is made again in the gradient.
+
+    Args:
+        site: The op.
+        derived: The op that the gradient is taken of.
+        source: The argument that is made again.
+        place: Its place.
+        arguments: All of them.
+    """
     others = [None if at == place else value for at, value in enumerate(arguments)]
     tensors = [at for at, value in enumerate(others) if value is not None and not isinstance(value, np.ndarray)]
 
-    def run(*given: Value) -> Value:
+    def run(op: Site, *given: Value) -> Value:
         at = dict(zip((place, *tensors), given, strict=True))
-        return KERNELS[site.op.kind](site, *(at.get(index, value) for index, value in enumerate(others)))
+        return KERNELS[op.op.kind](op, *(at.get(index, value) for index, value in enumerate(others)))
 
-    return without_keeping(run, source, *(others[at] for at in tensors))
+    return without_keeping(partial(run, site), partial(run, derived), source, *(others[at] for at in tensors))
