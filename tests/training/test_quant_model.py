@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -297,22 +299,34 @@ def test_calibration_takes_images_in_any_of_kerass_forms(kind: str) -> None:
     assert model.ranges.of[name] == pytest.approx(plain[name], abs=1e-2)
 
 
-def test_training_starts_from_compensated_rounding(tmp_path: Path) -> None:
-    """Without a step of training, the file is that of post-training quantization with the same images and passes."""
+@pytest.mark.parametrize("precision", [None, {"*": "int4", "SOFTMAX": "float"}])
+@pytest.mark.parametrize("passes", [("compensate",), ("adaround",), ()])
+def test_training_starts_from_what_tuning_passes_made(
+    passes: tuple[Any, ...], precision: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    """Without a step of training, the file holds the weights that the passes choose for post-training quantization."""
     inputs, graph = images(20, 8), Graph(tiny_tflite())
     expected = octavo.quantization.calibrate.calibrate(graph, inputs)
-    for passes in (("compensate",), ()):
-        model = QuantModel(graph)
-        model.calibrate(inputs, tune=passes)
-        model.to_int8(tmp_path / "trained.tflite")
-        tuned = tune(graph, expected, list(inputs), passes, build)
-        made = quantize(tuned.graph, tuned.ranges)
-        codes = [Graph(each).tensors for each in (made.content, (tmp_path / "trained.tflite").read_bytes())]
-        weights = [[t.constant for t in tensors if t.constant is not None and t.dtype == "int8"] for tensors in codes]
-        assert len(weights[0]) == 2
-        for one, other in zip(*weights, strict=True):
-            np.testing.assert_array_equal(one, other)
-    # The teacher is the graph before the passes.
+    model = QuantModel(graph, precision=precision)
+    model.calibrate(inputs, tune=passes)
+    model.to_int8(tmp_path / "trained.tflite")
+    tuned = tune(graph, expected, list(inputs), passes, partial(build, precision=precision))
+    if precision and passes != ("adaround",):
+        # Scales of 4 bits are learned, and start where these weights have the least squared error.
+        learned = QuantModel(tuned.graph, precision=precision)
+        learned.set_ranges(tuned.ranges)
+        tuned = replace(tuned, ranges=learned.ranges)
+    made = quantize(tuned.graph, tuned.ranges, precision=precision)
+    codes = [Graph(each).tensors for each in (made.content, (tmp_path / "trained.tflite").read_bytes())]
+    kinds = ("int8", "int4")
+    weights = [[t.constant for t in tensors if t.constant is not None and t.dtype in kinds] for tensors in codes]
+    assert len(weights[0]) == 2
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_float_teacher_is_the_graph_before_tuning() -> None:
+    inputs, graph = images(20, 8), Graph(tiny_tflite())
     model = QuantModel(graph)
     model.calibrate(inputs)
     model.compile(teacher="float")

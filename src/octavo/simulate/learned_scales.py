@@ -57,7 +57,11 @@ class LearnedScales:
             size = sum(weights.value.shape[-1] for weights, _ in learned.values())
             self._shares = model.add_weight(shape=(size,), initializer="ones", trainable=True, name="weight_scales")
             self._units = model.add_weight(shape=(size,), initializer="zeros", trainable=False, name="weight_units")
-            self.start({w.tensor.name: tuple(least_squares(w.value, highest)) for w, highest in learned.values()})
+            self.suit({w.tensor.name: w.value for w, _ in learned.values()})
+
+    def suit(self, weights: Mapping[str, Array]) -> None:
+        """Starts scales from weights, in Keras' layout by name: those of the least squared error."""
+        self.start({w.tensor.name: tuple(least_squares(weights[w.tensor.name], n)) for w, n in self._learned.values()})
 
     def start(self, ranges: Mapping[str, tuple[float, ...]]) -> None:
         """Starts scales from ranges.

@@ -26,7 +26,7 @@ from octavo.simulate.integer import Integer
 from octavo.simulate.learned_scales import LearnedScales
 from octavo.simulate.losses import distillation
 from octavo.simulate.model import FloatModel
-from octavo.simulate.parameters import Weighted
+from octavo.simulate.parameters import Weighted, weighted
 from octavo.simulate.rounding import Rounded
 from octavo.tflite.graph import Graph
 
@@ -101,6 +101,11 @@ class RoundedModel(GraphModel):
     def calibrated(self) -> bool:
         """Whether the ranges have been set."""
         return self._observed is not None
+
+    def set_parameters(self, graph: Graph) -> None:
+        """Takes over the weights and biases of another form of the graph, and starts learned scales from them."""
+        super().set_parameters(graph)
+        self._weight_scales.suit({found.weights.tensor.name: found.weights.value for found in weighted(graph).values()})
 
     def set_ranges(self, ranges: Ranges) -> None:
         """Starts every range from calibration (the union over the tensors that share it), and every learned scale."""
