@@ -70,7 +70,7 @@ def recipes() -> str:
     folder = resources.files("octavo.recipe") / "builtin"
     for name in names():
         text = (folder / f"{name}.yaml").read_text("utf-8").strip()
-        parts.append(f"### {name}\n\n{load_recipe(name).title}.\n\n```yaml\n{text}\n```\n\n")
+        parts.append(f"### {name}\n\n{load_recipe(name).summary}.\n\n```yaml\n{text}\n```\n\n")
     parts.append("## Every key\n\n")
     parts.extend(_section(Recipe, ""))
     for title, choices in (("Observers", OBSERVERS), ("Tuning passes", PASSES)):

@@ -423,6 +423,12 @@ class Recipe(Section):
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
     @property
+    def summary(self) -> str:
+        """What it trains, in a line. Its title is that of the report, whatever is set, and so has no numbers."""
+        images = f"{self.data.train:,} images" if self.data.train else "all images"
+        return f"{self.title}: {images}, {self.preprocess.size} pixels, {self.train.epochs} epochs"
+
+    @property
     def files(self) -> dict[str, Address]:
         """The files and folders that it names, by the key that names them."""
         weights = None if self.model.weights in (None, "imagenet") else Path(str(self.model.weights))

@@ -59,8 +59,8 @@ class Figures:
     Example:
         >>> share = Figures(Metric("accuracy", "accuracy", "%"))
         >>> error = Figures(Metric("mae", "error", "", higher=False))
-        >>> share.value(0.9), share.change(-0.003), share.amount(0.02)
-        ('90.00%', '−0.30 points', '2 points')
+        >>> share.value(0.9), share.change(-0.003), share.amount(0.02), share.amount(0.01)
+        ('90.00%', '−0.30 points', '2 points', '1 point')
         >>> error.value(0.0123), error.change(-0.003), error.amount(0.01)
         ('0.0123', '−0.003', '0.01')
     """
@@ -91,7 +91,9 @@ class Figures:
 
     def amount(self, difference: float) -> str:
         """A difference without a sign, such as a margin, with its unit."""
-        return f"{self.scaled(difference):g} {self.metric.points}".strip()
+        shown = f"{self.scaled(difference):g}"
+        unit = "point" if shown == "1" and self.metric.percent else self.metric.points
+        return f"{shown} {unit}".strip()
 
     def scaled(self, difference: float) -> float:
         """A difference as it is drawn: in points for a share."""
