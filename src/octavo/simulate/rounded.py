@@ -102,10 +102,16 @@ class RoundedModel(GraphModel):
         """Whether the ranges have been set."""
         return self._observed is not None
 
-    def set_parameters(self, graph: Graph) -> None:
-        """Takes over the weights and biases of another form of the graph, and starts learned scales from them."""
-        super().set_parameters(graph)
+    def start_from(self, graph: Graph, ranges: Ranges) -> None:
+        """Starts from another form of the graph, whose tensors have the same names.
+
+        Args:
+            graph: The new weights and biases; learned scales start from them too.
+            ranges: As in `set_ranges`.
+        """
+        self.set_parameters(graph)
         self._weight_scales.suit({found.weights.tensor.name: found.weights.value for found in weighted(graph).values()})
+        self.set_ranges(ranges)
 
     def set_ranges(self, ranges: Ranges) -> None:
         """Starts every range from calibration (the union over the tensors that share it), and every learned scale."""

@@ -125,8 +125,7 @@ class QuantModel(RoundedModel):
         wanted = Quantization(tune=tuple(tune), precision=dict(self.precision), allow_float=self.allow_float)
         tuned = started(graph, seen.ranges, items, wanted.tune, wanted, Silent())
         self._float = graph
-        self.set_parameters(tuned.graph)
-        self.set_ranges(tuned.ranges)
+        self.start_from(tuned.graph, tuned.ranges)
 
     def _columns(self, images: Any, limit: int) -> list[Array]:
         """One array for each input, of no more than `limit` images."""
