@@ -60,11 +60,13 @@ def _recipe(files: Path, *settings: str) -> Recipe:
     return load_recipe(files / "mine.tflite", [f"data.path={files / 'photos'}", *QUICK, *settings])
 
 
-@pytest.mark.parametrize("key", ["data.path", "model.path", "model.weights", "train.teacher", "quantize.path"])
+@pytest.mark.parametrize(
+    "key", ["data.path", "model.path", "model.labels", "model.weights", "train.teacher", "quantize.path"]
+)
 @pytest.mark.parametrize("path", ["nowhere/it.tflite", "~/nowhere/it.tflite"])
 def test_a_file_that_is_not_there_is_named_before_anything_is_made(tmp_path: Path, key: str, path: str) -> None:
     made: dict[str, dict[str, str]] = {"data": {"source": "digits"}}
-    if key == "quantize.path":
+    if key in ("model.labels", "quantize.path"):
         made = {"data": {"path": str(tmp_path)}, "model": {"path": __file__}}
     section, name = key.split(".")
     made.setdefault(section, {})[name] = path
@@ -76,7 +78,8 @@ def test_a_file_that_is_not_there_is_named_before_anything_is_made(tmp_path: Pat
 
 
 def test_paths_of_a_sweep_do_not_depend_on_the_folder_in_which_a_worker_starts() -> None:
-    made = {"data": {"path": "photos"}, "model": {"path": "mine.tflite"}, "quantize": {"path": "int8.tflite"}}
+    model = {"path": "mine.tflite", "labels": "names.txt"}
+    made = {"data": {"path": "photos"}, "model": model, "quantize": {"path": "int8.tflite"}}
     of_trials = {"axes": [], "trials": 1, "sampler": None, "pruner": "none", "objectives": ["score"], "limits": {}}
     plan = Plan.model_validate(
         {
@@ -92,6 +95,7 @@ def test_paths_of_a_sweep_do_not_depend_on_the_folder_in_which_a_worker_starts()
     assert found == {
         "data.path": Path("/somewhere/photos"),
         "model.path": Path("/somewhere/mine.tflite"),
+        "model.labels": Path("/somewhere/names.txt"),
         "quantize.path": Path("/somewhere/int8.tflite"),
     }
 

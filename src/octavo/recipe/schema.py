@@ -424,7 +424,7 @@ class Recipe(Section):
 
     @property
     def summary(self) -> str:
-        """What it trains, in a line. Its title is that of the report, whatever is set, and so has no numbers."""
+        """What it trains, in a line with its numbers. Its title has none, since `--set` may change them."""
         images = f"{self.data.train:,} images" if self.data.train else "all images"
         return f"{self.title}: {images}, {self.preprocess.size} pixels, {self.train.epochs} epochs"
 
@@ -435,6 +435,7 @@ class Recipe(Section):
         named = {
             "data.path": self.data.path,
             "model.path": self.model.path,
+            "model.labels": self.model.labels,
             "model.weights": weights,
             "train.teacher": self.train.teacher,
             "quantize.path": self.quantize.path,

@@ -95,6 +95,7 @@ FILES = (
 _WANTED: dict[str, tuple[type[OctavoError], str, str]] = {
     "data.path": (DataError, "file or folder", "Check the path of the images."),
     "model.path": (ModelError, "model", "Set model.path to that of a file or a SavedModel folder."),
+    "model.labels": (DataError, "file of class names", "Set model.labels to a text file with one class name a line."),
     "model.weights": (
         ModelError,
         "file",

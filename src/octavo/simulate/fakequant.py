@@ -5,10 +5,10 @@ The straight-through estimator treats rounding as the identity in the backward p
 written for the two bounds of a range instead of scale and offset): clipped values move the bound that clips them, and
 values inside the range contribute the gradient of their rounding error.
 
-The gradient of a range is estimated from every eighth image of a batch, or from images closer to each other, so that at
-least four are taken: it is their gradient, times the images of the batch for each of them. Over all images it took five
-passes over memory, and half of the time that training for int8 adds to a step. Batches are shuffled, so the estimate is
-unbiased; that of fewer than eight images is exact.
+The gradient of a range is estimated from some images of a batch: from every eighth, or from more where these were fewer
+than four. It is their gradient, times the number of images in the batch over the number taken. Over all images it took
+five passes over memory, and half of the time that training for int8 adds to a step. Batches are shuffled, so the
+estimate is unbiased; that of fewer than eight images is exact.
 """
 
 from __future__ import annotations

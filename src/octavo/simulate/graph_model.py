@@ -15,7 +15,7 @@ from keras import ops
 from octavo.base.errors import ModelError
 from octavo.simulate.kernels import COMPUTED, KERNELS, Site
 from octavo.simulate.losses import PROBABILITIES, fitting
-from octavo.simulate.parameters import Parameter, weighted
+from octavo.simulate.parameters import Parameter, parameters, weighted
 from octavo.tflite.graph import Graph, Op, Tensor
 from octavo.tflite.op_table import row, takes_bytes
 
@@ -67,14 +67,11 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
         self._sites = {op.index: Site.of(self.source, op) for op in self.source.ops}
         self._weighted = weighted(self.source)
         self._variables_of: Mapping[str, Any] = _Plain(
-            {p.tensor.name: self._variable(p) for p in self._parameters_in_order()}
+            {p.tensor.name: self._variable(p) for p in parameters(self._weighted)}
         )
         # XLA is 20 to 30 times slower than TensorFlow's own kernels on a CPU.
         self.supports_jit = keras.backend.backend() != "tensorflow"
         self.built = True
-
-    def _parameters_in_order(self) -> list[Parameter]:
-        return [p for found in self._weighted.values() for p in (found.weights, found.bias) if p is not None]
 
     def _variable(self, parameter: Parameter) -> Any:
         made = self.add_weight(shape=parameter.value.shape, name=parameter.name, trainable=True)
@@ -87,16 +84,9 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
         return self.source.replaced(
             {
                 p.tensor.name: p.to_file(keras.ops.convert_to_numpy(self._variables_of[p.tensor.name]))
-                for p in self._parameters_in_order()
+                for p in parameters(self._weighted)
             }
         )
-
-    def set_parameters(self, graph: Graph) -> None:
-        """Takes over the weights and biases of another form of the graph, whose tensors have the same names."""
-        for found in weighted(graph).values():
-            for p in (found.weights, found.bias):
-                if p is not None:
-                    self._variables_of[p.tensor.name].assign(np.ascontiguousarray(p.value))
 
     @property
     def ends(self) -> list[str]:
@@ -221,7 +211,7 @@ class GraphModel(keras.Model, ABC):  # type: ignore[misc]
     def _graph_config(self) -> dict[str, Any]:
         """The graph without its trained constants, which are saved as variables."""
         bare = self.source.replaced(
-            {p.tensor.name: np.zeros_like(p.tensor.constant) for p in self._parameters_in_order()}
+            {p.tensor.name: np.zeros_like(p.tensor.constant) for p in parameters(self._weighted)}
         )
         packed = base64.b64encode(zlib.compress(bare.content, 9)).decode("ascii")
         return {"name": self.name, "graph": packed}

@@ -6,7 +6,7 @@ axis, which is also where TensorFlow's per-channel kernels look for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,11 @@ class Weighted:
 
     weights: Parameter
     bias: Parameter | None
+
+
+def parameters(found: Mapping[int, Weighted]) -> list[Parameter]:
+    """The weights and the bias of each op, in the order of the ops."""
+    return [each for one in found.values() for each in (one.weights, one.bias) if each is not None]
 
 
 def weighted(graph: Graph) -> dict[int, Weighted]:

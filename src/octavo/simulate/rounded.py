@@ -26,7 +26,7 @@ from octavo.simulate.integer import Integer
 from octavo.simulate.learned_scales import LearnedScales
 from octavo.simulate.losses import distillation
 from octavo.simulate.model import FloatModel
-from octavo.simulate.parameters import Weighted, weighted
+from octavo.simulate.parameters import Weighted, parameters, weighted
 from octavo.simulate.rounding import Rounded
 from octavo.tflite.graph import Graph
 
@@ -88,7 +88,7 @@ class RoundedModel(GraphModel):
         )
         self._observed: tuple[str, int] | None = None
         self.teacher: Any = None
-        # What the teacher "float" is, if it is not the graph as it is now.
+        # The graph before `start_from`.
         self._float: Graph | None = None
         self._extra: dict[str, Any] = {}
 
@@ -105,12 +105,17 @@ class RoundedModel(GraphModel):
     def start_from(self, graph: Graph, ranges: Ranges) -> None:
         """Starts from another form of the graph, whose tensors have the same names.
 
+        The teacher ``"float"`` of `compile` is the graph as it was before.
+
         Args:
             graph: The new weights and biases; learned scales start from them too.
             ranges: As in `set_ranges`.
         """
-        self.set_parameters(graph)
-        self._weight_scales.suit({found.weights.tensor.name: found.weights.value for found in weighted(graph).values()})
+        self._float = self.graph
+        found = weighted(graph)
+        for one in parameters(found):
+            self._variables_of[one.tensor.name].assign(np.ascontiguousarray(one.value))
+        self._weight_scales.suit({each.weights.tensor.name: each.weights.value for each in found.values()})
         self.set_ranges(ranges)
 
     def set_ranges(self, ranges: Ranges) -> None:
@@ -156,7 +161,8 @@ class RoundedModel(GraphModel):
             range_rate: The ranges' learning rate as a share of the optimizer's. Ranges train in units of their
                 calibrated width.
             freeze_ranges_after: The step after which the ranges no longer change.
-            teacher: A Keras model to learn from, or ``"float"``: this graph in float, as it was when it was calibrated.
+            teacher: A Keras model to learn from, or ``"float"``: this graph in float, as it is now, or as it was before
+                `start_from`.
             teacher_share: The share of the distance to the teacher in the loss, if there is a `loss` too.
             teacher_classes: Whether vectors without a softmax are logits of classes; if not, they are numbers.
             keywords: Keras' other arguments.
@@ -181,11 +187,8 @@ class RoundedModel(GraphModel):
 
         share_rates(self.optimizer, share)
         if teacher == "float":
-            teacher = (
-                self.teacher
-                if isinstance(self.teacher, FloatModel)
-                else FloatModel(self._float or self.graph, name="teacher")
-            )
+            kept = isinstance(self.teacher, FloatModel)
+            teacher = self.teacher if kept else FloatModel(self._float or self.graph, name="teacher")
         self._learn_from(teacher)
 
     def _learn_from(self, teacher: Any) -> None:

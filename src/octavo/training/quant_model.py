@@ -122,9 +122,8 @@ class QuantModel(RoundedModel):
         seen = survey(graph, items, observer)
         for finding in data_checks.of_answers(graph, seen):
             warnings.warn(finding, OctavoWarning, stacklevel=2)
-        wanted = Quantization(tune=tuple(tune), precision=dict(self.precision), allow_float=self.allow_float)
-        tuned = started(graph, seen.ranges, items, wanted.tune, wanted, Silent())
-        self._float = graph
+        wanted = Quantization(precision=dict(self.precision), allow_float=self.allow_float)
+        tuned = started(graph, seen.ranges, items, tune, wanted, Silent())
         self.start_from(tuned.graph, tuned.ranges)
 
     def _columns(self, images: Any, limit: int) -> list[Array]:
