@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import warnings
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from usage import cpu, peak
 
 # For each network its class in `keras.applications`, and how it is made.
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -230,11 +230,11 @@ def measure(cell: Cell, folder: Path) -> dict[str, float]:
     """What a cell costs, in this process."""
     warnings.simplefilter("ignore")
     imported(cell)
-    imports = _peak()
+    imports = peak()
     work = ready(cell, folder)
-    before = _cpu()
+    before = cpu()
     work()
-    return {"seconds": _cpu() - before, "megabytes": _peak() - imports}
+    return {"seconds": cpu() - before, "megabytes": peak() - imports}
 
 
 def imported(cell: Cell) -> None:
@@ -249,17 +249,6 @@ def imported(cell: Cell) -> None:
         load("keras")
     elif cell.job != "forward":
         getattr(octavo, cell.job)
-
-
-def _cpu() -> float:
-    used = [resource.getrusage(which) for which in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
-def _peak() -> float:
-    # `getrusage` would count the peak of the process that started this one, too.
-    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def _child(what: str, folder: Path, given: str) -> str:

@@ -1,7 +1,7 @@
 """PTQ side by side: Octavo, TensorFlow's converter, litert-quantizer's own calibration, and the floor.
 
     python bench/ptq.py                       # untrained MobileNetV2 at 224, random images: time and memory
-    python bench/ptq.py --network ResNet50 --images 1000 --methods floor floor_file octavo_call
+    python bench/ptq.py --network ResNet50 --images 1000 --methods octavo_call
     python bench/ptq.py --run runs/cifar10    # the run's model and images: accuracy on its test images too
 
 Each method runs in a process of its own, in turn, several times, so that the machine's drift falls on all alike.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from usage import cpu, peak
 
+FLOORS = ("floor", "floor_file")
 METHODS = {
     "floor": "floor, warm: float forward",
     "floor_file": "floor, from float .tflite: load and float forward",
@@ -70,8 +71,7 @@ def prepare(folder: Path, run: Path | None, network: str, count: int) -> None:
 
 def _now() -> Any:
     """The clock, and the CPU time of this process and of its children that ended, in seconds."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return np.array([time.perf_counter(), sum(one.ru_utime + one.ru_stime for one in used)])
+    return np.array([time.perf_counter(), cpu()])
 
 
 def work(method: str, folder: Path) -> tuple[Any, bytes]:
@@ -263,19 +263,13 @@ def accuracies(run: Path, files: dict[str, bytes]) -> dict[str, str]:
     return found
 
 
-def peak() -> float:
-    """The peak of this process's memory, in MB; `getrusage` counts that of the process that started it, too."""
-    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="a run directory that `octavo run` wrote")
     parser.add_argument("--network", default="MobileNetV2", help="without a run: a name in keras.applications")
     parser.add_argument("--images", type=int, default=100, help="without a run: how many")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="with both floors")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="beside both floors")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -288,31 +282,29 @@ def main() -> None:
         folder = Path(name)
         prepare(folder, arguments.run, arguments.network, arguments.images)
         count = len(np.load(folder / "calibration.npy", mmap_mode="r"))
-        results: dict[str, list[dict[str, float]]] = {method: [] for method in arguments.methods}
+        results: dict[str, list[dict[str, float]]] = {method: [] for method in (*FLOORS, *arguments.methods)}
         for _ in range(arguments.repeats):
-            for method in arguments.methods:
+            for method in results:
                 done = subprocess.run(
                     [sys.executable, __file__, "--child", method, name], capture_output=True, text=True, check=True
                 )
                 results[method].append(json.loads(done.stdout.splitlines()[-1]))
-        files = {m: (folder / f"{m}.tflite").read_bytes() for m in arguments.methods if not m.startswith("floor")}
+        files = {m: (folder / f"{m}.tflite").read_bytes() for m in results if m not in FLOORS}
         right = accuracies(arguments.run, files) if arguments.run else {}
         times = {m: median(r["seconds"] for r in rows) for m, rows in results.items()}
-        cpu = {m: median(r["cpu"] for r in rows) for m, rows in results.items()}
+        loads = {m: median(r["cpu"] for r in rows) for m, rows in results.items()}
         print(f"{count} images, {arguments.repeats} repeats, median; {os.cpu_count()} cores")
         print(
             "| method | seconds | times warm | times from file | CPU seconds | times warm | times from file "
             "| peak memory, MB | bytes | int8 accuracy |"
         )
         print("|---|---|---|---|---|---|---|---|---|---|")
-        for method in arguments.methods:
+        for method in results:
             memory = max(r["megabytes"] for r in results[method])
             size = f"{len(files[method]):,}" if method in files else "–"
             columns = " | ".join(
-                " | ".join(
-                    (f"{of[method]:.2f}", *(f"{of[method] / of[floor]:.1f}" for floor in ("floor", "floor_file")))
-                )
-                for of in (times, cpu)
+                " | ".join((f"{of[method]:.2f}", *(f"{of[method] / of[floor]:.1f}" for floor in FLOORS)))
+                for of in (times, loads)
             )
             print(f"| {METHODS[method]} | {columns} | {memory:.0f} | {size} | {right.get(method, '–')} |")
         if {"tensorflow", "octavo"} <= set(times):

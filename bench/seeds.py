@@ -32,9 +32,8 @@ def main() -> None:
     print("|---" * (1 + len(names) + len(titles)) + "|")
     for name, found in runs.items():
         shares = [percent(proportion(int(found[each].sum()), len(found[each]))) for each in names]
-        print(
-            f"| {name} | {' | '.join([*shares, *(points(paired(found[pair[0]], found[pair[1]])) for pair in PAIRS)])} |"
-        )
+        gaps = [points(paired(found[before], found[after])) for before, after in PAIRS]
+        print(f"| {name} | {' | '.join([*shares, *gaps])} |")
     means = [f"{np.mean([found[each].mean() for found in runs.values()]):.2%}" for each in names]
     print(f"| mean | {' | '.join([*means, *(points(pooled(list(runs.values()), *pair)) for pair in PAIRS)])} |")
 
