@@ -15,7 +15,7 @@ from octavo.base.place import Place
 from octavo.base.progress import Progress, Silent
 from octavo.data.encoded_inputs import Feed
 from octavo.data.split import calibration, draw_training
-from octavo.quantization.calibrate import calibrate
+from octavo.quantization.calibrate import survey
 from octavo.quantization.precision import resolve
 from octavo.quantization.ranges import TensorRanges
 from octavo.recipe.options import Fields, Inputs, Quantization, Source, options_of
@@ -33,6 +33,7 @@ from octavo.training.convert import convert
 from octavo.training.determinism import make_deterministic
 from octavo.training.start import started
 from octavo.training.team import join
+from octavo.tuning.tune import read_first
 
 
 def qat(
@@ -113,10 +114,11 @@ def qat(
     chosen = None if chosen is None else understood(loaded, chosen, inputs, Silent())[0]
     feed = Feed(calibration(train, inputs.images, inputs.seed), preprocess, inputs_of(loaded.graph))
     with progress.track("calibrate", len(feed)) as advance:
-        ranges = calibrate(loaded.graph, feed, wanted.first_observer, advance)
+        excerpt = read_first(loaded.graph, feed, recipe.start)
+        seen = survey(loaded.graph, feed, wanted.first_observer, advance, excerpt=excerpt)
     # Processors of another kind may round otherwise.
-    ranges = TensorRanges.model_validate_json(team.same(TensorRanges.of(ranges).model_dump_json().encode())).ranges
-    tuned = started(loaded.graph, ranges, feed, recipe.start, wanted, progress)
+    ranges = TensorRanges.model_validate_json(team.same(TensorRanges.of(seen.ranges).model_dump_json().encode())).ranges
+    tuned = started(loaded.graph, ranges, feed, recipe.start, wanted, progress, seen.excerpts)
     simulation = Simulation(tuned.graph, tuned.ranges, wanted.allow_float, wanted.precision)
     teacher = loaded.graph if tuned.steps else None
     history = training.fit(

@@ -33,6 +33,7 @@ from octavo.source.sidecar import Sidecar, write_model
 from octavo.tflite.graph import Graph
 from octavo.training.convert import convert
 from octavo.training.start import started
+from octavo.tuning.tune import read_first
 
 Array = npt.NDArray[Any]
 
@@ -119,11 +120,11 @@ class QuantModel(RoundedModel):
             _fits(column, port) for column, port in zip(self._columns(images, limit), inputs_of(graph), strict=True)
         ]
         items = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-        seen = survey(graph, items, observer)
+        seen = survey(graph, items, observer, excerpt=read_first(graph, items, tune))
         for finding in data_checks.of_answers(graph, seen):
             warnings.warn(finding, OctavoWarning, stacklevel=2)
         wanted = Quantization(precision=dict(self.precision), allow_float=self.allow_float)
-        tuned = started(graph, seen.ranges, items, tune, wanted, Silent())
+        tuned = started(graph, seen.ranges, items, tune, wanted, Silent(), seen.excerpts)
         self.start_from(tuned.graph, tuned.ranges)
 
     def _columns(self, images: Any, limit: int) -> list[Array]:

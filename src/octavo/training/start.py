@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from octavo.base.progress import Progress
 from octavo.quantization.observers import Images
@@ -22,6 +23,7 @@ def started(
     passes: Sequence[PassName],
     quantization: Quantization,
     progress: Progress,
+    kept: Sequence[Any] = (),
 ) -> Tuning:
     """Runs the tuning passes that training starts from.
 
@@ -32,6 +34,7 @@ def started(
         passes: The passes; none starts from the float weights, rounded to the nearest codes.
         quantization: The precision of ops, and whether an op may stay in float.
         progress: Receives progress messages.
+        kept: As in `octavo.tuning.tune.tune`.
     """
     plan = partial(build, allow_float=quantization.allow_float, precision=quantization.precision)
-    return tune(graph, ranges, images, passes, plan, progress)
+    return tune(graph, ranges, images, passes, plan, progress, kept)
