@@ -17,7 +17,7 @@ def _mistakes(tmp_path: Path, text: str) -> str:
 
 
 def test_the_built_in_recipes_are_valid() -> None:
-    assert set(names()) == {"digits", "cifar10", "cifar10-224", "cifar10-full", "cifar10-scratch"}
+    assert set(names()) == {"digits", "cifar10", "cifar10-224", "cifar10-full", "cifar10-lite", "cifar10-scratch"}
     for name in names():
         assert load_recipe(name).name == name
 

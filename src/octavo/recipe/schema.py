@@ -103,6 +103,7 @@ class PreprocessRecipe(Section):
 
 
 MOBILENET = "mobilenet_v2"
+LITE = "efficientnet_lite"
 # What stands before the name of a network of Keras.
 APPLICATIONS = "keras.applications."
 
@@ -122,17 +123,26 @@ class ModelRecipe(Section):
         description="A text file with the model's class names, one a line, in the order of its outputs; with `path` "
         "only.",
     )
-    architecture: Annotated[str, Field(pattern=r"^(mobilenet_v2|keras\.applications\.\w+|\w+(\.\w+)*:\w+)$")] = Field(
+    architecture: Annotated[
+        str, Field(pattern=r"^(mobilenet_v2|efficientnet_lite[0-4]|keras\.applications\.\w+|\w+(\.\w+)*:\w+)$")
+    ] = Field(
         "mobilenet_v2",
-        description="`mobilenet_v2`; any network of Keras, as `keras.applications.EfficientNetB0`; or a Python "
-        "function, as `package.module:build`, called with the keywords `input_shape` and `classes`, which returns a "
-        "Keras model that ends in a softmax. Such a recipe runs that function's code. The module is imported from the "
-        "environment: installed, or in PYTHONPATH, never from the current folder.",
+        description="`mobilenet_v2`; `efficientnet_lite0` to `efficientnet_lite4`; any network of Keras, as "
+        "`keras.applications.EfficientNetB0`; or a Python function, as `package.module:build`, called with the "
+        "keywords `input_shape` and `classes`, which returns a Keras model that ends in a softmax. Such a recipe runs "
+        "that function's code. The module is imported from the environment: installed, or in PYTHONPATH, never from "
+        "the current folder.",
     )
     alpha: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="Width multiplier; of `mobilenet_v2`.")
     weights: str | None = Field(
         None,
-        description="`imagenet` (downloaded by Keras), the path of a `.weights.h5` file, or nothing: from scratch.",
+        description="`imagenet` (downloaded by Keras), the path of a `.weights.h5` file, or nothing: from scratch. "
+        "Keras has none of `efficientnet_lite0` to `4`: docs/runs.md says how to make such a file.",
+    )
+    parameters: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="At most so many parameters: before training, those inner channels of inverted bottlenecks are "
+        "pruned that add least to the outputs of their blocks on 256 training images. Nothing: the network as it is.",
     )
     output_stride: Literal[8, 16, 32] = Field(
         32,

@@ -15,7 +15,7 @@ from octavo.deployment.targets.survey import MEASURED, YES_OR_NO
 from octavo.deployment.targets.target import Answer
 from octavo.quantization.proof import Port
 from octavo.recipe.choices import OBSERVERS, PASSES, TASKS, titled
-from octavo.recipe.schema import APPLICATIONS, MOBILENET, ModelRecipe, Recipe
+from octavo.recipe.schema import APPLICATIONS, LITE, MOBILENET, ModelRecipe, Recipe
 from octavo.reports.facts import Facts, score_of
 from octavo.reports.wording import (
     Figures,
@@ -32,7 +32,7 @@ from octavo.reports.wording import (
 )
 from octavo.runtime.benchmark import Timing
 
-BACKBONES = {MOBILENET: "MobileNetV2"}
+BACKBONES = {MOBILENET: "MobileNetV2", **{f"{LITE}{number}": f"EfficientNet-Lite{number}" for number in range(5)}}
 
 
 # What fits side by side on a phone: so many columns, and in a column of text so many letters.
@@ -219,9 +219,10 @@ def _base_model(facts: Facts) -> str:
         return f"{own.name} ({size(own.bytes)}), trained before this run"
     if facts.history is None:
         return "the model file that the run started from"
-    if model.architecture != MOBILENET:
-        return backbone(model)
-    return f"{backbone(model)}, width {model.alpha:g}, output stride {model.output_stride}"
+    made = backbone(model)
+    if model.architecture == MOBILENET:
+        made += f", width {model.alpha:g}, output stride {model.output_stride}"
+    return made if model.parameters is None else f"{made}, pruned to at most {model.parameters:,} parameters"
 
 
 def backbone(model: ModelRecipe) -> str:

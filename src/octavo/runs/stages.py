@@ -530,6 +530,10 @@ class _Run:
         if recipe.model.architecture.startswith(APPLICATIONS):
             baseline.check_scale(recipe.model.architecture, preprocess.scale, recipe.model.weights is not None)
         model = baseline.build(recipe.model, preprocess.shape, len(self.known.classes), recipe.seed)
+        if recipe.model.parameters is not None:
+            few = calibration(self.splits.train, min(baseline.PRUNED_BY, len(self.splits.train)), recipe.seed)
+            images = preprocess.apply(few.pictures)
+            model = baseline.prune(model, images, recipe.model.parameters, self.progress, self.team)
         history = baseline.fit(
             model,
             self.splits.train,

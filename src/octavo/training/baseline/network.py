@@ -11,7 +11,8 @@ from typing import Any
 
 from octavo.base.backend import load
 from octavo.base.errors import ModelError, RecipeError
-from octavo.recipe.schema import MOBILENET, ModelRecipe, TrainRecipe
+from octavo.recipe.schema import LITE, MOBILENET, ModelRecipe, TrainRecipe
+from octavo.training.baseline import efficientnet_lite
 from octavo.training.baseline.architectures import application, of_function
 
 CLASSIFIER = "classifier"
@@ -20,7 +21,7 @@ SMALLEST = 32
 
 
 def build(recipe: ModelRecipe, input_shape: tuple[int, int, int], classes: int, seed: int) -> Any:
-    """A classifier with a backbone of Keras, with ImageNet weights or without; or that of a Python function.
+    """A classifier with a known backbone, with ImageNet weights or without; or that of a Python function.
 
     Args:
         recipe: The network.
@@ -59,6 +60,8 @@ def _backbone(keras: Any, recipe: ModelRecipe, input_shape: tuple[int, int, int]
             return keras.applications.MobileNetV2(
                 input_shape=input_shape, alpha=recipe.alpha, include_top=top, weights=weights
             )
+        if recipe.architecture.startswith(LITE):
+            return efficientnet_lite.backbone(recipe.architecture, input_shape, top)
         network = application(recipe.architecture)
         try:
             return network(input_shape=input_shape, include_top=top, weights=weights)
@@ -69,6 +72,11 @@ def _backbone(keras: Any, recipe: ModelRecipe, input_shape: tuple[int, int, int]
         raise RecipeError(
             f"ImageNet weights are for 3 colour channels, but the input has {input_shape[2]}.",
             "Set preprocess.channels to rgb, or model.weights to null.",
+        )
+    if recipe.weights == "imagenet" and recipe.architecture.startswith(LITE):
+        raise RecipeError(
+            f"Keras has no ImageNet weights of {recipe.architecture}.",
+            "Set `weights` (`model.weights` in a recipe) to a .weights.h5 file; docs/runs.md says how to make it.",
         )
     if recipe.weights is None:
         backbone = make(top=False)
