@@ -146,3 +146,17 @@ def test_what_cannot_be_pruned_is_said() -> None:
     plain = network(center=False)
     with pytest.raises(RecipeError, match="it has no inverted bottleneck"):
         prune(plain, images(), 10)
+
+
+def test_channels_that_something_else_reads_stay() -> None:
+    import keras
+
+    model = network()
+    assert len(bottlenecks(model)) == 1
+    inner = keras.layers.GlobalAveragePooling2D()(model.get_layer("deep").output)
+    assert bottlenecks(keras.Model(model.input, keras.layers.Concatenate()([model.output, inner]))) == []
+    assert bottlenecks(keras.Model(model.input, [model.output, model.get_layer("second").output])) == []
+    squared = keras.layers.Conv2D(8, 1)
+    twice = squared(squared(keras.layers.Conv2D(8, 1)(model.input)))
+    flat = keras.layers.Flatten()
+    assert bottlenecks(keras.Model(model.input, keras.layers.Concatenate()([model.output, flat(twice)]))) == []

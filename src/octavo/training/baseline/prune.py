@@ -85,7 +85,11 @@ def bottlenecks(model: Any) -> list[Bottleneck]:
     """The inverted bottlenecks of a network whose inner channels nothing else reads."""
     keras = load("keras")
     layers = keras.layers
+    if any(len(layer.get("inbound_nodes", ())) > 1 for layer in model.get_config()["layers"]):
+        # Keras tells only the first use of a layer that is used again.
+        return []
     readers: dict[int, list[Any]] = {}
+    ends = [id(tensor) for tensor in keras.tree.flatten(model.output)]
     for layer in model.layers:
         for tensor in keras.tree.flatten(layer.input):
             readers.setdefault(id(tensor), []).append(layer)
@@ -93,11 +97,12 @@ def bottlenecks(model: Any) -> list[Bottleneck]:
     def after(layer: Any) -> Any:
         """The one layer that reads another's output."""
         found = readers.get(id(layer.output), [])
-        return found[0] if len(found) == 1 and layer.output is not model.output else None
+        return found[0] if len(found) == 1 and id(layer.output) not in ends else None
 
     def pointwise(layer: Any) -> bool:
         # A subclass may compute something else.
-        return type(layer) is layers.Conv2D and layer.kernel_size == (1, 1) and layer.groups == 1
+        plain = type(layer) is layers.Conv2D and layer.activation is keras.activations.linear
+        return plain and layer.kernel_size == (1, 1) and layer.groups == 1
 
     made = []
     for layer in model.layers:
@@ -107,12 +112,9 @@ def bottlenecks(model: Any) -> list[Bottleneck]:
             at = after(at)
         deep = [each for each in inner if isinstance(each, layers.DepthwiseConv2D)]
         norm = after(at) if at is not None and pointwise(at) else None
-        if (
-            len(deep) == 1
-            and deep[0].depth_multiplier == 1
-            and isinstance(norm, layers.BatchNormalization)
-            and len(norm.weights) == 4
-        ):
+        # A batch norm without scale or offset has fewer weights.
+        whole = isinstance(norm, layers.BatchNormalization) and len(norm.weights) == 4
+        if whole and len(deep) == 1 and deep[0].depth_multiplier == 1:
             made.append(Bottleneck(layer, inner, at, norm))
     return made
 
