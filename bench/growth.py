@@ -211,11 +211,12 @@ def _forward(file: Path, images: Path, cell: Cell) -> Callable[[], object]:
 def _step(file: Path, cell: Cell) -> Callable[[], object]:
     from octavo.base.backend import load
     from octavo.quantization.calibrate import calibrate
+    from octavo.rewrite.integer_forms import integer_forms
     from octavo.simulate import Simulation
     from octavo.tflite.graph import Graph
 
     keras = load("keras")
-    graph = Graph.read(file)
+    graph = integer_forms(Graph.read(file)).graph
     random = np.random.default_rng(0)
     images = random.uniform(-1, 1, (cell.images, cell.side, cell.side, 3)).astype(np.float32)
     labels = random.integers(0, 10, cell.images)
