@@ -138,6 +138,14 @@ def test_a_network_becomes_as_small_as_asked_and_the_same_each_time() -> None:
     assert prune(model, pictures, model.count_params()) is model
 
 
+def test_channels_that_never_change_can_be_pruned() -> None:
+    model = network()
+    made = prune(model, np.zeros_like(images()), model.count_params() - 10 * bottlenecks(model)[0].cost)
+    assert made.get_layer("expand").kernel.shape[-1] == INNER - 10
+    # Whatever is left of the covariance: the borders of the image, where the kernel meets nothing.
+    assert np.all(np.isfinite(answers(made)))
+
+
 def test_what_cannot_be_pruned_is_said() -> None:
     model = network()
     with pytest.raises(RecipeError, match=r"pruning leaves at least [\d,]+ of the network's [\d,]+: .* out of 1 block"):

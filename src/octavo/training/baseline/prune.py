@@ -244,7 +244,8 @@ def _values(block: Bottleneck, seen: Seen, kept: Array) -> Mapping[str, list[Arr
     inner = {layer.name: [_part(w, kept) for w in layer.get_weights()] for layer in block.inner}
     gone = np.setdiff1d(np.arange(block.channels), kept)
     known = seen.covariance[np.ix_(kept, kept)]
-    known = known + _DAMPING * np.trace(known) / len(kept) * np.eye(len(kept))
+    # Channels that never change have nothing to give.
+    known = known + _DAMPING * max(np.trace(known) / len(kept), 1e-12) * np.eye(len(kept))
     # What the others gave, as the combination of the channels that stay with the least squared error.
     lost = seen.covariance[np.ix_(kept, gone)] @ block.projection[gone]
     fitted = block.projection[kept] + np.linalg.solve(known, lost)
